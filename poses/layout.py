@@ -1,0 +1,88 @@
+"""The 214 numbers of one frame, named once. No other file holds a bare index of the layout.
+
+Keypoints follow MediaPipe Holistic: 33 body, 21 left hand, 21 right hand, each (x, y) in image units
+(0..1 across the width and the height, y downwards). Non-manual markers (NMM) follow: see `poses/features.py`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+NUM_BODY, NUM_HAND = 33, 21
+NUM_KEYPOINTS = NUM_BODY + 2 * NUM_HAND
+
+# Slices of keypoints, for arrays [..., 75, 2].
+BODY_KEYPOINTS = slice(0, NUM_BODY)
+LEFT_HAND_KEYPOINTS = slice(NUM_BODY, NUM_BODY + NUM_HAND)
+RIGHT_HAND_KEYPOINTS = slice(NUM_BODY + NUM_HAND, NUM_KEYPOINTS)
+
+# Slices of a frame, for arrays [..., 214].
+BODY = slice(0, 66)
+LEFT_HAND = slice(66, 108)
+RIGHT_HAND = slice(108, 150)
+HANDS = slice(66, 150)
+MANUAL = slice(0, 150)
+NMM = slice(150, 214)
+FACIAL_AUS = slice(150, 167)
+HEAD_POSE = slice(167, 170)
+EYE_GAZE = slice(170, 174)
+MOUTH_SHAPE = slice(174, 214)
+
+POSE_DIM = 214
+MANUAL_DIM = MANUAL.stop - MANUAL.start
+NMM_DIM = NMM.stop - NMM.start
+
+# The keys of an NMM pickle, with the shape of one frame, in the order in which they fill `NMM`.
+NMM_FEATURES: dict[str, tuple[int, ...]] = {
+    "facial_aus": (17,),
+    "head_pose": (3,),
+    "eye_gaze": (4,),
+    "mouth_shape": (20, 2),
+}
+
+# Body keypoints by name.
+NOSE = 0
+LEFT_SHOULDER, RIGHT_SHOULDER = 11, 12
+LEFT_ELBOW, RIGHT_ELBOW = 13, 14
+LEFT_WRIST, RIGHT_WRIST = 15, 16
+HAND_ROOT = 0  # the wrist, within a hand's 21 keypoints
+
+# What carries a sign: both arms and both hands, as indices of keypoints.
+ARMS_AND_HANDS = np.concatenate([np.arange(LEFT_SHOULDER, RIGHT_WRIST + 1), np.arange(NUM_BODY, NUM_KEYPOINTS)])
+
+_FINGERS = [(0, 1), (1, 2), (2, 3), (3, 4), (0, 5), (5, 6), (6, 7), (7, 8), (5, 9), (9, 10), (10, 11), (11, 12),
+            (9, 13), (13, 14), (14, 15), (15, 16), (13, 17), (0, 17), (17, 18), (18, 19), (19, 20)]  # fmt: skip
+_UPPER_BODY = [(11, 12), (11, 13), (13, 15), (12, 14), (14, 16), (11, 23), (12, 24), (23, 24),
+               (8, 6), (6, 5), (5, 4), (4, 0), (0, 1), (1, 2), (2, 3), (3, 7), (9, 10)]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bones:
+    """Pairs of keypoints that a picture joins with a line, one articulator each."""
+
+    body: list[tuple[int, int]]
+    left_hand: list[tuple[int, int]]
+    right_hand: list[tuple[int, int]]
+
+
+BONES = Bones(
+    body=_UPPER_BODY,
+    left_hand=[(a + NUM_BODY, b + NUM_BODY) for a, b in _FINGERS],
+    right_hand=[(a + NUM_BODY + NUM_HAND, b + NUM_BODY + NUM_HAND) for a, b in _FINGERS],
+)
+
+
+def keypoints_to_frame(keypoints: np.ndarray, nmm: np.ndarray) -> np.ndarray:
+    """Join keypoints [T,75,2] and NMM [T,64] into a pose [T,214]."""
+    return np.concatenate([keypoints.reshape(len(keypoints), MANUAL_DIM), nmm], axis=1)
+
+
+def frame_to_keypoints(pose: np.ndarray) -> np.ndarray:
+    """The keypoints [...,75,2] of a pose [...,214]."""
+    return pose[..., MANUAL].reshape(*pose.shape[:-1], NUM_KEYPOINTS, 2)
+
+
+def keypoint_dims(keypoints: np.ndarray | slice) -> np.ndarray:
+    """Where the x and y of `keypoints` (indices or a slice, 0..74) stand in a frame, in order."""
+    index = np.arange(NUM_KEYPOINTS)[keypoints]
+    return np.stack([2 * index, 2 * index + 1], axis=1).reshape(-1)
