@@ -17,7 +17,8 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}; check the path, its permissions and the free space", file=sys.stderr)
+        reason = error.strerror or error
+        print(f"error: {where}{reason}; check the path, its permissions and the free space", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped by the user; go on with --resume_from last.pt where the stage has one", file=sys.stderr)

@@ -1,0 +1,164 @@
+"""The layers that several networks share: attention with rotary positions, feed-forward, time embedding, masked sums."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean of `values` under `weight` (same shape, or broadcast to it); 0 where all weights are 0. Scalar."""
+    weight = weight.to(values.dtype).expand_as(values)
+    return (values * weight).sum() / weight.sum().clamp_min(1e-8)
+
+
+def lengths_to_mask(lengths: Tensor, max_length: int | None = None) -> Tensor:
+    """lengths [B] -> mask [B,T], True at real entries."""
+    positions = torch.arange(max_length or int(lengths.max()), device=lengths.device)
+    return positions[None, :] < lengths[:, None]
+
+
+def rotary(positions: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine [B,1,T,head_dim/2] of rotary positions (RoFormer, Su et al. 2021); positions [B,T] may be real."""
+    frequency = 10000.0 ** (-torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim)
+    angle = positions.float()[:, None, :, None] * frequency
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn each pair of channels of x [B,heads,T,head_dim] by its position's angle."""
+    cos, sin = (part.to(x.dtype) for part in cos_sin)
+    x1, x2 = x.chunk(2, dim=-1)
+    return torch.cat([x1 * cos - x2 * sin, x1 * sin + x2 * cos], dim=-1)
+
+
+def frame_positions(x: Tensor) -> Tensor:
+    """Positions [1,T] of a sequence x [B,T,...]."""
+    return torch.arange(x.shape[1], device=x.device)[None]
+
+
+def key_mask(mask: Tensor | None) -> Tensor | None:
+    """mask [B,S] -> what attention takes, [B,1,1,S]."""
+    return None if mask is None else mask[:, None, None, :]
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with rotary positions; padded keys are never attended to."""
+
+    def __init__(self, hidden_dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(hidden_dim, 3 * hidden_dim)
+        self.out = nn.Linear(hidden_dim, hidden_dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
+        B, T, H = x.shape
+        q, k, v = self.qkv(x).view(B, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # each [B,heads,T,head_dim]
+        x = F.scaled_dot_product_attention(rotate(q, cos_sin), rotate(k, cos_sin), v, attn_mask=key_mask(mask))
+        return self.out(x.transpose(1, 2).reshape(B, T, H))
+
+
+class CrossAttention(nn.Module):
+    """Attention from frames to text tokens.
+
+    `keys_values` depends on the text alone: a sampler computes it once a trajectory, not once a step. Queries and keys
+    both carry rotary positions on the scale of tokens (a frame at the middle of its clip stands at the middle of its
+    text), so that "sign these in this order" is easy to learn from few clips and reordering stays possible.
+    """
+
+    def __init__(self, hidden_dim: int, cond_dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(hidden_dim, hidden_dim)
+        self.key_value = nn.Linear(cond_dim, 2 * hidden_dim)
+        self.out = nn.Linear(hidden_dim, hidden_dim)
+
+    def keys_values(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """cond [B,L,C] -> rotated keys and values, each [B,heads,L,head_dim]."""
+        B, L, _ = cond.shape
+        k, v = self.key_value(cond).view(B, L, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        return rotate(k, rotary(frame_positions(cond), k.shape[-1])), v
+
+    def forward(
+        self, x: Tensor, keys_values: tuple[Tensor, Tensor], cond_mask: Tensor, cos_sin: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        B, T, H = x.shape
+        q = rotate(self.query(x).view(B, T, self.num_heads, -1).transpose(1, 2), cos_sin)
+        x = F.scaled_dot_product_attention(q, *keys_values, attn_mask=key_mask(cond_mask))
+        return self.out(x.transpose(1, 2).reshape(B, T, H))
+
+
+def token_positions(mask: Tensor, cond_mask: Tensor) -> Tensor:
+    """Where each frame stands in its text, in tokens [B,T]: clip and text are laid side by side, end to end."""
+    tokens = cond_mask.sum(1, keepdim=True).float()
+    frames = mask.sum(1, keepdim=True).float().clamp_min(1.0)
+    index = torch.arange(mask.shape[1], device=mask.device).float()[None]
+    return (index + 0.5) / frames * tokens - 0.5
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers with GELU, four times as wide inside."""
+
+    def __init__(self, hidden_dim: int, dropout: float = 0.0) -> None:
+        super().__init__(
+            nn.Linear(hidden_dim, 4 * hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * hidden_dim, hidden_dim)
+        )
+
+
+class EncoderLayer(nn.Module):
+    """A pre-norm transformer layer over frames, x [B,T,H] -> [B,T,H]."""
+
+    def __init__(self, hidden_dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm_attention, self.norm_feed = nn.LayerNorm(hidden_dim), nn.LayerNorm(hidden_dim)
+        self.attention = SelfAttention(hidden_dim, num_heads)
+        self.feed = FeedForward(hidden_dim, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
+        x = x + self.dropout(self.attention(self.norm_attention(x), mask, cos_sin))
+        return x + self.dropout(self.feed(self.norm_feed(x)))
+
+
+class Encoder(nn.Module):
+    """A stack of `EncoderLayer`, x [B,T,H], mask [B,T] -> [B,T,H]; not normalised at the end."""
+
+    def __init__(self, hidden_dim: int, num_heads: int, num_layers: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.head_dim = hidden_dim // num_heads
+        self.layers = nn.ModuleList(EncoderLayer(hidden_dim, num_heads, dropout) for _ in range(num_layers))
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        cos_sin = rotary(frame_positions(x), self.head_dim)
+        for layer in self.layers:
+            x = layer(x, mask, cos_sin)
+        return x
+
+
+class TimestepEmbedding(nn.Module):
+    """t [B] in [0,1] -> [B,H]: sines and cosines of many frequencies, then a small network (DiT, Peebles & Xie 2023)."""
+
+    def __init__(self, hidden_dim: int, num_frequencies: int = 128) -> None:
+        super().__init__()
+        frequency = torch.exp(-math.log(10000.0) * torch.arange(num_frequencies) / num_frequencies)
+        self.register_buffer("frequency", 1000.0 * frequency, persistent=False)
+        self.net = nn.Sequential(
+            nn.Linear(2 * num_frequencies, hidden_dim), nn.SiLU(), nn.Linear(hidden_dim, hidden_dim)
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        angle = t.float()[:, None] * self.frequency
+        return self.net(torch.cat([angle.cos(), angle.sin()], dim=-1).to(self.net[0].weight.dtype))
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Adaptive norm: x [B,T,H] under shift and scale [B,H]."""
+    return x * (1 + scale[:, None]) + shift[:, None]
+
+
+def zero_init(layer: nn.Linear) -> nn.Linear:
+    """Start a linear layer at zero, so that what it feeds starts as the identity (or as nothing)."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
