@@ -1,0 +1,39 @@
+"""Stage 0: check a data set, pack it for fast reading, and write the train statistics that normalise poses.
+
+    python data_preparation.py --data_dir data/phoenix14t
+
+Writes DATA_DIR/normalization_stats.npz (mean and std of each of the 214 numbers, from train alone) and
+DATA_DIR/cache/ (each split in one memory-mapped file; pass --cache_dir where DATA_DIR is not to be written to).
+"""
+
+import argparse
+from pathlib import Path
+
+import errors
+from dataset import load_split
+from poses.files import SPLITS
+from poses.statistics import STATISTICS_FILE, compute_statistics
+from training.arguments import add_data_arguments
+
+DATA_DIR = "data"  # the default of --data_dir
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_data_arguments(parser, default=DATA_DIR)
+    args = parser.parse_args()
+
+    packs = {split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad) for split in SPLITS}
+    train = packs["train"]
+    clips = ((train.field("pose", i), train.field("seen", i).astype(bool)) for i in range(len(train)))
+    statistics = compute_statistics(clips, {"split": "train", "skip_bad": args.skip_bad})
+    path = Path(args.data_dir) / STATISTICS_FILE
+    statistics.save(path)
+    for split, pack in packs.items():
+        lengths = pack.lengths("pose")
+        print(f"{split}: {len(pack)} clips, {len(set(pack.texts))} texts, {lengths.sum()} frames ({lengths.min()}-{lengths.max()} a clip)")
+    print(f"wrote {path} (fingerprint {statistics.fingerprint})")
+
+
+if __name__ == "__main__":
+    errors.run(main)

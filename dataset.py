@@ -1,0 +1,190 @@
+"""A data set's clips and latents as batches: read from memory-mapped packs, padded to the batch, in an order fixed by the seed."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from errors import UserError
+from poses import files
+from poses.packed import Item, Pack, write_pack
+from poses.statistics import Statistics
+
+Batch = dict[str, torch.Tensor | list[str]]
+_POOL = 50  # batches whose clips are sorted by length together: wide enough to save padding, narrow enough to shuffle
+
+
+def load_split(data_dir: Path, split: str, cache_dir: Path | None = None, skip_bad: bool = False) -> Pack:
+    """The pack of a split's clips: pose [T,214] float32 and seen [T,214] uint8; made at the first call.
+
+    The pack is keyed by the names, sizes and times of the files it was made from. Damaged clips are all named in one
+    UserError; with `skip_bad` they are named and left out.
+    """
+    data_dir = Path(data_dir)
+    texts = files.list_clips(data_dir, split)
+    key = _listing_key(data_dir, split, texts, skip_bad)
+    folder = Path(cache_dir or data_dir / "cache") / f"{split}-{key}"
+    if (folder / "index.json").is_file():
+        return Pack(folder)
+    problems: list[str] = []
+
+    def clips() -> Iterator[tuple[str, str, Item]]:
+        for clip_id, text in tqdm(texts.items(), desc=f"packing {split}", unit="clip", disable=None):
+            try:
+                clip = files.read_clip(data_dir, split, clip_id, text)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            yield clip_id, text, {"pose": clip.pose, "seen": clip.seen.astype(np.uint8)}
+        if problems and (not skip_bad or len(problems) == len(texts)):
+            listing = "\n  ".join(problems)
+            raise UserError(f"{len(problems)} of {len(texts)} clips of {split} are damaged (go on without them: --skip_bad):\n  {listing}")
+
+    pack = write_pack(folder, clips())
+    if problems:
+        print(f"left out {len(problems)} damaged clips of {split}:", *problems, sep="\n  ")
+    return pack
+
+
+def _listing_key(data_dir: Path, split: str, texts: dict[str, str], skip_bad: bool) -> str:
+    digest = hashlib.sha256(f"1 {files.MAX_INTERPOLATED_GAP} {skip_bad}".encode())
+    for clip_id, text in texts.items():
+        digest.update(f"{clip_id}|{text}".encode())
+        for path in (data_dir / split / "poses" / f"{clip_id}.npz", data_dir / split / "nmms" / f"{clip_id}.pkl"):
+            if path.is_file():
+                status = path.stat()
+                digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
+def resample(values: np.ndarray, length: int) -> np.ndarray:
+    """Stretch or squeeze values [T,...] to `length` frames by linear interpolation, both ends kept."""
+    position = np.linspace(0, len(values) - 1, length)
+    left = np.floor(position).astype(int).clip(max=len(values) - 1)
+    right = np.minimum(left + 1, len(values) - 1)
+    share = (position - left).astype(np.float32).reshape(-1, *[1] * (values.ndim - 1))
+    return (1 - share) * values[left] + share * values[right]
+
+
+class PoseDataset(Dataset):
+    """Clips of a split: pose [T,214] normalised, weight [T,214] in {0,1}, text, id.
+
+    Clips longer than `max_seq_len` are cut to a window that depends on (seed, epoch, index) alone (`long_clips="crop"`),
+    or squeezed in time ("resample"), which keeps a sentence's end with its text. An item's index is (index, epoch).
+    """
+
+    def __init__(
+        self, pack: Pack, statistics: Statistics, max_seq_len: int, long_clips: str = "resample", seed: int = 0
+    ) -> None:
+        self.pack, self.statistics = pack, statistics
+        self.max_seq_len, self.long_clips, self.seed = max_seq_len, long_clips, seed
+        self.lengths = np.minimum(pack.lengths("pose"), max_seq_len)
+
+    def __len__(self) -> int:
+        return len(self.pack)
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        index, epoch = key
+        pose, seen = self.pack.field("pose", index), self.pack.field("seen", index).astype(bool)
+        if len(pose) > self.max_seq_len:
+            if self.long_clips == "crop":
+                start = np.random.default_rng([self.seed, epoch, index]).integers(len(pose) - self.max_seq_len + 1)
+                pose, seen = (values[start : start + self.max_seq_len] for values in (pose, seen))
+            else:
+                pose = resample(pose, self.max_seq_len)
+                seen = resample(seen.astype(np.float32), self.max_seq_len) == 1.0
+        return {
+            "id": self.pack.ids[index],
+            "text": self.pack.texts[index],
+            "pose": self.statistics.normalize(pose, seen),
+            "weight": seen.astype(np.float32),
+        }
+
+
+class LatentDataset(Dataset):
+    """Stages 2 and 3: what a pack holds of each clip, its text, and the text's frozen embedding `cond` [L,C] if there is one.
+
+    Stage 2's packs hold latents z [N,D] and motion energy [T,2], stage 3's the states of trajectories [N,(S+1)*D].
+    """
+
+    def __init__(self, latents: Pack, texts: Pack | None = None) -> None:
+        self.latents, self.texts = latents, texts
+        self.lengths = latents.lengths("z" if "z" in latents.fields else "states")
+        self._text_index = {text: i for i, text in enumerate(texts.texts)} if texts else {}
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        index, _ = key
+        text = self.latents.texts[index]
+        item = {"id": self.latents.ids[index], "text": text, **self.latents[index]}
+        if self.texts:
+            item["cond"] = self.texts.field("cond", self._text_index[text])
+        return item
+
+
+def collate(items: list[Item]) -> Batch:
+    """Pad every array of the items to the longest of the batch: `x` [B,T,...] and its mask `x_mask` [B,T] bool."""
+    batch: Batch = {}
+    for name, first in items[0].items():
+        values = [item[name] for item in items]
+        if isinstance(first, str):
+            batch[name] = values
+            continue
+        lengths = torch.tensor([len(value) for value in values])
+        padded = torch.zeros(len(values), int(lengths.max()), *first.shape[1:])
+        for row, value in zip(padded, values, strict=True):
+            row[: len(value)] = torch.from_numpy(np.array(value))
+        batch[name] = padded
+        batch[f"{name}_mask"] = torch.arange(padded.shape[1])[None] < lengths[:, None]
+    return batch
+
+
+class LengthBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of (index, epoch) with like lengths, in an order that follows from (seed, epoch) alone.
+
+    With several processes each takes its share of every batch, so that the batches are those of one process.
+    """
+
+    def __init__(
+        self, lengths: np.ndarray, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.lengths, self.batch_size, self.shuffle, self.seed = np.asarray(lengths), batch_size, shuffle, seed
+        self.rank, self.world_size, self.epoch = rank, world_size, 0
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths)) if self.shuffle else np.arange(len(self.lengths))
+        pool = _POOL * self.batch_size
+        batches = []
+        for start in range(0, len(order), pool):
+            group = order[start : start + pool]
+            group = group[np.argsort(self.lengths[group], kind="stable")]
+            batches += [group[i : i + self.batch_size] for i in range(0, len(group), self.batch_size)]
+        if self.shuffle:
+            batches = [batches[i] for i in rng.permutation(len(batches))]
+        for batch in batches:
+            share = batch[self.rank :: self.world_size]
+            yield [(int(index), self.epoch) for index in (share if len(share) else batch[:1])]
+
+
+def make_loader(
+    dataset: PoseDataset | LatentDataset, batch_size: int, *, shuffle: bool, seed: int = 0, num_workers: int = 0,
+    rank: int = 0, world_size: int = 1,
+) -> DataLoader:  # fmt: skip
+    """A loader whose `batch_sampler.epoch` is set before each epoch; the number of workers changes nothing but speed."""
+    sampler = LengthBatches(
+        dataset.lengths, batch_size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size
+    )
+    return DataLoader(
+        dataset, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(), persistent_workers=False,
+    )  # fmt: skip

@@ -1,0 +1,166 @@
+"""Score a model, or clips already generated, against the real clips of a split, beside floors and ceilings.
+
+    python evaluate.py --data_dir data/phoenix14t --predictor_checkpoint runs/predictor/best_model.pt \\
+        --autoencoder_checkpoint runs/autoencoder/best_model.pt --split dev --batch_size 32 --save_predictions \\
+        --output_dir runs/evaluation_predictor
+    python evaluate.py --data_dir data/phoenix14t --flow_checkpoint runs/student/best_model.pt --num_steps 4 \\
+        --autoencoder_checkpoint runs/autoencoder/best_model.pt --split test --output_dir runs/evaluation_flow
+    python evaluate.py --data_dir data/phoenix14t --predictions_dir clips --split test --output_dir runs/evaluation_clips
+
+Writes metrics_{split}.json and the same as .pkl to OUTPUT_DIR, and prints the table. A generated clip's length comes
+from its text; --oracle_length gives it the reference's instead. The metrics are defined in evaluation/metrics.py.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import errors
+from dataset import load_split
+from errors import UserError
+from evaluation.baselines import mean_poses, nearest_text_clips, random_clips
+from evaluation.metrics import Reference, evaluate_row
+from evaluation.report import build_report, format_table, write_report
+from generation import PARTS, Generator, load_generator, sampling_settings
+from models.autoencoder import PoseAutoencoder
+from poses.files import SPLITS, write_whole
+from poses.layout import POSE_DIM
+from poses.packed import Pack
+from poses.statistics import STATISTICS_FILE, Statistics
+from training import arguments
+from training.checkpoint import FLOW, PREDICTOR, STUDENT, load_autoencoder
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = arguments.make_parser(__doc__)
+    arguments.add_data_arguments(parser)
+    judged = parser.add_mutually_exclusive_group(required=True)
+    judged.add_argument("--predictor_checkpoint", type=Path, help="Direction 1")
+    judged.add_argument("--flow_checkpoint", type=Path, help="Direction 2, the flow or its student")
+    judged.add_argument("--predictions_dir", type=Path, help="clips already generated: ID.npy, [T,214], denormalised")
+    parser.add_argument("--autoencoder_checkpoint", type=Path, help="needed with a model; also gives the row reconstruction")
+    arguments.add_sampling_arguments(parser)
+    parser.add_argument("--split", choices=SPLITS, default="dev")
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--batch_size", type=arguments.positive_int, default=32)
+    parser.add_argument("--seed", type=arguments.natural_int, default=0, help="clip n of the split starts from seed + n")
+    parser.add_argument("--oracle_length", action="store_true", help="give each clip its reference's length")
+    parser.add_argument("--save_predictions", action="store_true", help="keep the clips in OUTPUT_DIR/predictions_SPLIT")
+    parser.add_argument("--num_workers", type=arguments.natural_int, default=4, help="processes that compare clips")
+    arguments.add_device_argument(parser)
+    args = parser.parse_args()
+    if args.predictions_dir is None and args.autoencoder_checkpoint is None:
+        parser.error("--autoencoder_checkpoint is needed with a model")
+    return args
+
+
+def read_references(pack: Pack) -> list[Reference]:
+    return [
+        Reference(clip_id, text, np.array(pack.field("pose", i)), pack.field("seen", i).astype(np.float32))
+        for i, (clip_id, text) in enumerate(zip(pack.ids, pack.texts, strict=True))
+    ]
+
+
+def generate_clips(
+    generator: Generator, references: list[Reference], args: argparse.Namespace
+) -> tuple[list[np.ndarray], dict[str, float]]:
+    """The model's clip for each reference's text, and the mean seconds a clip."""
+    texts = [reference.text for reference in references]
+    seeds = [args.seed + number for number in range(len(texts))]
+    lengths = [len(reference.pose) for reference in references] if args.oracle_length else None
+    clips: dict[int, np.ndarray] = {}
+    seconds = dict.fromkeys(PARTS, 0.0)
+    stream = generator.stream(texts, seeds, lengths, args.batch_size)
+    for index, clip in tqdm(stream, desc="generating", total=len(texts), unit="clip", disable=None):
+        clips[index] = clip.pose
+        for part in PARTS:
+            seconds[part] += clip.seconds[part] / len(texts)
+    return [clips[index] for index in range(len(texts))], seconds
+
+
+def read_predictions(folder: Path, references: list[Reference]) -> list[np.ndarray]:
+    """ID.npy for every clip of the split, [T,214], denormalised."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; --predictions_dir holds ID.npy for every clip of the split")
+    clips = []
+    for reference in references:
+        path = folder / f"{reference.id}.npy"
+        try:
+            clip = np.load(path, allow_pickle=False)
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; every clip of the split needs its prediction") from None
+        except (ValueError, EOFError, OSError):
+            raise UserError(f"{path}: not a readable .npy of numbers; write it again with numpy.save") from None
+        if clip.ndim != 2 or clip.shape[1] != POSE_DIM or not len(clip) or clip.dtype.kind not in "fiu":
+            raise UserError(f"{path}: {clip.dtype} {list(clip.shape)}; expected float [T,{POSE_DIM}], T at least 1")
+        if not np.isfinite(clip).all():
+            raise UserError(f"{path}: holds NaN or infinity; a prediction has every number")
+        clips.append(clip.astype(np.float32))
+    return clips
+
+
+@torch.no_grad()
+def reconstruct(autoencoder: PoseAutoencoder, statistics: Statistics, references: list[Reference]) -> list[np.ndarray]:
+    """Every reference through the autoencoder: the ceiling of any generator over its latents."""
+    device = next(autoencoder.parameters()).device
+    clips = []
+    for reference in tqdm(references, desc="reconstructing", unit="clip", disable=None):
+        pose = torch.from_numpy(statistics.normalize(reference.pose, reference.weight > 0))[None].to(device)
+        mask = torch.ones(pose.shape[:2], dtype=torch.bool, device=device)
+        clips.append(statistics.denormalize(autoencoder.decode(autoencoder.encode(pose, mask), mask)[0].cpu().numpy()))
+    return clips
+
+
+def main() -> None:
+    args = parse_arguments()
+    device = arguments.resolve_device(args.device)
+    checkpoint = args.predictor_checkpoint or args.flow_checkpoint
+    kinds = (PREDICTOR,) if args.predictor_checkpoint else (FLOW, STUDENT)
+
+    autoencoder, settings, checkpoints, latency = None, {}, {}, None
+    if checkpoint is not None:
+        generator = load_generator(checkpoint, args.autoencoder_checkpoint, device, sampling_settings(args), kinds=kinds)
+        autoencoder, statistics = generator.autoencoder, generator.statistics
+        settings, checkpoints = {**generator.settings, "seed": args.seed, "batch_size": args.batch_size}, generator.fingerprints
+    elif args.autoencoder_checkpoint is not None:
+        autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
+        checkpoints = {"autoencoder": content["fingerprint"]}
+    else:
+        statistics = Statistics.load(args.data_dir / STATISTICS_FILE)
+        print("no --autoencoder_checkpoint: no row 'reconstruction'")
+    references = read_references(load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad))
+    train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
+
+    if checkpoint is not None:
+        clips, latency = generate_clips(generator, references, args)
+        length_source = "oracle" if args.oracle_length else "predicted"
+    else:
+        clips, length_source = read_predictions(args.predictions_dir, references), "given"
+        settings = {"predictions_dir": args.predictions_dir}
+    if args.save_predictions:
+        for reference, clip in zip(references, clips, strict=True):
+            with write_whole(args.output_dir / f"predictions_{args.split}" / f"{reference.id}.npy") as file:
+                np.save(file, clip)
+
+    weights = [reference.weight for reference in references]
+    candidates = {"model": (clips, None), "reference": ([reference.pose for reference in references], weights)}
+    if autoencoder is not None:
+        candidates["reconstruction"] = (reconstruct(autoencoder, statistics, references), weights)
+    candidates["mean_pose"] = (mean_poses(statistics, references), None)
+    candidates["random_clip"] = random_clips(train, references, args.seed)
+    candidates["nearest_text"] = nearest_text_clips(train, references, args.seed)
+    rows = {}
+    for name, (poses, seen) in tqdm(candidates.items(), desc="scoring", unit="row", disable=None):
+        rows[name] = evaluate_row(poses, references, seen, num_workers=args.num_workers)
+
+    report = build_report(args.split, len(references), rows, length_source, settings, checkpoints, latency)
+    print(format_table(report))
+    for path in write_report(args.output_dir, report):
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    errors.run(main)

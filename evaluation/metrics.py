@@ -1,0 +1,505 @@
+"""The metrics: pure functions of denormalised poses, as `DESIGN.md`, section 6, defines them.
+
+    T    frames of the reference          pose    [T,214], gaps filled in time
+    T'   frames of the prediction         weight  [T,214], 1 where a number was seen, 0 where it was not
+    P    steps of an alignment path       path    [P,2], frame of the prediction, frame of the reference
+
+Unseen numbers never enter a figure: they are interpolated from the seen ones to find an alignment, and left out of
+every average. A generated clip has every number; a real clip that stands in for one (a random or retrieved training
+clip, the reference itself, its reconstruction) brings its own weights, and then only what both clips saw counts.
+
+Every metric has a value a clip, None or NaN where it is undefined. `score_clips` gives them as arrays and `summarise`
+turns any selection of clips into one row, so that an interval is `summarise` over resampled clips.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from dtaidistance import dtw as dtaidistance_dtw
+from dtaidistance import dtw_ndim
+
+from poses import layout
+from poses.files import fill_gaps
+
+MAX_LAG = 10  # frames
+TOP = 5  # of the recognition's wider figure
+WATCHED_SHARE = 0.5  # a keypoint's motion is compared where the reference saw it in this share of its frames or more
+CHUNK_PREDICTIONS, CHUNK_REFERENCES = 64, 32  # one task of the recognition; fixed, so that workers change no figure
+
+# Where a hand's motion is read: its 21 keypoints, or the body's wrist while they are unseen.
+HAND_AND_WRIST = ((layout.LEFT_HAND_KEYPOINTS, layout.LEFT_WRIST), (layout.RIGHT_HAND_KEYPOINTS, layout.RIGHT_WRIST))
+_KEYPOINTS = np.arange(layout.NUM_KEYPOINTS)
+WRISTS_AND_HANDS = np.concatenate([np.append(_KEYPOINTS[hand], wrist) for hand, wrist in HAND_AND_WRIST])
+FACE_GROUPS = (layout.FACIAL_AUS, layout.HEAD_POSE, layout.EYE_GAZE, layout.MOUTH_SHAPE)
+
+Array = np.ndarray
+ClipAndWeight = tuple[Array, Array | None]  # None: everything was seen
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A real clip: pose [T,214] denormalised, gaps filled; weight [T,214] in {0,1}, 0 = not seen."""
+
+    id: str
+    text: str
+    pose: Array
+    weight: Array
+
+
+@dataclass(frozen=True)
+class SquaredErrors:
+    """Mean squared errors over seen numbers, NaN where none was seen; aligned: along the path, as lengths differ."""
+
+    full: float
+    manual: float
+    nmm: float
+    aligned: bool
+
+
+# ---------------------------------------------------------------- what was seen
+
+
+def observe(pose: Array, weight: Array | None) -> tuple[Array, Array]:
+    """Pose [T,214] float64, unseen numbers rebuilt from the seen ones alone (zeros if never seen), and seen [T,214]."""
+    pose = np.asarray(pose, np.float64)
+    if weight is None:
+        return pose, np.ones(pose.shape, bool)
+    seen = np.asarray(weight) > 0
+    return fill_gaps(pose, seen)[0], seen
+
+
+def keypoints_seen(seen: Array) -> Array:
+    """Which keypoints were seen, [T,75] bool, from numbers seen [T,214]: a keypoint needs both x and y."""
+    return layout.frame_to_keypoints(seen).all(-1)
+
+
+def watched_keypoints(weight: Array) -> Array:
+    """The keypoints whose motion is compared, [75] bool: those a clip saw in at least half of its frames."""
+    return keypoints_seen(np.asarray(weight) > 0).mean(0) >= WATCHED_SHARE
+
+
+def shoulder_frame(pose: Array, seen: Array) -> Array | None:
+    """Keypoints [T,75,2] from the shoulders' centre (each frame's), in shoulder widths (the clip's median).
+
+    None where a clip never saw a shoulder, or its shoulders coincide.
+    """
+    shoulders = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
+    points = layout.frame_to_keypoints(pose)
+    left, right = points[:, shoulders[0]], points[:, shoulders[1]]
+    width = np.median(np.linalg.norm(left - right, axis=-1))
+    if not keypoints_seen(seen)[:, shoulders].any(0).all() or width == 0:
+        return None
+    return (points - (left + right)[:, None] / 2) / width
+
+
+def _mean(values: Array, where: Array, axis: int | None = None) -> Array:
+    """Mean of `values` where `where` holds, along `axis`; NaN where it holds nowhere. Values elsewhere may be NaN."""
+    count = np.asarray(where.sum(axis), np.float64)
+    total = np.where(where, values, 0.0).sum(axis)
+    return np.divide(total, count, out=np.full_like(count, np.nan), where=count > 0)
+
+
+# ---------------------------------------------------------------- alignment
+
+
+def align(a: Array, b: Array) -> Array:
+    """The path [P,2] of full dynamic time warping between a [T',D] and b [T,D], Euclidean local cost, no window."""
+    # Not dtaidistance's warping_path: the C version of that one ignores inner_dist and aligns by squared distances.
+    _, costs = dtw_ndim.warping_paths_fast(np.ascontiguousarray(a), np.ascontiguousarray(b), inner_dist="euclidean")
+    return np.array(dtaidistance_dtw.best_path(costs))
+
+
+def _along_path(
+    prediction: Array, reference: Array, weight: Array, prediction_weight: Array | None, dims: slice
+) -> tuple[Array, Array, Array, Array] | None:
+    """Align on `dims` of gap-filled poses: path [P,2]; [P,dims] differences, seen by both, seen by the reference."""
+    (x, x_seen), (y, y_seen) = observe(prediction, prediction_weight), observe(reference, weight)
+    x, x_seen, y, y_seen = x[:, dims], x_seen[:, dims], y[:, dims], y_seen[:, dims]
+    ever = x_seen.any(0) & y_seen.any(0)
+    if not ever.any():
+        return None
+    path = align(x[:, ever], y[:, ever])
+    i, j = path.T
+    return path, x[i] - y[j], x_seen[i] & y_seen[j], y_seen[j]
+
+
+def dtw(
+    prediction: Array, reference: Array, weight: Array, prediction_weight: Array | None = None
+) -> tuple[float, Array | None]:
+    """DTW distance over [T,214] and its path: mean Euclidean distance of the frames that the path [P,2] pairs.
+
+    Numbers never seen in the clip are dropped, the path is found on gap-filled poses, and then the unseen numbers of
+    each pair of frames are left out. With everything seen it is the DTW distance divided by the path's length. What
+    the prediction alone did not see counts as if it erred like the rest of its frame: leaving out earns nothing.
+    (NaN, None) where nothing was seen.
+    """
+    aligned = _along_path(prediction, reference, weight, prediction_weight, slice(None))
+    if aligned is None:
+        return math.nan, None
+    path, difference, both, in_reference = aligned
+    squares = _mean(difference**2, both, axis=1) * in_reference.sum(1)  # [P]
+    return float(_mean(np.sqrt(squares), both.any(1))), path
+
+
+def dtw_mje(prediction: Array, reference: Array, weight: Array, prediction_weight: Array | None = None) -> float:
+    """DTW mean joint error, image units: keypoints only.
+
+    The path is that of DTW over the 75 keypoints as vectors [T,150] (found as in `dtw`). On each of its steps the
+    error is the mean, over keypoints seen in that frame, of the distance in the plane; the figure is the mean over
+    the steps.
+    """
+    aligned = _along_path(prediction, reference, weight, prediction_weight, layout.MANUAL)
+    if aligned is None:
+        return math.nan
+    _, difference, both, _ = aligned
+    shape = (len(difference), layout.NUM_KEYPOINTS, 2)
+    seen = both.reshape(shape).all(-1)
+    errors = _mean(np.linalg.norm(difference.reshape(shape), axis=-1), seen, axis=1)  # [P]
+    return float(_mean(errors, seen.any(1)))
+
+
+def mean_squared_errors(
+    prediction: Array, reference: Array, weight: Array, path: Array | None, prediction_weight: Array | None = None
+) -> SquaredErrors:
+    """MSE over all numbers, the manual ones and the NMM: frame by frame at equal length, else along `path` of `dtw`."""
+    (x, x_seen), (y, y_seen) = observe(prediction, prediction_weight), observe(reference, weight)
+    aligned = len(x) != len(y)
+    if aligned and path is None:
+        return SquaredErrors(math.nan, math.nan, math.nan, aligned)
+    i, j = path.T if aligned else (np.arange(len(x)), np.arange(len(x)))
+    squares, both = (x[i] - y[j]) ** 2, x_seen[i] & y_seen[j]
+    full, manual, nmm = (
+        float(_mean(squares[:, dims], both[:, dims])) for dims in (slice(None), layout.MANUAL, layout.NMM)
+    )
+    return SquaredErrors(full, manual, nmm, aligned)
+
+
+# ---------------------------------------------------------------- motion
+
+
+def _steps(values: Array, seen: Array) -> tuple[Array, Array]:
+    """Change from frame to frame [T-1,...] and where both frames were seen."""
+    return np.diff(values, axis=0), seen[1:] & seen[:-1]
+
+
+def hand_motion(
+    prediction: Array, reference: Array, weight: Array, prediction_weight: Array | None = None
+) -> tuple[float, float] | None:
+    """Mean speed of the hands in the prediction and in the reference, shoulder widths a frame.
+
+    Both over the same keypoints: wrists and hands that the reference saw in at least half of its frames (and that moved
+    in sight in both clips), from the shoulders' centre. None where there is no such keypoint.
+    """
+    watched = WRISTS_AND_HANDS[watched_keypoints(weight)[WRISTS_AND_HANDS]]
+    speeds = []
+    for pose, clip_weight in ((prediction, prediction_weight), (reference, weight)):
+        pose, seen = observe(pose, clip_weight)
+        points = shoulder_frame(pose, seen)
+        if points is None:
+            return None
+        change, both = _steps(points[:, watched], keypoints_seen(seen)[:, watched])
+        speeds.append(_mean(np.linalg.norm(change, axis=-1), both, axis=0))  # [watched]
+    common = np.isfinite(speeds).all(0)
+    if not common.any():
+        return None
+    return float(speeds[0][common].mean()), float(speeds[1][common].mean())
+
+
+def motion_ratio(hand_speeds: Array, frames: Array) -> float | None:
+    """Speed of the generated hands over the references', from hand_speeds [N,2] of `hand_motion` and frames [N] a clip.
+
+    The ratio of the two means over all frames, not the mean of ratios: a clip that hardly moves cannot blow it up.
+    """
+    defined = np.isfinite(hand_speeds).all(1)
+    generated, real = frames[defined] @ hand_speeds[defined]
+    return float(generated / real) if real > 0 else None
+
+
+def hand_energy(pose: Array, seen: Array) -> Array:
+    """Motion energy of the hands [T-1], image units a frame: mean speed of the two hands.
+
+    A hand's speed is the mean over its keypoints seen in both frames; with none, that of the body's wrist. NaN where
+    there is neither.
+    """
+    change, both = _steps(layout.frame_to_keypoints(pose), keypoints_seen(seen))
+    speed = np.linalg.norm(change, axis=-1)  # [T-1,75]
+    hands = []
+    for hand, wrist in HAND_AND_WRIST:
+        own = _mean(speed[:, hand], both[:, hand], axis=1)
+        hands.append(np.where(np.isnan(own), np.where(both[:, wrist], speed[:, wrist], np.nan), own))
+    energy = np.stack(hands)
+    return _mean(energy, np.isfinite(energy), axis=0)
+
+
+def face_energy(pose: Array, seen: Array, scale: Array) -> Array:
+    """Motion energy of the face [T-1]: mean absolute change of the NMM numbers, each over its `scale` [64].
+
+    The mean is taken within each of the four features and then over them, so that neither the 40 numbers of the mouth
+    nor the radians of the head decide alone. Numbers of scale 0 (they never move) are left out.
+    """
+    change, both = _steps(pose[:, layout.NMM], seen[:, layout.NMM])
+    both = both & (scale > 0)
+    change = np.abs(change) / np.where(scale > 0, scale, 1.0)
+    groups = [slice(group.start - layout.NMM.start, group.stop - layout.NMM.start) for group in FACE_GROUPS]
+    energy = np.stack([_mean(change[:, group], both[:, group], axis=1) for group in groups])
+    return _mean(energy, np.isfinite(energy), axis=0)
+
+
+def nmm_scale(references: Sequence[Reference]) -> Array:
+    """Standard deviation of each NMM number over the references' seen frames, [64]: the unit of `face_energy`."""
+    numbers = np.concatenate([reference.pose[:, layout.NMM] for reference in references]).astype(np.float64)
+    seen = np.concatenate([reference.weight[:, layout.NMM] for reference in references]) > 0
+    deviation = numbers - _mean(numbers, seen, axis=0)
+    scale = np.sqrt(np.nan_to_num(_mean(deviation**2, seen, axis=0)))
+    constant = scale <= 1e-6 * np.nan_to_num(np.abs(_mean(numbers, seen, axis=0)))  # rounding is no motion
+    return np.where(constant, 0.0, scale)
+
+
+def _centred(hands: Array, face: Array) -> tuple[Array, Array] | None:
+    """Both signals minus their means, 0 where either is unknown; None where one is constant or too short to tell."""
+    known = np.isfinite(hands) & np.isfinite(face)
+    if known.sum() < 3:
+        return None
+    centred = []
+    for signal in (hands, face):
+        if signal[known].std() <= 1e-6 * np.abs(signal[known]).max():
+            return None
+        centred.append(np.where(known, signal - signal[known].mean(), 0.0))
+    return centred[0], centred[1]
+
+
+def sync_correlation(hands: Array, face: Array) -> float | None:
+    """Pearson correlation of two energies [T-1]; None where one of them is constant."""
+    signals = _centred(hands, face)
+    if signals is None:
+        return None
+    hands, face = signals
+    return float(hands @ face / math.sqrt((hands @ hands) * (face @ face)))
+
+
+def sync_lag(hands: Array, face: Array, max_lag: int = MAX_LAG) -> int | None:
+    """|lag|, frames, within ±max_lag, that maximises the cross-correlation of two energies; None if one is constant."""
+    signals = _centred(hands, face)
+    if signals is None:
+        return None
+    hands, face = signals
+    centre = len(hands) - 1
+    correlation = np.correlate(face, hands, mode="full")  # of lags -centre..centre
+    lags = sorted(range(-min(max_lag, centre), min(max_lag, centre) + 1), key=abs)
+    return abs(max(lags, key=lambda lag: correlation[centre + lag]))  # of equal ones the least
+
+
+# ---------------------------------------------------------------- recognition
+
+
+def _arms_and_hands(pose: Array, weight: Array | None) -> tuple[Array, Array]:
+    """Arms and hands in the `shoulder_frame` [T,K,2], and seen [T,K], without the frames that saw none of them."""
+    pose, seen = observe(pose, weight)
+    points = shoulder_frame(pose, seen)
+    if points is None:
+        return np.zeros((0, len(layout.ARMS_AND_HANDS), 2)), np.zeros((0, len(layout.ARMS_AND_HANDS)), bool)
+    visible = keypoints_seen(seen)[:, layout.ARMS_AND_HANDS]
+    some = visible.any(1)
+    return points[some][:, layout.ARMS_AND_HANDS], visible[some]
+
+
+def _warped_means(costs: Array, lengths: Array) -> Array:
+    """Mean cost along the cheapest path, [N], of N problems at once: costs [T,T',N], the first `lengths` [N] of T' used.
+
+    Diagonal by diagonal: what stands on one depends on the two before it only.
+    """
+    rows, columns, count = costs.shape
+    flat = costs.reshape(rows * columns, count)
+    total = [np.full((rows + 1, count), np.inf) for _ in range(3)]  # this diagonal and the two before; row 0 is outside
+    steps = [np.zeros((rows + 1, count)) for _ in range(3)]
+    total[1][0] = 0.0  # the corner before the first cell
+    final = np.full((columns, count), np.inf)  # mean cost of the path to each cell of the last row
+    for diagonal in range(rows + columns - 1):
+        row = np.arange(max(0, diagonal - columns + 1), min(rows - 1, diagonal) + 1)
+        here, above = slice(row[0] + 1, row[-1] + 2), slice(row[0], row[-1] + 1)
+        new, old, older = (total[(diagonal - k) % 3] for k in range(3))
+        new_steps, old_steps, older_steps = (steps[(diagonal - k) % 3] for k in range(3))
+        best, best_steps = older[above].copy(), older_steps[above].copy()
+        for other, other_steps in ((old[above], old_steps[above]), (old[here], old_steps[here])):
+            better = other < best
+            np.copyto(best, other, where=better)
+            np.copyto(best_steps, other_steps, where=better)
+        new.fill(np.inf)
+        np.add(best, flat[row * columns + diagonal - row], out=new[here])
+        np.add(best_steps, 1.0, out=new_steps[here])
+        if diagonal >= rows - 1:
+            final[diagonal - rows + 1] = new[rows] / new_steps[rows]
+    return final[lengths - 1, np.arange(count)]
+
+
+def _distances(task: tuple[list[tuple[Array, Array]], list[tuple[Array, Array]]]) -> Array:
+    """Distances of predictions to references, [N,M], both as `_arms_and_hands` gives them; inf if incomparable."""
+    predictions, references = task
+    distances = np.full((len(predictions), len(references)), np.inf)
+    usable = [n for n, (points, _) in enumerate(predictions) if len(points)]
+    if not usable:
+        return distances
+    lengths = np.array([len(predictions[n][0]) for n in usable])
+    shape = (len(layout.ARMS_AND_HANDS), lengths.max(), len(usable))
+    x, y, seen = np.zeros((3, *shape))  # [K,T',N] each
+    for n, k in enumerate(usable):
+        points, visible = predictions[k]
+        seen[:, : lengths[n], n] = visible.T
+        x[:, : lengths[n], n], y[:, : lengths[n], n] = (points * visible[..., None]).T
+    # Sum over points seen in both of |p - r|² = |p|² s_r − 2 p·r + s_p |r|², where r and p are 0 if unseen: one product.
+    left = np.concatenate([x**2 + y**2, -2 * x, -2 * y, seen]).reshape(4 * shape[0], -1)  # [4K,T'N]
+    seen = seen.reshape(shape[0], -1)
+    for m, (points, visible) in enumerate(references):
+        if len(points) == 0:
+            continue
+        points = points * visible[..., None]
+        right = np.concatenate([visible, points[..., 0], points[..., 1], (points**2).sum(-1)], axis=1)  # [T,4K]
+        means, count = right @ left, visible.astype(np.float64) @ seen  # [T,T'N]
+        np.divide(means, count, out=means, where=count > 0)
+        means[count == 0] = np.inf
+        costs = np.sqrt(np.maximum(means, 0.0, out=means), out=means)
+        distances[usable, m] = _warped_means(costs.reshape(len(points), *shape[1:]), lengths)
+    return distances
+
+
+def sign_distances(
+    predictions: Sequence[ClipAndWeight], references: Sequence[ClipAndWeight], num_workers: int = 0
+) -> Array:
+    """DTW distances of arms and hands between clips, [N,M], in shoulder widths.
+
+    Poses are taken from the shoulders' centre in units of the shoulders' width. Two frames differ by the root mean
+    square distance of their keypoints of arms and hands, over those that *both* clips saw there: a hand that the
+    reference did not see asks nothing of the prediction, and references with few and with many seen keypoints have the
+    same unit. The distance is the mean of that along the DTW path; inf where nothing can be compared.
+    """
+    left, right = ([_arms_and_hands(*clip) for clip in clips] for clips in (predictions, references))
+    order = np.argsort([len(points) for points, _ in left], kind="stable")  # alike in length: less padding
+    rows = [order[start : start + CHUNK_PREDICTIONS] for start in range(0, len(left), CHUNK_PREDICTIONS)]
+    columns = [slice(start, start + CHUNK_REFERENCES) for start in range(0, len(right), CHUNK_REFERENCES)]
+    blocks = [(row, column) for row in rows for column in columns]
+    distances = np.full((len(left), len(right)), np.inf)
+    tasks = (([left[n] for n in row], right[column]) for row, column in blocks)
+    for (row, column), block in zip(blocks, _map(_distances, tasks, num_workers), strict=True):
+        distances[row, column] = block
+    return distances
+
+
+def recognition(
+    generated: Sequence[Array],
+    generated_texts: Sequence[str],
+    references: Sequence[Reference],
+    generated_weights: Sequence[Array] | None = None,
+    num_workers: int = 0,
+) -> tuple[Array, Array]:
+    """Whether each clip's nearest reference has its text, and whether one of its TOP nearest has: two [N] bool."""
+    weights = generated_weights or [None] * len(generated)
+    clips = [(reference.pose, reference.weight) for reference in references]
+    distances = sign_distances(list(zip(generated, weights, strict=True)), clips, num_workers)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :TOP]
+    same = np.array([reference.text for reference in references])[nearest] == np.array(generated_texts)[:, None]
+    same &= np.isfinite(np.take_along_axis(distances, nearest, axis=1))
+    return same[:, 0], same.any(1)
+
+
+# ---------------------------------------------------------------- rows
+
+
+def score_clips(
+    predictions: Sequence[Array],
+    references: Sequence[Reference],
+    prediction_weights: Sequence[Array] | None = None,
+    gallery: Sequence[Reference] | None = None,
+    max_lag: int = MAX_LAG,
+    num_workers: int = 0,
+) -> dict[str, Array]:
+    """Every metric of every clip, {name: [N] or [N,2]}, NaN where undefined. predictions[n] belongs to references[n].
+
+    prediction_weights: for predictions that are real clips or follow one frame by frame (reference, reconstruction).
+    gallery: the clips among which recognition looks for the nearest, `references` by default.
+    num_workers: processes; 0 and 1 stay in this one, and no figure depends on it.
+    """
+    if len(predictions) != len(references) or not references:
+        raise ValueError(f"{len(predictions)} predictions for {len(references)} references")
+    gallery = references if gallery is None else gallery
+    weights = prediction_weights or [None] * len(predictions)
+    scale = nmm_scale(gallery)
+    tasks = ((*pair, scale, max_lag) for pair in zip(predictions, weights, references, strict=True))
+    clips = list(_map(_score_clip, tasks, num_workers))
+    scores = {name: np.array([clip[name] for clip in clips], np.float64) for name in clips[0]}
+    texts = [reference.text for reference in references]
+    first, among = recognition(predictions, texts, gallery, prediction_weights, num_workers)
+    return scores | {"recognition": first.astype(np.float64), "recognition_top5": among.astype(np.float64)}
+
+
+def _score_clip(task: tuple[Array, Array | None, Reference, Array, int]) -> dict[str, object]:
+    prediction, prediction_weight, reference, scale, max_lag = task
+    pose, weight = reference.pose, reference.weight
+    distance, path = dtw(prediction, pose, weight, prediction_weight)
+    errors = mean_squared_errors(prediction, pose, weight, path, prediction_weight)
+    # A hand that the reference hardly saw is its wrist in both clips, or their energies would not be of the same thing.
+    watched = np.ones(layout.POSE_DIM, bool)
+    watched[layout.MANUAL] = np.repeat(watched_keypoints(weight), 2)
+    sync = []
+    for clip, clip_weight in ((prediction, prediction_weight), (pose, weight)):
+        numbers, seen = observe(clip, clip_weight)
+        energies = hand_energy(numbers, seen & watched), face_energy(numbers, seen, scale)
+        sync.append((sync_correlation(*energies), sync_lag(*energies, max_lag)))
+    return {
+        "dtw": distance,
+        "dtw_mje": dtw_mje(prediction, pose, weight, prediction_weight),
+        "mse": errors.full,
+        "mse_manual": errors.manual,
+        "mse_nmm": errors.nmm,
+        "mse_aligned": errors.aligned,
+        "frames": len(pose),
+        "hand_speeds": hand_motion(prediction, pose, weight, prediction_weight) or (math.nan, math.nan),
+        "sync_correlation": [correlation for correlation, _ in sync],
+        "sync_lag": [lag for _, lag in sync],
+    }
+
+
+def summarise(scores: dict[str, Array]) -> dict[str, float | int | None]:
+    """One row from the values of its clips: means over the clips where a metric is defined, None where it is nowhere.
+
+    Sync values are [N,2], prediction and reference; `*_difference` is prediction minus reference, over clips with both.
+    """
+    row: dict[str, float | int | None] = {
+        name: _defined_mean(scores[name])
+        for name in ("dtw", "dtw_mje", "mse", "mse_manual", "mse_nmm", "recognition", "recognition_top5")
+    }
+    row["motion_ratio"] = motion_ratio(scores["hand_speeds"], scores["frames"])
+    for name in ("sync_correlation", "sync_lag"):
+        row[name] = _defined_mean(scores[name][:, 0])
+        row[f"{name}_difference"] = _defined_mean(scores[name][:, 0] - scores[name][:, 1])
+    row["sync_undefined"] = int(np.isnan(scores["sync_correlation"][:, 0]).sum())
+    row["mse_aligned"] = int(scores["mse_aligned"].sum())
+    return row
+
+
+def evaluate_row(
+    predictions: Sequence[Array],
+    references: Sequence[Reference],
+    prediction_weights: Sequence[Array] | None = None,
+    gallery: Sequence[Reference] | None = None,
+    max_lag: int = MAX_LAG,
+    num_workers: int = 0,
+) -> dict[str, float | int | None]:
+    """One row of the report, plain numbers and None only: `summarise` of `score_clips`, whose arguments it takes."""
+    return summarise(score_clips(predictions, references, prediction_weights, gallery, max_lag, num_workers))
+
+
+def _defined_mean(values: Array) -> float | None:
+    mean = float(_mean(values, np.isfinite(values)))
+    return mean if math.isfinite(mean) else None
+
+
+def _map(function: Callable, tasks: Iterable, num_workers: int) -> Iterable:
+    """`map` in order, over `num_workers` processes where more than one is asked for."""
+    if num_workers <= 1:
+        yield from map(function, tasks)
+        return
+    with ProcessPoolExecutor(num_workers) as pool:
+        yield from pool.map(function, tasks, chunksize=1)

@@ -1,0 +1,230 @@
+"""Text -> pose for every model: load the checkpoints once, then `generate`. Inference scripts and evaluation call this."""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from errors import UserError
+from models.autoencoder import PoseAutoencoder
+from models.flow_matching import sample_noise, sample_ode, time_grid
+from models.latent_flow_matcher import LatentFlowMatcher
+from models.latent_predictor import LatentPredictor
+from models.layers import lengths_to_mask
+from models.text_to_latent import TextToLatent
+from poses.files import write_whole
+from poses.statistics import STATISTICS_FILE, Statistics
+from training.checkpoint import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_text_to_latent, require_equal
+
+PARTS = ("text", "sampling", "decoding")
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How latents are sampled; None is what the checkpoint says."""
+
+    num_steps: int | None = None
+    guidance_scale: float | None = None
+    solver: str = "euler"
+    use_ssm_prior: bool | None = None
+    use_sync_guidance: bool | None = None
+
+
+def sampling_settings(args: argparse.Namespace) -> SamplingSettings:
+    """The settings that the flags of `add_sampling_arguments` ask for."""
+    return SamplingSettings(
+        args.num_steps, args.guidance_scale, args.solver, args.use_ssm_prior, args.use_sync_guidance
+    )
+
+
+@dataclass
+class Generated:
+    """One clip: pose [T,214] float32 in data units, and its share of the batch's seconds for each of PARTS."""
+
+    pose: np.ndarray
+    seconds: dict[str, float]
+
+
+class Generator:
+    """The frozen models of one direction, ready to sign texts."""
+
+    def __init__(
+        self, autoencoder: PoseAutoencoder, statistics: Statistics, model: TextToLatent, sampling: SamplingSettings,
+        *, kind: str, fingerprints: dict[str, str],
+    ) -> None:  # fmt: skip
+        self.autoencoder, self.statistics, self.model = autoencoder, statistics, model
+        self.kind, self.fingerprints = kind, fingerprints
+        self.num_steps, self.solver = sampling.num_steps or 1, sampling.solver
+        self.guidance_scale = 1.0 if sampling.guidance_scale is None else sampling.guidance_scale
+        if kind in (FLOW, STUDENT) and sampling.num_steps is None:
+            self.num_steps = model.net.config.num_inference_steps
+        if kind in (FLOW, STUDENT) and sampling.guidance_scale is None:
+            self.guidance_scale = model.net.config.guidance_scale
+        self.device = model.latent_mean.device
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What decides the samples besides text, length and seed, for reports."""
+        if self.kind == PREDICTOR:
+            return {"model": self.kind}
+        return {
+            "model": self.kind, "num_steps": self.num_steps, "guidance_scale": self.guidance_scale,
+            "solver": self.solver, "prior": self.model.net.config.prior_type,
+            "sync_guidance": self.kind == STUDENT and self.model.net.config.use_sync_guidance
+            or self.model.net.sync_head is not None,
+        }  # fmt: skip
+
+    def generate(
+        self, texts: Sequence[str], seeds: Sequence[int], lengths: Sequence[int] | None = None, batch_size: int = 32
+    ) -> list[Generated]:
+        """Sign `texts`, one clip each, in their order. `lengths` in frames; without it the length predictor decides.
+
+        A clip depends on its text, its length and its seed, never on the batch it was made in.
+        """
+        results: list[Generated | None] = [None] * len(texts)
+        for index, clip in self.stream(texts, seeds, lengths, batch_size):
+            results[index] = clip
+        return results
+
+    @torch.no_grad()
+    def stream(
+        self, texts: Sequence[str], seeds: Sequence[int], lengths: Sequence[int] | None = None, batch_size: int = 32
+    ) -> Iterator[tuple[int, Generated]]:
+        """As `generate`, but yields (index, clip) batch by batch, texts of like length together."""
+        order = sorted(range(len(texts)), key=lambda i: (lengths[i] if lengths else len(texts[i]), i))
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            seconds = dict.fromkeys(PARTS, 0.0)
+            clock = _Clock(self.device)
+            cond, cond_mask = self.model.embed_text([texts[i] for i in chosen])
+            frames = (
+                torch.tensor([lengths[i] for i in chosen], device=self.device)
+                if lengths
+                else self.model.predict_frames(cond, cond_mask)
+            )
+            seconds["text"] = clock.lap()
+            z = self._sample(cond, cond_mask, frames, [seeds[i] for i in chosen])
+            seconds["sampling"] = clock.lap()
+            pose = self.autoencoder.decode(self.model.denormalize(z), lengths_to_mask(frames)).float().cpu().numpy()
+            poses = [self.statistics.denormalize(row[:length]) for row, length in zip(pose, frames.tolist(), strict=True)]
+            seconds["decoding"] = clock.lap()
+            share = {part: value / len(chosen) for part, value in seconds.items()}
+            for index, clip in zip(chosen, poses, strict=True):
+                yield index, Generated(clip, share)
+
+    def _sample(self, cond: Tensor, cond_mask: Tensor, frames: Tensor, seeds: list[int]) -> Tensor:
+        """Normalised latents [B,N,D]."""
+        latents = self.autoencoder.num_latents(frames)
+        mask = lengths_to_mask(latents)
+        net = self.model.net
+        if isinstance(net, LatentPredictor):
+            return net(cond, cond_mask, mask)
+        z_0 = sample_noise(seeds, latents.tolist(), net.config.latent_dim).to(self.device)
+        grid = time_grid(self.num_steps, self.device)
+        if self.kind == STUDENT:
+            return sample_ode(net.step_field(cond, cond_mask, mask, self.num_steps), z_0, grid)
+        return sample_ode(net.guided_field(cond, cond_mask, mask, self.guidance_scale), z_0, grid, self.solver)
+
+
+class _Clock:
+    """Seconds between laps, the device's queue included."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.last = self._now()
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def lap(self) -> float:
+        now = self._now()
+        elapsed, self.last = now - self.last, now
+        return elapsed
+
+
+def load_generator(
+    checkpoint: Path, autoencoder_checkpoint: Path, device: torch.device, sampling: SamplingSettings | None = None,
+    *, kinds: tuple[str, ...] = (PREDICTOR, FLOW, STUDENT),
+) -> Generator:  # fmt: skip
+    """Load both checkpoints, which must belong together, and check the sampling settings against them."""
+    autoencoder, statistics, parent = load_autoencoder(autoencoder_checkpoint, device)
+    model, content = load_text_to_latent(checkpoint, kinds, parent, device)
+    kind, sampling = content["kind"], sampling or SamplingSettings()
+    if kind != PREDICTOR:
+        _check_sampling(model.net, kind, sampling, checkpoint)
+    return Generator(
+        autoencoder, statistics, model, sampling, kind=kind,
+        fingerprints={"autoencoder": parent["fingerprint"], kind: content["fingerprint"]},
+    )  # fmt: skip
+
+
+def _check_sampling(net: LatentFlowMatcher, kind: str, sampling: SamplingSettings, checkpoint: Path) -> None:
+    """Refuse settings that the checkpoint cannot sample with; sync guidance of a teacher may be switched off."""
+    config = net.config
+    require_equal("--use_ssm_prior", sampling.use_ssm_prior, config.prior_type != "none", checkpoint)
+    if kind == STUDENT:
+        if sampling.num_steps is not None and sampling.num_steps not in config.student_steps:
+            known = ", ".join(map(str, config.student_steps))
+            raise UserError(f"--num_steps {sampling.num_steps}: {checkpoint} is a student of {known} steps; use one of them")
+        require_equal("--guidance_scale", sampling.guidance_scale, config.guidance_scale, checkpoint)
+        require_equal("--use_sync_guidance", sampling.use_sync_guidance, config.use_sync_guidance, checkpoint)
+        if sampling.solver != "euler":
+            raise UserError(f"--solver {sampling.solver}: {checkpoint} is a student, which knows its own steps; use euler")
+    elif sampling.use_sync_guidance and not config.use_sync_guidance:
+        raise UserError(f"--use_sync_guidance: {checkpoint} was trained without it; leave the flag out or train with it")
+    elif sampling.use_sync_guidance is False:
+        net.sync_head = None
+
+
+def sign_to_files(generator: Generator, args: argparse.Namespace, checkpoints: dict[str, Path]) -> list[Path]:
+    """What the inference scripts do with their flags: sign the texts, write every clip and its .json as it is made."""
+    if args.data_dir is not None:
+        given = Statistics.load(args.data_dir / STATISTICS_FILE).fingerprint
+        require_equal(f"--data_dir {args.data_dir} with statistics", given, generator.statistics.fingerprint, args.output_path)
+    texts = read_texts(args.text_file) if args.text_file else [args.text.strip()]
+    if not all(texts):
+        raise UserError("--text: an empty text has no signs; write something")
+    jobs = [(text, args.seed + k) for text in texts for k in range(args.num_samples)]
+    lengths = [args.target_length] * len(jobs) if args.target_length else None
+    paths = [args.output_path]
+    if args.text_file or args.num_samples > 1:
+        stem = args.output_path.with_suffix("")
+        paths = [stem.with_name(f"{stem.name}_{number:04d}.npy") for number in range(1, len(jobs) + 1)]
+    bar = tqdm(total=len(jobs), unit="clip", disable=None if len(jobs) > 1 else True)
+    for index, clip in generator.stream(*map(list, zip(*jobs, strict=True)), lengths, args.batch_size):
+        text, seed = jobs[index]
+        with write_whole(paths[index]) as file:
+            np.save(file, clip.pose)
+        record = {
+            "text": text, "frames": len(clip.pose), "seed": seed, "seconds": clip.seconds, **generator.settings,
+            "checkpoints": {name: str(path) for name, path in checkpoints.items()},
+            "fingerprints": generator.fingerprints,
+        }  # fmt: skip
+        with write_whole(paths[index].with_suffix(".json"), "w") as file:
+            json.dump(record, file, indent=2, ensure_ascii=False)
+        bar.update()
+    bar.close()
+    return paths
+
+
+def read_texts(path: Path) -> list[str]:
+    """The lines of a text file, blank ones left out."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; it should hold a text a line") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8; convert it, for example with iconv") from None
+    texts = [line.strip() for line in lines if line.strip()]
+    if not texts:
+        raise UserError(f"{path}: holds no text; write one a line")
+    return texts

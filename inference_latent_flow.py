@@ -1,0 +1,36 @@
+"""Direction 2: sign a text with the flow (50 steps) or its distilled student (1, 2 or 4 steps).
+
+    python inference_latent_flow.py --text "Hello world" --flow_checkpoint runs/student/best_model.pt \\
+        --autoencoder_checkpoint runs/autoencoder/best_model.pt --output_path output_pose.npy --target_length 50 \\
+        --num_steps 4 --use_ssm_prior --use_sync_guidance --data_dir data/phoenix14t
+
+Writes OUTPUT_PATH, [T,214] float32 in data units, and a .json beside it: seconds, steps, seed, checkpoints.
+"""
+
+from pathlib import Path
+
+import errors
+from generation import load_generator, sampling_settings, sign_to_files
+from training import arguments
+from training.checkpoint import FLOW, STUDENT
+
+
+def main() -> None:
+    parser = arguments.make_parser(__doc__)
+    parser.add_argument("--flow_checkpoint", required=True, type=Path, help="best_model.pt of stage 2 or stage 3")
+    arguments.add_autoencoder_argument(parser)
+    arguments.add_inference_arguments(parser)
+    arguments.add_sampling_arguments(parser)
+    args = parser.parse_args()
+
+    generator = load_generator(
+        args.flow_checkpoint, args.autoencoder_checkpoint, arguments.resolve_device(args.device),
+        sampling_settings(args), kinds=(FLOW, STUDENT),
+    )  # fmt: skip
+    checkpoints = {"flow": args.flow_checkpoint, "autoencoder": args.autoencoder_checkpoint}
+    for path in sign_to_files(generator, args, checkpoints):
+        print(f"wrote {path} and {path.with_suffix('.json')}")
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,220 @@
+"""Stage 1: poses [B,T,214] to latents [B,N,D] and back, the hands hung on the wrists by construction."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.layers import Encoder, masked_mean, zero_init
+from poses import layout
+from poses.statistics import Statistics
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """What builds a `PoseAutoencoder`; kept in its checkpoint."""
+
+    latent_dim: int = 256
+    hidden_dim: int = 512
+    num_heads: int = 8
+    encoder_layers: int = 6
+    coarse_layers: int = 4
+    medium_layers: int = 4
+    fine_layers: int = 6
+    temporal_stride: int = 1
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.hidden_dim % (2 * self.num_heads):
+            raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of twice num_heads {self.num_heads}")
+        if self.temporal_stride not in (1, 2, 4):
+            raise ValueError(f"temporal_stride {self.temporal_stride} must be 1, 2 or 4")
+
+
+class HandFrame(nn.Module):
+    """Between normalised absolute hands and hands relative to the wrists: a fixed affine map made from the statistics.
+
+    A hand's keypoint is its body's wrist plus an offset. Offsets vary ten times less than positions, so in normalised
+    absolute numbers a finger's movement all but vanishes; here it has unit scale, and no hand can leave its arm.
+    """
+
+    def __init__(self, statistics: Statistics) -> None:
+        super().__init__()
+        wrists = [
+            layout.keypoint_dims(slice(wrist, wrist + 1)).tolist() * layout.NUM_HAND
+            for wrist in (layout.LEFT_WRIST, layout.RIGHT_WRIST)
+        ]
+        self.register_buffer("wrist_dims", torch.tensor(wrists[0] + wrists[1]), persistent=False)
+        for name in ("mean", "std", "hand_mean", "hand_std"):
+            self.register_buffer(name, torch.as_tensor(getattr(statistics, name), dtype=torch.float32))
+
+    def wrists(self, body: Tensor) -> Tensor:
+        """The wrists' positions in data units, repeated for every hand number, [...,84], from a normalised body [...,66]."""
+        return body[..., self.wrist_dims] * self.std[self.wrist_dims] + self.mean[self.wrist_dims]
+
+    def relative(self, pose: Tensor) -> Tensor:
+        """Normalised pose [...,214] -> normalised hands relative to the wrists [...,84]."""
+        hands = pose[..., layout.HANDS] * self.std[layout.HANDS] + self.mean[layout.HANDS]
+        return (hands - self.wrists(pose[..., layout.BODY]) - self.hand_mean) / self.hand_std
+
+    def absolute(self, body: Tensor, relative: Tensor) -> Tensor:
+        """Normalised body [...,66] and relative hands [...,84] -> normalised absolute hands [...,84]."""
+        hands = relative * self.hand_std + self.hand_mean + self.wrists(body)
+        return (hands - self.mean[layout.HANDS]) / self.std[layout.HANDS]
+
+
+class PoseEncoder(nn.Module):
+    """x [B,T,214], mask [B,T] -> mean and log-variance of the latents, each [B,N,D], N = ceil(T / stride)."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        hands = layout.HANDS.stop - layout.HANDS.start
+        self.stride = config.temporal_stride
+        self.embed = nn.Linear(layout.POSE_DIM + hands, config.hidden_dim)
+        self.frames = Encoder(config.hidden_dim, config.num_heads, config.encoder_layers, config.dropout)
+        self.norm = nn.LayerNorm(config.hidden_dim)
+        self.to_latent = nn.Linear(self.stride * config.hidden_dim, 2 * config.latent_dim)
+
+    def forward(self, x: Tensor, relative: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.norm(self.frames(self.embed(torch.cat([x, relative], dim=-1)), mask)) * mask[..., None]  # [B,T,H]
+        h = F.pad(h, (0, 0, 0, -h.shape[1] % self.stride))
+        h = h.reshape(h.shape[0], -1, self.stride * h.shape[2])  # [B,N,s*H]
+        mean, log_variance = self.to_latent(h).chunk(2, dim=-1)
+        return mean, log_variance.clamp(-12.0, 4.0)
+
+
+class PoseDecoder(nn.Module):
+    """z [B,N,D] -> three supervised levels: body, then hands given the body, then face and a residual on all."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        H, self.stride = config.hidden_dim, config.temporal_stride
+        body, hands = layout.BODY.stop, layout.HANDS.stop - layout.HANDS.start
+        self.embed = nn.Linear(config.latent_dim, H)
+        self.to_frames = nn.Linear(H, self.stride * H)
+        self.coarse = Encoder(H, config.num_heads, config.coarse_layers, config.dropout)
+        self.medium = Encoder(H, config.num_heads, config.medium_layers, config.dropout)
+        self.fine = Encoder(H, config.num_heads, config.fine_layers, config.dropout)
+        self.norms = nn.ModuleList(nn.LayerNorm(H) for _ in range(3))
+        self.body_to_hidden = nn.Linear(body, H)
+        self.hands_to_hidden = nn.Linear(hands, H)
+        # Zero at the start: a dimension that the data never shows gets no gradient and stays at the mean.
+        self.to_body = zero_init(nn.Linear(H, body))
+        self.to_hands = zero_init(nn.Linear(H, hands))
+        self.to_nmm = zero_init(nn.Linear(H, layout.NMM_DIM))
+        self.to_residual = zero_init(nn.Linear(H, body + hands + layout.NMM_DIM))
+
+    def forward(self, z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns body [B,T,66], relative hands [B,T,84], and the final body and hands and face in one, [B,T,214]."""
+        h = self.to_frames(self.embed(z))
+        h = h.reshape(h.shape[0], -1, h.shape[2] // self.stride)[:, : mask.shape[1]]  # [B,T,H]
+        h = self.coarse(h, mask)
+        body = self.to_body(self.norms[0](h))
+        h = self.medium(h + self.body_to_hidden(body), mask)
+        hands = self.to_hands(self.norms[1](h))
+        h = self.norms[2](self.fine(h + self.hands_to_hidden(hands), mask))
+        return body, hands, torch.cat([body, hands, self.to_nmm(h)], dim=-1) + self.to_residual(h)
+
+
+@dataclass
+class Levels:
+    """A decoded clip in normalised numbers: `pose` [B,T,214] is the result, the others are supervised on the way."""
+
+    body: Tensor  # [B,T,66], coarse
+    hands: Tensor  # [B,T,84], medium, absolute
+    pose: Tensor  # [B,T,214], fine
+    relative: Tensor  # [B,T,84], the fine level's hands relative to the wrists
+
+
+class PoseAutoencoder(nn.Module):
+    """A variational autoencoder of clips. `encode` gives the latents' means; `decode` the pose, in normalised numbers."""
+
+    def __init__(self, config: AutoencoderConfig, statistics: Statistics) -> None:
+        super().__init__()
+        self.config = config
+        self.hand_frame = HandFrame(statistics)
+        self.encoder = PoseEncoder(config)
+        self.decoder = PoseDecoder(config)
+
+    def latent_mask(self, mask: Tensor) -> Tensor:
+        """Which latents hold a real frame: mask [B,T] -> [B,N]."""
+        stride = self.config.temporal_stride
+        return F.pad(mask, (0, -mask.shape[1] % stride)).view(mask.shape[0], -1, stride).any(2)
+
+    def num_latents(self, num_frames: Tensor | int) -> Tensor | int:
+        """Latents of a clip of so many frames."""
+        return (num_frames + self.config.temporal_stride - 1) // self.config.temporal_stride
+
+    def posterior(self, pose: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return self.encoder(pose, self.hand_frame.relative(pose), mask)
+
+    def encode(self, pose: Tensor, mask: Tensor) -> Tensor:
+        """Normalised pose [B,T,214] -> latents [B,N,D]."""
+        return self.posterior(pose, mask)[0]
+
+    def decode_levels(self, z: Tensor, mask: Tensor) -> Levels:
+        body, hands, final = self.decoder(z, mask)
+        final_body, relative, nmm = final.split([layout.BODY.stop, hands.shape[-1], layout.NMM_DIM], dim=-1)
+        absolute = self.hand_frame.absolute(final_body, relative)
+        pose = torch.cat([final_body, absolute, nmm], dim=-1)
+        return Levels(body, self.hand_frame.absolute(body, hands), pose, relative)
+
+    def decode(self, z: Tensor, mask: Tensor) -> Tensor:
+        """Latents [B,N,D], mask of frames [B,T] -> normalised pose [B,T,214], zero at padded frames."""
+        return self.decode_levels(z, mask).pose * mask[..., None]
+
+    def forward(self, pose: Tensor, mask: Tensor, noise: Tensor | None = None) -> tuple[Levels, Tensor, Tensor]:
+        """Reconstruct; with noise [B,N,D] the latents are drawn from the posterior. Returns levels, mean, log-variance."""
+        mean, log_variance = self.posterior(pose, mask)
+        z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
+        return self.decode_levels(z, mask), mean, log_variance
+
+
+@dataclass(frozen=True)
+class AutoencoderLoss:
+    """Reconstruction of every level, the hands' shape and the velocity, each under the weights of what was seen; mild KL."""
+
+    hand_weight: float = 2.0
+    hand_shape_weight: float = 1.0
+    velocity_weight: float = 1.0
+    level_weight: float = 0.5
+    kl_weight: float = 1e-4
+
+    def __call__(
+        self, model: PoseAutoencoder, pose: Tensor, weight: Tensor, mask: Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """pose, weight [B,T,214], mask [B,T] -> `loss` and its parts, scalars. Without a generator nothing is drawn."""
+        noise = None
+        if generator is not None:
+            shape = (pose.shape[0], model.num_latents(pose.shape[1]), model.config.latent_dim)
+            noise = torch.randn(shape, generator=generator, device=pose.device)
+        levels, mean, log_variance = model(pose, mask, noise)
+        weight = weight * mask[..., None]
+        scaled = weight.clone()
+        scaled[..., layout.HANDS] *= self.hand_weight
+        reconstruction = masked_mean(F.smooth_l1_loss(levels.pose, pose, reduction="none"), scaled)
+        pairs = weight[:, 1:] * weight[:, :-1]
+        velocity = masked_mean(
+            F.smooth_l1_loss(levels.pose.diff(dim=1), pose.diff(dim=1), reduction="none", beta=0.1), pairs
+        )
+        relative = model.hand_frame.relative(pose)
+        wrists = weight[..., model.hand_frame.wrist_dims]
+        shape = masked_mean(
+            F.smooth_l1_loss(levels.relative, relative, reduction="none"), weight[..., layout.HANDS] * wrists
+        )
+        coarse = masked_mean(
+            F.smooth_l1_loss(levels.body, pose[..., layout.BODY], reduction="none"), weight[..., layout.BODY]
+        ) + masked_mean(
+            F.smooth_l1_loss(levels.hands, pose[..., layout.HANDS], reduction="none"), weight[..., layout.HANDS]
+        )
+        kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
+        kl = masked_mean(kl, model.latent_mask(mask)[..., None])
+        loss = (
+            reconstruction + self.hand_shape_weight * shape + self.velocity_weight * velocity
+            + self.level_weight * coarse + self.kl_weight * kl
+        )  # fmt: skip
+        return {
+            "loss": loss, "reconstruction": reconstruction, "hand_shape": shape, "velocity": velocity,
+            "coarse": coarse, "kl": kl,
+        }  # fmt: skip

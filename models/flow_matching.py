@@ -1,0 +1,91 @@
+"""Flow matching: the straight path from noise to data, its loss, and the solvers. Knows nothing of networks.
+
+Conditional flow matching (Lipman et al. 2023; rectified flow, Liu et al. 2023): z_0 ~ N(0,I), z_1 data, t in [0,1],
+
+    z_t = (1 - t) z_0 + t z_1,      u = z_1 - z_0,      loss = E || v(z_t, t) - u ||^2.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Velocity = Callable[[Tensor, Tensor], Tensor]  # (z_t [B,N,D], t [B]) -> [B,N,D]
+
+
+@dataclass
+class PathSample:
+    """A point on the path: z_t [B,N,D] at t [B], and the velocity u [B,N,D] there."""
+
+    z_t: Tensor
+    t: Tensor
+    velocity: Tensor
+
+
+def path_sample(z_0: Tensor, z_1: Tensor, t: Tensor) -> PathSample:
+    """The straight path between noise z_0 and data z_1, both [B,...], at t [B]."""
+    if t.ndim != 1:
+        raise ValueError(f"t must be [B], got {tuple(t.shape)}")
+    at = expand(t, z_0)
+    return PathSample(z_t=(1 - at) * z_0 + at * z_1, t=t, velocity=z_1 - z_0)
+
+
+def predict_clean(z_t: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
+    """The clean latent that a velocity points at: z_t + (1 - t) v."""
+    return z_t + (1 - expand(t, z_t)) * velocity
+
+
+def expand(t: Tensor, like: Tensor) -> Tensor:
+    """t [B] -> [B,1,...] with as many dimensions as `like`."""
+    return t.view(-1, *[1] * (like.ndim - 1))
+
+
+def sample_times(batch: int, generator: torch.Generator, device: torch.device, scale: float = 1.0) -> Tensor:
+    """Logit-normal times [B] (Esser et al. 2024): more of them in the middle of the path, where it is hardest."""
+    return torch.sigmoid(scale * torch.randn(batch, generator=generator, device=generator.device)).to(device)
+
+
+def _euler(velocity: Velocity, z: Tensor, t: Tensor, dt: Tensor) -> Tensor:
+    return z + dt * velocity(z, _batch(t, z))
+
+
+def _midpoint(velocity: Velocity, z: Tensor, t: Tensor, dt: Tensor) -> Tensor:
+    half = z + 0.5 * dt * velocity(z, _batch(t, z))
+    return z + dt * velocity(half, _batch(t + 0.5 * dt, z))
+
+
+def _heun(velocity: Velocity, z: Tensor, t: Tensor, dt: Tensor) -> Tensor:
+    first = velocity(z, _batch(t, z))
+    second = velocity(z + dt * first, _batch(t + dt, z))
+    return z + 0.5 * dt * (first + second)
+
+
+SOLVERS = {"euler": _euler, "midpoint": _midpoint, "heun": _heun}
+
+
+def _batch(t: Tensor, z: Tensor) -> Tensor:
+    return t.expand(z.shape[0])
+
+
+def sample_noise(seeds: Sequence[int], lengths: Sequence[int], dim: int) -> Tensor:
+    """Noise [B,N,D], each row from its own seed and zero beyond its length: the same whatever the batch."""
+    noise = torch.zeros(len(seeds), max(lengths), dim)
+    for row, seed, length in zip(noise, seeds, lengths, strict=True):
+        row[:length] = torch.randn(length, dim, generator=torch.Generator().manual_seed(seed))
+    return noise
+
+
+def time_grid(num_steps: int, device: torch.device | None = None) -> Tensor:
+    """Equal steps from 0 to 1, [num_steps + 1]."""
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    return torch.linspace(0.0, 1.0, num_steps + 1, device=device)
+
+
+def sample_ode(velocity: Velocity, z: Tensor, grid: Tensor, solver: str = "euler") -> Tensor:
+    """Integrate dz/dt = velocity(z, t) along the times `grid` [S+1], from z [B,...] at its first to its last."""
+    step = SOLVERS[solver]
+    for t, t_next in zip(grid[:-1], grid[1:], strict=True):
+        z = step(velocity, z, t, t_next - t)
+    return z

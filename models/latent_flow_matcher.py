@@ -1,0 +1,229 @@
+"""Direction 2: the velocity field over latents, with text, prior and guidance, as it is trained and as it is sampled.
+
+    v(z,t|x) = v_flow(z,t|x) + lambda(t) v_prior(z,t) - gamma grad_z L_sync(z),      lambda(t) = lambda_prior (1 - t)
+
+The sum of the first two is one field: the loss fits it, the sampler integrates it. The third acts when sampling only.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.flow_matching import Velocity, path_sample, sample_times
+from models.layers import (
+    CrossAttention,
+    FeedForward,
+    SelfAttention,
+    TimestepEmbedding,
+    frame_positions,
+    masked_mean,
+    modulate,
+    rotary,
+    token_positions,
+    zero_init,
+)
+from models.mamba_prior import PriorConfig, build_prior
+from models.sync_guidance import SyncConfig, SyncGuidanceHead, sync_gradient
+
+GUIDANCE_INTERVAL = (0.0, 0.9)  # of t, for classifier-free guidance: near the clean end it only adds tremble
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """What builds a `LatentFlowMatcher`; kept in its checkpoint."""
+
+    latent_dim: int = 256
+    hidden_dim: int = 512
+    num_layers: int = 6
+    num_heads: int = 8
+    cond_dim: int = 768
+    temporal_stride: int = 1
+    dropout: float = 0.1
+    cfg_dropout: float = 0.1
+    prior_type: str = "none"  # none, mamba or simple
+    prior_hidden_dim: int = 256
+    prior_layers: int = 4
+    lambda_prior: float = 0.1
+    use_sync_guidance: bool = False
+    gamma_guidance: float = 0.01
+    num_inference_steps: int = 50  # what inference, evaluation and distillation take by default
+    guidance_scale: float = 2.0  # the same, for classifier-free guidance
+    student_steps: tuple[int, ...] = ()  # a distilled student: the step counts it knows, guidance folded in
+
+    def __post_init__(self) -> None:
+        if self.hidden_dim % (2 * self.num_heads):
+            raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of twice num_heads {self.num_heads}")
+        if self.prior_type not in ("none", "mamba", "simple"):
+            raise ValueError(f"prior_type '{self.prior_type}' must be none, mamba or simple")
+        object.__setattr__(self, "student_steps", tuple(self.student_steps))  # a checkpoint keeps a list
+
+
+@dataclass
+class TextMemory:
+    """What a trajectory needs of its text, computed once: every layer's keys and values, and the mask [B,L]."""
+
+    keys_values: list[tuple[Tensor, Tensor]]
+    mask: Tensor
+
+
+class VelocityLayer(nn.Module):
+    """A DiT block with text: self-attention and feed-forward under adaptive norm, cross-attention between them."""
+
+    def __init__(self, config: FlowConfig) -> None:
+        super().__init__()
+        H = config.hidden_dim
+        self.norms = nn.ModuleList(nn.LayerNorm(H, elementwise_affine=False) for _ in range(3))
+        self.self_attention = SelfAttention(H, config.num_heads)
+        self.cross_attention = CrossAttention(H, config.cond_dim, config.num_heads)
+        self.feed = FeedForward(H, config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
+        self.modulation = nn.Sequential(nn.SiLU(), zero_init(nn.Linear(H, 9 * H)))
+
+    def forward(
+        self, x: Tensor, time: Tensor, mask: Tensor, keys_values: tuple[Tensor, Tensor], cond_mask: Tensor,
+        here: tuple[Tensor, Tensor], in_text: tuple[Tensor, Tensor],
+    ) -> Tensor:  # fmt: skip
+        parts = self.modulation(time).chunk(9, dim=-1)  # shift, scale, gate for each branch, each [B,H]
+        shift, scale, gate = parts[0:3]
+        h = self.self_attention(modulate(self.norms[0](x), shift, scale), mask, here)
+        x = x + gate[:, None] * self.dropout(h)
+        shift, scale, gate = parts[3:6]
+        h = self.cross_attention(modulate(self.norms[1](x), shift, scale), keys_values, cond_mask, in_text)
+        x = x + gate[:, None] * self.dropout(h)
+        shift, scale, gate = parts[6:9]
+        return x + gate[:, None] * self.dropout(self.feed(modulate(self.norms[2](x), shift, scale)))
+
+
+class VelocityNet(nn.Module):
+    """z_t [B,N,D], t [B], text -> v_flow [B,N,D]. A few-step student also takes its step's size [B]."""
+
+    def __init__(self, config: FlowConfig) -> None:
+        super().__init__()
+        H = config.hidden_dim
+        self.head_dim = H // config.num_heads
+        self.embed = nn.Linear(config.latent_dim, H)
+        self.time = TimestepEmbedding(H)
+        self.step = TimestepEmbedding(H) if config.student_steps else None
+        if self.step is not None:
+            zero_init(self.step.net[-1])
+        self.layers = nn.ModuleList(VelocityLayer(config) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(H, elementwise_affine=False)
+        self.modulation = nn.Sequential(nn.SiLU(), zero_init(nn.Linear(H, 2 * H)))
+        self.out = zero_init(nn.Linear(H, config.latent_dim))
+
+    def remember(self, cond: Tensor, cond_mask: Tensor) -> TextMemory:
+        """cond [B,L,C] -> the keys and values of every layer; they do not depend on t."""
+        return TextMemory([layer.cross_attention.keys_values(cond) for layer in self.layers], cond_mask)
+
+    def forward(self, z_t: Tensor, t: Tensor, memory: TextMemory, mask: Tensor, step: Tensor | None = None) -> Tensor:
+        x = self.embed(z_t)
+        time = self.time(t)
+        if self.step is not None:
+            time = time + self.step(step)
+        here = rotary(frame_positions(x), self.head_dim)
+        in_text = rotary(token_positions(mask, memory.mask), self.head_dim)
+        for layer, keys_values in zip(self.layers, memory.keys_values, strict=True):
+            x = layer(x, time, mask, keys_values, memory.mask, here, in_text)
+        return self.out(modulate(self.norm(x), *self.modulation(time).chunk(2, dim=-1))) * mask[..., None]
+
+
+class LatentFlowMatcher(nn.Module):
+    """The field over normalised latents: velocity net, unconditional prior, sync head, and the text that is no text."""
+
+    def __init__(self, config: FlowConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.velocity_net = VelocityNet(config)
+        self.null_token = nn.Parameter(0.02 * torch.randn(config.cond_dim))
+        self.prior = self.sync_head = None  # a student has both folded into its velocity net
+        if config.prior_type != "none" and not config.student_steps:
+            self.prior = build_prior(
+                PriorConfig(config.prior_type, config.latent_dim, config.prior_hidden_dim, config.prior_layers)
+            )
+        if config.use_sync_guidance and not config.student_steps:
+            self.sync_head = SyncGuidanceHead(
+                SyncConfig(latent_dim=config.latent_dim, temporal_stride=config.temporal_stride)
+            )
+
+    def prior_weight(self, t: Tensor) -> Tensor:
+        """lambda(t) [B,1,1]."""
+        return (self.config.lambda_prior * (1 - t))[:, None, None]
+
+    def drop_text(self, cond: Tensor, cond_mask: Tensor, drop: Tensor) -> tuple[Tensor, Tensor]:
+        """Where `drop` [B], replace the text by the null token: one learned token in its place, the rest masked."""
+        first = torch.zeros_like(cond_mask)
+        first[:, 0] = True
+        cond = torch.where((drop[:, None] & first)[..., None], self.null_token.to(cond.dtype), cond)
+        return cond, torch.where(drop[:, None], first, cond_mask)
+
+    def field(self, z_t: Tensor, t: Tensor, memory: TextMemory, mask: Tensor) -> Tensor:
+        """v_flow + lambda(t) v_prior, [B,N,D]: what is trained and what is sampled."""
+        velocity = self.velocity_net(z_t, t, memory, mask)
+        if self.prior is not None:
+            velocity = velocity + self.prior_weight(t) * self.prior(z_t, t, mask)
+        return velocity
+
+    def loss(
+        self, z_1: Tensor, mask: Tensor, cond: Tensor, cond_mask: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Flow matching loss of the field, the prior's own fit to u without text, and L_prior; scalars.
+
+        z_1 [B,N,D] normalised latents, mask [B,N], cond [B,L,C].
+        """
+        draw = {"generator": generator, "device": generator.device}
+        z_0 = torch.randn(z_1.shape, **draw).to(z_1)
+        t = sample_times(len(z_1), generator, z_1.device)
+        point = path_sample(z_0, z_1, t)
+        if self.training:
+            drop = (torch.rand(len(z_1), **draw) < self.config.cfg_dropout).to(z_1.device)
+            cond, cond_mask = self.drop_text(cond, cond_mask, drop)
+        real = mask[..., None]
+        flow = self.velocity_net(point.z_t, t, self.velocity_net.remember(cond, cond_mask), mask)
+        if self.prior is None:
+            fit = masked_mean((flow - point.velocity) ** 2, real)
+            return {"loss": fit, "flow": fit}
+        weight, prior = self.prior_weight(t), self.prior(point.z_t, t, mask)
+        fit = masked_mean((flow + weight * prior - point.velocity) ** 2, real)
+        prior_fit = masked_mean((prior - point.velocity) ** 2, real)
+        closeness = masked_mean(weight * (flow - prior) ** 2, real)
+        return {"loss": fit + prior_fit + closeness, "flow": fit, "prior": prior_fit, "closeness": closeness}
+
+    def guided_field(self, cond: Tensor, cond_mask: Tensor, mask: Tensor, guidance_scale: float = 1.0) -> Velocity:
+        """The field of a trajectory as a function (z_t, t) -> v, with classifier-free and sync guidance.
+
+        The text's keys and values are computed here, once; with guidance both branches run in one batch.
+        """
+        config = self.config
+        if guidance_scale == 1.0:
+            memory = self.velocity_net.remember(cond, cond_mask)
+        else:
+            nothing = self.drop_text(cond, cond_mask, torch.ones(len(cond), dtype=torch.bool, device=cond.device))
+            memory = self.velocity_net.remember(
+                torch.cat([cond, nothing[0]]), torch.cat([cond_mask, nothing[1]])
+            )
+            text_only = TextMemory([(k[: len(cond)], v[: len(cond)]) for k, v in memory.keys_values], cond_mask)
+        mask_twice = torch.cat([mask, mask])
+
+        def velocity(z_t: Tensor, t: Tensor) -> Tensor:
+            if guidance_scale == 1.0:
+                v = self.field(z_t, t, memory, mask)
+            elif GUIDANCE_INTERVAL[0] <= float(t[0]) <= GUIDANCE_INTERVAL[1]:
+                v_both = self.velocity_net(torch.cat([z_t, z_t]), torch.cat([t, t]), memory, mask_twice)
+                v_text, v_null = v_both.chunk(2)
+                v = v_null + guidance_scale * (v_text - v_null)
+                if self.prior is not None:
+                    v = v + self.prior_weight(t) * self.prior(z_t, t, mask)
+            else:
+                v = self.field(z_t, t, text_only, mask)
+            if self.sync_head is not None and config.gamma_guidance > 0:
+                v = v - config.gamma_guidance * sync_gradient(self.sync_head, z_t, t, v, mask)
+            return v
+
+        return velocity
+
+    def step_field(self, cond: Tensor, cond_mask: Tensor, mask: Tensor, num_steps: int) -> Velocity:
+        """A student's mean velocity over each of `num_steps` equal steps, as a function (z_t, t) -> v: one forward each."""
+        memory = self.velocity_net.remember(cond, cond_mask)
+        step = torch.full((len(cond),), 1.0 / num_steps, device=cond.device)
+        return lambda z_t, t: self.velocity_net(z_t, t, memory, mask, step)

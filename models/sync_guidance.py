@@ -1,0 +1,105 @@
+"""Hand-face synchrony of a latent clip: a head that reads motion energy, and the gradient that guides sampling.
+
+Motion energy is how fast hands and face move. Their Pearson correlation and their lag are differentiable functions of the
+latents through `SyncGuidanceHead`; the guidance pulls both towards what real train clips show, not beyond.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.flow_matching import predict_clean
+from models.layers import masked_mean
+
+GUIDED_INTERVAL = (0.2, 0.8)  # of t: before, the clip is noise; after, it is settled
+
+
+@dataclass(frozen=True)
+class SyncConfig:
+    """What builds a `SyncGuidanceHead`."""
+
+    latent_dim: int = 256
+    hidden_dim: int = 128
+    temporal_stride: int = 1
+    max_lag: int = 5
+
+
+class SyncGuidanceHead(nn.Module):
+    """z [B,N,D] -> motion energy of hands and face [B,N*stride,2], in units of the train mean (1 is usual)."""
+
+    def __init__(self, config: SyncConfig) -> None:
+        super().__init__()
+        self.config = config
+        H = config.hidden_dim
+        self.before = nn.Conv1d(config.latent_dim, H, 3, padding=1)
+        self.between = nn.Conv1d(H, H, 3, padding=1)
+        self.out = nn.Linear(H, 2 * config.temporal_stride)
+        # Means over real train clips, set before training: the target of the guidance.
+        self.register_buffer("target_correlation", torch.tensor(0.0))
+        self.register_buffer("energy_scale", torch.ones(2))
+
+    def forward(self, z: Tensor, mask: Tensor) -> Tensor:
+        """mask [B,N] of latents; padding is zeroed before each convolution, so it never reaches a real frame."""
+        keep = mask[:, None].to(z.dtype)
+        h = F.gelu(self.before(z.transpose(1, 2) * keep))
+        h = h + F.gelu(self.between(h * keep))
+        energy = F.softplus(self.out(h.transpose(1, 2)))  # [B,N,2*stride]
+        return energy.reshape(z.shape[0], -1, 2)
+
+    def loss(self, z: Tensor, latent_mask: Tensor, energy: Tensor, energy_mask: Tensor) -> Tensor:
+        """Fit of the predicted to the true energy [B,T,2] (data units), scalar."""
+        predicted = self(z, latent_mask)[:, : energy.shape[1]]
+        return masked_mean(F.smooth_l1_loss(predicted, energy / self.energy_scale, reduction="none"), energy_mask[..., None])
+
+
+def pearson(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
+    """Correlation of a and b over time under mask, all [B,T] -> [B]; 0 where either is constant."""
+    keep = mask.to(a.dtype)
+    count = keep.sum(1, keepdim=True).clamp_min(1)
+    a = (a - (a * keep).sum(1, keepdim=True) / count) * keep
+    b = (b - (b * keep).sum(1, keepdim=True) / count) * keep
+    return (a * b).sum(1) / ((a**2).sum(1) * (b**2).sum(1) + 1e-8).sqrt()
+
+
+def soft_lag(energy: Tensor, mask: Tensor, max_lag: int, sharpness: float = 10.0) -> Tensor:
+    """Frames [B] by which the face follows the hands: the mean lag under a softmax of the correlations at each lag.
+
+    energy [B,T,2] of hands and face, mask [B,T]. Positive: the face is late.
+    """
+    hands, face, T = energy[..., 0], energy[..., 1], energy.shape[1]
+    max_lag = min(max_lag, T - 2)
+    if max_lag < 1:
+        return energy.new_zeros(energy.shape[0])
+    lags = range(-max_lag, max_lag + 1)
+    correlations = []
+    for lag in lags:
+        h, f = (slice(0, T - lag), slice(lag, T)) if lag >= 0 else (slice(-lag, T), slice(0, T + lag))
+        correlations.append(pearson(hands[:, h], face[:, f], mask[:, h] & mask[:, f]))
+    weight = (sharpness * torch.stack(correlations, dim=1)).softmax(dim=1)
+    return (weight * torch.tensor(lags, device=energy.device, dtype=energy.dtype)).sum(1)
+
+
+def sync_loss(head: SyncGuidanceHead, z_1: Tensor, latent_mask: Tensor) -> Tensor:
+    """L_sync [B]: squared distance of a clip's hand-face correlation from real clips', and its squared relative lag."""
+    energy = head(z_1, latent_mask)
+    mask = latent_mask.repeat_interleave(head.config.temporal_stride, dim=1)
+    correlation = pearson(energy[..., 0], energy[..., 1], mask)
+    lag = soft_lag(energy, mask, head.config.max_lag) / head.config.max_lag
+    return (head.target_correlation - correlation) ** 2 + lag**2
+
+
+def sync_gradient(head: SyncGuidanceHead, z_t: Tensor, t: Tensor, velocity: Tensor, latent_mask: Tensor) -> Tensor:
+    """The gradient [B,N,D] of L_sync at the predicted clean latent; zero outside GUIDED_INTERVAL.
+
+    t [B]. The velocity is held fixed: the gradient goes through the head alone, not through the network again.
+    """
+    low, high = GUIDED_INTERVAL
+    active = (t >= low) & (t <= high)
+    if not active.any():
+        return torch.zeros_like(z_t)
+    with torch.enable_grad():
+        clean = predict_clean(z_t, t, velocity).detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(sync_loss(head, clean, latent_mask).sum(), clean)
+    return gradient * active[:, None, None] * latent_mask[..., None]

@@ -1,0 +1,108 @@
+"""Text to tokens to embeddings: a frozen Hugging Face encoder, or one trained from scratch with its own subwords."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor, nn
+
+from errors import UserError
+from models.layers import Encoder, lengths_to_mask
+
+DEFAULT_TEXT_ENCODER = "bert-base-multilingual-cased"
+SCRATCH = "scratch"
+MAX_TOKENS = 256
+
+
+class PretrainedTextEncoder:
+    """A frozen Hugging Face encoder, named on the hub or in a local folder. Its weights stay out of checkpoints."""
+
+    trainable = False
+
+    def __init__(self, name: str, device: torch.device | str = "cpu") -> None:
+        from transformers import AutoModel, AutoTokenizer, logging  # slow to import, and needless for `scratch`
+
+        logging.set_verbosity_error()
+        self.name, self.device = name, torch.device(device)
+        where = name if os.path.isdir(name) else f"'{name}'"
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(name)
+            self.model = AutoModel.from_pretrained(name).to(self.device).eval().requires_grad_(False)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0][:160]
+            raise UserError(
+                f"text encoder {where} could not be loaded ({reason}); pass a local folder that holds one, "
+                f"or train one from scratch: --text_encoder {SCRATCH}"
+            ) from None
+
+    @property
+    def dim(self) -> int:
+        return self.model.config.hidden_size
+
+    @torch.no_grad()
+    def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Texts -> token embeddings [B,L,C] and mask [B,L]."""
+        limit = min(self.tokenizer.model_max_length, MAX_TOKENS)
+        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        tokens = tokens.to(self.device)
+        return self.model(**tokens).last_hidden_state, tokens["attention_mask"].bool()
+
+
+@dataclass(frozen=True)
+class ScratchTextConfig:
+    """What builds a `ScratchTextEncoder`: the tokenizer travels inside the checkpoint, as its JSON."""
+
+    tokenizer: str
+    dim: int = 256
+    num_layers: int = 2
+    num_heads: int = 4
+    dropout: float = 0.1
+
+
+def train_tokenizer(texts: list[str], vocab_size: int = 8000) -> str:
+    """A byte-level BPE tokenizer (no unknown character) learnt on texts, lower-cased; returned as JSON."""
+    tokenizer = Tokenizer(models.BPE(unk_token=None))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase(), normalizers.Strip()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=["[PAD]", "[CLS]", "[SEP]"], min_frequency=2, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    )
+    return tokenizer.to_str()
+
+
+class ScratchTextEncoder(nn.Module):
+    """A small transformer over subwords, trained together with the stage that uses it."""
+
+    trainable = True
+
+    def __init__(self, config: ScratchTextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = Tokenizer.from_str(config.tokenizer)
+        self.embedding = nn.Embedding(self.tokenizer.get_vocab_size(), config.dim)
+        self.encoder = Encoder(config.dim, config.num_heads, config.num_layers, config.dropout)
+        self.norm = nn.LayerNorm(config.dim)
+
+    @property
+    def dim(self) -> int:
+        return self.config.dim
+
+    def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Texts -> token embeddings [B,L,C] and mask [B,L]."""
+        ids = [encoding.ids[:MAX_TOKENS] for encoding in self.tokenizer.encode_batch(texts)]
+        device = self.embedding.weight.device
+        mask = lengths_to_mask(torch.tensor([len(row) for row in ids]))
+        padded = torch.zeros(mask.shape, dtype=torch.long)
+        padded[mask] = torch.tensor([token for row in ids for token in row])
+        mask = mask.to(device)
+        return self.norm(self.encoder(self.embedding(padded.to(device)), mask)), mask
+
+
+TextEncoder = PretrainedTextEncoder | ScratchTextEncoder

@@ -1,0 +1,44 @@
+"""What both directions of stage 2 share: text encoder, length, and the scale of the latents around the network itself."""
+
+import torch
+from torch import Tensor, nn
+
+from models.latent_flow_matcher import LatentFlowMatcher
+from models.latent_predictor import LatentPredictor, LengthPredictor
+from models.text_encoder import ScratchTextEncoder, TextEncoder
+
+
+class TextToLatent(nn.Module):
+    """Text -> latents of the autoencoder. `net` is a `LatentPredictor` (Direction 1) or a `LatentFlowMatcher` (2).
+
+    Latents are normalised per dimension with the mean and std of the train latents, kept as buffers. A frozen pretrained
+    text encoder is used but is no part of the weights; one trained from scratch is.
+    """
+
+    def __init__(self, net: LatentPredictor | LatentFlowMatcher, text_encoder: TextEncoder) -> None:
+        super().__init__()
+        self.net = net
+        self.scratch = text_encoder if isinstance(text_encoder, ScratchTextEncoder) else None
+        self._frozen = None if self.scratch is not None else (text_encoder,)  # a tuple, so as not to be a submodule
+        self.length = LengthPredictor(text_encoder.dim)
+        self.register_buffer("latent_mean", torch.zeros(net.config.latent_dim))
+        self.register_buffer("latent_std", torch.ones(net.config.latent_dim))
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        return self.scratch if self.scratch is not None else self._frozen[0]
+
+    def embed_text(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Texts -> c [B,L,C] and its mask [B,L] on this model's device."""
+        cond, cond_mask = self.text_encoder.encode(texts)
+        return cond.to(self.latent_mean.device), cond_mask.to(self.latent_mean.device)
+
+    def normalize(self, z: Tensor) -> Tensor:
+        return (z - self.latent_mean) / self.latent_std
+
+    def denormalize(self, z: Tensor) -> Tensor:
+        return z * self.latent_std + self.latent_mean
+
+    def predict_frames(self, cond: Tensor, cond_mask: Tensor) -> Tensor:
+        """The clip's length in frames, [B] long, at least 1: the median of what the text's lengths are."""
+        return self.length(cond, cond_mask).round().long().clamp_min(1)

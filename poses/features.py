@@ -1,0 +1,182 @@
+"""Non-manual features from a MediaPipe face mesh, and poses from full MediaPipe Holistic `.pose` files.
+
+All features are measured in the plane of the image after the head's roll is taken out (rotated so that the outer eye
+corners lie level) and are divided by the distance of the outer eye corners, so neither the size of the picture nor
+the distance to the camera matters. Head pose is in radians: yaw > 0 where the signer's left eye is farther from the
+camera than the right one, pitch > 0 where the chin is farther than the forehead, roll > 0 clockwise in the picture.
+"""
+
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from errors import UserError
+from poses import layout
+
+# Points of the face mesh; "left" and "right" are the signer's.
+LEFT_EYE_OUTER, LEFT_EYE_INNER, LEFT_LID_UPPER, LEFT_LID_LOWER, LEFT_IRIS = 263, 362, 386, 374, 473
+RIGHT_EYE_OUTER, RIGHT_EYE_INNER, RIGHT_LID_UPPER, RIGHT_LID_LOWER, RIGHT_IRIS = 33, 133, 159, 145, 468
+LEFT_BROW_GAP, LEFT_BROW_INNER, LEFT_BROW_OUTER = 285, 336, 300
+RIGHT_BROW_GAP, RIGHT_BROW_INNER, RIGHT_BROW_OUTER = 55, 107, 70
+FOREHEAD, CHIN = 10, 152
+LIP_UPPER_OUTER, LIP_UPPER_INNER, LIP_LOWER_INNER, LIP_LOWER_OUTER = 0, 13, 14, 17
+RIGHT_LIP_CORNER, LEFT_LIP_CORNER = 61, 291
+OUTER_LIP = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
+
+NUM_FACE, NUM_FACE_WITH_IRIS = 468, 478
+
+# The components of a full Holistic file, with the numbers of points that each may have.
+COMPONENTS = {
+    "POSE_LANDMARKS": (layout.NUM_BODY,),
+    "FACE_LANDMARKS": (NUM_FACE, NUM_FACE_WITH_IRIS),
+    "LEFT_HAND_LANDMARKS": (layout.NUM_HAND,),
+    "RIGHT_HAND_LANDMARKS": (layout.NUM_HAND,),
+}
+
+
+@dataclass(frozen=True)
+class PoseRecording:
+    """One `.pose` file: keypoints [T,75,2] in image units (0..1), visibility [T,75] (0..1), nmm [T,64] in the order of
+    `layout.NMM_FEATURES`, face_seen [T] bool (False: nmm interpolated in time; no face at all: zeros), fps in frames a
+    second. All float32 but face_seen."""
+
+    keypoints: np.ndarray
+    visibility: np.ndarray
+    nmm: np.ndarray
+    face_seen: np.ndarray
+    fps: float
+
+
+def nmm_from_face_mesh(face: np.ndarray) -> np.ndarray:
+    """NMM features [T,64] float32 of face meshes [T,468,3] (or [T,478,3], with irises).
+
+    x and y share one unit (pixels, not image units, unless the image is square), y downwards; z is in that unit too
+    or yaw and pitch come out too small. A frame whose eye corners coincide (no face) gives NaN.
+    """
+    if face.ndim != 3 or face.shape[1] not in (NUM_FACE, NUM_FACE_WITH_IRIS) or face.shape[2] != 3:
+        raise ValueError(f"a face mesh is [T,468,3] or [T,478,3], not {list(face.shape)}")
+    eye_line = face[:, LEFT_EYE_OUTER, :2].astype(np.float64) - face[:, RIGHT_EYE_OUTER, :2]
+    roll = np.arctan2(eye_line[:, 1], eye_line[:, 0])
+    scale = np.linalg.norm(eye_line, axis=1)
+    scale[scale == 0] = np.nan
+    origin = (face[:, LEFT_EYE_OUTER] + face[:, RIGHT_EYE_OUTER]).astype(np.float64) / 2
+    points = (face - origin[:, None]) / scale[:, None, None]
+    cos, sin = np.cos(roll)[:, None], np.sin(roll)[:, None]
+    x, y = points[..., 0] * cos + points[..., 1] * sin, points[..., 1] * cos - points[..., 0] * sin
+    z, plane = points[..., 2], np.stack([x, y], axis=-1)  # [T,N], [T,N,2]
+
+    def distance(a: int, b: int) -> np.ndarray:
+        return np.linalg.norm(plane[:, a] - plane[:, b], axis=1)
+
+    lip_line = (y[:, LIP_UPPER_OUTER] + y[:, LIP_LOWER_OUTER]) / 2
+    facial_aus = [
+        y[:, LEFT_EYE_INNER] - y[:, LEFT_BROW_INNER],  # 0, 1: height of the inner brows
+        y[:, RIGHT_EYE_INNER] - y[:, RIGHT_BROW_INNER],
+        y[:, LEFT_EYE_OUTER] - y[:, LEFT_BROW_OUTER],  # 2, 3: height of the outer brows
+        y[:, RIGHT_EYE_OUTER] - y[:, RIGHT_BROW_OUTER],
+        distance(LEFT_BROW_GAP, RIGHT_BROW_GAP),  # 4: gap between the brows
+        distance(LEFT_LID_UPPER, LEFT_LID_LOWER),  # 5, 6: opening of the eyes
+        distance(RIGHT_LID_UPPER, RIGHT_LID_LOWER),
+        distance(LEFT_LID_LOWER, LEFT_LIP_CORNER),  # 7, 8: cheeks
+        distance(RIGHT_LID_LOWER, RIGHT_LIP_CORNER),
+        (distance(LEFT_BROW_GAP, LEFT_EYE_INNER) + distance(RIGHT_BROW_GAP, RIGHT_EYE_INNER)) / 2,  # 9: inner brows
+        lip_line - y[:, LEFT_LIP_CORNER],  # 10, 11: pull of the lip corners, upwards positive
+        lip_line - y[:, RIGHT_LIP_CORNER],
+        distance(LIP_UPPER_INNER, LIP_LOWER_INNER),  # 12: gap of the inner lips
+        distance(LEFT_LIP_CORNER, RIGHT_LIP_CORNER),  # 13: width of the mouth
+        (distance(LIP_UPPER_OUTER, LIP_UPPER_INNER) + distance(LIP_LOWER_INNER, LIP_LOWER_OUTER)) / 2,  # 14: lips
+        distance(LIP_LOWER_OUTER, CHIN),  # 15: lower lip to chin
+        y[:, LIP_UPPER_OUTER],  # 16: line of the eyes to upper lip
+    ]
+    yaw = np.arctan(z[:, LEFT_EYE_OUTER] - z[:, RIGHT_EYE_OUTER])  # the eye line has length 1
+    pitch = np.arctan2(z[:, CHIN] - z[:, FOREHEAD], y[:, CHIN] - y[:, FOREHEAD])
+
+    def gaze(outer: int, inner: int, upper: int, lower: int, iris: int) -> np.ndarray:  # [T,2], eye widths
+        looking_at = plane[:, iris] if face.shape[1] == NUM_FACE_WITH_IRIS else (plane[:, upper] + plane[:, lower]) / 2
+        return (looking_at - (plane[:, outer] + plane[:, inner]) / 2) / distance(outer, inner)[:, None]
+
+    features = {
+        "facial_aus": np.stack(facial_aus, axis=1),
+        "head_pose": np.stack([yaw, pitch, roll], axis=1),
+        "eye_gaze": np.concatenate(
+            [
+                gaze(RIGHT_EYE_OUTER, RIGHT_EYE_INNER, RIGHT_LID_UPPER, RIGHT_LID_LOWER, RIGHT_IRIS),
+                gaze(LEFT_EYE_OUTER, LEFT_EYE_INNER, LEFT_LID_UPPER, LEFT_LID_LOWER, LEFT_IRIS),
+            ],
+            axis=1,
+        ),
+        "mouth_shape": plane[:, OUTER_LIP] - plane[:, OUTER_LIP].mean(axis=1, keepdims=True),
+    }
+    ordered = [features[key].reshape(len(face), -1) for key in layout.NMM_FEATURES]
+    return np.concatenate(ordered, axis=1).astype(np.float32)
+
+
+def split_nmm(nmm: np.ndarray) -> dict[str, np.ndarray]:
+    """The features of nmm [T,64] by name, as an NMM pickle holds them."""
+    ends = np.cumsum([np.prod(shape, dtype=int) for shape in layout.NMM_FEATURES.values()])[:-1]
+    parts = np.split(nmm, ends, axis=1)
+    items = zip(layout.NMM_FEATURES.items(), parts, strict=True)
+    return {key: part.reshape(len(nmm), *shape) for (key, shape), part in items}
+
+
+def read_pose_file(path: Path, z_scale: float = 1.0) -> PoseRecording:
+    """Read the first person of a full MediaPipe Holistic `.pose` file (v0.1 or v0.2).
+
+    What was not found, such as a hand, is zeros with visibility 0. `z_scale` multiplies the mesh's z, which the usual
+    converter leaves in image widths where x and y are pixels: with 1 (z as the file has it) yaw and pitch of such
+    files are near 0; the width of the recorded image, where it is known, gives the true angles.
+    """
+    from pose_format import Pose  # here, so that the mesh features need no .pose library
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file = Pose.read(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (struct.error, ValueError, IndexError, KeyError, TypeError, NotImplementedError, MemoryError, OverflowError):
+        raise UserError(f"{path}: not a readable .pose file (truncated, or another format?); fetch it again") from None
+    start, places, sizes = 0, {}, {}
+    for component in file.header.components:
+        sizes[component.name] = len(component.points)
+        places[component.name] = slice(start, start + len(component.points))
+        start += len(component.points)
+    wrong = [name for name, full in COMPONENTS.items() if sizes.get(name) not in full]
+    if wrong:
+        wrong = [f"{name} (it has {sizes.get(name, 0)} points)" for name in wrong]
+        raise UserError(
+            f"{path}: not a full MediaPipe Holistic file: missing or reduced are {', '.join(wrong)}; "
+            "use the unreduced file, with 33 body, 468 or 478 face and 21 + 21 hand points"
+        )
+    if file.body.data.ndim != 4 or 0 in file.body.data.shape[:2]:
+        raise UserError(f"{path}: zero frames or no person; leave the file out or record it again")
+    points = np.nan_to_num(np.ma.getdata(file.body.data)[:, 0])  # [T,points,3 or more]
+    confidence = np.nan_to_num(np.asarray(file.body.confidence)[:, 0])
+    manual = [places[name] for name in COMPONENTS if name != "FACE_LANDMARKS"]
+    size = np.array([file.header.dimensions.width, file.header.dimensions.height])
+    if (size <= 0).any():
+        raise UserError(f"{path}: its header gives an image of {size[0]} x {size[1]} pixels; export it again")
+    visibility = np.concatenate([confidence[:, place] for place in manual], axis=1).clip(0, 1)
+    keypoints = np.concatenate([points[:, place, :2] / size for place in manual], axis=1) * (visibility[..., None] > 0)
+    face = points[:, places["FACE_LANDMARKS"], :3] * np.array([1.0, 1.0, z_scale])
+    nmm = nmm_from_face_mesh(face)
+    face_seen = (confidence[:, places["FACE_LANDMARKS"]] > 0).all(axis=1) & np.isfinite(nmm).all(axis=1)
+    return PoseRecording(
+        keypoints.astype(np.float32),
+        visibility.astype(np.float32),
+        interpolate_gaps(nmm, face_seen),
+        face_seen,
+        float(file.body.fps),
+    )
+
+
+def interpolate_gaps(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Replace the rows of values [T,D] where seen [T] is False: linear in time, ends held; zeros if none is seen."""
+    if not seen.any():
+        return np.zeros_like(values)
+    frames, known = np.arange(len(values)), np.flatnonzero(seen)
+    filled = [np.interp(frames, known, column) for column in values[known].T]
+    return np.stack(filled, axis=1).astype(values.dtype)

@@ -1,0 +1,218 @@
+"""Reading a data set's files and writing any file whole. The data layout is README's "Your own data".
+
+    DATA_DIR/{train,dev,test}/poses/ID.npz   keypoints [T,75,2], optional visibility [T,75]
+    DATA_DIR/{train,dev,test}/nmms/ID.pkl    dict of facial_aus [T,17], head_pose [T,3], eye_gaze [T,4], mouth_shape [T,20,2]
+    DATA_DIR/{split}.txt                     ID|text a line, UTF-8
+"""
+
+import io
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from errors import UserError
+from poses import layout
+
+SPLITS = ("train", "dev", "test")
+MAX_INTERPOLATED_GAP = 5  # frames; a keypoint unseen for longer is no data, though its place is filled for the networks
+
+
+@dataclass
+class Clip:
+    """One clip: pose [T,214] float32 with its gaps filled, seen [T,214] bool (False carries weight 0 everywhere)."""
+
+    id: str
+    text: str
+    pose: np.ndarray
+    seen: np.ndarray
+
+
+@contextmanager
+def write_whole(path: Path, mode: str = "wb") -> Iterator[IO]:
+    """Open a file that appears at `path` complete or not at all: written beside it, flushed to disk, then renamed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles containers of numpy arrays and nothing else: any other global is refused before it is called."""
+
+    ALLOWED = frozenset(
+        {("numpy", "ndarray"), ("numpy", "dtype")}
+        | {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")}
+        | {(f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")}
+        | {("_codecs", "encode")}
+    )
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in self.ALLOWED:
+            raise UserError(f"it holds {module}.{name}, which is more than arrays; refused without being executed")
+        return super().find_class(module, name)
+
+
+def load_array_pickle(path: Path) -> object:
+    """Load a pickle that may hold arrays, numbers, strings and containers of them; anything else is a UserError."""
+    try:
+        return _ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; every pose file needs its NMM file of the same name") from None
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, ImportError, IndexError, KeyError):
+        raise UserError(f"{path}: not a readable pickle (truncated?); write it again") from None
+
+
+def read_nmm(path: Path) -> np.ndarray:
+    """The NMM numbers of a clip, [T,64] float32, from its pickle."""
+    content = load_array_pickle(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds a {type(content).__name__}; expected a dict with {', '.join(layout.NMM_FEATURES)}")
+    parts = []
+    for key, shape in layout.NMM_FEATURES.items():
+        if key not in content:
+            raise UserError(f"{path}: has no '{key}'; expected {', '.join(layout.NMM_FEATURES)}")
+        try:
+            value = np.asarray(content[key], dtype=np.float32)
+        except (TypeError, ValueError):
+            raise UserError(f"{path}: '{key}' is not numbers; expected an array [T,{_shape(shape)}]") from None
+        if value.shape[1:] != shape or value.ndim != len(shape) + 1:
+            raise UserError(f"{path}: '{key}' is [{_shape(value.shape)}]; expected [T,{_shape(shape)}]")
+        parts.append(value.reshape(len(value), -1))
+    if len({len(part) for part in parts}) > 1:
+        raise UserError(f"{path}: its features differ in length, {', '.join(str(len(part)) for part in parts)} frames")
+    return np.concatenate(parts, axis=1)
+
+
+def read_keypoints(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints [T,75,2] float32 and seen [T,75] bool of a pose file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if "keypoints" not in archive:
+                raise UserError(f"{path}: has no 'keypoints' (it has {', '.join(archive.files) or 'nothing'})")
+            keypoints = archive["keypoints"]
+            visibility = archive["visibility"] if "visibility" in archive else None
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, AttributeError, TypeError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{path}: not a readable .npz of arrays (truncated?); write it again") from None
+    if keypoints.ndim != 3 or keypoints.shape[1:] != (layout.NUM_KEYPOINTS, 2) or keypoints.dtype.kind not in "fiu":
+        raise UserError(f"{path}: 'keypoints' is {keypoints.dtype} [{_shape(keypoints.shape)}]; expected float [T,75,2]")
+    if visibility is None:
+        visibility = np.ones(keypoints.shape[:2], np.float32)
+    if visibility.shape != keypoints.shape[:2] or visibility.dtype.kind not in "fiub":
+        raise UserError(f"{path}: 'visibility' is [{_shape(visibility.shape)}]; expected [{len(keypoints)},75]")
+    if len(keypoints) == 0:
+        raise UserError(f"{path}: zero frames; remove the clip or record it again")
+    keypoints = keypoints.astype(np.float32)
+    seen = np.isfinite(keypoints).all(2) & np.isfinite(visibility) & (visibility > 0)
+    for hand in (layout.LEFT_HAND_KEYPOINTS, layout.RIGHT_HAND_KEYPOINTS):
+        seen[:, hand] &= (keypoints[:, hand] != 0).any((1, 2))[:, None]
+    return keypoints, seen
+
+
+def fill_gaps(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fill unseen entries of values [T,K,...] (seen [T,K]) by linear interpolation in time, ends held.
+
+    Gaps of at most MAX_INTERPOLATED_GAP frames between two seen frames then count as seen. Where an entry was never seen
+    in the clip its values are zeros.
+    """
+    values, seen = values.copy(), seen.copy()
+    frames = np.arange(len(values))
+    patterns, member = np.unique(seen.T, axis=0, return_inverse=True)  # a hand's keypoints share one pattern
+    for number, pattern in enumerate(patterns):
+        columns = np.flatnonzero(member.reshape(-1) == number)
+        if pattern.all():
+            continue
+        known = np.flatnonzero(pattern)
+        if len(known) == 0:
+            values[:, columns] = 0.0
+            continue
+        after = np.searchsorted(known, frames).clip(max=len(known) - 1)
+        before = (np.searchsorted(known, frames, side="right") - 1).clip(min=0)
+        left, right = known[before], known[after]
+        share = ((frames - left) / np.maximum(right - left, 1)).clip(0, 1).astype(values.dtype)
+        share = share.reshape(-1, *[1] * (values.ndim - 1))
+        values[:, columns] = (1 - share) * values[left][:, columns] + share * values[right][:, columns]
+        short = (right > frames) & (left < frames) & (right - left - 1 <= MAX_INTERPOLATED_GAP)
+        seen[np.ix_(np.flatnonzero(short), columns)] = True
+    return values, seen
+
+
+def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "") -> Clip:
+    """Read one clip, its gaps filled. Raises UserError naming the file that is damaged."""
+    folder = data_dir / split
+    pose_path, nmm_path = folder / "poses" / f"{clip_id}.npz", folder / "nmms" / f"{clip_id}.pkl"
+    keypoints, seen = read_keypoints(pose_path)
+    nmm = read_nmm(nmm_path)
+    if len(nmm) == 0:
+        raise UserError(f"{nmm_path}: zero frames; remove the clip or record it again")
+    length = min(len(keypoints), len(nmm))
+    if length < 0.5 * max(len(keypoints), len(nmm)):
+        raise UserError(f"{nmm_path}: {len(nmm)} frames against {len(keypoints)} of {pose_path.name}; they are not one clip")
+    keypoints, seen = fill_gaps(keypoints[:length], seen[:length])
+    nmm, nmm_seen = fill_gaps(nmm[:length], np.isfinite(nmm[:length]))
+    if not seen.any():
+        raise UserError(f"{pose_path}: no keypoint is seen in any frame (all NaN, zero or visibility 0)")
+    pose = layout.keypoints_to_frame(keypoints, nmm)
+    return Clip(clip_id, text, pose, np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1))
+
+
+def list_clips(data_dir: Path, split: str) -> dict[str, str]:
+    """The texts of a split's clips by ID, sorted by ID; an absent text file gives empty texts, with a warning."""
+    folder = data_dir / split / "poses"
+    if not data_dir.is_dir():
+        raise UserError(f"{data_dir}: no such folder; pass the data set's folder with --data_dir")
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; a data set holds train, dev and test, each with poses/ and nmms/")
+    ids = sorted(path.stem for path in folder.glob("*.npz"))
+    if not ids:
+        raise UserError(f"{folder}: no .npz file; the {split} split is empty")
+    text_path = data_dir / f"{split}.txt"
+    if not text_path.is_file():
+        print(f"warning: {text_path} is missing, so the texts of {split} are empty")
+        return dict.fromkeys(ids, "")
+    texts: dict[str, str] = {}
+    try:
+        lines = text_path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{text_path}: not UTF-8; convert it, for example with iconv") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        clip_id, bar, text = line.partition("|")
+        clip_id = clip_id.strip()
+        if not bar:
+            raise UserError(f"{text_path}:{number}: no '|'; each line is ID|text")
+        if clip_id in texts:
+            raise UserError(f"{text_path}:{number}: the ID '{clip_id}' stands there twice; IDs must be unique")
+        texts[clip_id] = text.strip()
+    unknown = sorted(texts.keys() - set(ids))
+    if unknown:
+        raise UserError(f"{text_path}: text for {len(unknown)} unknown clips, such as '{unknown[0]}', absent from {folder}")
+    without = sorted(set(ids) - texts.keys())
+    if without:
+        raise UserError(f"{text_path}: no line for {len(without)} clips of {folder}, such as '{without[0]}'")
+    return {clip_id: texts[clip_id] for clip_id in ids}
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return ",".join(map(str, shape))

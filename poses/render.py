@@ -1,0 +1,303 @@
+"""Pictures and videos of poses: a figure with a face drawn from the NMM features, and the hands once more, enlarged.
+
+The view is chosen once a clip (around the shoulders), never per frame, so that trembling and drift stay visible; only
+the enlarged hands follow the hand. What was not seen (zeros, NaN) is not drawn.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio_ffmpeg
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from poses import layout
+from poses.features import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
+
+INK, BODY_COLOUR, SKIN, LIPS, FRAME = (35, 38, 43), (96, 104, 116), (246, 240, 234), (196, 92, 88), (218, 221, 226)
+HANDS = {"left": layout.LEFT_HAND_KEYPOINTS, "right": layout.RIGHT_HAND_KEYPOINTS}
+HAND_BONES = {"left": layout.BONES.left_hand, "right": layout.BONES.right_hand}
+HAND_COLOURS = {"left": (38, 100, 168), "right": (200, 82, 36)}
+FINGERS = {  # keypoints of a hand, and a colour that tells crossing fingers apart; the thumb is drawn last, on top
+    (17, 18, 19, 20): (204, 50, 56),
+    (13, 14, 15, 16): (128, 78, 168),
+    (9, 10, 11, 12): (34, 136, 66),
+    (5, 6, 7, 8): (31, 104, 180),
+    (1, 2, 3, 4): (214, 126, 20),
+}
+PALM = [0, 1, 5, 9, 13, 17, 0]
+LEFT_EYE, RIGHT_EYE, MOUTH, TORSO = 3, 6, [9, 10], [11, 12, 24, 23]  # body keypoints; the outer corners of the eyes
+NEAR_ZERO = 0.03  # image units: a generated keypoint this near to (0, 0) stands for one that was never seen
+STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
+
+
+@dataclass(frozen=True)
+class View:
+    """What a panel shows: a square around `centre` (x, y), `half` to each side; `hands` with their zoom windows' half
+    sides; all in image heights. `aspect` is the width of the recorded image over its height."""
+
+    centre: np.ndarray
+    half: float
+    shoulder_width: float
+    hands: dict[str, float]
+    aspect: float
+
+
+def fit_view(pose: np.ndarray, aspect: float = 1.0) -> View:
+    """The view for a clip [T,214]: fixed around its median shoulders; the hands that it shows in 10 % of its frames."""
+    points = _points(pose, aspect)
+    shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
+    shoulders = shoulders[np.isfinite(shoulders).all((1, 2))]
+    width = float(np.median(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1))) if len(shoulders) else 0.0
+    if width > 0.02:
+        centre, half = np.median(shoulders.mean(1), axis=0) + np.array([0.0, 0.12 * width]), 1.4 * width
+    else:
+        centre, half, width = np.array([aspect / 2, 0.5]), 0.5, 0.35
+    hands = {}
+    for hand, place in HANDS.items():
+        seen = points[:, place][np.isfinite(points[:, place]).all((1, 2))]
+        if len(seen) >= max(1, 0.1 * len(pose)):
+            extent = (seen.max(1) - seen.min(1)).max(1)
+            hands[hand] = 0.56 * float(np.percentile(extent, 92)) + 0.02 * width
+    return View(centre, half, width, hands, aspect)
+
+
+def draw_frame(frame: np.ndarray, view: View, width: int = 400, smoothing: int = 2) -> Image.Image:
+    """Draw one frame [214]: the figure, `width` pixels square, above a strip with the enlarged hands.
+
+    It is drawn `smoothing` times as large and reduced, which softens the edges.
+    """
+    size, strip = width * smoothing, round(width * STRIP) * smoothing
+    points = _points(frame[None], view.aspect)[0]
+    image = Image.new("RGB", (size, size + strip), "white")
+    figure = Image.new("RGB", (size, size), "white")
+    scale = size / (2 * view.half)
+    pen = _Pen(ImageDraw.Draw(figure), lambda at: (at - view.centre + view.half) * scale)
+    unit = view.shoulder_width * scale  # pixels
+    _draw_body(pen, points, frame, view, unit)
+    for hand, bones in HAND_BONES.items():
+        for a, b in bones:
+            pen.line(points[[a, b]], HAND_COLOURS[hand], 0.028 * unit)
+    image.paste(figure, (0, 0))
+    side = strip if len(view.hands) == 1 else min(strip, size // 2)
+    lefts = [(size - side) // 2] if len(view.hands) == 1 else [size - side, 0]  # left hand, right hand
+    for (hand, half), left in zip(view.hands.items(), lefts, strict=False):
+        image.paste(_draw_hand(points[HANDS[hand]], half, side, HAND_COLOURS[hand]), (left, size))
+    return image.reduce(smoothing)
+
+
+def contact_sheet(
+    rows: Sequence[tuple[str, np.ndarray]],
+    path: Path,
+    num_frames: int = 10,
+    captions: Sequence[Sequence[str] | None] | None = None,
+    aspect: float = 1.0,
+    width: int = 160,
+) -> None:
+    """Write a PNG: a row per (label, pose [T,214]), `num_frames` frames evenly spaced in time, first and last included.
+
+    captions: for each row None or a text per frame of the clip, such as the letter that is being signed.
+    """
+    label_width, caption_height = 150, 26
+    height = width + round(width * STRIP) + caption_height
+    sheet = Image.new("RGB", (label_width + num_frames * width, len(rows) * height), "white")
+    ink = ImageDraw.Draw(sheet)
+    for row, (label, pose) in enumerate(rows):
+        view, texts = fit_view(pose, aspect), captions[row] if captions else None
+        ink.multiline_text((10, row * height + 14), _wrapped(label, label_width - 16, 15), INK, _font(15, bold=True))
+        ink.text((10, row * height + height - caption_height), f"{len(pose)} frames", BODY_COLOUR, _font(12))
+        for column, t in enumerate(np.linspace(0, len(pose) - 1, num_frames).round().astype(int)):
+            left, top = label_width + column * width, row * height
+            sheet.paste(draw_frame(pose[t], view, width, smoothing=4), (left, top))
+            ink.text((left + 6, top + 4), str(t), BODY_COLOUR, _font(11))
+            if texts is not None and t < len(texts):
+                ink.text((left + width / 2, top + height - 24), texts[t], INK, _font(18, bold=True), anchor="ma")
+        ink.line([(0, (row + 1) * height - 1), (sheet.width, (row + 1) * height - 1)], FRAME, 1)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    sheet.save(temporary, format="PNG")
+    os.replace(temporary, path)
+
+
+def video(
+    columns: Sequence[tuple[str, np.ndarray]],
+    path: Path,
+    fps: float = 25.0,
+    captions: Sequence[Sequence[str] | None] | None = None,
+    aspect: float = 1.0,
+    width: int = 360,
+) -> None:
+    """Write an MP4 (H.264): a panel per (label, pose [T,214]) side by side; clips that end early hold their last frame.
+
+    captions: for each panel None or a text per frame, shown large below it, such as the letter that is being signed.
+    """
+    label_height, caption_height = 40, 52
+    height = label_height + width + round(width * STRIP) + caption_height
+    size = (len(columns) * width // 2 * 2, height // 2 * 2)  # H.264 takes even sizes only
+    views = [fit_view(pose, aspect) for _, pose in columns]
+    base = Image.new("RGB", size, "white")
+    ink = ImageDraw.Draw(base)
+    for column, (label, _) in enumerate(columns):
+        text = _wrapped(label, width - 20, 16).split("\n")[0]
+        ink.text((column * width + width / 2, 10), text, INK, _font(16, bold=True), anchor="ma")
+        if column:
+            ink.line([(column * width, 0), (column * width, height)], FRAME, 1)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.tmp.mp4")
+    writer = imageio_ffmpeg.write_frames(
+        str(temporary), size, fps=fps, codec="libx264", pix_fmt_out="yuv420p", quality=8, macro_block_size=2,
+        output_params=["-threads", "1", "-preset", "veryfast", "-movflags", "+faststart"],
+    )  # fmt: skip
+    writer.send(None)
+    try:
+        for t in range(max(len(pose) for _, pose in columns)):
+            picture = base.copy()
+            ink = ImageDraw.Draw(picture)
+            for column, (_, pose) in enumerate(columns):
+                now = min(t, len(pose) - 1)
+                picture.paste(draw_frame(pose[now], views[column], width - 2), (column * width + 1, label_height))
+                texts = captions[column] if captions else None
+                if texts is not None and now < len(texts):
+                    at = (column * width + width / 2, height - caption_height + 8)
+                    ink.text(at, texts[now], INK, _font(28, bold=True), anchor="ma")
+            writer.send(picture.tobytes())
+    finally:
+        writer.close()
+    os.replace(temporary, path)
+
+
+@dataclass(frozen=True)
+class _Pen:
+    """Draws on `ink` what is given in the coordinates that `place` turns into pixels."""
+
+    ink: ImageDraw.ImageDraw
+    place: Callable[[np.ndarray], np.ndarray]  # points [...,2] → pixels [...,2]
+
+    def line(self, points: np.ndarray, colour: tuple[int, int, int], thickness: float) -> None:
+        """A line with round ends through points [N,2]; nothing where one of them is unseen."""
+        if np.isfinite(points).all():
+            pixels = [tuple(at) for at in self.place(points).clip(-9999, 9999)]
+            self.ink.line(pixels, colour, max(1, round(thickness)), joint="curve")
+            for at in (pixels[0], pixels[-1]):
+                self.ink.circle(at, thickness / 2, colour)
+
+    def polygon(self, points: np.ndarray, fill: tuple[int, int, int], outline: tuple[int, int, int] | None = None,
+                thickness: float = 1) -> None:  # fmt: skip
+        """A filled outline through points [N,2]."""
+        pixels = [tuple(at) for at in self.place(points).clip(-9999, 9999)]
+        self.ink.polygon(pixels, fill)
+        if outline:
+            self.ink.line([*pixels, *pixels[:2]], outline, max(1, round(thickness)), joint="curve")
+
+
+def _points(pose: np.ndarray, aspect: float) -> np.ndarray:
+    """Keypoints [T,75,2] of a pose [T,214] in image heights; NaN for what was not seen."""
+    points = layout.frame_to_keypoints(np.asarray(pose, dtype=np.float64)).copy()
+    points[(np.abs(points) < NEAR_ZERO).all(-1)] = np.nan
+    for place in HANDS.values():
+        hand = points[:, place]
+        hand[~np.isfinite(hand).all((1, 2)) | (np.abs(hand).mean((1, 2)) < 2 * NEAR_ZERO)] = np.nan
+    return points * [aspect, 1.0]
+
+
+def _draw_body(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View, unit: float) -> None:
+    """Torso, arms and face; `points` [75,2] seen or NaN, `unit` the shoulder width in pixels."""
+    neck = points[[layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean(0)
+    if np.isfinite(points[TORSO]).all():
+        pen.polygon(points[TORSO], (247, 248, 250))
+    pen.line(np.stack([neck, (neck + 2 * points[MOUTH].mean(0)) / 3]), BODY_COLOUR, 0.045 * unit)
+    head = _draw_face(pen, points, frame, view)
+    for a, b in layout.BONES.body:
+        if min(a, b) >= layout.LEFT_SHOULDER or not head:
+            pen.line(points[[a, b]], BODY_COLOUR, (0.045 if min(a, b) >= layout.LEFT_SHOULDER else 0.02) * unit)
+    for elbow, wrist, hand in (
+        (layout.LEFT_ELBOW, layout.LEFT_WRIST, layout.LEFT_HAND_KEYPOINTS),
+        (layout.RIGHT_ELBOW, layout.RIGHT_WRIST, layout.RIGHT_HAND_KEYPOINTS),
+    ):
+        if not np.isfinite(points[wrist]).all():  # a hand without its arm's end still hangs on its elbow
+            pen.line(points[[elbow, hand.start + layout.HAND_ROOT]], BODY_COLOUR, 0.045 * unit)
+
+
+def _draw_face(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View) -> bool:
+    """A face placed and scaled by the body's eyes and drawn from the NMM features; False where there are none."""
+    aus, (_, _, roll), gaze = frame[layout.FACIAL_AUS], frame[layout.HEAD_POSE], frame[layout.EYE_GAZE].reshape(2, 2)
+    mouth = frame[layout.MOUTH_SHAPE].reshape(-1, 2).astype(np.float64)
+    if not np.isfinite(frame[layout.NMM]).all() or np.ptp(mouth[:, 0]) < 0.05 or np.ptp(mouth) > 3:
+        return False
+    eyes = points[[LEFT_EYE, RIGHT_EYE]]
+    unit, origin = np.linalg.norm(eyes[0] - eyes[1]), eyes.mean(0)
+    if not 0.1 < unit / view.shoulder_width < 0.6:  # unseen or implausible: where a head would be
+        unit, origin = 0.28 * view.shoulder_width, view.centre - [0.0, 0.85 * view.shoulder_width]
+    cos, sin = np.cos(roll), np.sin(roll)
+
+    def place(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:  # face units, eye line at y = 0
+        x, y = np.broadcast_arrays(x, y)
+        return origin + unit * np.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
+
+    def ellipse(x: float, y: float, across: float, down: float) -> np.ndarray:
+        angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+        return place(x + across * np.cos(angle), y + down * np.sin(angle))
+
+    pixels = 0.05 * float(np.linalg.norm(pen.place(place(1.0, 0.0)) - pen.place(origin)))  # width of a stroke
+    mouth_y = aus[16] - mouth[OUTER_LIP.index(LIP_UPPER_OUTER), 1]
+    chin = mouth_y + mouth[OUTER_LIP.index(LIP_LOWER_OUTER), 1] + aus[15]
+    top = -0.95
+    pen.polygon(ellipse(0.0, (chin + top) / 2, 0.8, (chin - top) / 2), SKIN, BODY_COLOUR, pixels)
+    for side, brow_inner, brow_outer, opening, (look_x, look_y) in (
+        (1, aus[0], aus[2], aus[5], gaze[1]),  # the signer's left, at the right of the picture
+        (-1, aus[1], aus[3], aus[6], gaze[0]),
+    ):
+        pen.polygon(ellipse(side * 0.33, 0.02, 0.17, max(opening / 2, 0.01)), (255, 255, 255), INK, 0.6 * pixels)
+        iris = min(0.07, max(opening / 2, 0.01))
+        pen.polygon(ellipse(side * 0.33 + 0.34 * np.clip(look_x, -0.4, 0.4), 0.02 + 0.34 * np.clip(look_y, -0.2, 0.2),
+                            0.07, iris), INK)  # fmt: skip
+        brow = place(side * np.array([0.14, 0.36, 0.56]),
+                     -np.array([brow_inner - 0.03, (brow_inner + brow_outer) * 0.58, brow_outer]))  # fmt: skip
+        pen.line(brow, INK, 1.3 * pixels)
+    pen.line(np.stack([origin, points[layout.NOSE]]), (176, 164, 152), pixels)
+    pen.polygon(place(mouth[:, 0], mouth_y + mouth[:, 1]), LIPS, (150, 60, 58), 0.6 * pixels)
+    if aus[12] > 0.02:
+        pen.polygon(ellipse(0.0, mouth_y, 0.32 * np.ptp(mouth[:, 0]), aus[12] / 2), (70, 24, 26))
+    return True
+
+
+def _draw_hand(points: np.ndarray, half: float, side: int, colour: tuple[int, int, int]) -> Image.Image:
+    """A hand [21,2] enlarged on a square of `side` pixels that shows `half` to each side of the hand's middle."""
+    picture = Image.new("RGB", (side, side), "white")
+    ink = ImageDraw.Draw(picture)
+    if np.isfinite(points).all():
+        middle = (points.max(0) + points.min(0)) / 2
+        pen = _Pen(ink, lambda at: (at - middle + half) * side / (2 * half))
+        pen.polygon(points[PALM], (236, 231, 226))
+        pen.line(points[PALM], BODY_COLOUR, 0.022 * side)
+        for finger, shade in FINGERS.items():
+            pen.line(points[list(finger)], (255, 255, 255), 0.052 * side)  # a white edge, so that crossings read
+            pen.line(points[list(finger)], shade, 0.034 * side)
+            ink.circle(tuple(pen.place(points[finger[-1]])), 0.024 * side, shade)
+    edge = max(2, side // 100)
+    ink.rectangle([edge, edge, side - 1 - edge, side - 1 - edge], outline=colour, width=edge)
+    return picture
+
+
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"  # ships with matplotlib; Latin, Greek, Cyrillic, Arabic
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
+
+
+def _wrapped(text: str, width: float, size: int) -> str:
+    """`text` broken into lines of at most `width` pixels, at blanks where it has them."""
+    lines, font = [""], _font(size, bold=True)
+    for part in re.findall(r"\S+\s*|\s+", text):
+        if lines[-1] and font.getlength(lines[-1] + part.rstrip()) > width:
+            lines.append("")
+        for letter in part:
+            if font.getlength((lines[-1] + letter).rstrip()) > width:
+                lines.append("")
+            lines[-1] += letter
+    return "\n".join(lines)

@@ -1,0 +1,124 @@
+"""Mean and spread of the train poses, in one pass and constant memory, with what they were made from."""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from errors import UserError
+from poses import layout
+from poses.files import write_whole
+
+STATISTICS_FILE = "normalization_stats.npz"
+_ARRAYS = {"mean": layout.POSE_DIM, "std": layout.POSE_DIM, "hand_mean": layout.HANDS.stop - layout.HANDS.start,
+           "hand_std": layout.HANDS.stop - layout.HANDS.start}  # fmt: skip
+
+
+def hands_minus_wrists(pose: np.ndarray) -> np.ndarray:
+    """Both hands' keypoints relative to the body's wrist of the same side, [...,84], from a pose [...,214]."""
+    keypoints = layout.frame_to_keypoints(pose)
+    left = keypoints[..., layout.LEFT_HAND_KEYPOINTS, :] - keypoints[..., layout.LEFT_WRIST, None, :]
+    right = keypoints[..., layout.RIGHT_HAND_KEYPOINTS, :] - keypoints[..., layout.RIGHT_WRIST, None, :]
+    return np.concatenate([left, right], axis=-2).reshape(*pose.shape[:-1], -1)
+
+
+@dataclass
+class Statistics:
+    """What normalises a pose: mean, std [214]; and of the hands relative to the wrists: hand_mean, hand_std [84].
+
+    Unseen numbers carry no weight. A dimension that never moves, or was never seen, has std 1.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    hand_mean: np.ndarray
+    hand_std: np.ndarray
+    info: dict  # clips, frames, settings
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that differ where any number differs."""
+        digest = hashlib.sha256()
+        for name in _ARRAYS:
+            digest.update(np.asarray(getattr(self, name), np.float32).tobytes())
+        return digest.hexdigest()[:12]
+
+    def normalize(self, pose: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
+        """Pose [T,214] in data units -> normalised; a dimension unseen in the whole clip becomes 0, the mean."""
+        normalized = (pose - self.mean) / self.std
+        if seen is not None:
+            normalized[:, ~seen.any(0)] = 0.0
+        return normalized.astype(np.float32)
+
+    def denormalize(self, pose: np.ndarray) -> np.ndarray:
+        return (pose * self.std + self.mean).astype(np.float32)
+
+    def to_dict(self) -> dict:
+        """Plain lists, for a checkpoint."""
+        return {name: np.asarray(getattr(self, name), np.float32).tolist() for name in _ARRAYS} | {"info": self.info}
+
+    @classmethod
+    def from_dict(cls, content: dict) -> "Statistics":
+        return cls(**{name: np.asarray(content[name], np.float32) for name in _ARRAYS}, info=content["info"])
+
+    def save(self, path: Path) -> None:
+        with write_whole(path) as file:
+            arrays = {name: getattr(self, name) for name in _ARRAYS}
+            np.savez(file, **arrays, info=np.array(json.dumps(self.info)), fingerprint=np.array(self.fingerprint))
+
+    @classmethod
+    def load(cls, path: Path) -> "Statistics":
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; run data_preparation.py --data_dir {path.parent} first")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name].astype(np.float32) for name in _ARRAYS}
+                info = json.loads(str(archive["info"]))
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError):
+            raise UserError(f"{path}: not readable statistics; run data_preparation.py again") from None
+        for name, width in _ARRAYS.items():
+            if arrays[name].shape != (width,) or not np.isfinite(arrays[name]).all():
+                raise UserError(f"{path}: '{name}' is not {width} finite numbers; run data_preparation.py again")
+        return cls(**arrays, info=info)
+
+
+class _Moments:
+    """Streaming weighted mean and variance of each column (Chan et al. 1979), in float64."""
+
+    def __init__(self, width: int) -> None:
+        self.count, self.mean, self.m2 = np.zeros(width), np.zeros(width), np.zeros(width)
+
+    def add(self, values: np.ndarray, seen: np.ndarray) -> None:
+        count = seen.sum(0)
+        safe = np.maximum(count, 1)
+        mean = np.where(seen, values, 0.0).sum(0) / safe
+        m2 = (np.where(seen, values - mean, 0.0) ** 2).sum(0)
+        total = np.maximum(self.count + count, 1)
+        delta = mean - self.mean
+        self.m2 += m2 + delta**2 * self.count * count / total
+        self.mean += delta * count / total
+        self.count += count
+
+    def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
+        std = np.sqrt(self.m2 / np.maximum(self.count, 1))
+        return self.mean.astype(np.float32), np.where(std < 1e-6, 1.0, std).astype(np.float32)
+
+
+def compute_statistics(clips: Iterable[tuple[np.ndarray, np.ndarray]], settings: dict) -> Statistics:
+    """Statistics of (pose [T,214], seen [T,214]) pairs, read once."""
+    frame, hand = _Moments(layout.POSE_DIM), _Moments(_ARRAYS["hand_mean"])
+    wrists = np.concatenate(
+        [np.tile(layout.keypoint_dims(np.array([wrist])), layout.NUM_HAND) for wrist in (layout.LEFT_WRIST, layout.RIGHT_WRIST)]
+    )
+    num_clips = num_frames = 0
+    for pose, seen in clips:
+        pose = pose.astype(np.float64)
+        frame.add(pose, seen)
+        hand.add(hands_minus_wrists(pose), seen[:, layout.HANDS] & seen[:, wrists])
+        num_clips, num_frames = num_clips + 1, num_frames + len(pose)
+    info = {"clips": num_clips, "frames": num_frames, **settings}
+    return Statistics(*frame.mean_std(), *hand.mean_std(), info=info)

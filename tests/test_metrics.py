@@ -1,0 +1,274 @@
+"""What each metric must say on clips whose answer is known."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from dtaidistance import dtw_ndim
+
+from evaluation import metrics
+from evaluation.metrics import Reference
+from poses import layout
+
+TEXTS = ("hello", "thanks", "again")
+ONES = np.ones((1, layout.POSE_DIM))
+
+
+def make_clip(seed: int, frames: int = 24) -> np.ndarray:
+    """A smooth random pose [T,214] whose shoulders stay one third apart."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(scale=0.01, size=(frames, layout.POSE_DIM))
+    pose = rng.uniform(0.2, 0.8, layout.POSE_DIM) + np.cumsum(steps, axis=0)
+    points = pose[:, layout.MANUAL].reshape(frames, layout.NUM_KEYPOINTS, 2)
+    points[:, layout.LEFT_SHOULDER], points[:, layout.RIGHT_SHOULDER] = (0.65, 0.4), (0.35, 0.4)
+    pose[:, layout.MANUAL] = points.reshape(frames, -1)
+    return pose
+
+
+def make_references(count: int = 6, hide: bool = False) -> list[Reference]:
+    references = []
+    for n in range(count):
+        pose = make_clip(n, frames=20 + n)
+        weight = np.ones(pose.shape)
+        if hide:
+            weight[:, layout.LEFT_HAND] = n % 2  # every second clip never saw its left hand,
+            weight[3:11, layout.RIGHT_HAND] = 0  # each lost the right one for a while,
+            weight[5, layout.EYE_GAZE] = 0  # and once the eyes
+        references.append(Reference(f"clip{n}", TEXTS[n % len(TEXTS)], pose, weight))
+    return references
+
+
+def plain_dtw(a: np.ndarray, b: np.ndarray) -> tuple[float, list[tuple[int, int]]]:
+    """Full DTW in plain Python: distance and path."""
+    best = {(-1, -1): (0.0, None)}
+    for i in range(len(a)):
+        for j in range(len(b)):
+            cost = math.sqrt(sum((x - y) ** 2 for x, y in zip(a[i], b[j], strict=True)))
+            before = [c for c in ((i - 1, j - 1), (i - 1, j), (i, j - 1)) if c in best]
+            step = min(before, key=lambda c: best[c][0])
+            best[i, j] = (best[step][0] + cost, step)
+    path, cell = [], (len(a) - 1, len(b) - 1)
+    while cell != (-1, -1):
+        path.append(cell)
+        cell = best[cell][1]
+    return best[len(a) - 1, len(b) - 1][0], path[::-1]
+
+
+def test_dtw_agrees_with_plain_python_and_with_dtaidistance_distance():
+    a, b = make_clip(1, 17), make_clip(2, 23)
+    distance, path = metrics.dtw(a, b, np.ones(b.shape))
+    total, expected_path = plain_dtw(a, b)
+    assert path.tolist() == [list(cell) for cell in expected_path]
+    assert distance == pytest.approx(total / len(expected_path), rel=1e-12)
+    assert distance == pytest.approx(dtw_ndim.distance_fast(a, b, inner_dist="euclidean") / len(path), rel=1e-12)
+
+
+def test_dtw_of_a_hand_made_example():
+    """One number moves: 0 2 5 against 0 0 2 5 1. Costs 0 0 0 0 4 on the only cheapest path, over five steps."""
+    a, b = np.zeros((3, layout.POSE_DIM)), np.zeros((5, layout.POSE_DIM))
+    a[:, 0], b[:, 0] = [0, 2, 5], [0, 0, 2, 5, 1]
+    distance, path = metrics.dtw(a, b, np.ones(b.shape))
+    assert path.tolist() == [[0, 0], [0, 1], [1, 2], [2, 3], [2, 4]]
+    assert distance == pytest.approx(4 / 5)
+
+
+def test_dtw_mje_is_the_mean_distance_of_keypoints_in_the_plane():
+    reference = np.zeros((8, layout.POSE_DIM))
+    prediction = reference.copy()
+    prediction[:, layout.MANUAL] += np.tile([0.3, 0.4], layout.NUM_KEYPOINTS)
+    prediction[:, layout.NMM] += 100  # keypoints only
+    assert metrics.dtw_mje(prediction, reference, np.ones(reference.shape)) == pytest.approx(0.5)
+
+
+def test_mse_by_part_frame_by_frame_and_along_the_path():
+    reference = make_clip(0)
+    prediction = reference.copy()
+    prediction[:, layout.NMM] += 2
+    weight = np.ones(reference.shape)
+    errors = metrics.mean_squared_errors(prediction, reference, weight, path=None)
+    assert (errors.manual, errors.nmm) == pytest.approx((0, 4))
+    assert errors.full == pytest.approx(4 * layout.NMM_DIM / layout.POSE_DIM)
+    assert not errors.aligned
+    slow = np.repeat(reference, 2, axis=0)
+    _, path = metrics.dtw(slow, reference, weight)
+    errors = metrics.mean_squared_errors(slow, reference, weight, path)
+    assert errors.aligned
+    assert errors.full == pytest.approx(0)
+
+
+def test_the_reference_scores_perfect():
+    references = make_references(hide=True)
+    weights = [reference.weight for reference in references]
+    row = metrics.evaluate_row([reference.pose for reference in references], references, weights)
+    for name in (
+        "dtw",
+        "dtw_mje",
+        "mse",
+        "mse_manual",
+        "mse_nmm",
+        "sync_correlation_difference",
+        "sync_lag_difference",
+    ):
+        assert row[name] == 0, name
+    assert row["recognition"] == row["recognition_top5"] == 1
+    assert row["motion_ratio"] == 1
+    assert row["mse_aligned"] == row["sync_undefined"] == 0
+
+
+def test_a_still_pose_does_not_move_and_has_no_sync_and_no_nan_in_json():
+    references = make_references()
+    still = np.mean([reference.pose.mean(0) for reference in references], axis=0)
+    row = metrics.evaluate_row([np.repeat(still[None], 12, axis=0)] * len(references), references)
+    assert row["motion_ratio"] == 0
+    assert row["sync_correlation"] is row["sync_lag"] is row["sync_correlation_difference"] is None
+    assert row["sync_undefined"] == row["mse_aligned"] == len(references)
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+
+
+def test_row_holds_every_key_of_the_report():
+    references = make_references(2)
+    row = metrics.evaluate_row([reference.pose for reference in references], references)
+    expected = "dtw dtw_mje recognition motion_ratio sync_correlation sync_lag mse mse_manual mse_nmm recognition_top5"
+    assert set(expected.split()) <= row.keys()
+
+
+@pytest.mark.parametrize("lag", [-4, 0, 1, 6])
+def test_a_face_shifted_by_k_frames_against_the_hands_has_lag_k(lag):
+    speed = np.abs(np.random.default_rng(0).normal(size=50)) * 0.01
+    pose = np.repeat(make_clip(0)[:1], 50, axis=0)
+    pose[:, layout.HANDS] += np.cumsum(speed)[:, None]
+    pose[:, layout.NMM] += np.cumsum(np.roll(speed, lag))[:, None]
+    seen = np.ones(pose.shape, bool)
+    hands, face = metrics.hand_energy(pose, seen), metrics.face_energy(pose, seen, np.ones(layout.NMM_DIM))
+    assert metrics.sync_lag(hands, face, max_lag=8) == abs(lag)
+    correlation = metrics.sync_correlation(hands, face)
+    assert correlation == pytest.approx(1) if lag == 0 else correlation < 0.8
+
+
+def test_no_feature_of_the_face_outweighs_another():
+    """Each of the four features, moving by one scale a frame in all its numbers, adds a quarter of the energy."""
+    scale = np.random.default_rng(0).uniform(0.01, 10, layout.NMM_DIM)
+    for group in metrics.FACE_GROUPS:
+        pose = np.zeros((4, layout.POSE_DIM))
+        pose[:, group] = np.arange(4)[:, None]
+        pose[:, layout.NMM] *= scale
+        assert metrics.face_energy(pose, pose == pose, scale) == pytest.approx(np.full(3, 0.25))
+
+
+def test_an_unseen_hand_moves_as_its_wrist_does():
+    pose = np.zeros((6, layout.POSE_DIM))
+    wrists = layout.keypoint_dims(np.array([layout.LEFT_WRIST, layout.RIGHT_WRIST]))
+    pose[:, wrists] = np.arange(6)[:, None] * np.tile([0.03, 0.04], 2)
+    pose[:, layout.HANDS] = np.random.default_rng(0).normal(size=(6, 84))
+    seen = np.ones(pose.shape, bool)
+    seen[:, layout.HANDS] = False
+    assert metrics.hand_energy(pose, seen) == pytest.approx(np.full(5, 0.05))
+
+
+def test_motion_ratio_follows_the_speed_and_not_the_place_or_the_size():
+    references = make_references(3)
+    halved = [np.repeat(r.pose.mean(0)[None], len(r.pose), 0) * 0.5 + r.pose * 0.5 for r in references]
+    elsewhere = [pose.copy() for pose in halved]
+    for pose in elsewhere:
+        pose[:, layout.MANUAL] = pose[:, layout.MANUAL] * 3 + 7
+    for predictions in (halved, elsewhere):
+        assert metrics.evaluate_row(predictions, references)["motion_ratio"] == pytest.approx(0.5)
+
+
+def test_what_the_reference_did_not_see_changes_no_metric():
+    references = make_references(hide=True)
+    rng = np.random.default_rng(1)
+    predictions = [make_clip(50 + n, 18 + n) for n in range(len(references))]
+    scores = metrics.score_clips(predictions, references)
+    for value in (1e6, math.nan):
+        spoilt = [
+            dataclasses.replace(r, pose=np.where(r.weight > 0, r.pose, value * rng.uniform(size=r.pose.shape)))
+            for r in references
+        ]
+        for name, values in metrics.score_clips(predictions, spoilt).items():
+            np.testing.assert_array_equal(values, scores[name], err_msg=name)
+
+
+def test_a_hand_never_seen_asks_nothing_of_the_prediction():
+    pose = make_clip(3)
+    weight = np.ones(pose.shape)
+    weight[:, layout.LEFT_HAND] = 0
+    prediction = pose.copy()
+    prediction[:, layout.LEFT_HAND] += 5
+    row = metrics.evaluate_row([prediction], [Reference("a", "hello", pose, weight)])
+    assert (row["dtw"], row["dtw_mje"], row["mse"], row["mse_manual"]) == (0, 0, 0, 0)
+    assert row["motion_ratio"] == pytest.approx(1)
+
+
+def test_a_prediction_gains_nothing_by_not_seeing():
+    """With every number wrong by the same amount, the distance is the same whatever the prediction did not see."""
+    pose = make_clip(3)
+    weight = np.ones(pose.shape)
+    prediction_weight = weight.copy()
+    prediction_weight[:, layout.HANDS] = 0
+    whole, _ = metrics.dtw(pose + 1, pose, weight)
+    partly, _ = metrics.dtw(pose + 1, pose, weight, prediction_weight)
+    assert partly == pytest.approx(whole)
+
+
+def test_recognition_distance_is_dtw_whatever_the_length_of_the_clips_beside_it():
+    """Against plain Python, with clips of several lengths in one padded chunk, moved and scaled as a whole."""
+    clips = [make_clip(n, frames) for n, frames in enumerate((5, 9, 16))]
+    gallery = [make_clip(10 + n, frames) for n, frames in enumerate((12, 4))]
+    moved = [np.concatenate([c[:, layout.MANUAL] * 2.5 + 1, c[:, layout.NMM]], axis=1) for c in clips]
+    distances = metrics.sign_distances([(c, None) for c in moved], [(c, None) for c in gallery])
+    for n, clip in enumerate(clips):
+        for m, other in enumerate(gallery):
+            a, b = (
+                metrics.shoulder_frame(c, np.ones(c.shape, bool))[:, layout.ARMS_AND_HANDS].reshape(len(c), -1)
+                for c in (clip, other)
+            )
+            total, path = plain_dtw(a, b)
+            rms = total / len(path) / math.sqrt(len(layout.ARMS_AND_HANDS))
+            assert distances[n, m] == pytest.approx(rms, rel=1e-6)
+
+
+def test_recognition_follows_the_texts_not_the_order():
+    references = make_references()
+    rng = np.random.default_rng(0)
+    generated = [r.pose + rng.normal(scale=0.002, size=r.pose.shape) for r in references]
+    texts = [r.text for r in references]
+    first, among = metrics.recognition(generated, texts, references[::-1])
+    assert first.all()
+    assert among.all()
+    first, _ = metrics.recognition(generated[1:] + generated[:1], texts, references)
+    assert not first.any()
+
+
+def test_without_shoulders_nothing_is_recognised():
+    references = make_references()
+    weights = [r.weight.copy() for r in references]
+    weights[0][:, layout.keypoint_dims(np.array([layout.LEFT_SHOULDER]))] = 0
+    first, among = metrics.recognition([r.pose for r in references], [r.text for r in references], references, weights)
+    assert first.tolist() == among.tolist() == [False] + [True] * 5
+
+
+def test_workers_change_no_figure():
+    references = make_references(hide=True)
+    predictions = [make_clip(50 + n, 18 + n) for n in range(len(references))]
+    rows = [metrics.evaluate_row(predictions, references, num_workers=n) for n in (1, 2)]
+    assert rows[0] == rows[1]
+
+
+def test_each_clip_has_its_values_and_any_selection_makes_a_row():
+    references = make_references()
+    predictions = [make_clip(50 + n) for n in range(len(references))]
+    scores = metrics.score_clips(predictions, references)
+    assert {len(values) for values in scores.values()} == {len(references)}
+    one = metrics.summarise({name: values[2:3] for name, values in scores.items()})
+    alone = metrics.evaluate_row(predictions[2:3], references[2:3], gallery=references)
+    assert one == pytest.approx(alone)
+
+
+def test_one_frame_has_no_motion():
+    reference = Reference("a", "hello", make_clip(0, 1), ONES)
+    row = metrics.evaluate_row([make_clip(1, 1)], [reference])
+    assert row["motion_ratio"] is row["sync_correlation"] is row["sync_lag"] is None
+    assert row["dtw"] > 0

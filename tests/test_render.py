@@ -1,0 +1,124 @@
+"""Pictures hold ink where the pose is, and none where nothing was seen."""
+
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from poses import layout, render
+
+
+def signer(frames: int = 12) -> np.ndarray:
+    """A stylised pose [T,214]: shoulders .3 apart, a right hand that rises, no left hand, a plain face."""
+    keypoints = np.zeros((frames, 75, 2))
+    body = {0: (0.5, 0.2), 3: (0.54, 0.18), 6: (0.46, 0.18), 9: (0.52, 0.24), 10: (0.48, 0.24), 11: (0.65, 0.4),
+            12: (0.35, 0.4), 13: (0.7, 0.6), 14: (0.3, 0.6), 15: (0.7, 0.75),
+            23: (0.6, 0.8), 24: (0.4, 0.8)}  # fmt: skip
+    for index, at in body.items():
+        keypoints[:, index] = at
+    grid = np.stack(np.meshgrid([0.0, 0.02, 0.04], np.linspace(0, -0.08, 7)), axis=-1).reshape(21, 2)
+    root = np.stack([np.full(frames, 0.22), np.linspace(0.7, 0.4, frames)], axis=1)
+    keypoints[:, layout.RIGHT_HAND_KEYPOINTS] = root[:, None] + grid
+    keypoints[:, layout.RIGHT_WRIST] = root
+    nmm = np.zeros((frames, 64))
+    nmm[:, :17] = [0.27, 0.27, 0.17, 0.17, 0.27, 0.09, 0.09, 0.75, 0.75, 0.18, 0, 0, 0.1, 0.52, 0.09, 0.42, 0.67]
+    angle = np.linspace(0, 2 * np.pi, 20, endpoint=False) + np.pi
+    mouth = np.stack([0.26 * np.cos(angle), -0.1 * np.sin(angle)], axis=1)
+    nmm[:, 24:] = mouth.reshape(-1)
+    return layout.keypoints_to_frame(keypoints, nmm)
+
+
+def pixels(pose: np.ndarray, t: int = -1, width: int = 200) -> np.ndarray:
+    return np.asarray(render.draw_frame(pose[t], render.fit_view(pose), width)).astype(int)
+
+
+def coloured(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    return np.abs(picture - colour).sum(-1) < 60
+
+
+def place(pose: np.ndarray, point: tuple[float, float], width: int = 200) -> tuple[int, int]:
+    """Row and column where an image point falls."""
+    view = render.fit_view(pose)
+    x, y = (np.array(point) - view.centre + view.half) * width / (2 * view.half)
+    return round(y), round(x)
+
+
+def test_ink_where_the_hand_is():
+    pose = signer()
+    picture = pixels(pose)
+    row, column = place(pose, layout.frame_to_keypoints(pose[-1])[layout.RIGHT_HAND_KEYPOINTS].mean(0))
+    hand = coloured(picture[:200], render.HAND_COLOURS["right"])
+    assert hand[row - 12 : row + 13, column - 12 : column + 13].sum() > 30
+    hand[row - 20 : row + 21, column - 20 : column + 21] = False
+    assert not hand.any()  # and nowhere else
+
+
+def test_the_hand_is_enlarged_below_the_figure():
+    strip = pixels(signer())[200:]
+    assert len(strip) == round(200 * render.STRIP)
+    for shade in render.FINGERS.values():
+        assert coloured(strip, shade).sum() > 20
+
+
+@pytest.mark.parametrize("nothing", [0.0, np.nan, 0.004])
+def test_an_unseen_hand_is_not_drawn(nothing: float):
+    pose = signer()
+    pose[:, layout.RIGHT_HAND] = nothing
+    picture = pixels(pose)
+    assert not coloured(picture, render.HAND_COLOURS["right"]).any()
+    assert not coloured(picture, render.HAND_COLOURS["left"]).any()
+    assert render.fit_view(pose).hands == {}
+
+
+def test_keypoints_at_zero_are_not_drawn():
+    pose = signer()
+    elbow = layout.keypoint_dims(np.array([layout.LEFT_ELBOW]))
+    row, column = place(pose, (0.7, 0.6))
+    assert coloured(pixels(pose)[row - 3 : row + 4, column - 3 : column + 4], render.BODY_COLOUR).any()
+    pose[:, elbow] = 0
+    assert not coloured(pixels(pose)[row - 3 : row + 4, column - 3 : column + 4], render.BODY_COLOUR).any()
+
+
+def test_the_mouth_follows_its_features():
+    plain, wide = signer(), signer()
+    wide[:, layout.MOUTH_SHAPE] *= 1.5
+    extents = []
+    for pose in (plain, wide):
+        pose[:, layout.RIGHT_HAND] = 0  # its colour is like that of the lips
+        columns = np.flatnonzero(coloured(pixels(pose, width=800)[:800], render.LIPS).any(0))
+        extents.append(np.ptp(columns))
+    assert extents[1] / extents[0] == pytest.approx(1.5, abs=0.2)  # the outline around the lips stays as it is
+
+
+def test_far_outside_and_empty_poses_are_drawn_without_error():
+    pose = signer()
+    pose[:, layout.keypoint_dims(np.array([layout.LEFT_WRIST]))] = 1e6
+    assert pixels(pose).shape == (324, 200, 3)
+    assert pixels(np.zeros((3, 214))).min() == 255
+    assert pixels(np.full((3, 214), np.nan)).min() == 255
+
+
+def test_contact_sheet_has_a_row_a_clip(tmp_path: Path):
+    path = tmp_path / "new" / "sheet.png"
+    captions = [["a"] * 12, None]
+    render.contact_sheet([("real", signer()), ("generated, longer", signer(20))], path, num_frames=4, captions=captions)
+    sheet = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    for half in np.array_split(sheet, 2):
+        assert coloured(half, render.HAND_COLOURS["right"]).any()
+    assert [file.name for file in path.parent.iterdir()] == ["sheet.png"]
+
+
+def test_video_is_as_long_as_its_longest_clip(tmp_path: Path):
+    path = tmp_path / "clip.mp4"
+    render.video([("a", signer(7)), ("b", signer(12))], path, fps=25, captions=[["h"] * 7, None], width=121)
+    frames = imageio_ffmpeg.read_frames(str(path))
+    meta = next(frames)
+    width, height = meta["size"]
+    assert (width % 2, height % 2) == (0, 0)
+    assert meta["fps"] == 25
+    decoded = [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in frames]
+    assert len(decoded) == 12
+    assert (decoded[0] < 128).any()
+    assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]

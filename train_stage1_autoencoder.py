@@ -1,0 +1,62 @@
+"""Stage 1: train the autoencoder, pose -> latents -> pose.
+
+    python train_stage1_autoencoder.py --data_dir data/phoenix14t --output_dir runs/autoencoder --batch_size 32 \\
+        --num_epochs 100 --learning_rate 1e-4 --latent_dim 256 --hidden_dim 512 --max_seq_len 120 --num_workers 4
+
+Writes best_model.pt (least dev loss), last.pt (for --resume_from), log.jsonl and TensorBoard events to OUTPUT_DIR.
+"""
+
+import argparse
+import dataclasses
+
+import torch
+from torch.utils.data import DataLoader
+
+import errors
+from dataset import Batch, PoseDataset, load_split, make_loader
+from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
+from poses.statistics import STATISTICS_FILE, Statistics
+from training import arguments
+from training.checkpoint import AUTOENCODER
+from training.engine import Losses, Stage, make_accelerator, train
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = arguments.make_parser(__doc__)
+    arguments.add_data_arguments(parser)
+    arguments.add_sequence_arguments(parser, long_clips="crop")
+    arguments.add_training_arguments(parser, num_epochs=100, learning_rate=1e-4)
+    arguments.add_dataclass_arguments(parser, "autoencoder", AutoencoderConfig)
+    arguments.add_dataclass_arguments(parser, "loss", AutoencoderLoss)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    settings = arguments.train_settings(args)
+    config = arguments.build_dataclass(AutoencoderConfig, args)
+    loss = arguments.build_dataclass(AutoencoderLoss, args)
+    accelerator = make_accelerator(settings.mixed_precision)
+    torch.manual_seed(settings.seed)
+
+    statistics = Statistics.load(args.data_dir / STATISTICS_FILE)
+
+    def loader(split: str) -> DataLoader:
+        pack = load_split(args.data_dir, split, args.cache_dir, args.skip_bad)
+        dataset = PoseDataset(pack, statistics, args.max_seq_len, args.long_clips, settings.seed)
+        return make_loader(
+            dataset, settings.batch_size, shuffle=split == "train", seed=settings.seed,
+            num_workers=settings.num_workers, rank=accelerator.process_index, world_size=accelerator.num_processes,
+        )  # fmt: skip
+
+    def stage_loss(model: PoseAutoencoder, batch: Batch, generator: torch.Generator) -> Losses:
+        return loss(model, batch["pose"], batch["weight"], batch["pose_mask"], generator if model.training else None)
+
+    stage = Stage(
+        AUTOENCODER, PoseAutoencoder(config, statistics), dataclasses.asdict(config), stage_loss, statistics
+    )
+    train(accelerator, stage, loader("train"), loader("dev"), lambda: loader("test"), settings)
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,96 @@
+"""Stage 3: distil the guided 50-step teacher into one student of 1, 2 and 4 steps.
+
+    python train_stage3_distillation.py --data_dir data/phoenix14t --output_dir runs/student \\
+        --autoencoder_checkpoint runs/autoencoder/best_model.pt --teacher_checkpoint runs/flow/best_model.pt \\
+        --num_teacher_steps 50 --num_workers 4
+
+The teacher's trajectories are computed once and kept in --cache_dir. Writes best_model.pt, last.pt, log.jsonl and
+TensorBoard events to OUTPUT_DIR; the student takes the teacher's place in inference_latent_flow.py and evaluate.py.
+"""
+
+import argparse
+import dataclasses
+
+import torch
+
+import errors
+from dataset import Batch, LatentDataset, make_loader
+from models.consistency_distillation import distillation_loss
+from models.latent_flow_matcher import LatentFlowMatcher
+from models.text_encoder import ScratchTextEncoder
+from models.text_to_latent import TextToLatent
+from training import arguments, stage2
+from training.checkpoint import FLOW, STUDENT, describe_text_encoder, load_text_to_latent
+from training.engine import Losses, Stage, make_accelerator, train
+from training.latents import latent_dataset, trajectory_pack
+
+STUDENT_STEPS = (1, 2, 4)
+NUM_SEGMENTS = max(STUDENT_STEPS)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = arguments.make_parser(__doc__)
+    stage2.add_stage2_arguments(parser, num_epochs=50, learning_rate=1e-4)
+    parser.add_argument("--teacher_checkpoint", required=True, help="best_model.pt of train_stage2_latent_flow.py")
+    parser.add_argument("--num_teacher_steps", type=arguments.positive_int, default=50, help="default 50")
+    parser.add_argument("--guidance_scale", type=arguments.natural_float, help="folded in (default: the teacher's)")
+    parser.add_argument(
+        "--trajectories_per_clip", type=arguments.positive_int, default=8, help="of each train text (default 8)"
+    )
+    return parser.parse_args()
+
+
+def make_student(teacher: TextToLatent, guidance_scale: float) -> TextToLatent:
+    """A copy of the teacher that also knows its step; only its velocity net is trained."""
+    config = dataclasses.replace(
+        teacher.net.config, student_steps=STUDENT_STEPS, guidance_scale=guidance_scale, dropout=0.0,
+        num_inference_steps=NUM_SEGMENTS,
+    )  # fmt: skip
+    encoder = teacher.text_encoder
+    if isinstance(encoder, ScratchTextEncoder):
+        encoder = ScratchTextEncoder(dataclasses.replace(encoder.config, dropout=0.0))
+    student = TextToLatent(LatentFlowMatcher(config), encoder)
+    student.load_state_dict(teacher.state_dict(), strict=False)  # all but the step's embedding, which starts at zero
+    student.requires_grad_(False).net.velocity_net.requires_grad_(True)
+    return student
+
+
+def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losses:
+    cond, cond_mask = stage2.conditions(model, batch)
+    states = batch["states"].unflatten(2, (NUM_SEGMENTS + 1, -1)).transpose(1, 2)  # [B,S+1,N,D]
+    return distillation_loss(model.net, states, batch["states_mask"], cond, cond_mask, generator)
+
+
+def main() -> None:
+    args = parse_arguments()
+    settings = arguments.train_settings(args)
+    accelerator = make_accelerator(settings.mixed_precision)
+    torch.manual_seed(settings.seed)
+
+    source = stage2.open_source(args, accelerator.device)
+    parent = {"fingerprint": source.fingerprint}
+    teacher, content = load_text_to_latent(args.teacher_checkpoint, (FLOW,), parent, accelerator.device)
+    guidance_scale = teacher.net.config.guidance_scale if args.guidance_scale is None else args.guidance_scale
+
+    def loader(split: str) -> torch.utils.data.DataLoader:
+        clips = latent_dataset(source, split, teacher.text_encoder, accelerator.device)
+        pack = trajectory_pack(
+            teacher, content["fingerprint"], clips, source.cache_dir, num_teacher_steps=args.num_teacher_steps,
+            guidance_scale=guidance_scale, num_segments=NUM_SEGMENTS, seed=settings.seed,
+            copies=args.trajectories_per_clip if split == "train" else 1,
+        )  # fmt: skip
+        return make_loader(
+            LatentDataset(pack, clips.texts), settings.batch_size, shuffle=split == "train", seed=settings.seed,
+            num_workers=settings.num_workers, rank=accelerator.process_index, world_size=accelerator.num_processes,
+        )  # fmt: skip
+
+    student = make_student(teacher, guidance_scale)
+    stage = Stage(
+        STUDENT, student, dataclasses.asdict(student.net.config), loss, source.statistics, source.fingerprint,
+        describe_text_encoder(student.text_encoder),
+    )  # fmt: skip
+    train(accelerator, stage, loader("train"), loader("dev"), lambda: loader("test"), settings)
+
+
+if __name__ == "__main__":
+    errors.run(main)

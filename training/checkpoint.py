@@ -1,0 +1,136 @@
+"""One checkpoint format for every stage: tensors and plain values, enough to rebuild the model and to go on training.
+
+    format, kind, config, weights (EMA), statistics, parent (fingerprint of the autoencoder it was trained on),
+    text_encoder, settings, epoch, fingerprint; in last.pt also `training`: raw weights, optimiser, schedule, best dev loss.
+"""
+
+import dataclasses
+import hashlib
+import pickle
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from errors import UserError
+from models.autoencoder import AutoencoderConfig, PoseAutoencoder
+from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.latent_predictor import LatentPredictor, PredictorConfig
+from models.text_encoder import PretrainedTextEncoder, ScratchTextConfig, ScratchTextEncoder, TextEncoder
+from models.text_to_latent import TextToLatent
+from poses.files import write_whole
+from poses.statistics import Statistics
+
+FORMAT = 1
+AUTOENCODER, PREDICTOR, FLOW, STUDENT = "autoencoder", "predictor", "flow", "student"
+SCRIPT_OF = {
+    AUTOENCODER: "train_stage1_autoencoder.py",
+    PREDICTOR: "train_stage2_predictor.py",
+    FLOW: "train_stage2_latent_flow.py",
+    STUDENT: "train_stage3_distillation.py",
+}
+_REQUIRED = {"format", "kind", "config", "weights", "statistics", "parent", "fingerprint"}
+
+Config = TypeVar("Config", AutoencoderConfig, PredictorConfig, FlowConfig, ScratchTextConfig)
+
+
+def fingerprint(weights: dict[str, torch.Tensor]) -> str:
+    """Twelve hexadecimal digits that differ where any weight differs."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def save_checkpoint(path: Path, content: dict) -> None:
+    """Write a checkpoint whole or not at all."""
+    with write_whole(path) as file:
+        torch.save({"format": FORMAT, "fingerprint": fingerprint(content["weights"]), **content}, file)
+
+
+def load_checkpoint(path: Path, *kinds: str) -> dict:
+    """Read a checkpoint of one of `kinds`, tensors and plain values only, on the CPU."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; {SCRIPT_OF[kinds[0]]} writes one (best_model.pt)")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(f"{path}: holds more than tensors and plain values; refused without being executed") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError):
+        raise UserError(f"{path}: not a readable checkpoint (truncated?); copy it again or use another") from None
+    if not isinstance(content, dict) or not content.keys() >= _REQUIRED:
+        raise UserError(f"{path}: not a checkpoint of this project; {SCRIPT_OF[kinds[0]]} writes one (best_model.pt)")
+    if content["format"] != FORMAT:
+        raise UserError(f"{path}: format {content['format']}, but this version reads format {FORMAT}; train it again")
+    if content["kind"] not in kinds:
+        wanted = " or ".join(kinds)
+        raise UserError(f"{path}: a checkpoint of kind '{content['kind']}', but '{wanted}' is needed here ({SCRIPT_OF[kinds[0]]})")
+    return content
+
+
+def build_config(config_type: type[Config], values: dict, where: str) -> Config:
+    """A config dataclass from a checkpoint's plain values."""
+    try:
+        return config_type(**values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: its configuration does not fit this version ({error}); train it again") from None
+
+
+def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"{where}: its weights do not fit its configuration ({reason}); train it again") from None
+
+
+def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[PoseAutoencoder, Statistics, dict]:
+    """The frozen autoencoder, its data statistics, and the checkpoint's content without weights."""
+    content = load_checkpoint(path, AUTOENCODER)
+    statistics = Statistics.from_dict(content["statistics"])
+    model = PoseAutoencoder(build_config(AutoencoderConfig, content["config"], str(path)), statistics)
+    load_weights(model, content.pop("weights"), str(path))
+    return model.to(device).eval().requires_grad_(False), statistics, content
+
+
+def describe_text_encoder(encoder: TextEncoder) -> dict:
+    """What rebuilds a text encoder: the name of a pretrained one, or the configuration of one trained from scratch."""
+    if isinstance(encoder, ScratchTextEncoder):
+        return {"scratch": dataclasses.asdict(encoder.config)}
+    return {"name": encoder.name}
+
+
+def build_text_encoder(description: dict, device: torch.device | str) -> TextEncoder:
+    if "scratch" in description:
+        return ScratchTextEncoder(build_config(ScratchTextConfig, description["scratch"], "the text encoder"))
+    return PretrainedTextEncoder(description["name"], device)
+
+
+def build_net(content: dict, where: str) -> LatentPredictor | LatentFlowMatcher:
+    """The untrained network of a stage-2 or stage-3 checkpoint."""
+    if content["kind"] == PREDICTOR:
+        return LatentPredictor(build_config(PredictorConfig, content["config"], where))
+    return LatentFlowMatcher(build_config(FlowConfig, content["config"], where))
+
+
+def load_text_to_latent(
+    path: Path, kinds: tuple[str, ...], parent: dict, device: torch.device | str = "cpu"
+) -> tuple[TextToLatent, dict]:
+    """A frozen stage-2 or stage-3 model and its checkpoint's content; `parent` is its autoencoder's content."""
+    content = load_checkpoint(path, *kinds)
+    if content["parent"] != parent["fingerprint"]:
+        raise UserError(
+            f"{path}: trained on the autoencoder {content['parent']}, but --autoencoder_checkpoint is "
+            f"{parent['fingerprint']}; pass the autoencoder it was trained on"
+        )
+    model = TextToLatent(build_net(content, str(path)), build_text_encoder(content["text_encoder"], device))
+    load_weights(model, content["weights"], str(path))
+    return model.to(device).eval().requires_grad_(False), content
+
+
+def require_equal(flag: str, given: object, kept: object, where: object) -> None:
+    """A flag that was given must agree with what a checkpoint says."""
+    if given is not None and given != kept:
+        raise UserError(f"{flag} {given} contradicts {kept} in {where}; leave the flag out or use another checkpoint")

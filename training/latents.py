@@ -1,0 +1,163 @@
+"""What stage 2 trains on, computed once and kept on disk: latents, their motion energy, frozen text embeddings.
+
+Each pack is keyed by what made it (autoencoder, data, text encoder), so nothing stale is ever read.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dataset import LatentDataset, PoseDataset, collate, load_split
+from errors import UserError
+from evaluation.metrics import face_energy, hand_energy
+from models.autoencoder import PoseAutoencoder
+from models.consistency_distillation import teacher_trajectory
+from models.flow_matching import sample_noise
+from models.sync_guidance import SyncGuidanceHead
+from models.text_encoder import PretrainedTextEncoder, TextEncoder
+from models.text_to_latent import TextToLatent
+from poses import layout
+from poses.packed import Item, Pack, write_pack
+from poses.statistics import Statistics
+
+
+@dataclass(frozen=True)
+class LatentSource:
+    """The frozen autoencoder of stage 1 and how its clips are read."""
+
+    autoencoder: PoseAutoencoder
+    statistics: Statistics
+    fingerprint: str
+    data_dir: Path
+    cache_dir: Path
+    max_seq_len: int
+    long_clips: str
+    skip_bad: bool = False
+
+
+def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.ndarray:
+    """Motion energy of hands and face [T,2] of a denormalised pose; the first frame repeats the second."""
+    hands = hand_energy(pose, seen)
+    face = face_energy(pose, seen, statistics.std[layout.NMM])
+    energy = np.nan_to_num(np.stack([hands, face], axis=1)).astype(np.float32)
+    return np.concatenate([energy[:1], energy]) if len(energy) else np.zeros((1, 2), np.float32)
+
+
+@torch.no_grad()
+def latent_pack(source: LatentSource, split: str, device: torch.device, batch_size: int = 64) -> Pack:
+    """The split's latents z [N,D] and motion energies [T,2], encoded once."""
+    poses = load_split(source.data_dir, split, source.cache_dir, source.skip_bad)
+    key = f"{source.fingerprint}-{source.statistics.fingerprint}-{source.max_seq_len}-{source.long_clips}"
+    folder = source.cache_dir / f"latents-{poses.folder.name}-{key}"
+    if (folder / "index.json").is_file():
+        return Pack(folder)
+    dataset = PoseDataset(poses, source.statistics, source.max_seq_len, source.long_clips)
+    model = source.autoencoder.to(device)
+
+    def items() -> Iterator[tuple[str, str, Item]]:
+        for start in tqdm(range(0, len(dataset), batch_size), desc=f"encoding {split}", unit="batch", disable=None):
+            batch = collate([dataset[(i, 0)] for i in range(start, min(start + batch_size, len(dataset)))])
+            z = model.encode(batch["pose"].to(device), batch["pose_mask"].to(device)).float().cpu().numpy()
+            for row, (clip_id, text) in enumerate(zip(batch["id"], batch["text"], strict=True)):
+                frames = int(batch["pose_mask"][row].sum())
+                pose = source.statistics.denormalize(batch["pose"][row, :frames].numpy())
+                seen = batch["weight"][row, :frames].numpy() > 0
+                energy = energies(pose, seen, source.statistics)
+                yield clip_id, text, {"z": z[row, : int(model.num_latents(frames))], "energy": energy}
+
+    return write_pack(folder, items())
+
+
+def text_pack(encoder: PretrainedTextEncoder, texts: list[str], cache_dir: Path, batch_size: int = 64) -> Pack:
+    """The frozen embeddings `cond` [L,C] of the distinct texts, computed once."""
+    distinct = sorted(set(texts))
+    digest = hashlib.sha256("\n".join([encoder.name, *distinct]).encode())
+    for name, value in sorted(encoder.model.state_dict().items()):
+        digest.update(f"{name} {value.double().sum().item()}".encode())
+    folder = cache_dir / f"texts-{digest.hexdigest()[:16]}"
+    if (folder / "index.json").is_file():
+        return Pack(folder)
+
+    def items() -> Iterator[tuple[str, str, Item]]:
+        for start in tqdm(range(0, len(distinct), batch_size), desc="embedding texts", unit="batch", disable=None):
+            batch = distinct[start : start + batch_size]
+            cond, mask = encoder.encode(batch)
+            for text, row, keep in zip(batch, cond.float().cpu(), mask.cpu(), strict=True):
+                yield text, text, {"cond": row[keep].numpy()}
+
+    return write_pack(folder, items())
+
+
+def latent_dataset(source: LatentSource, split: str, encoder: TextEncoder, device: torch.device) -> LatentDataset:
+    """Stage 2's data of a split; a scratch encoder reads the texts themselves, so nothing is kept for it."""
+    latents = latent_pack(source, split, device)
+    if split == "train" and not any(latents.texts):
+        raise UserError(f"{source.data_dir}/train.txt: every text is empty; stage 2 learns from text")
+    texts = None
+    if isinstance(encoder, PretrainedTextEncoder):
+        texts = text_pack(encoder, latents.texts, source.cache_dir)
+    return LatentDataset(latents, texts)
+
+
+def set_latent_scale(model: TextToLatent, latents: Pack) -> None:
+    """Give the model the mean and std of each latent dimension over train."""
+    count, total, squares = 0, 0.0, 0.0
+    for index in range(len(latents)):
+        z = latents.field("z", index).astype(np.float64)
+        count, total, squares = count + len(z), total + z.sum(0), squares + (z**2).sum(0)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
+    model.latent_mean.copy_(torch.from_numpy(mean))
+    model.latent_std.copy_(torch.from_numpy(np.maximum(std, 1e-4)))
+
+
+def set_sync_targets(head: SyncGuidanceHead, latents: Pack) -> None:
+    """Give the sync head the energies' scale and the mean hand-face correlation of the train clips."""
+    energy = [latents.field("energy", index) for index in range(len(latents))]
+    correlations = [np.corrcoef(clip.T)[0, 1] for clip in energy if len(clip) > 2 and (clip.std(0) > 1e-8).all()]
+    scale = np.sum([clip.sum(0) for clip in energy], axis=0) / sum(len(clip) for clip in energy)
+    head.energy_scale.copy_(torch.from_numpy(np.maximum(scale, 1e-8)))
+    head.target_correlation.fill_(float(np.mean(correlations)) if correlations else 0.0)
+
+
+@torch.no_grad()
+def trajectory_pack(
+    teacher: TextToLatent, fingerprint: str, dataset: LatentDataset, cache_dir: Path, *, num_teacher_steps: int,
+    guidance_scale: float, num_segments: int, copies: int, seed: int, batch_size: int = 64,
+) -> Pack:  # fmt: skip
+    """The guided teacher's states along `copies` trajectories of each clip's text, at the clip's length, computed once.
+
+    Field `states` [N,(num_segments+1)*D], the times side by side; each trajectory starts from its own seed.
+    """
+    made_from = [dataset.latents.folder.name, fingerprint, num_teacher_steps, guidance_scale, num_segments, copies, seed]
+    folder = cache_dir / f"trajectories-{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}"
+    if (folder / "index.json").is_file():
+        return Pack(folder)
+    device, dim = teacher.latent_mean.device, teacher.net.config.latent_dim
+    order = np.argsort(dataset.lengths, kind="stable").repeat(copies)
+
+    def items() -> Iterator[tuple[str, str, Item]]:
+        for start in tqdm(range(0, len(order), batch_size), desc="teacher's trajectories", unit="batch", disable=None):
+            chosen = order[start : start + batch_size]
+            batch = collate([dataset[(int(i), 0)] for i in chosen])
+            mask = batch["z_mask"].to(device)
+            cond, cond_mask = (
+                (batch["cond"].to(device), batch["cond_mask"].to(device))
+                if "cond" in batch
+                else teacher.embed_text(batch["text"])
+            )
+            lengths = mask.sum(1).tolist()
+            seeds = [seed * 1_000_003 + start + row for row in range(len(chosen))]
+            z_0 = sample_noise(seeds, lengths, dim).to(device)
+            velocity = teacher.net.guided_field(cond, cond_mask, mask, guidance_scale)
+            states = teacher_trajectory(velocity, z_0, num_teacher_steps, num_segments)  # [B,S+1,N,D]
+            states = states.transpose(1, 2).flatten(2).float().cpu().numpy()
+            for row, length in enumerate(lengths):
+                yield f"{batch['id'][row]}#{start + row}", batch["text"][row], {"states": states[row, :length]}
+
+    return write_pack(folder, items())

@@ -1,0 +1,82 @@
+"""What both directions of stage 2 do alike: read the autoencoder, choose a text encoder, put latents and texts in batches."""
+
+import argparse
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dataset import Batch, load_split, make_loader
+from models.text_encoder import (
+    SCRATCH,
+    PretrainedTextEncoder,
+    ScratchTextConfig,
+    ScratchTextEncoder,
+    TextEncoder,
+    train_tokenizer,
+)
+from models.text_to_latent import TextToLatent
+from training import arguments
+from training.checkpoint import load_autoencoder, require_equal
+from training.engine import Losses, TrainSettings
+from training.latents import LatentSource, latent_dataset
+
+LENGTH_WEIGHT = 0.1  # of the length predictor's loss beside the stage's own
+
+
+def add_stage2_arguments(parser: argparse.ArgumentParser, *, num_epochs: int, learning_rate: float) -> None:
+    arguments.add_data_arguments(parser)
+    arguments.add_autoencoder_argument(parser)
+    arguments.add_sequence_arguments(parser, long_clips="resample")
+    arguments.add_training_arguments(parser, num_epochs=num_epochs, learning_rate=learning_rate)
+    parser.add_argument("--latent_dim", type=arguments.positive_int, help="must be the autoencoder's (default: is)")
+    parser.add_argument("--temporal_stride", type=arguments.positive_int, help="must be the autoencoder's (default: is)")
+
+
+def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
+    """The autoencoder of --autoencoder_checkpoint; flags that contradict it are errors."""
+    autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
+    require_equal("--latent_dim", args.latent_dim, autoencoder.config.latent_dim, args.autoencoder_checkpoint)
+    require_equal(
+        "--temporal_stride", args.temporal_stride, autoencoder.config.temporal_stride, args.autoencoder_checkpoint
+    )
+    return LatentSource(
+        autoencoder, statistics, content["fingerprint"], args.data_dir, args.cache_dir or args.data_dir / "cache",
+        args.max_seq_len, args.long_clips, args.skip_bad,
+    )  # fmt: skip
+
+
+def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: torch.device) -> TextEncoder:
+    if args.text_encoder != SCRATCH:
+        return PretrainedTextEncoder(args.text_encoder, device)
+    texts = load_split(source.data_dir, "train", source.cache_dir, source.skip_bad).texts
+    encoder = ScratchTextEncoder(
+        ScratchTextConfig(train_tokenizer(texts, args.vocab_size), args.scratch_dim, args.scratch_layers, dropout=args.dropout)
+    )
+    print(f"text encoder: from scratch, {encoder.tokenizer.get_vocab_size()} subwords learnt on {len(texts)} train texts")
+    return encoder
+
+
+def stage2_loader(
+    source: LatentSource, split: str, encoder: TextEncoder, settings: TrainSettings, accelerator: Accelerator
+) -> DataLoader:
+    """Batches of latents z, their motion energy, and the text's frozen embedding `cond` or the text itself."""
+    return make_loader(
+        latent_dataset(source, split, encoder, accelerator.device), settings.batch_size, shuffle=split == "train",
+        seed=settings.seed, num_workers=settings.num_workers, rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+    )  # fmt: skip
+
+
+def conditions(model: TextToLatent, batch: Batch) -> tuple[Tensor, Tensor]:
+    """A batch's text embeddings [B,L,C] and mask: the kept ones, or the scratch encoder's own."""
+    if "cond" in batch:
+        return batch["cond"], batch["cond_mask"]
+    return model.embed_text(batch["text"])
+
+
+def add_length_loss(losses: Losses, model: TextToLatent, batch: Batch, cond: Tensor, cond_mask: Tensor) -> Losses:
+    """The stage's losses with the length predictor's beside them, in frames of the clip."""
+    length = model.length.loss(cond, cond_mask, batch["energy_mask"].sum(1))
+    return {**losses, "loss": losses["loss"] + LENGTH_WEIGHT * length, "length": length}
