@@ -307,7 +307,7 @@ def _arms_and_hands(pose: Array, weight: Array | None) -> tuple[Array, Array]:
 
 
 def _warped_means(costs: Array, lengths: Array) -> Array:
-    """Mean cost along the cheapest path, [N], of N problems at once: costs [T,T',N], the first `lengths` [N] of T' used.
+    """Mean cost along the cheapest path, [N], of N problems at once: costs [T,T',N], the first `lengths` [N] of T'.
 
     Diagonal by diagonal: what stands on one depends on the two before it only.
     """
@@ -349,7 +349,7 @@ def _distances(task: tuple[list[tuple[Array, Array]], list[tuple[Array, Array]]]
         points, visible = predictions[k]
         seen[:, : lengths[n], n] = visible.T
         x[:, : lengths[n], n], y[:, : lengths[n], n] = (points * visible[..., None]).T
-    # Sum over points seen in both of |p - r|² = |p|² s_r − 2 p·r + s_p |r|², where r and p are 0 if unseen: one product.
+    # Sum over points seen in both of |p - r|² = |p|² s_r − 2 p·r + s_p |r|², r and p being 0 if unseen: one product.
     left = np.concatenate([x**2 + y**2, -2 * x, -2 * y, seen]).reshape(4 * shape[0], -1)  # [4K,T'N]
     seen = seen.reshape(shape[0], -1)
     for m, (points, visible) in enumerate(references):

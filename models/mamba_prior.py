@@ -259,7 +259,7 @@ class MambaMixer(nn.Module):
 
 
 def causal_conv(u: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Each channel of u [b,l,d] under its filter, weight [taps,d]; the last tap is the present. Faster here than Conv1d."""
+    """Each channel of u [b,l,d] under its filter, weight [taps,d]; the last tap is the present. Beats Conv1d."""
     taps, length = len(weight), u.shape[1]
     past = F.pad(u, (0, 0, taps - 1, 0))
     for i in range(taps):
