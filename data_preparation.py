@@ -31,7 +31,10 @@ def main() -> None:
     statistics.save(path)
     for split, pack in packs.items():
         lengths = pack.lengths("pose")
-        print(f"{split}: {len(pack)} clips, {len(set(pack.texts))} texts, {lengths.sum()} frames ({lengths.min()}-{lengths.max()} a clip)")
+        print(
+            f"{split}: {len(pack)} clips, {len(set(pack.texts))} texts, "
+            f"{lengths.sum()} frames ({lengths.min()}-{lengths.max()} a clip)"
+        )
     print(f"wrote {path} (fingerprint {statistics.fingerprint})")
 
 

@@ -1,4 +1,4 @@
-"""A data set's clips and latents as batches: read from memory-mapped packs, padded to the batch, in an order fixed by the seed."""
+"""A data set's clips and latents as batches: memory-mapped packs, padded to the batch, in an order the seed fixes."""
 
 import hashlib
 from collections.abc import Iterator
@@ -42,7 +42,10 @@ def load_split(data_dir: Path, split: str, cache_dir: Path | None = None, skip_b
             yield clip_id, text, {"pose": clip.pose, "seen": clip.seen.astype(np.uint8)}
         if problems and (not skip_bad or len(problems) == len(texts)):
             listing = "\n  ".join(problems)
-            raise UserError(f"{len(problems)} of {len(texts)} clips of {split} are damaged (go on without them: --skip_bad):\n  {listing}")
+            raise UserError(
+                f"{len(problems)} of {len(texts)} clips of {split} are damaged (go on without them: --skip_bad):"
+                f"\n  {listing}"
+            )
 
     pack = write_pack(folder, clips())
     if problems:
@@ -73,8 +76,8 @@ def resample(values: np.ndarray, length: int) -> np.ndarray:
 class PoseDataset(Dataset):
     """Clips of a split: pose [T,214] normalised, weight [T,214] in {0,1}, text, id.
 
-    Clips longer than `max_seq_len` are cut to a window that depends on (seed, epoch, index) alone (`long_clips="crop"`),
-    or squeezed in time ("resample"), which keeps a sentence's end with its text. An item's index is (index, epoch).
+    Clips longer than `max_seq_len` are cut to a window that (seed, epoch, index) alone decide (`long_clips="crop"`), or
+    squeezed in time ("resample"), which keeps a sentence's end with its text. An item's index is (index, epoch).
     """
 
     def __init__(
@@ -106,7 +109,7 @@ class PoseDataset(Dataset):
 
 
 class LatentDataset(Dataset):
-    """Stages 2 and 3: what a pack holds of each clip, its text, and the text's frozen embedding `cond` [L,C] if there is one.
+    """Stages 2 and 3: what a pack holds of each clip, its text, and the text's frozen embedding `cond` [L,C] if any.
 
     Stage 2's packs hold latents z [N,D] and motion energy [T,2], stage 3's the states of trajectories [N,(S+1)*D].
     """
@@ -180,10 +183,8 @@ def make_loader(
     dataset: PoseDataset | LatentDataset, batch_size: int, *, shuffle: bool, seed: int = 0, num_workers: int = 0,
     rank: int = 0, world_size: int = 1,
 ) -> DataLoader:  # fmt: skip
-    """A loader whose `batch_sampler.epoch` is set before each epoch; the number of workers changes nothing but speed."""
-    sampler = LengthBatches(
-        dataset.lengths, batch_size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size
-    )
+    """A loader whose `batch_sampler.epoch` is set before each epoch; the number of workers changes only the speed."""
+    sampler = LengthBatches(dataset.lengths, batch_size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size)
     return DataLoader(
         dataset, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers,
         pin_memory=torch.cuda.is_available(), persistent_workers=False,

@@ -5,7 +5,7 @@
         --output_dir runs/evaluation_predictor
     python evaluate.py --data_dir data/phoenix14t --flow_checkpoint runs/student/best_model.pt --num_steps 4 \\
         --autoencoder_checkpoint runs/autoencoder/best_model.pt --split test --output_dir runs/evaluation_flow
-    python evaluate.py --data_dir data/phoenix14t --predictions_dir clips --split test --output_dir runs/evaluation_clips
+    python evaluate.py --data_dir data/phoenix14t --predictions_dir clips --split test --output_dir runs/evaluation
 
 Writes metrics_{split}.json and the same as .pkl to OUTPUT_DIR, and prints the table. A generated clip's length comes
 from its text; --oracle_length gives it the reference's instead. The metrics are defined in evaluation/metrics.py.
@@ -41,14 +41,20 @@ def parse_arguments() -> argparse.Namespace:
     judged.add_argument("--predictor_checkpoint", type=Path, help="Direction 1")
     judged.add_argument("--flow_checkpoint", type=Path, help="Direction 2, the flow or its student")
     judged.add_argument("--predictions_dir", type=Path, help="clips already generated: ID.npy, [T,214], denormalised")
-    parser.add_argument("--autoencoder_checkpoint", type=Path, help="needed with a model; also gives the row reconstruction")
+    parser.add_argument(
+        "--autoencoder_checkpoint", type=Path, help="needed with a model; also gives the row reconstruction"
+    )
     arguments.add_sampling_arguments(parser)
     parser.add_argument("--split", choices=SPLITS, default="dev")
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--batch_size", type=arguments.positive_int, default=32)
-    parser.add_argument("--seed", type=arguments.natural_int, default=0, help="clip n of the split starts from seed + n")
+    parser.add_argument(
+        "--seed", type=arguments.natural_int, default=0, help="clip n of the split starts from seed + n"
+    )
     parser.add_argument("--oracle_length", action="store_true", help="give each clip its reference's length")
-    parser.add_argument("--save_predictions", action="store_true", help="keep the clips in OUTPUT_DIR/predictions_SPLIT")
+    parser.add_argument(
+        "--save_predictions", action="store_true", help="keep the clips in OUTPUT_DIR/predictions_SPLIT"
+    )
     parser.add_argument("--num_workers", type=arguments.natural_int, default=4, help="processes that compare clips")
     arguments.add_device_argument(parser)
     args = parser.parse_args()
@@ -122,9 +128,14 @@ def main() -> None:
 
     autoencoder, settings, checkpoints, latency = None, {}, {}, None
     if checkpoint is not None:
-        generator = load_generator(checkpoint, args.autoencoder_checkpoint, device, sampling_settings(args), kinds=kinds)
+        generator = load_generator(
+            checkpoint, args.autoencoder_checkpoint, device, sampling_settings(args), kinds=kinds
+        )
         autoencoder, statistics = generator.autoencoder, generator.statistics
-        settings, checkpoints = {**generator.settings, "seed": args.seed, "batch_size": args.batch_size}, generator.fingerprints
+        settings, checkpoints = (
+            {**generator.settings, "seed": args.seed, "batch_size": args.batch_size},
+            generator.fingerprints,
+        )
     elif args.autoencoder_checkpoint is not None:
         autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
         checkpoints = {"autoencoder": content["fingerprint"]}

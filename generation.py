@@ -1,4 +1,4 @@
-"""Text -> pose for every model: load the checkpoints once, then `generate`. Inference scripts and evaluation call this."""
+"""Text -> pose for every model: load the checkpoints once, then `generate`. Inference and evaluation call this."""
 
 import argparse
 import json
@@ -77,7 +77,7 @@ class Generator:
         return {
             "model": self.kind, "num_steps": self.num_steps, "guidance_scale": self.guidance_scale,
             "solver": self.solver, "prior": self.model.net.config.prior_type,
-            "sync_guidance": self.kind == STUDENT and self.model.net.config.use_sync_guidance
+            "sync_guidance": (self.kind == STUDENT and self.model.net.config.use_sync_guidance)
             or self.model.net.sync_head is not None,
         }  # fmt: skip
 
@@ -113,7 +113,9 @@ class Generator:
             z = self._sample(cond, cond_mask, frames, [seeds[i] for i in chosen])
             seconds["sampling"] = clock.lap()
             pose = self.autoencoder.decode(self.model.denormalize(z), lengths_to_mask(frames)).float().cpu().numpy()
-            poses = [self.statistics.denormalize(row[:length]) for row, length in zip(pose, frames.tolist(), strict=True)]
+            poses = [
+                self.statistics.denormalize(row[:length]) for row, length in zip(pose, frames.tolist(), strict=True)
+            ]
             seconds["decoding"] = clock.lap()
             share = {part: value / len(chosen) for part, value in seconds.items()}
             for index, clip in zip(chosen, poses, strict=True):
@@ -174,13 +176,19 @@ def _check_sampling(net: LatentFlowMatcher, kind: str, sampling: SamplingSetting
     if kind == STUDENT:
         if sampling.num_steps is not None and sampling.num_steps not in config.student_steps:
             known = ", ".join(map(str, config.student_steps))
-            raise UserError(f"--num_steps {sampling.num_steps}: {checkpoint} is a student of {known} steps; use one of them")
+            raise UserError(
+                f"--num_steps {sampling.num_steps}: {checkpoint} is a student of {known} steps; use one of them"
+            )
         require_equal("--guidance_scale", sampling.guidance_scale, config.guidance_scale, checkpoint)
         require_equal("--use_sync_guidance", sampling.use_sync_guidance, config.use_sync_guidance, checkpoint)
         if sampling.solver != "euler":
-            raise UserError(f"--solver {sampling.solver}: {checkpoint} is a student, which knows its own steps; use euler")
+            raise UserError(
+                f"--solver {sampling.solver}: {checkpoint} is a student, which knows its own steps; use euler"
+            )
     elif sampling.use_sync_guidance and not config.use_sync_guidance:
-        raise UserError(f"--use_sync_guidance: {checkpoint} was trained without it; leave the flag out or train with it")
+        raise UserError(
+            f"--use_sync_guidance: {checkpoint} was trained without it; leave the flag out or train with it"
+        )
     elif sampling.use_sync_guidance is False:
         net.sync_head = None
 
@@ -189,7 +197,9 @@ def sign_to_files(generator: Generator, args: argparse.Namespace, checkpoints: d
     """What the inference scripts do with their flags: sign the texts, write every clip and its .json as it is made."""
     if args.data_dir is not None:
         given = Statistics.load(args.data_dir / STATISTICS_FILE).fingerprint
-        require_equal(f"--data_dir {args.data_dir} with statistics", given, generator.statistics.fingerprint, args.output_path)
+        require_equal(
+            f"--data_dir {args.data_dir} with statistics", given, generator.statistics.fingerprint, args.output_path
+        )
     texts = read_texts(args.text_file) if args.text_file else [args.text.strip()]
     if not all(texts):
         raise UserError("--text: an empty text has no signs; write something")

@@ -17,7 +17,9 @@ from training.checkpoint import PREDICTOR
 
 def main() -> None:
     parser = arguments.make_parser(__doc__)
-    parser.add_argument("--predictor_checkpoint", required=True, type=Path, help="best_model.pt of stage 2, Direction 1")
+    parser.add_argument(
+        "--predictor_checkpoint", required=True, type=Path, help="best_model.pt of stage 2, Direction 1"
+    )
     arguments.add_autoencoder_argument(parser)
     arguments.add_inference_arguments(parser)
     args = parser.parse_args()

@@ -52,9 +52,7 @@ def main() -> None:
     def stage_loss(model: PoseAutoencoder, batch: Batch, generator: torch.Generator) -> Losses:
         return loss(model, batch["pose"], batch["weight"], batch["pose_mask"], generator if model.training else None)
 
-    stage = Stage(
-        AUTOENCODER, PoseAutoencoder(config, statistics), dataclasses.asdict(config), stage_loss, statistics
-    )
+    stage = Stage(AUTOENCODER, PoseAutoencoder(config, statistics), dataclasses.asdict(config), stage_loss, statistics)
     train(accelerator, stage, loader("train"), loader("dev"), lambda: loader("test"), settings)
 
 

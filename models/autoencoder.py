@@ -50,7 +50,7 @@ class HandFrame(nn.Module):
             self.register_buffer(name, torch.as_tensor(getattr(statistics, name), dtype=torch.float32))
 
     def wrists(self, body: Tensor) -> Tensor:
-        """The wrists' positions in data units, repeated for every hand number, [...,84], from a normalised body [...,66]."""
+        """The wrists in data units, repeated for every hand number, [...,84], from a normalised body [...,66]."""
         return body[..., self.wrist_dims] * self.std[self.wrist_dims] + self.mean[self.wrist_dims]
 
     def relative(self, pose: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class Levels:
 
 
 class PoseAutoencoder(nn.Module):
-    """A variational autoencoder of clips. `encode` gives the latents' means; `decode` the pose, in normalised numbers."""
+    """A variational autoencoder of clips. `encode` gives the latents' means; `decode` the pose; numbers normalised."""
 
     def __init__(self, config: AutoencoderConfig, statistics: Statistics) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class PoseAutoencoder(nn.Module):
         return self.decode_levels(z, mask).pose * mask[..., None]
 
     def forward(self, pose: Tensor, mask: Tensor, noise: Tensor | None = None) -> tuple[Levels, Tensor, Tensor]:
-        """Reconstruct; with noise [B,N,D] the latents are drawn from the posterior. Returns levels, mean, log-variance."""
+        """Reconstruct; with noise [B,N,D] latents are drawn from the posterior. Returns levels, mean, log-variance."""
         mean, log_variance = self.posterior(pose, mask)
         z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
         return self.decode_levels(z, mask), mean, log_variance
@@ -173,7 +173,7 @@ class PoseAutoencoder(nn.Module):
 
 @dataclass(frozen=True)
 class AutoencoderLoss:
-    """Reconstruction of every level, the hands' shape and the velocity, each under the weights of what was seen; mild KL."""
+    """Every level, the hands' shape and the velocity, each under the weights of what was seen; and a mild KL."""
 
     hand_weight: float = 2.0
     hand_shape_weight: float = 1.0
@@ -182,7 +182,12 @@ class AutoencoderLoss:
     kl_weight: float = 1e-4
 
     def __call__(
-        self, model: PoseAutoencoder, pose: Tensor, weight: Tensor, mask: Tensor, generator: torch.Generator | None = None
+        self,
+        model: PoseAutoencoder,
+        pose: Tensor,
+        weight: Tensor,
+        mask: Tensor,
+        generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
         """pose, weight [B,T,214], mask [B,T] -> `loss` and its parts, scalars. Without a generator nothing is drawn."""
         noise = None

@@ -4,7 +4,7 @@ The teacher's guided ODE is a fixed map along the trajectory. The student learns
 
     v_student(z_t, t, d) ~ (z_{t+d} - z_t) / d,      d in {1, 1/2, 1/4},
 
-a two-time flow map (Frans et al. 2024; Boffi et al. 2024) fitted to the teacher's own states, so that one student serves
+a two-time flow map (Frans et al. 2024; Boffi et al. 2024) fitted to the teacher's own states, so one student serves
 every count of steps, guidance and prior folded in.
 """
 

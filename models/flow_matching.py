@@ -7,6 +7,7 @@ Conditional flow matching (Lipman et al. 2023; rectified flow, Liu et al. 2023):
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -86,6 +87,6 @@ def time_grid(num_steps: int, device: torch.device | None = None) -> Tensor:
 def sample_ode(velocity: Velocity, z: Tensor, grid: Tensor, solver: str = "euler") -> Tensor:
     """Integrate dz/dt = velocity(z, t) along the times `grid` [S+1], from z [B,...] at its first to its last."""
     step = SOLVERS[solver]
-    for t, t_next in zip(grid[:-1], grid[1:], strict=True):
+    for t, t_next in pairwise(grid):
         z = step(velocity, z, t, t_next - t)
     return z

@@ -199,9 +199,7 @@ class LatentFlowMatcher(nn.Module):
             memory = self.velocity_net.remember(cond, cond_mask)
         else:
             nothing = self.drop_text(cond, cond_mask, torch.ones(len(cond), dtype=torch.bool, device=cond.device))
-            memory = self.velocity_net.remember(
-                torch.cat([cond, nothing[0]]), torch.cat([cond_mask, nothing[1]])
-            )
+            memory = self.velocity_net.remember(torch.cat([cond, nothing[0]]), torch.cat([cond_mask, nothing[1]]))
             text_only = TextMemory([(k[: len(cond)], v[: len(cond)]) for k, v in memory.keys_values], cond_mask)
         mask_twice = torch.cat([mask, mask])
 
@@ -223,7 +221,7 @@ class LatentFlowMatcher(nn.Module):
         return velocity
 
     def step_field(self, cond: Tensor, cond_mask: Tensor, mask: Tensor, num_steps: int) -> Velocity:
-        """A student's mean velocity over each of `num_steps` equal steps, as a function (z_t, t) -> v: one forward each."""
+        """A student's mean velocity over each of `num_steps` equal steps, a function (z_t, t) -> v: one forward."""
         memory = self.velocity_net.remember(cond, cond_mask)
         step = torch.full((len(cond),), 1.0 / num_steps, device=cond.device)
         return lambda z_t, t: self.velocity_net(z_t, t, memory, mask, step)

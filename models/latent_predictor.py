@@ -101,7 +101,9 @@ class LengthPredictor(nn.Module):
 
     def __init__(self, cond_dim: int, hidden_dim: int = 128) -> None:
         super().__init__()
-        self.token = nn.Sequential(nn.LayerNorm(cond_dim), nn.Linear(cond_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, 1))
+        self.token = nn.Sequential(
+            nn.LayerNorm(cond_dim), nn.Linear(cond_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, 1)
+        )
         self.log_spread = nn.Parameter(torch.tensor(-1.0))
         self.log_scale = nn.Parameter(torch.tensor(2.3))  # about ten frames a token at the start
 

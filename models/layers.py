@@ -1,4 +1,4 @@
-"""The layers that several networks share: attention with rotary positions, feed-forward, time embedding, masked sums."""
+"""Layers that several networks share: attention with rotary positions, feed-forward, time embedding, masked sums."""
 
 import math
 
@@ -20,7 +20,7 @@ def lengths_to_mask(lengths: Tensor, max_length: int | None = None) -> Tensor:
 
 
 def rotary(positions: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [B,1,T,head_dim/2] of rotary positions (RoFormer, Su et al. 2021); positions [B,T] may be real."""
+    """Cosine, sine [B,1,T,head_dim/2] of rotary positions (RoFormer, Su et al. 2021); positions [B,T] may be real."""
     frequency = 10000.0 ** (-torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim)
     angle = positions.float()[:, None, :, None] * frequency
     return angle.cos(), angle.sin()
@@ -137,7 +137,7 @@ class Encoder(nn.Module):
 
 
 class TimestepEmbedding(nn.Module):
-    """t [B] in [0,1] -> [B,H]: sines and cosines of many frequencies, then a small network (DiT, Peebles & Xie 2023)."""
+    """t [B] in [0,1] -> [B,H]: sines and cosines of many frequencies, a small network (DiT, Peebles & Xie 2023)."""
 
     def __init__(self, hidden_dim: int, num_frequencies: int = 128) -> None:
         super().__init__()

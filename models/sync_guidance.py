@@ -1,6 +1,6 @@
 """Hand-face synchrony of a latent clip: a head that reads motion energy, and the gradient that guides sampling.
 
-Motion energy is how fast hands and face move. Their Pearson correlation and their lag are differentiable functions of the
+Motion energy is how fast hands and face move. Their Pearson correlation and lag are differentiable functions of the
 latents through `SyncGuidanceHead`; the guidance pulls both towards what real train clips show, not beyond.
 """
 
@@ -51,7 +51,9 @@ class SyncGuidanceHead(nn.Module):
     def loss(self, z: Tensor, latent_mask: Tensor, energy: Tensor, energy_mask: Tensor) -> Tensor:
         """Fit of the predicted to the true energy [B,T,2] (data units), scalar."""
         predicted = self(z, latent_mask)[:, : energy.shape[1]]
-        return masked_mean(F.smooth_l1_loss(predicted, energy / self.energy_scale, reduction="none"), energy_mask[..., None])
+        return masked_mean(
+            F.smooth_l1_loss(predicted, energy / self.energy_scale, reduction="none"), energy_mask[..., None]
+        )
 
 
 def pearson(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What both directions of stage 2 share: text encoder, length, and the scale of the latents around the network itself."""
+"""What both directions of stage 2 share: text encoder, length and scale of the latents around the network itself."""
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from models.text_encoder import ScratchTextEncoder, TextEncoder
 class TextToLatent(nn.Module):
     """Text -> latents of the autoencoder. `net` is a `LatentPredictor` (Direction 1) or a `LatentFlowMatcher` (2).
 
-    Latents are normalised per dimension with the mean and std of the train latents, kept as buffers. A frozen pretrained
-    text encoder is used but is no part of the weights; one trained from scratch is.
+    Latents are normalised per dimension with the mean and std of the train latents, kept as buffers. A frozen
+    pretrained text encoder is used but is no part of the weights; one trained from scratch is.
     """
 
     def __init__(self, net: LatentPredictor | LatentFlowMatcher, text_encoder: TextEncoder) -> None:

@@ -1,8 +1,8 @@
 """Reading a data set's files and writing any file whole. The data layout is README's "Your own data".
 
-    DATA_DIR/{train,dev,test}/poses/ID.npz   keypoints [T,75,2], optional visibility [T,75]
-    DATA_DIR/{train,dev,test}/nmms/ID.pkl    dict of facial_aus [T,17], head_pose [T,3], eye_gaze [T,4], mouth_shape [T,20,2]
-    DATA_DIR/{split}.txt                     ID|text a line, UTF-8
+DATA_DIR/{train,dev,test}/poses/ID.npz   keypoints [T,75,2], optional visibility [T,75]
+DATA_DIR/{train,dev,test}/nmms/ID.pkl    dict: facial_aus [T,17], head_pose [T,3], eye_gaze [T,4], mouth_shape [T,20,2]
+DATA_DIR/{split}.txt                     ID|text a line, UTF-8
 """
 
 import io
@@ -85,7 +85,9 @@ def read_nmm(path: Path) -> np.ndarray:
     """The NMM numbers of a clip, [T,64] float32, from its pickle."""
     content = load_array_pickle(path)
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds a {type(content).__name__}; expected a dict with {', '.join(layout.NMM_FEATURES)}")
+        raise UserError(
+            f"{path}: holds a {type(content).__name__}; expected a dict with {', '.join(layout.NMM_FEATURES)}"
+        )
     parts = []
     for key, shape in layout.NMM_FEATURES.items():
         if key not in content:
@@ -109,13 +111,15 @@ def read_keypoints(path: Path) -> tuple[np.ndarray, np.ndarray]:
             if "keypoints" not in archive:
                 raise UserError(f"{path}: has no 'keypoints' (it has {', '.join(archive.files) or 'nothing'})")
             keypoints = archive["keypoints"]
-            visibility = archive["visibility"] if "visibility" in archive else None
+            visibility = archive.get("visibility")
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, AttributeError, TypeError) as error:
         if isinstance(error, FileNotFoundError):
             raise UserError(f"{path}: no such file") from None
         raise UserError(f"{path}: not a readable .npz of arrays (truncated?); write it again") from None
     if keypoints.ndim != 3 or keypoints.shape[1:] != (layout.NUM_KEYPOINTS, 2) or keypoints.dtype.kind not in "fiu":
-        raise UserError(f"{path}: 'keypoints' is {keypoints.dtype} [{_shape(keypoints.shape)}]; expected float [T,75,2]")
+        raise UserError(
+            f"{path}: 'keypoints' is {keypoints.dtype} [{_shape(keypoints.shape)}]; expected float [T,75,2]"
+        )
     if visibility is None:
         visibility = np.ones(keypoints.shape[:2], np.float32)
     if visibility.shape != keypoints.shape[:2] or visibility.dtype.kind not in "fiub":
@@ -132,8 +136,8 @@ def read_keypoints(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def fill_gaps(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fill unseen entries of values [T,K,...] (seen [T,K]) by linear interpolation in time, ends held.
 
-    Gaps of at most MAX_INTERPOLATED_GAP frames between two seen frames then count as seen. Where an entry was never seen
-    in the clip its values are zeros.
+    Gaps of at most MAX_INTERPOLATED_GAP frames between two seen frames then count as seen. Where an entry was never
+    seen in the clip its values are zeros.
     """
     values, seen = values.copy(), seen.copy()
     frames = np.arange(len(values))
@@ -167,7 +171,9 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "") -> Clip:
         raise UserError(f"{nmm_path}: zero frames; remove the clip or record it again")
     length = min(len(keypoints), len(nmm))
     if length < 0.5 * max(len(keypoints), len(nmm)):
-        raise UserError(f"{nmm_path}: {len(nmm)} frames against {len(keypoints)} of {pose_path.name}; they are not one clip")
+        raise UserError(
+            f"{nmm_path}: {len(nmm)} frames against {len(keypoints)} of {pose_path.name}; they are not one clip"
+        )
     keypoints, seen = fill_gaps(keypoints[:length], seen[:length])
     nmm, nmm_seen = fill_gaps(nmm[:length], np.isfinite(nmm[:length]))
     if not seen.any():
@@ -207,7 +213,9 @@ def list_clips(data_dir: Path, split: str) -> dict[str, str]:
         texts[clip_id] = text.strip()
     unknown = sorted(texts.keys() - set(ids))
     if unknown:
-        raise UserError(f"{text_path}: text for {len(unknown)} unknown clips, such as '{unknown[0]}', absent from {folder}")
+        raise UserError(
+            f"{text_path}: text for {len(unknown)} unknown clips, such as '{unknown[0]}', absent from {folder}"
+        )
     without = sorted(set(ids) - texts.keys())
     if without:
         raise UserError(f"{text_path}: no line for {len(without)} clips of {folder}, such as '{without[0]}'")

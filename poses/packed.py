@@ -1,4 +1,4 @@
-"""Many ragged arrays in one memory-mapped file each: a data set is read by the operating system page by page, never held.
+"""Many ragged arrays in one memory-mapped file each: the operating system reads a data set page by page, none is held.
 
 A pack is a folder: one raw file a field, the fields' widths and types, the offsets of the clips, and what it was made
 from. It is built in a temporary folder and renamed when whole, so several processes may build the same pack at once.
@@ -52,7 +52,7 @@ class Pack:
 
 
 def write_pack(folder: Path, items: Iterable[tuple[str, str, Item]]) -> Pack:
-    """Stream (id, text, arrays [length, width]) into a pack at `folder`; constant memory but for ids, texts and offsets."""
+    """Stream (id, text, arrays [length, width]) into a pack at `folder`; holds only ids, texts and offsets."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     files, fields, ids, texts = {}, {}, [], []

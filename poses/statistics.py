@@ -112,7 +112,10 @@ def compute_statistics(clips: Iterable[tuple[np.ndarray, np.ndarray]], settings:
     """Statistics of (pose [T,214], seen [T,214]) pairs, read once."""
     frame, hand = _Moments(layout.POSE_DIM), _Moments(_ARRAYS["hand_mean"])
     wrists = np.concatenate(
-        [np.tile(layout.keypoint_dims(np.array([wrist])), layout.NUM_HAND) for wrist in (layout.LEFT_WRIST, layout.RIGHT_WRIST)]
+        [
+            np.tile(layout.keypoint_dims(np.array([wrist])), layout.NUM_HAND)
+            for wrist in (layout.LEFT_WRIST, layout.RIGHT_WRIST)
+        ]
     )
     num_clips = num_frames = 0
     for pose, seen in clips:

@@ -133,7 +133,9 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output_path", type=Path, default=Path("output_pose.npy"),
                         help="[T,214] float32, denormalised; several clips get _0001, _0002 … before .npy")  # fmt: skip
     parser.add_argument("--target_length", type=positive_int, help="frames (default: the length predictor decides)")
-    parser.add_argument("--num_samples", type=positive_int, default=1, help="clips of each text (Direction 1: all alike)")
+    parser.add_argument(
+        "--num_samples", type=positive_int, default=1, help="clips of each text (Direction 1: all alike)"
+    )
     parser.add_argument("--seed", type=natural_int, default=0, help="clip k of a text starts from seed + k")
     parser.add_argument("--batch_size", type=positive_int, default=32)
     parser.add_argument("--data_dir", type=Path,
@@ -144,14 +146,22 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """How Direction 2 samples; what is left out is what the checkpoint says."""
     parser.add_argument("--num_steps", type=positive_int, help="ODE steps (default: the checkpoint's)")
-    parser.add_argument("--guidance_scale", type=natural_float, help="of the text; 1 is none (default: the checkpoint's)")
-    parser.add_argument("--solver", choices=tuple(SOLVERS), default="euler", help="midpoint and heun take two forwards a step")
+    parser.add_argument(
+        "--guidance_scale", type=natural_float, help="of the text; 1 is none (default: the checkpoint's)"
+    )
+    parser.add_argument(
+        "--solver", choices=tuple(SOLVERS), default="euler", help="midpoint and heun take two forwards a step"
+    )
     for flag, what in (("--use_ssm_prior", "the prior"), ("--use_sync_guidance", "sync guidance")):
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction,
-                            help=f"{what} (default: as trained; the prior is part of the field and can't be switched)")  # fmt: skip
+        parser.add_argument(
+            flag, action=argparse.BooleanOptionalAction,
+            help=f"{what} (default: as trained; the prior is part of the field and can't be switched)",
+        )  # fmt: skip
 
 
-def add_dataclass_arguments(parser: argparse.ArgumentParser, title: str, kind: type, skip: tuple[str, ...] = ()) -> None:
+def add_dataclass_arguments(
+    parser: argparse.ArgumentParser, title: str, kind: type, skip: tuple[str, ...] = ()
+) -> None:
     """One flag for each field of a config dataclass, with its default."""
     group = parser.add_argument_group(title)
     for field in dataclasses.fields(kind):

@@ -1,7 +1,7 @@
 """One checkpoint format for every stage: tensors and plain values, enough to rebuild the model and to go on training.
 
-    format, kind, config, weights (EMA), statistics, parent (fingerprint of the autoencoder it was trained on),
-    text_encoder, settings, epoch, fingerprint; in last.pt also `training`: raw weights, optimiser, schedule, best dev loss.
+format, kind, config, weights (EMA), statistics, parent (fingerprint of the autoencoder it was trained on),
+text_encoder, settings, epoch, fingerprint; in last.pt also `training`: raw weights, optimiser, schedule, best dev loss.
 """
 
 import dataclasses
@@ -66,7 +66,9 @@ def load_checkpoint(path: Path, *kinds: str) -> dict:
         raise UserError(f"{path}: format {content['format']}, but this version reads format {FORMAT}; train it again")
     if content["kind"] not in kinds:
         wanted = " or ".join(kinds)
-        raise UserError(f"{path}: a checkpoint of kind '{content['kind']}', but '{wanted}' is needed here ({SCRIPT_OF[kinds[0]]})")
+        raise UserError(
+            f"{path}: a checkpoint of kind '{content['kind']}', but '{wanted}' is needed here ({SCRIPT_OF[kinds[0]]})"
+        )
     return content
 
 

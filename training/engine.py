@@ -84,10 +84,13 @@ def make_accelerator(mixed_precision: str) -> Accelerator:
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started > 1 and accelerator.num_processes == 1:
         raise UserError(
-            f"{started} processes were started but do not see each other; on a CPU set ACCELERATE_USE_CPU=true for torchrun"
+            f"{started} processes were started but do not see each other; "
+            "on a CPU set ACCELERATE_USE_CPU=true for torchrun"
         )
     if mixed_precision != "no" and accelerator.device.type == "cpu" and accelerator.is_main_process:
-        print(f"note: {mixed_precision} on a CPU is quick only where it has bf16 matrix instructions, and slow elsewhere")
+        print(
+            f"note: {mixed_precision} on a CPU is quick only where it has bf16 matrix instructions, and slow elsewhere"
+        )
     return accelerator
 
 
@@ -205,7 +208,9 @@ def _train_epoch(
         _update_ema(ema, accelerator.unwrap_model(objective).model, settings.ema_decay, progress["step"])
     means = sums.reduce(accelerator)
     if not math.isfinite(means["loss"]):
-        raise UserError(f"the loss is not finite in epoch {epoch}; lower --learning_rate, or go on from last.pt with it lowered")
+        raise UserError(
+            f"the loss is not finite in epoch {epoch}; lower --learning_rate, or go on from last.pt with it lowered"
+        )
     return means
 
 

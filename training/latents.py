@@ -134,7 +134,15 @@ def trajectory_pack(
 
     Field `states` [N,(num_segments+1)*D], the times side by side; each trajectory starts from its own seed.
     """
-    made_from = [dataset.latents.folder.name, fingerprint, num_teacher_steps, guidance_scale, num_segments, copies, seed]
+    made_from = [
+        dataset.latents.folder.name,
+        fingerprint,
+        num_teacher_steps,
+        guidance_scale,
+        num_segments,
+        copies,
+        seed,
+    ]
     folder = cache_dir / f"trajectories-{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}"
     if (folder / "index.json").is_file():
         return Pack(folder)

@@ -1,4 +1,4 @@
-"""What both directions of stage 2 do alike: read the autoencoder, choose a text encoder, put latents and texts in batches."""
+"""What both directions of stage 2 do alike: open the autoencoder, choose a text encoder, batch latents and texts."""
 
 import argparse
 
@@ -31,7 +31,9 @@ def add_stage2_arguments(parser: argparse.ArgumentParser, *, num_epochs: int, le
     arguments.add_sequence_arguments(parser, long_clips="resample")
     arguments.add_training_arguments(parser, num_epochs=num_epochs, learning_rate=learning_rate)
     parser.add_argument("--latent_dim", type=arguments.positive_int, help="must be the autoencoder's (default: is)")
-    parser.add_argument("--temporal_stride", type=arguments.positive_int, help="must be the autoencoder's (default: is)")
+    parser.add_argument(
+        "--temporal_stride", type=arguments.positive_int, help="must be the autoencoder's (default: is)"
+    )
 
 
 def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
@@ -52,9 +54,13 @@ def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: to
         return PretrainedTextEncoder(args.text_encoder, device)
     texts = load_split(source.data_dir, "train", source.cache_dir, source.skip_bad).texts
     encoder = ScratchTextEncoder(
-        ScratchTextConfig(train_tokenizer(texts, args.vocab_size), args.scratch_dim, args.scratch_layers, dropout=args.dropout)
+        ScratchTextConfig(
+            train_tokenizer(texts, args.vocab_size), args.scratch_dim, args.scratch_layers, dropout=args.dropout
+        )
     )
-    print(f"text encoder: from scratch, {encoder.tokenizer.get_vocab_size()} subwords learnt on {len(texts)} train texts")
+    print(
+        f"text encoder: from scratch, {encoder.tokenizer.get_vocab_size()} subwords learnt on {len(texts)} train texts"
+    )
     return encoder
 
 
