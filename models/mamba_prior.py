@@ -75,7 +75,7 @@ def selective_scan_reference(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: 
 
 @torch.compiler.disable  # a loop over time: nothing a compiler should unroll
 def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """What `selective_scan_reference` gives, some hundred times faster to train; linear in l, differentiable once."""
+    """What `selective_scan_reference` gives, four times faster to train, in little memory; differentiable once."""
     dtype = torch.promote_types(u.dtype, torch.float32)
     with torch.autocast(u.device.type, enabled=False):
         return _SelectiveScan.apply(*(x.to(dtype) for x in (u, delta, A, B, C)))

@@ -1,0 +1,134 @@
+"""Full size on this machine: every stage's training step, checkpoint, resume and inference, and one clip's latency.
+
+    python benchmarks/full_size.py [--work_dir runs/full_size]
+
+The default sizes (latent 256, hidden 512, 6 layers, 4+4+6) with a text encoder of BERT-base's size (random weights: its cost
+is the same), on 32 real fingerspelt train clips, one batch an epoch. Runs the scripts as a user does; prints JSON: seconds
+and peak memory of each run, and the seconds of one clip of 50 frames at batch 1, split into text, sampling, decoding.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from generation import PARTS, SamplingSettings, load_generator  # noqa: E402
+
+TEXT = "h e l l o w o r l d"
+FRAMES = 50
+
+
+def run_script(script: str, *flags: object) -> dict[str, float]:
+    """Run a script as a user does; its wall seconds and its peak memory."""
+    started = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen([sys.executable, ROOT / script, *map(str, flags)], stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            output.seek(0)
+            sys.exit(f"{script} failed:\n{output.read()}")
+    return {"seconds": round(time.perf_counter() - started, 2), "peak_gb": round(usage.ru_maxrss / 2**20, 2)}
+
+
+def make_text_encoder(folder: Path) -> None:
+    """A BERT-base-sized encoder with random weights and a word-piece vocabulary of letters, in a local folder."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters)]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=119547)).save_pretrained(folder)
+
+
+def make_data(folder: Path) -> None:
+    """32 train clips, 2 dev and 2 test clips of real fingerspelling."""
+    made = folder.with_name("fingerspelling")
+    run_script("demo_data.py", "--output_dir", made, "--num_words", 60)
+    for split, count in (("train", 32), ("dev", 2), ("test", 2)):
+        lines = (made / f"{split}.txt").read_text(encoding="utf-8").splitlines()
+        lines = [line for line in lines if " " in line.partition("|")[2]][:count]  # words, not single letters
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for line in lines:
+            for kind, ending in (("poses", "npz"), ("nmms", "pkl")):
+                name = f"{line.partition('|')[0]}.{ending}"
+                (folder / split / kind).mkdir(parents=True, exist_ok=True)
+                shutil.copy(made / split / kind / name, folder / split / kind / name)
+    run_script("data_preparation.py", "--data_dir", folder)
+
+
+def train_twice(script: str, output: Path, *flags: object) -> dict[str, dict]:
+    """One epoch of one step from the start, then one more from last.pt."""
+    first = run_script(script, *flags, "--output_dir", output, "--num_epochs", 1)
+    again = run_script(script, *flags, "--output_dir", output, "--num_epochs", 2, "--resume_from", output / "last.pt")
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    steps = [32 / line["clips_per_second"] for line in lines if "train" in line]
+    size = round((output / "last.pt").stat().st_size / 2**20, 1)
+    return {"first": first, "resumed": again, "seconds_a_step": [round(s, 2) for s in steps], "last_pt_mb": size}
+
+
+def latency(checkpoint: Path, autoencoder: Path, num_steps: int | None, repeats: int) -> dict[str, float]:
+    """Median seconds of one clip of FRAMES frames at batch 1, after one clip of warm-up."""
+    sampling = SamplingSettings(num_steps=num_steps)
+    generator = load_generator(checkpoint, autoencoder, torch.device("cpu"), sampling)
+    clips = [generator.generate([TEXT], [seed], [FRAMES])[0].seconds for seed in range(repeats + 1)][1:]
+    parts = {part: round(statistics.median(clip[part] for clip in clips), 4) for part in PARTS}
+    return {**parts, "total": round(statistics.median(sum(clip.values()) for clip in clips), 4)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work_dir", type=Path, default=ROOT / "runs" / "full_size")
+    parser.add_argument("--repeats", type=int, default=7, help="clips whose median latency is reported")
+    args = parser.parse_args()
+    work = args.work_dir
+    data, encoder = work / "data", work / "text_encoder"
+    if not (data / "normalization_stats.npz").is_file():
+        make_data(data)
+    if not (encoder / "config.json").is_file():
+        make_text_encoder(encoder)
+    autoencoder, flow = work / "autoencoder" / "best_model.pt", work / "flow" / "best_model.pt"
+    common = ("--data_dir", data, "--num_workers", 0)
+    stage2 = (*common, "--autoencoder_checkpoint", autoencoder)
+
+    report: dict[str, object] = {"torch_threads": torch.get_num_threads()}
+    report["autoencoder"] = train_twice("train_stage1_autoencoder.py", work / "autoencoder", *common)
+    report["predictor"] = train_twice(
+        "train_stage2_predictor.py", work / "predictor", *stage2, "--text_encoder", encoder
+    )
+    report["flow"] = train_twice(
+        "train_stage2_latent_flow.py", work / "flow", *stage2, "--text_encoder", encoder, "--use_ssm_prior",
+        "--use_sync_guidance",
+    )  # fmt: skip
+    report["student"] = train_twice(
+        "train_stage3_distillation.py", work / "student", *stage2, "--teacher_checkpoint", flow,
+        "--trajectories_per_clip", 1, "--num_teacher_steps", 4,
+    )  # fmt: skip
+    report["inference"] = run_script(
+        "inference_latent_flow.py", "--text", TEXT, "--flow_checkpoint", work / "student" / "best_model.pt",
+        "--autoencoder_checkpoint", autoencoder, "--output_path", work / "clip.npy", "--target_length", FRAMES,
+    )  # fmt: skip
+    report["latency"] = {
+        "direction_1": latency(work / "predictor" / "best_model.pt", autoencoder, None, args.repeats),
+        **{f"student_{n}": latency(work / "student" / "best_model.pt", autoencoder, n, args.repeats) for n in (1, 4)},
+        "flow_50": latency(flow, autoencoder, 50, 3),
+    }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
