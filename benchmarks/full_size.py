@@ -2,9 +2,9 @@
 
     python benchmarks/full_size.py [--work_dir runs/full_size]
 
-The default sizes (latent 256, hidden 512, 6 layers, 4+4+6) with a text encoder of BERT-base's size (random weights: its cost
-is the same), on 32 real fingerspelt train clips, one batch an epoch. Runs the scripts as a user does; prints JSON: seconds
-and peak memory of each run, and the seconds of one clip of 50 frames at batch 1, split into text, sampling, decoding.
+The default sizes (latent 256, hidden 512, 6 layers, 4+4+6) with a text encoder of BERT-base's size (random weights: its
+cost is the same), on 32 real fingerspelt train clips, one batch an epoch. Runs the scripts as a user does; prints JSON:
+seconds and peak memory of each run, and the seconds of one clip of 50 frames at batch 1: text, sampling, decoding.
 """
 
 import argparse

@@ -107,10 +107,7 @@ def train(
     output_dir.mkdir(parents=True, exist_ok=True)
     device, main = accelerator.device, accelerator.is_main_process
     model = stage.model.to(device)
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=settings.learning_rate,
-        weight_decay=settings.weight_decay, betas=(0.9, 0.99),
-    )  # fmt: skip
+    optimizer = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), settings.learning_rate, (0.9, 0.99))
     steps_per_epoch = math.ceil(len(train_loader) / settings.gradient_accumulation_steps)
     total_steps = steps_per_epoch * settings.num_epochs
     warmup_steps = min(settings.warmup_steps, total_steps // 5)
@@ -246,6 +243,14 @@ class _Means:
         values = torch.stack([self.sums[name] for name in names] + [self.sums[names[0]].new_tensor(float(self.count))])
         *sums, count = accelerator.reduce(values).tolist()
         return {name: value / count for name, value in zip(names, sums, strict=True)}
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Weight decay for matrices; none for biases, norms and a state space's own dynamics (A_log, D)."""
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    decayed = [p for name, p in trained if p.ndim >= 2 and not name.endswith("A_log")]
+    kept = [p for name, p in trained if p.ndim < 2 or name.endswith("A_log")]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
 
 
 def _learning_rate_factor(step: int, warmup_steps: int, total_steps: int) -> float:
