@@ -99,7 +99,8 @@ class PoseDecoder(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(H) for _ in range(3))
         self.body_to_hidden = nn.Linear(body, H)
         self.hands_to_hidden = nn.Linear(hands, H)
-        # Zero at the start: a dimension that the data never shows gets no gradient and stays at the mean.
+        # Zero at the start, and each level hands its output on detached: a dimension that the data never shows gets no
+        # gradient and stays at the mean, instead of serving the next level as a channel and drawing a wild hand.
         self.to_body = zero_init(nn.Linear(H, body))
         self.to_hands = zero_init(nn.Linear(H, hands))
         self.to_nmm = zero_init(nn.Linear(H, layout.NMM_DIM))
@@ -111,9 +112,9 @@ class PoseDecoder(nn.Module):
         h = h.reshape(h.shape[0], -1, h.shape[2] // self.stride)[:, : mask.shape[1]]  # [B,T,H]
         h = self.coarse(h, mask)
         body = self.to_body(self.norms[0](h))
-        h = self.medium(h + self.body_to_hidden(body), mask)
+        h = self.medium(h + self.body_to_hidden(body.detach()), mask)
         hands = self.to_hands(self.norms[1](h))
-        h = self.norms[2](self.fine(h + self.hands_to_hidden(hands), mask))
+        h = self.norms[2](self.fine(h + self.hands_to_hidden(hands.detach()), mask))
         return body, hands, torch.cat([body, hands, self.to_nmm(h)], dim=-1) + self.to_residual(h)
 
 

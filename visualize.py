@@ -1,0 +1,100 @@
+"""Draw clips side by side, generated ones and real ones, as a video and as a contact sheet of frames.
+
+    python visualize.py --clips "real=data/test/poses/ID.npz" "flow, 4 steps=output_pose.npy" --output clips.mp4 \\
+        --sheet clips.png --captions data/spelling.json
+
+A clip is LABEL=PATH or PATH alone: a .npy as the inference scripts write it, [T,214], or a .npz of a data set, with its
+NMM pickle in nmms/ beside poses/. --captions holds what is signed when, ID -> [[text, first frame, end frame], ...],
+as demo_data.py writes it; it is shown under the clips whose file is called ID.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+import errors
+from errors import UserError
+from poses import layout
+from poses.files import read_clip
+from poses.render import contact_sheet, video
+from training.arguments import make_parser, positive_float, positive_int
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("--clips", nargs="+", required=True, metavar="LABEL=PATH", help="in the order shown")
+    parser.add_argument("--output", type=Path, help="a video, .mp4")
+    parser.add_argument("--sheet", type=Path, help="a picture, .png: a row a clip, frames evenly spaced in time")
+    parser.add_argument("--fps", type=positive_float, default=25.0, help="frames a second of the video (default 25)")
+    parser.add_argument("--aspect", type=positive_float, default=1.0, help="width over height of the recording (default 1)")
+    parser.add_argument("--num_frames", type=positive_int, default=12, help="frames a row of the sheet (default 12)")
+    parser.add_argument("--captions", type=Path, help="a JSON file that says what is signed when")
+    args = parser.parse_args()
+    if args.output is None and args.sheet is None:
+        parser.error("nothing to draw; pass --output VIDEO.mp4, --sheet PICTURE.png or both")
+    for flag, path, ending in (("--output", args.output, ".mp4"), ("--sheet", args.sheet, ".png")):
+        if path is not None and path.suffix != ending:
+            parser.error(f"{flag} {path}: must end in {ending}")
+    return args
+
+
+def read_pose(path: Path) -> np.ndarray:
+    """A clip [T,214] from a .npy or from a data set's .npz; NaN where a real clip saw nothing."""
+    if path.suffix == ".npz":
+        if path.parent.name != "poses":
+            raise UserError(f"{path}: a data set's clip lies at DATA_DIR/SPLIT/poses/ID.npz; give its path there")
+        split_dir = path.parent.parent
+        clip = read_clip(split_dir.parent, split_dir.name, path.stem)
+        return np.where(clip.seen, clip.pose, np.nan)
+    if path.suffix != ".npy":
+        raise UserError(f"{path}: neither .npy nor .npz; give a generated clip or one of a data set")
+    try:
+        pose = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; inference.py and inference_latent_flow.py write one") from None
+    except (ValueError, EOFError):
+        raise UserError(f"{path}: not a readable .npy of numbers (truncated?); generate it again") from None
+    if pose.ndim != 2 or pose.shape[1] != layout.POSE_DIM or not len(pose) or pose.dtype.kind not in "fiu":
+        raise UserError(f"{path}: {pose.dtype} {list(pose.shape)}; expected float [T,{layout.POSE_DIM}], T at least 1")
+    return pose
+
+
+def read_captions(path: Path, clip_ids: list[str], lengths: list[int]) -> list[list[str] | None]:
+    """For each clip a caption per frame, '' between two of them, or None where the file does not name the clip."""
+    try:
+        segments = json.loads(path.read_text(encoding="utf-8"))
+        captions = [[""] * length if clip_id in segments else None for clip_id, length in zip(clip_ids, lengths, strict=True)]
+        for clip_id, caption in zip(clip_ids, captions, strict=True):
+            for text, start, end in segments[clip_id] if caption is not None else []:
+                caption[start:end] = [str(text)] * (min(end, len(caption)) - start)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; demo_data.py writes spelling.json beside its splits") from None
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{path}: not JSON of the form {{ID: [[text, first frame, end frame], ...]}}") from None
+    return captions
+
+
+def main() -> None:
+    args = parse_arguments()
+    labels, paths = [], []
+    for clip in args.clips:
+        label, equals, path = clip.rpartition("=")
+        paths.append(Path(path))
+        labels.append(label if equals else Path(path).stem)
+    poses = [read_pose(path) for path in paths]
+    captions = None
+    if args.captions is not None:
+        captions = read_captions(args.captions, [path.stem for path in paths], [len(pose) for pose in poses])
+    named = list(zip(labels, poses, strict=True))
+    if args.sheet is not None:
+        contact_sheet(named, args.sheet, args.num_frames, captions, args.aspect)
+        print(f"wrote {args.sheet}")
+    if args.output is not None:
+        video(named, args.output, args.fps, captions, args.aspect)
+        print(f"wrote {args.output}")
+
+
+if __name__ == "__main__":
+    errors.run(main)
