@@ -26,8 +26,15 @@ def parse_arguments() -> argparse.Namespace:
     arguments.add_data_arguments(parser)
     arguments.add_sequence_arguments(parser, long_clips="crop")
     arguments.add_training_arguments(parser, num_epochs=100, learning_rate=1e-4)
+    parser.add_argument(
+        "--augmentation", type=arguments.natural_float, default=0.0,
+        help="how far train clips vary in speed, size, angle and place: 0 not at all, 1 visibly; worth it for few clips",
+    )  # fmt: skip
     arguments.add_dataclass_arguments(parser, "autoencoder", AutoencoderConfig)
     arguments.add_dataclass_arguments(parser, "loss", AutoencoderLoss)
+    parser.add_argument(
+        "--text_encoder", help="taken, and said to be unused, so that one set of flags serves all stages"
+    )
     return parser.parse_args()
 
 
@@ -38,12 +45,15 @@ def main() -> None:
     loss = arguments.build_dataclass(AutoencoderLoss, args)
     accelerator = make_accelerator(settings.mixed_precision)
     torch.manual_seed(settings.seed)
+    if args.text_encoder is not None and accelerator.is_main_process:
+        print(f"note: the autoencoder reads no text; --text_encoder {args.text_encoder} is for stage 2")
 
     statistics = Statistics.load(args.data_dir / STATISTICS_FILE)
 
     def loader(split: str) -> DataLoader:
         pack = load_split(args.data_dir, split, args.cache_dir, args.skip_bad)
-        dataset = PoseDataset(pack, statistics, args.max_seq_len, args.long_clips, settings.seed)
+        augmentation = args.augmentation if split == "train" else 0.0
+        dataset = PoseDataset(pack, statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation)
         return make_loader(
             dataset, settings.batch_size, shuffle=split == "train", seed=settings.seed,
             num_workers=settings.num_workers, rank=accelerator.process_index, world_size=accelerator.num_processes,

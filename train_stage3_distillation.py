@@ -17,15 +17,16 @@ import errors
 from dataset import Batch, LatentDataset, make_loader
 from models.consistency_distillation import distillation_loss
 from models.latent_flow_matcher import LatentFlowMatcher
-from models.text_encoder import ScratchTextEncoder
+from models.text_encoder import SCRATCH, ScratchTextEncoder
 from models.text_to_latent import TextToLatent
 from training import arguments, stage2
-from training.checkpoint import FLOW, STUDENT, describe_text_encoder, load_text_to_latent
+from training.checkpoint import FLOW, STUDENT, describe_text_encoder, load_text_to_latent, require_equal
 from training.engine import Losses, Stage, make_accelerator, train
 from training.latents import latent_dataset, trajectory_pack
 
 STUDENT_STEPS = (1, 2, 4)
 NUM_SEGMENTS = max(STUDENT_STEPS)
+TEACHERS_OWN = ("hidden_dim", "num_layers", "num_heads")  # the student is a copy
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -37,6 +38,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--trajectories_per_clip", type=arguments.positive_int, default=8, help="of each train text (default 8)"
     )
+    for name in TEACHERS_OWN:
+        parser.add_argument(f"--{name}", type=arguments.positive_int, help="must be the teacher's (default: is)")
+    parser.add_argument("--text_encoder", help="must be the teacher's (default: is)")
     return parser.parse_args()
 
 
@@ -70,6 +74,10 @@ def main() -> None:
     source = stage2.open_source(args, accelerator.device)
     parent = {"fingerprint": source.fingerprint}
     teacher, content = load_text_to_latent(args.teacher_checkpoint, (FLOW,), parent, accelerator.device)
+    for name in TEACHERS_OWN:
+        require_equal(f"--{name}", getattr(args, name), getattr(teacher.net.config, name), args.teacher_checkpoint)
+    encoder_name = content["text_encoder"].get("name", SCRATCH)
+    require_equal("--text_encoder", args.text_encoder, encoder_name, args.teacher_checkpoint)
     guidance_scale = teacher.net.config.guidance_scale if args.guidance_scale is None else args.guidance_scale
 
     def loader(split: str) -> torch.utils.data.DataLoader:

@@ -1,6 +1,8 @@
 """Text to tokens to embeddings: a frozen Hugging Face encoder, or one trained from scratch with its own subwords."""
 
 import os
+import socket
+import urllib.parse
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +17,18 @@ SCRATCH = "scratch"
 MAX_TOKENS = 256
 
 
+def _hub_reachable() -> bool:
+    """Whether the model hub's name can be looked up, or a proxy does that."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    host = urllib.parse.urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True
+
+
 class PretrainedTextEncoder:
     """A frozen Hugging Face encoder, named on the hub or in a local folder. Its weights stay out of checkpoints."""
 
@@ -26,9 +40,12 @@ class PretrainedTextEncoder:
         logging.set_verbosity_error()
         self.name, self.device = name, torch.device(device)
         where = name if os.path.isdir(name) else f"'{name}'"
+        local = {
+            "local_files_only": not _hub_reachable()
+        }  # without a hub only the cache counts, and nothing is retried
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(name)
-            self.model = AutoModel.from_pretrained(name).to(self.device).eval().requires_grad_(False)
+            self.tokenizer = AutoTokenizer.from_pretrained(name, **local)
+            self.model = AutoModel.from_pretrained(name, **local).to(self.device).eval().requires_grad_(False)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().splitlines()[0][:160]
             raise UserError(
