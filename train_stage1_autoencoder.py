@@ -28,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     arguments.add_training_arguments(parser, num_epochs=100, learning_rate=1e-4)
     parser.add_argument(
         "--augmentation", type=arguments.natural_float, default=0.0,
-        help="how far train clips vary in speed, size, angle and place: 0 not at all, 1 visibly; worth it for few clips",
+        help="how far train clips vary in speed, size, angle and place: 0 not at all, 1 visibly",
     )  # fmt: skip
     arguments.add_dataclass_arguments(parser, "autoencoder", AutoencoderConfig)
     arguments.add_dataclass_arguments(parser, "loss", AutoencoderLoss)

@@ -22,7 +22,7 @@ from models.text_to_latent import TextToLatent
 from training import arguments, stage2
 from training.checkpoint import FLOW, describe_text_encoder
 from training.engine import Losses, Stage, make_accelerator, train
-from training.latents import set_latent_scale, set_sync_targets
+from training.latents import conditions, set_latent_scale, set_sync_targets
 
 FROM_ELSEWHERE = ("latent_dim", "cond_dim", "temporal_stride", "prior_type", "use_sync_guidance", "student_steps")
 
@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losses:
-    cond, cond_mask = stage2.conditions(model, batch)
+    cond, cond_mask = conditions(model, batch)
     z_1, mask = model.normalize(batch["z"]), batch["z_mask"]
     losses = model.net.loss(z_1, mask, cond, cond_mask, generator)
     if model.net.sync_head is not None:

@@ -20,7 +20,7 @@ from models.text_to_latent import TextToLatent
 from training import arguments, stage2
 from training.checkpoint import PREDICTOR, describe_text_encoder
 from training.engine import Losses, Stage, make_accelerator, train
-from training.latents import set_latent_scale
+from training.latents import conditions, set_latent_scale
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losses:
-    cond, cond_mask = stage2.conditions(model, batch)
+    cond, cond_mask = conditions(model, batch)
     prediction = model.net(cond, cond_mask, batch["z_mask"])
     regression = latent_regression_loss(prediction, model.normalize(batch["z"]), batch["z_mask"])
     return stage2.add_length_loss({"loss": regression, "latent": regression}, model, batch, cond, cond_mask)

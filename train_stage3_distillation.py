@@ -22,7 +22,7 @@ from models.text_to_latent import TextToLatent
 from training import arguments, stage2
 from training.checkpoint import FLOW, STUDENT, describe_text_encoder, load_text_to_latent, require_equal
 from training.engine import Losses, Stage, make_accelerator, train
-from training.latents import latent_dataset, trajectory_pack
+from training.latents import conditions, latent_dataset, trajectory_pack
 
 STUDENT_STEPS = (1, 2, 4)
 NUM_SEGMENTS = max(STUDENT_STEPS)
@@ -60,7 +60,7 @@ def make_student(teacher: TextToLatent, guidance_scale: float) -> TextToLatent:
 
 
 def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losses:
-    cond, cond_mask = stage2.conditions(model, batch)
+    cond, cond_mask = conditions(model, batch)
     states = batch["states"].unflatten(2, (NUM_SEGMENTS + 1, -1)).transpose(1, 2)  # [B,S+1,N,D]
     return distillation_loss(model.net, states, batch["states_mask"], cond, cond_mask, generator)
 

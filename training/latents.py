@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
+from torch import Tensor
 from tqdm import tqdm
 
-from dataset import LatentDataset, PoseDataset, collate, load_split
+from dataset import Batch, LatentDataset, PoseDataset, collate, load_split
 from errors import UserError
 from evaluation.metrics import face_energy, hand_energy
 from models.autoencoder import PoseAutoencoder
@@ -104,6 +106,13 @@ def latent_dataset(source: LatentSource, split: str, encoder: TextEncoder, devic
     return LatentDataset(latents, texts)
 
 
+def conditions(model: TextToLatent, batch: Batch) -> tuple[Tensor, Tensor]:
+    """A batch's text embeddings [B,L,C] and mask: the kept ones, or the scratch encoder's own."""
+    if "cond" in batch:
+        return batch["cond"], batch["cond_mask"]
+    return model.embed_text(batch["text"])
+
+
 def set_latent_scale(model: TextToLatent, latents: Pack) -> None:
     """Give the model the mean and std of each latent dimension over train."""
     count, total, squares = 0, 0.0, 0.0
@@ -154,11 +163,7 @@ def trajectory_pack(
             chosen = order[start : start + batch_size]
             batch = collate([dataset[(int(i), 0)] for i in chosen])
             mask = batch["z_mask"].to(device)
-            cond, cond_mask = (
-                (batch["cond"].to(device), batch["cond_mask"].to(device))
-                if "cond" in batch
-                else teacher.embed_text(batch["text"])
-            )
+            cond, cond_mask = conditions(teacher, send_to_device(batch, device))
             lengths = mask.sum(1).tolist()
             seeds = [seed * 1_000_003 + start + row for row in range(len(chosen))]
             z_0 = sample_noise(seeds, lengths, dim).to(device)

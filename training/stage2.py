@@ -75,13 +75,6 @@ def stage2_loader(
     )  # fmt: skip
 
 
-def conditions(model: TextToLatent, batch: Batch) -> tuple[Tensor, Tensor]:
-    """A batch's text embeddings [B,L,C] and mask: the kept ones, or the scratch encoder's own."""
-    if "cond" in batch:
-        return batch["cond"], batch["cond_mask"]
-    return model.embed_text(batch["text"])
-
-
 def add_length_loss(losses: Losses, model: TextToLatent, batch: Batch, cond: Tensor, cond_mask: Tensor) -> Losses:
     """The stage's losses with the length predictor's beside them, in frames of the clip."""
     length = model.length.loss(cond, cond_mask, batch["energy_mask"].sum(1))
