@@ -71,14 +71,15 @@ def soft_lag(energy: Tensor, mask: Tensor, max_lag: int, sharpness: float = 10.0
     energy [B,T,2] of hands and face, mask [B,T]. Positive: the face is late.
     """
     hands, face, T = energy[..., 0], energy[..., 1], energy.shape[1]
-    max_lag = min(max_lag, T - 2)
-    if max_lag < 1:
-        return energy.new_zeros(energy.shape[0])
+    max_lag = min(max_lag, T - 1)
     lags = range(-max_lag, max_lag + 1)
     correlations = []
     for lag in lags:
         h, f = (slice(0, T - lag), slice(lag, T)) if lag >= 0 else (slice(-lag, T), slice(0, T + lag))
-        correlations.append(pearson(hands[:, h], face[:, f], mask[:, h] & mask[:, f]))
+        both = mask[:, h] & mask[:, f]
+        # Two frames at least, counted in the clip itself: its padding must not decide which lags it has.
+        impossible = (both.sum(1) < 2) & (lag != 0)
+        correlations.append(pearson(hands[:, h], face[:, f], both).masked_fill(impossible, -torch.inf))
     weight = (sharpness * torch.stack(correlations, dim=1)).softmax(dim=1)
     return (weight * torch.tensor(lags, device=energy.device, dtype=energy.dtype)).sum(1)
 

@@ -1,0 +1,72 @@
+"""The project's commands, word for word as its users type them, and how tests run them: that line, then flags that
+make it small. Paths stand as letters: D data set, O output folder, A autoencoder, P predictor, F flow or student."""
+
+import importlib
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import errors
+
+ROOT = Path(__file__).resolve().parents[1]
+
+COMMANDS = {
+    "data_preparation": "data_preparation.py --data_dir D",
+    "autoencoder": "train_stage1_autoencoder.py --data_dir D --output_dir O --batch_size 32 --num_epochs 100 "
+    "--learning_rate 1e-4 --latent_dim 256 --hidden_dim 512 --max_seq_len 120 --num_workers 4",
+    "predictor": "train_stage2_predictor.py --data_dir D --output_dir O --autoencoder_checkpoint A --batch_size 32 "
+    "--num_epochs 80 --learning_rate 5e-4 --latent_dim 256 --hidden_dim 512 --max_seq_len 120 --num_workers 4",
+    "flow": "train_stage2_latent_flow.py --data_dir D --output_dir O --autoencoder_checkpoint A --batch_size 32 "
+    "--num_epochs 100 --learning_rate 1e-4 --latent_dim 256 --hidden_dim 512 --max_seq_len 120 --use_ssm_prior "
+    "--use_sync_guidance --lambda_prior 0.1 --gamma_guidance 0.01 --num_inference_steps 50 --num_workers 4",
+    "student": "train_stage3_distillation.py --data_dir D --output_dir O --autoencoder_checkpoint A "
+    "--teacher_checkpoint F --num_teacher_steps 50 --num_workers 4",
+    "inference": 'inference.py --text "Hello world" --predictor_checkpoint P --autoencoder_checkpoint A '
+    "--output_path O --target_length 50 --data_dir D",
+    "inference_flow": 'inference_latent_flow.py --text "Hello world" --flow_checkpoint F --autoencoder_checkpoint A '
+    "--output_path O --target_length 50 --num_steps 4 --use_ssm_prior --use_sync_guidance --data_dir D",
+    "evaluate_predictor": "evaluate.py --data_dir D --predictor_checkpoint P --autoencoder_checkpoint A --split dev "
+    "--batch_size 32 --save_predictions --output_dir O",
+    "evaluate_flow": "evaluate.py --data_dir D --flow_checkpoint F --num_steps 4 --autoencoder_checkpoint A "
+    "--split test --output_dir O",
+}
+
+TRAINING = "--num_epochs 2 --batch_size 8 --learning_rate 1e-3 --num_workers 0 --warmup_steps 2 --max_seq_len 40"
+AUTOENCODER = "--latent_dim 8 --hidden_dim 32 --num_heads 4 --encoder_layers 1 --coarse_layers 1 --medium_layers 1 "
+AUTOENCODER += "--fine_layers 1 --temporal_stride 2"
+NETWORK = "--latent_dim 8 --hidden_dim 32 --num_heads 4 --num_layers 2"
+SCRATCH = "--text_encoder scratch --scratch_dim 32 --scratch_layers 1"
+SMALL = {
+    "autoencoder": f"{TRAINING} {AUTOENCODER}",
+    "predictor": f"{TRAINING} {NETWORK}",
+    "flow": f"{TRAINING} {NETWORK} {SCRATCH} --prior_hidden_dim 16 --prior_layers 1 --num_inference_steps 6",
+    "student": f"{TRAINING} --num_teacher_steps 6 --trajectories_per_clip 2",
+}
+
+
+def arguments(name: str, more: str = "", **paths: Path) -> list[str]:
+    """The words of a command, its letters replaced by paths, made small, with `more` flags at its end."""
+    words = [str(paths.get(word, word)) for word in shlex.split(COMMANDS[name])]
+    return [*words, *SMALL.get(name, "").split(), *shlex.split(more)]
+
+
+def run(name: str, more: str = "", **paths: Path) -> str:
+    """Run a command from a shell's point of view; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, *arguments(name, more, **paths)], cwd=ROOT, capture_output=True, text=True, timeout=150,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{name}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def call(name: str, more: str = "", **paths: Path) -> None:
+    """The same inside this process, quicker; a user's mistake is a SystemExit."""
+    script, *flags = arguments(name, more, **paths)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script, *flags])
+        errors.run(importlib.import_module(script.removesuffix(".py")).main)

@@ -1,0 +1,99 @@
+"""What several tests share: a small data set of real letters, a small BERT, and every stage trained by its command."""
+
+import os
+
+os.environ |= {"ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+
+import demo_data
+from poses import layout
+from poses.statistics import Statistics
+
+WORDS = {"train": ["seal", "last", "tale", "lose", "toast", "sole"], "dev": ["sea", "lot"], "test": ["late", "so"]}
+
+
+def write_letters(folder: Path) -> Path:
+    """Six real letters and six words of them to train on, two new words each for dev and test."""
+    letters = demo_data.read_alphabet(demo_data.find_lexicon(), "ase")
+    demo_data.write_data(folder, "ase", {letter: letters[letter] for letter in "aelost"}, WORDS, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, prepared: 12 clips in train, 2 in dev, 2 in test. Read it, never write to it."""
+    folder = write_letters(tmp_path_factory.mktemp("letters") / "data")
+    commands.run("data_preparation", D=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a BERT of 32 numbers and a vocabulary of letters."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(chr, range(ord("a"), ord("z") + 1)), "hello", "world"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The best_model.pt of every stage; the predictor reads text with `bert`, the flow with an encoder of its own."""
+
+    autoencoder: Path
+    predictor: Path
+    flow: Path
+    student: Path
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """As the letters of `commands`; F is the flow."""
+        return {"A": self.autoencoder, "P": self.predictor, "F": self.flow}
+
+
+@pytest.fixture(scope="session")
+def trained(data_dir: Path, bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Every stage after two epochs, each by its own command in its own process."""
+    runs = tmp_path_factory.mktemp("runs")
+    best = {name: runs / name / "best_model.pt" for name in ("autoencoder", "predictor", "flow", "student")}
+    paths = {"D": data_dir, "A": best["autoencoder"], "F": best["flow"]}
+    commands.run("autoencoder", O=runs / "autoencoder", **paths)
+    with ThreadPoolExecutor() as pool:
+        both = [
+            pool.submit(commands.run, "predictor", f"--text_encoder {bert}", O=runs / "predictor", **paths),
+            pool.submit(commands.run, "flow", O=runs / "flow", **paths),
+        ]
+        for one in both:
+            one.result()
+    commands.run("student", O=runs / "student", **paths)
+    return Trained(**best)
+
+
+@pytest.fixture(scope="session")
+def statistics() -> Statistics:
+    """Statistics of no data: every number has its own mean and spread, as poses do, in image units."""
+    rng = np.random.default_rng(0)
+    hands = layout.HANDS.stop - layout.HANDS.start
+    return Statistics(
+        mean=rng.uniform(0.3, 0.7, layout.POSE_DIM).astype(np.float32),
+        std=rng.uniform(0.05, 0.2, layout.POSE_DIM).astype(np.float32),
+        hand_mean=rng.uniform(-0.05, 0.05, hands).astype(np.float32),
+        hand_std=rng.uniform(0.01, 0.02, hands).astype(np.float32),
+        info={},
+    )

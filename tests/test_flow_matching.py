@@ -1,0 +1,194 @@
+"""The flow on targets whose answer is known, and what prior, guidance and solvers do to it."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks import gaussian
+from models.flow_matching import Velocity, path_sample, sample_noise, sample_ode, time_grid
+from models.latent_flow_matcher import GUIDANCE_INTERVAL, FlowConfig, LatentFlowMatcher
+from models.layers import lengths_to_mask
+from models.sync_guidance import GUIDED_INTERVAL, sync_gradient, sync_loss
+
+MEAN, COVARIANCE = gaussian.MEAN.double(), gaussian.COVARIANCE.double()
+
+
+def gaussian_field(mean: Tensor, covariance: Tensor) -> Velocity:
+    """E[z_1 - z_0 | z_t] in closed form: what a perfect network would say of the Gaussian target."""
+    identity = torch.eye(len(mean), dtype=mean.dtype)
+
+    def velocity(z: Tensor, t: Tensor) -> Tensor:
+        t = t[0].double()
+        gain = (t * covariance - (1 - t) * identity) @ torch.linalg.inv((1 - t) ** 2 * identity + t**2 * covariance)
+        return mean + (z - t * mean) @ gain.T
+
+    return velocity
+
+
+def exact_noise(count: int = 20_000) -> Tensor:
+    """Noise whose own mean and covariance are exactly 0 and I, so that only the solver's error is left."""
+    z = torch.randn(count, len(MEAN), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    z = z - z.mean(0)
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(z.T @ z / (count - 1)), z.T, upper=False).T
+
+
+def solve(velocity: Velocity, num_steps: int, solver: str) -> tuple[float, float]:
+    """Errors of mean and covariance of the samples, in percent."""
+    return gaussian.errors(sample_ode(velocity, exact_noise(), time_grid(num_steps), solver), MEAN, COVARIANCE)
+
+
+def test_the_path_is_straight_and_its_velocity_is_its_derivative():
+    z_0, z_1, t = torch.randn(3, 5, 2), torch.randn(3, 5, 2), torch.tensor([0.0, 0.3, 1.0])
+    point, later = path_sample(z_0, z_1, t), path_sample(z_0, z_1, t + 0.125)
+    assert torch.equal(point.z_t[0], z_0[0])
+    assert torch.equal(point.z_t[2], z_1[2])
+    torch.testing.assert_close(later.z_t - point.z_t, 0.125 * point.velocity)
+
+
+@pytest.mark.parametrize(("solver", "tolerance"), [("midpoint", 0.1), ("heun", 0.1)])
+def test_fifty_steps_give_a_gaussian_its_mean_and_covariance(solver: str, tolerance: float):
+    mean, covariance = solve(gaussian_field(MEAN, COVARIANCE), 50, solver)
+    assert mean < tolerance
+    assert covariance < tolerance
+
+
+def test_euler_gives_the_mean_but_too_little_spread():
+    """Known, and no fault of a network: fifty steps lose 5 % of the covariance of any Gaussian of unit scale. Midpoint
+    with half the steps costs as many forwards and loses nothing that can be seen."""
+    field = gaussian_field(MEAN, COVARIANCE)
+    mean, covariance = solve(field, 50, "euler")
+    assert mean < 1e-6
+    assert 4 < covariance < 6
+    assert solve(field, 200, "euler")[1] < 1.5
+    assert solve(field, 25, "midpoint")[1] < 0.1
+    assert solve(field, 2, "midpoint")[1] < 8 < 40 < solve(field, 4, "euler")[1]
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("midpoint", 2), ("heun", 2)])
+def test_order_of_convergence(solver: str, order: int):
+    """dz/dt = -2 t z^2 from z(0) = 1 ends at z(1) = 1/2."""
+
+    def error(num_steps: int) -> float:
+        grid = time_grid(num_steps).double()
+        z = sample_ode(lambda z, t: -2 * t[:, None] * z**2, torch.ones(1, 1).double(), grid, solver)
+        return abs(z.item() - 0.5)
+
+    assert math.log2(error(64) / error(128)) == pytest.approx(order, abs=0.1)
+
+
+def test_a_prior_added_to_a_field_that_was_fitted_alone_overshoots():
+    """Why the loss is on the sum: v + lambda(t) v_prior is the wrong field where v alone is right already."""
+    alone = gaussian_field(MEAN, COVARIANCE)
+    mean, covariance = solve(lambda z, t: alone(z, t) + 0.1 * (1 - t[:, None]) * alone(z, t), 50, "midpoint")
+    assert mean > 5
+    assert covariance > 2
+
+
+@pytest.mark.parametrize(("prior_type", "lambda_prior"), [("none", 0.0), ("simple", 0.1)])
+def test_a_trained_field_gives_a_gaussian_its_mean_and_covariance(prior_type: str, lambda_prior: float):
+    """Within 8 % after ten seconds of training; benchmarks/gaussian.py trains longer, to within 3 %."""
+    model = gaussian.train(prior_type, lambda_prior, num_updates=300)
+    mean, covariance = gaussian.errors(gaussian.sample(model, 25, "midpoint"))
+    assert mean < 5
+    assert covariance < 8
+
+
+# ---- what prior and guidance add -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def matcher() -> LatentFlowMatcher:
+    """A matcher with prior and sync head whose every weight is random, so that no part of it is silent."""
+    torch.manual_seed(0)
+    model = LatentFlowMatcher(
+        FlowConfig(
+            latent_dim=4, hidden_dim=16, num_layers=2, num_heads=2, cond_dim=8, temporal_stride=2, prior_type="simple",
+            prior_hidden_dim=16, prior_layers=1, lambda_prior=0.3, use_sync_guidance=True, gamma_guidance=5.0,
+        )
+    )  # fmt: skip
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    model.sync_head.target_correlation.fill_(0.9)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """z_t, text, mask of text, mask of latents, of two clips, the second shorter."""
+    torch.manual_seed(1)
+    cond_mask, mask = lengths_to_mask(torch.tensor([5, 3])), lengths_to_mask(torch.tensor([9, 6]))
+    return torch.randn(2, 9, 4) * mask[..., None], torch.randn(2, 5, 8), cond_mask, mask
+
+
+At = Callable[[float], Tensor]
+
+
+@pytest.fixture
+def parts(matcher: LatentFlowMatcher, inputs: tuple[Tensor, ...]) -> tuple[At, At, At]:
+    """v_flow with the text, v_flow without it, and v_prior, as functions of t."""
+    z_t, cond, cond_mask, mask = inputs
+    nothing = matcher.drop_text(cond, cond_mask, torch.ones(2, dtype=torch.bool))
+
+    def flow(t: float, *text: Tensor) -> Tensor:
+        return matcher.velocity_net(z_t, torch.full((2,), t), matcher.velocity_net.remember(*text), mask)
+
+    return (
+        lambda t: flow(t, cond, cond_mask),
+        lambda t: flow(t, *nothing),
+        lambda t: matcher.prior(z_t, torch.full((2,), t), mask),
+    )
+
+
+@pytest.mark.parametrize("t", [0.0, 0.1, 0.5, 0.95])
+@pytest.mark.parametrize("scale", [1.0, 0.0, 2.5])
+def test_the_sampled_field_is_the_sum_that_the_design_writes(matcher, inputs, parts, t: float, scale: float):
+    z_t, cond, cond_mask, mask = inputs
+    with_text, without_text, prior = (part(t) for part in parts)
+    free = scale == 1.0 or GUIDANCE_INTERVAL[0] <= t <= GUIDANCE_INTERVAL[1]
+    scale_here = scale if free else 1.0
+    expected = without_text + scale_here * (with_text - without_text) + 0.3 * (1 - t) * prior
+    time = torch.full((2,), t)
+    if GUIDED_INTERVAL[0] <= t <= GUIDED_INTERVAL[1]:
+        gradient = sync_gradient(matcher.sync_head, z_t, time, expected, mask)
+        assert gradient.abs().max() > 1e-4
+        expected = expected - 5.0 * gradient
+    torch.testing.assert_close(matcher.guided_field(cond, cond_mask, mask, scale)(z_t, time), expected)
+
+
+def test_the_loss_fits_the_field_that_is_sampled(matcher, inputs):
+    z_1, cond, cond_mask, mask = inputs
+    losses = matcher.loss(z_1, mask, cond, cond_mask, torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    z_0 = torch.randn(z_1.shape, generator=generator)
+    t = torch.sigmoid(torch.randn(2, generator=generator))
+    point = path_sample(z_0, z_1, t)
+    memory = matcher.velocity_net.remember(cond, cond_mask)
+    error = (matcher.field(point.z_t, t, memory, mask) - point.velocity)[mask]
+    torch.testing.assert_close(losses["flow"], (error**2).mean())
+    prior_error = (matcher.prior(point.z_t, t, mask) - point.velocity)[mask]
+    torch.testing.assert_close(losses["prior"], (prior_error**2).mean())
+
+
+def test_sync_guidance_goes_downhill_on_the_predicted_clean_latent(matcher, inputs):
+    z_t, _, _, mask = inputs
+    t, velocity = torch.full((2,), 0.5), torch.randn(z_t.shape)
+    gradient = sync_gradient(matcher.sync_head, z_t, t, velocity, mask)
+    clean = (z_t + 0.5 * velocity).double()
+    matcher.sync_head.double()
+    step = torch.randn(z_t.shape, dtype=torch.float64) * mask[..., None]
+    slope = (sync_loss(matcher.sync_head, clean + 1e-5 * step, mask) - sync_loss(matcher.sync_head, clean, mask)) / 1e-5
+    torch.testing.assert_close((gradient.double() * step).sum((1, 2)), slope, rtol=1e-3, atol=1e-5)
+    assert not gradient[~mask].any()
+    for outside in (0.1, 0.9):
+        assert not sync_gradient(matcher.sync_head.float(), z_t, torch.full((2,), outside), velocity, mask).any()
+
+
+def test_noise_depends_on_its_seed_alone():
+    noise = sample_noise([7, 8, 7], [3, 5, 4], dim=2)
+    assert noise.shape == (3, 5, 2)
+    assert torch.equal(noise[0, :3], noise[2, :3])
+    assert not noise[0, 3:].any()
+    assert torch.equal(noise[1], sample_noise([8], [5], dim=2)[0])

@@ -1,0 +1,127 @@
+"""One clip, one answer: what a text becomes depends on its text, length and seed, never on its batch or padding."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from generation import Generator, SamplingSettings
+from models.autoencoder import AutoencoderConfig, PoseAutoencoder
+from models.flow_matching import predict_clean
+from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.latent_predictor import LatentPredictor, PredictorConfig
+from models.layers import lengths_to_mask
+from models.sync_guidance import SyncConfig, SyncGuidanceHead, soft_lag, sync_gradient
+from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer
+from models.text_to_latent import TextToLatent
+from poses.layout import POSE_DIM
+from poses.statistics import Statistics
+from training.checkpoint import FLOW, PREDICTOR, STUDENT
+
+TEXTS = ["a", "a rather long sentence, with many words in it", "hello world", "sea"]
+LENGTHS = [3, 37, 21, 8]
+SEEDS = [5, 6, 7, 5]
+FLOW_SIZES = {
+    "latent_dim": 6, "hidden_dim": 16, "num_layers": 2, "num_heads": 2, "cond_dim": 16, "prior_hidden_dim": 16,
+    "prior_layers": 1, "lambda_prior": 0.3, "use_sync_guidance": True, "gamma_guidance": 0.5, "guidance_scale": 2.0,
+    "num_inference_steps": 6,
+}  # fmt: skip
+
+
+def with_random_weights(module: nn.Module, scale: float = 0.1) -> nn.Module:
+    """No part of a network is silent, as the parts that start at zero are."""
+    for parameter in module.parameters():
+        parameter.data += scale * torch.randn_like(parameter)
+    return module
+
+
+def make_generator(kind: str, prior: str, stride: int, statistics: Statistics) -> Generator:
+    torch.manual_seed(0)
+    config = AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, temporal_stride=stride)
+    encoder = ScratchTextEncoder(ScratchTextConfig(train_tokenizer(TEXTS), dim=16, num_layers=1, num_heads=2))
+    if kind == PREDICTOR:
+        net = LatentPredictor(PredictorConfig(6, 16, 2, 2, cond_dim=16, num_queries=10))
+    else:
+        steps = (1, 2, 4) if kind == STUDENT else ()
+        net = LatentFlowMatcher(
+            FlowConfig(**FLOW_SIZES, prior_type=prior, temporal_stride=stride, student_steps=steps)
+        )  # fmt: skip
+        if net.sync_head is not None:
+            net.sync_head.target_correlation.fill_(0.8)
+    autoencoder = with_random_weights(PoseAutoencoder(config, statistics))
+    model = with_random_weights(TextToLatent(net, encoder))
+    for module in (autoencoder, model):
+        module.eval().requires_grad_(False)
+    sampling = SamplingSettings(num_steps=4 if kind == STUDENT else None)
+    return Generator(autoencoder, statistics, model, sampling, kind=kind, fingerprints={})
+
+
+CASES = [
+    (PREDICTOR, "none", 1), (PREDICTOR, "none", 4), (FLOW, "none", 2), (FLOW, "simple", 1), (FLOW, "simple", 4),
+    (FLOW, "mamba", 2), (STUDENT, "simple", 1), (STUDENT, "simple", 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "prior", "stride"), CASES)
+def test_same_noise_same_clip_whatever_the_batch_or_the_padding(kind, prior, stride, statistics: Statistics):
+    generator = make_generator(kind, prior, stride, statistics)
+    together = generator.generate(TEXTS, SEEDS, LENGTHS)
+    pairs = generator.generate(TEXTS, SEEDS, LENGTHS, batch_size=2)
+    for index, clip in enumerate(together):
+        (alone,) = generator.generate(TEXTS[index : index + 1], SEEDS[index : index + 1], LENGTHS[index : index + 1])
+        assert clip.pose.shape == (LENGTHS[index], POSE_DIM)
+        assert clip.pose.dtype == np.float32
+        assert np.abs(clip.pose - alone.pose).max() < 1e-5
+        assert np.abs(clip.pose - pairs[index].pose).max() < 1e-5
+        assert clip.pose.std() > 0.01
+
+
+@pytest.mark.parametrize("kind", [PREDICTOR, FLOW])
+def test_the_predicted_length_does_not_depend_on_the_batch(kind, statistics: Statistics):
+    generator = make_generator(kind, "none", 1, statistics)
+    together = generator.generate(TEXTS, SEEDS)
+    for index, text in enumerate(TEXTS):
+        (alone,) = generator.generate([text], [SEEDS[index]])
+        assert len(alone.pose) == len(together[index].pose) > 0
+        assert np.abs(alone.pose - together[index].pose).max() < 1e-5
+
+
+def test_seeds_decide_the_takes_of_a_text(statistics: Statistics):
+    generator = make_generator(FLOW, "simple", 1, statistics)
+    first, second = (clip.pose for clip in generator.generate(["sea"] * 2, [1, 2], [20] * 2))
+    again, _ = (clip.pose for clip in generator.generate(["sea"] * 2, [1, 2], [20] * 2))
+    assert np.array_equal(first, again)
+    assert np.abs(first - second).max() > 0.01
+
+
+def test_every_part_of_a_generated_clip_is_timed(statistics: Statistics):
+    (clip,) = make_generator(FLOW, "simple", 1, statistics).generate(["sea"], [0], [10])
+    assert set(clip.seconds) == {"text", "sampling", "decoding"}
+    assert all(seconds > 0 for seconds in clip.seconds.values())
+
+
+# ---- sync guidance of short clips ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 6, 12])
+def test_the_lag_of_a_clip_does_not_depend_on_its_padding(length: int):
+    torch.manual_seed(0)
+    energy = torch.rand(20, length, 2)
+    alone = soft_lag(energy, torch.ones(20, length, dtype=torch.bool), max_lag=5)
+    padded = torch.cat([energy, torch.rand(20, 30 - length, 2)], dim=1)
+    torch.testing.assert_close(soft_lag(padded, lengths_to_mask(torch.full((20,), length), 30), max_lag=5), alone)
+
+
+def test_the_lag_is_the_frames_by_which_the_face_follows():
+    hands = torch.rand(46, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones(1, 40, dtype=torch.bool)
+    for lag in (-3, 0, 2):
+        energy = torch.stack([hands[3:43], hands[3 - lag : 43 - lag]], dim=1)[None]
+        assert soft_lag(energy, mask, max_lag=5, sharpness=50.0).item() == pytest.approx(lag, abs=0.1)
+
+
+def test_guidance_of_a_clip_of_one_frame_is_finite():
+    head = with_random_weights(SyncGuidanceHead(SyncConfig(latent_dim=4, hidden_dim=8)))
+    z, t, mask = torch.randn(2, 6, 4), torch.full((2,), 0.5), lengths_to_mask(torch.tensor([1, 6]))
+    assert torch.isfinite(predict_clean(z, t, z)).all()
+    assert torch.isfinite(sync_gradient(head, z, t, torch.zeros_like(z), mask)).all()
