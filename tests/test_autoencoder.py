@@ -1,0 +1,125 @@
+"""Stage 1: latents that know nothing of padding, hands that hang on their wrists, and silence about what was unseen."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models.autoencoder import AutoencoderConfig, AutoencoderLoss, HandFrame, PoseAutoencoder
+from models.layers import lengths_to_mask
+from poses import layout
+from poses.statistics import Statistics, compute_statistics, hands_minus_wrists
+
+
+def make_model(statistics: Statistics, stride: int = 1, seed: int = 0) -> PoseAutoencoder:
+    """A small autoencoder whose every weight is random, the output layers included, which start at zero."""
+    torch.manual_seed(seed)
+    model = PoseAutoencoder(AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, temporal_stride=stride), statistics)
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def draw(lengths: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Normalised clips [B,T,214] with nonsense in the padding, and their mask."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = lengths_to_mask(torch.tensor(lengths))
+    pose = torch.randn(*mask.shape, layout.POSE_DIM, generator=generator)
+    return torch.where(mask[..., None], pose, 1e3), mask
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@torch.no_grad()
+def test_padding_and_batch_change_no_latent_and_no_frame(stride: int, statistics: Statistics):
+    model, lengths = make_model(statistics, stride), [1, 2, 3, 5, 7, 12, 13]
+    pose, mask = draw(lengths)
+    z = model.encode(pose, mask)
+    latent_mask = model.latent_mask(mask)
+    decoded = model.decode(torch.where(latent_mask[..., None], z, 1e3), mask)
+    for row, length in enumerate(lengths):
+        number = -(-length // stride)
+        assert latent_mask[row].tolist() == [True] * number + [False] * (z.shape[1] - number)
+        assert model.num_latents(length) == number
+        alone, whole = pose[row : row + 1, :length], torch.ones(1, length, dtype=torch.bool)
+        z_alone = model.encode(alone, whole)
+        torch.testing.assert_close(z[row, :number], z_alone[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(decoded[row, :length], model.decode(z_alone, whole)[0], rtol=0, atol=1e-4)
+        assert not decoded[row, length:].any()
+
+
+def test_hands_relative_to_the_wrists_and_back(statistics: Statistics):
+    frame, pose = HandFrame(statistics), torch.randn(2, 5, layout.POSE_DIM)
+    relative = frame.relative(pose)
+    body = pose[..., layout.BODY]
+    torch.testing.assert_close(frame.absolute(body, relative), pose[..., layout.HANDS], rtol=1e-4, atol=1e-4)
+    data = statistics.denormalize(pose.numpy())
+    expected = (hands_minus_wrists(data) - statistics.hand_mean) / statistics.hand_std
+    np.testing.assert_allclose(relative.numpy(), expected, rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
+def test_hands_follow_the_wrists(statistics: Statistics):
+    """Whatever a decoder says: move the body's wrist, and its hand goes along by as much, in data units."""
+    frame = HandFrame(statistics)
+    body, relative = torch.randn(1, 3, layout.BODY.stop), torch.randn(1, 3, 84)
+    moved, wrist = body.clone(), layout.keypoint_dims(np.array([layout.LEFT_WRIST])).tolist()
+    moved[..., wrist] += 2.0
+    change = (frame.absolute(moved, relative) - frame.absolute(body, relative)) * frame.std[layout.HANDS]
+    change = change.view(3, 2, layout.NUM_HAND, 2)
+    torch.testing.assert_close(
+        change[:, 0], (2.0 * frame.std[wrist]).expand(3, layout.NUM_HAND, 2), rtol=1e-4, atol=1e-5
+    )
+    assert not change[:, 1].any()
+
+
+def test_unseen_numbers_are_no_target(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
+    """Weight 0: whatever stands there, no loss differs by a bit; and no gradient flows to what is decoded there."""
+    model, (pose, mask) = make_model(statistics, stride=2), draw([9, 6])
+    weight = (torch.rand(pose.shape, generator=torch.Generator().manual_seed(1)) < 0.6).float()
+    weight[..., layout.LEFT_HAND] = 0
+    posterior = [value.detach() for value in model.posterior(pose, mask)]
+    monkeypatch.setattr(model, "posterior", lambda pose, mask: posterior)  # the target changes, the input does not
+    decoded = []
+    decode = model.decode_levels
+    monkeypatch.setattr(model, "decode_levels", lambda *args: decoded.append(decode(*args)) or decoded[-1])
+
+    nonsense = torch.where((weight * mask[..., None]) > 0, pose, -77.0)
+    first, second = (AutoencoderLoss()(model, target, weight, mask) for target in (pose, nonsense))
+    assert {name: value.item() for name, value in first.items()} == {name: v.item() for name, v in second.items()}
+
+    levels = decoded[-1]
+    unseen = (weight * mask[..., None]) == 0
+    unseen[..., model.hand_frame.wrist_dims.unique()] = False  # an unseen wrist still learns from its seen hand
+    for name, where in {"pose": slice(None), "body": layout.BODY, "relative": layout.HANDS}.items():
+        (grad,) = torch.autograd.grad(second["loss"], getattr(levels, name), retain_graph=True)
+        assert not grad[unseen[..., where]].any(), name
+        assert grad[~unseen[..., where]].any(), name
+
+
+def test_what_was_never_seen_stays_at_the_mean():
+    """A left hand and an ear that no clip shows: after training they stand where their statistics say, still."""
+    rng = np.random.default_rng(0)
+    data = rng.normal(0.5, 0.1, (6, 12, layout.POSE_DIM)).astype(np.float32)
+    seen = np.ones(data.shape, bool)
+    ear = layout.keypoint_dims(np.array([7]))
+    seen[..., layout.LEFT_HAND] = seen[..., ear] = False
+    data[~seen] = 0.0
+    statistics = compute_statistics(zip(data, seen, strict=True), {})
+    assert (statistics.std[layout.LEFT_HAND] == 1).all()
+    assert (statistics.hand_std[:42] == 1).all()
+    torch.manual_seed(0)
+    model = PoseAutoencoder(AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, temporal_stride=2), statistics)
+    pose = torch.from_numpy(np.stack([statistics.normalize(*clip) for clip in zip(data, seen, strict=True)]))
+    weight, mask = torch.from_numpy(seen).float(), torch.ones(6, 12, dtype=torch.bool)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for _ in range(5):
+        optimizer.zero_grad()
+        AutoencoderLoss()(model, pose, weight, mask, torch.Generator().manual_seed(0))["loss"].backward()
+        optimizer.step()
+    with torch.no_grad():
+        decoded = model.eval().decode(torch.randn(2, 6, 6), mask[:2])
+        relative = model.hand_frame.relative(decoded)
+    assert not decoded[..., ear].any()
+    assert relative[..., :42].abs().max() < 1e-5
+    assert relative[..., 42:].std() > 1e-3
+    assert decoded[..., layout.BODY].std() > 1e-3
