@@ -4,8 +4,9 @@
     python demo_data.py --output_dir demo/data --alphabet ase --num_words 250
 
 Writes the data layout (README, "Your own data"), the text of a word being its letters ("h e l l o"), and
-`spelling.json`, which says which letter is signed when: ID → [[letter, first frame, end frame], ...]. The words of dev
-and test never occur in train; their letters do, since train also has every letter alone.
+`spelling.json`, which says which letter is signed when: ID → [[letter, first frame, end frame], ...], and `held_out.txt`,
+a line `file|text` for each --hold_out. The words of dev and test never occur in train; their letters do, since train
+also has every letter alone.
 """
 
 import argparse
@@ -237,9 +238,7 @@ def write_data(
     lines: dict[str, list[str]] = {name: [] for name in files.SPLITS}
     for number, (name, kind, text) in enumerate(tqdm(jobs, desc="joining letters into words", unit="clip")):
         spelled = join_letters(clips, text, np.random.default_rng([seed, number]))
-        ascii_text = "".join(letter if letter.isascii() else f"u{ord(letter):04x}" for letter in text)
-        clip_id = f"{alphabet}_{kind}_{ascii_text}"
-        folder = partial / name
+        clip_id, folder = _clip_id(alphabet, kind, text), partial / name
         for part in ("poses", "nmms"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         np.savez(folder / "poses" / f"{clip_id}.npz", keypoints=spelled.take.keypoints,
@@ -258,6 +257,19 @@ def write_data(
             file.writelines(sorted(lines[name]))
     shutil.rmtree(partial)
     return frames
+
+
+def write_held_out(path: Path, alphabet: str, texts: Sequence[list[str]]) -> None:
+    """A line `SPLIT/poses/ID.npz|text` for each spelled text: where its real clip lies, and its text in the data."""
+    with files.write_whole(path, "w") as file:
+        for letters in texts:
+            split, kind = ("test", "word") if len(letters) > 1 else ("train", "letter")
+            file.write(f"{split}/poses/{_clip_id(alphabet, kind, ''.join(letters))}.npz|{' '.join(letters)}\n")
+
+
+def _clip_id(alphabet: str, kind: str, text: str) -> str:
+    ascii_text = "".join(letter if letter.isascii() else f"u{ord(letter):04x}" for letter in text)
+    return f"{alphabet}_{kind}_{ascii_text}"
 
 
 def _between(a: Take, a_frames: np.ndarray, b: Take, b_frames: np.ndarray, share: np.ndarray) -> Take:
@@ -310,7 +322,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output_dir", type=Path, default=Path("demo/data"), help="where the data set is written")
     parser.add_argument("--alphabet", default="ase", help="signed language, such as ase (American), gsg (German)")
     parser.add_argument("--num_words", type=int, default=250, help="words in all three splits together")
-    parser.add_argument("--hold_out", nargs="*", default=[], metavar="WORD", help="words for test alone")
+    parser.add_argument("--hold_out", nargs="*", default=[], metavar="WORD", help="words that only test has")
     parser.add_argument("--lexicon_dir", type=Path, help="folder of the letters; default: the package's")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
@@ -321,11 +333,12 @@ def main() -> None:
     if args.num_words < 10:
         raise UserError(f"--num_words {args.num_words}: too few for three splits; give at least 10")
     clips = read_alphabet(args.lexicon_dir or find_lexicon(), args.alphabet)
-    held_out = dict.fromkeys("".join(letters_of(text, clips)) for text in args.hold_out)
-    held_out = [word for word in held_out if len(word) > 1]  # every single letter is in train
+    spelled = [letters_of(text, clips) for text in args.hold_out]
+    held_out = list(dict.fromkeys("".join(letters) for letters in spelled if len(letters) > 1))  # a letter is in train
     words = choose_words(sorted(clips), args.num_words, np.random.default_rng(args.seed))
     split = split_words(words, held_out)
     frames = write_data(args.output_dir, args.alphabet, clips, split, args.seed)
+    write_held_out(args.output_dir / "held_out.txt", args.alphabet, spelled)
     counts = {**{name: len(split[name]) for name in files.SPLITS}, "train": len(split["train"]) + len(clips)}
     told = "; ".join(f"{name} {counts[name]} clips and texts, {frames[name]} frames" for name in files.SPLITS)
     print(f"{args.output_dir}: {told} ({len(clips)} letters of {args.alphabet})")
