@@ -3,10 +3,10 @@
     pip install --no-deps spoken-to-signed==0.4.0       # 600 .pose clips of letters, 20 alphabets, MIT licence
     python demo_data.py --output_dir demo/data --alphabet ase --num_words 250
 
-Writes the data layout (README, "Your own data"), the text of a word being its letters ("h e l l o"), and
-`spelling.json`, which says which letter is signed when: ID → [[letter, first frame, end frame], ...], and `held_out.txt`,
-a line `file|text` for each --hold_out. The words of dev and test never occur in train; their letters do, since train
-also has every letter alone.
+Writes the data layout (README, "Your own data"), the text of a word being its letters ("h e l l o"); `spelling.json`,
+which says which letter is signed when: ID → [[letter, first frame, end frame], ...]; and `held_out.txt`, a line
+`file|text` for each --hold_out. The words of dev and test never occur in train; their letters do, since train also has
+every letter alone.
 """
 
 import argparse

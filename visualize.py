@@ -28,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="a video, .mp4")
     parser.add_argument("--sheet", type=Path, help="a picture, .png: a row a clip, frames evenly spaced in time")
     parser.add_argument("--fps", type=positive_float, default=25.0, help="frames a second of the video (default 25)")
-    parser.add_argument("--aspect", type=positive_float, default=1.0, help="width over height of the recording (default 1)")
+    parser.add_argument("--aspect", type=positive_float, default=1.0, help="the recording's width / height (default 1)")
     parser.add_argument("--num_frames", type=positive_int, default=12, help="frames a row of the sheet (default 12)")
     parser.add_argument("--captions", type=Path, help="a JSON file that says what is signed when")
     args = parser.parse_args()
@@ -61,19 +61,18 @@ def read_pose(path: Path) -> np.ndarray:
     return pose
 
 
-def read_captions(path: Path, clip_ids: list[str], lengths: list[int]) -> list[list[str] | None]:
-    """For each clip a caption per frame, '' between two of them, or None where the file does not name the clip."""
+def read_captions(path: Path, clip_id: str, length: int) -> list[str] | None:
+    """A caption for each of `length` frames, '' between two of them, or None where the file does not name the clip."""
     try:
-        segments = json.loads(path.read_text(encoding="utf-8"))
-        captions = [[""] * length if clip_id in segments else None for clip_id, length in zip(clip_ids, lengths, strict=True)]
-        for clip_id, caption in zip(clip_ids, captions, strict=True):
-            for text, start, end in segments[clip_id] if caption is not None else []:
-                caption[start:end] = [str(text)] * (min(end, len(caption)) - start)
+        segments = json.loads(path.read_text(encoding="utf-8")).get(clip_id)
+        captions = [""] * length
+        for text, start, end in segments or []:
+            captions[start:end] = [str(text)] * (min(end, length) - start)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; demo_data.py writes spelling.json beside its splits") from None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, AttributeError):
         raise UserError(f"{path}: not JSON of the form {{ID: [[text, first frame, end frame], ...]}}") from None
-    return captions
+    return captions if segments is not None else None
 
 
 def main() -> None:
@@ -86,7 +85,9 @@ def main() -> None:
     poses = [read_pose(path) for path in paths]
     captions = None
     if args.captions is not None:
-        captions = read_captions(args.captions, [path.stem for path in paths], [len(pose) for pose in poses])
+        captions = [
+            read_captions(args.captions, path.stem, len(pose)) for path, pose in zip(paths, poses, strict=True)
+        ]
     named = list(zip(labels, poses, strict=True))
     if args.sheet is not None:
         contact_sheet(named, args.sheet, args.num_frames, captions, args.aspect)
