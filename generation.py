@@ -73,7 +73,7 @@ class Generator:
     def settings(self) -> dict[str, object]:
         """What decides the samples besides text, length and seed, for reports."""
         if self.kind == PREDICTOR:
-            return {"model": self.kind}
+            return {"model": self.kind, "num_steps": 1}
         return {
             "model": self.kind, "num_steps": self.num_steps, "guidance_scale": self.guidance_scale,
             "solver": self.solver, "prior": self.model.net.config.prior_type,
@@ -229,7 +229,7 @@ def sign_to_files(generator: Generator, args: argparse.Namespace, checkpoints: d
 def read_texts(path: Path) -> list[str]:
     """The lines of a text file, blank ones left out."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; it should hold a text a line") from None
     except UnicodeDecodeError:

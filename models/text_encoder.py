@@ -40,14 +40,12 @@ class PretrainedTextEncoder:
         logging.set_verbosity_error()
         self.name, self.device = name, torch.device(device)
         where = name if os.path.isdir(name) else f"'{name}'"
-        local = {
-            "local_files_only": not _hub_reachable()
-        }  # without a hub only the cache counts, and nothing is retried
+        local = {"local_files_only": not _hub_reachable()}  # without a hub the cache counts, and nothing is retried
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(name, **local)
             self.model = AutoModel.from_pretrained(name, **local).to(self.device).eval().requires_grad_(False)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0][:160]
+        except Exception as error:  # each format of weights and each tokenizer has errors of its own
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
             raise UserError(
                 f"text encoder {where} could not be loaded ({reason}); pass a local folder that holds one, "
                 f"or train one from scratch: --text_encoder {SCRATCH}"
@@ -75,6 +73,10 @@ class ScratchTextConfig:
     num_layers: int = 2
     num_heads: int = 4
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.dim % (2 * self.num_heads):
+            raise ValueError(f"scratch_dim {self.dim} must be a multiple of {2 * self.num_heads}")
 
 
 def train_tokenizer(texts: list[str], vocab_size: int = 8000) -> str:

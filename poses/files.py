@@ -9,7 +9,6 @@ import io
 import os
 import pickle
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,8 +47,11 @@ def write_whole(path: Path, mode: str = "wb") -> Iterator[IO]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            reason = error.strerror or error  # numpy reports a write that falls short without an error number
+            raise UserError(f"{path}: not written ({reason}); check the free space and the permissions") from error
         raise
 
 
@@ -77,7 +79,7 @@ def load_array_pickle(path: Path) -> object:
         raise UserError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; every pose file needs its NMM file of the same name") from None
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, ImportError, IndexError, KeyError):
+    except Exception:  # a damaged pickle raises almost anything
         raise UserError(f"{path}: not a readable pickle (truncated?); write it again") from None
 
 
@@ -112,9 +114,11 @@ def read_keypoints(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 raise UserError(f"{path}: has no 'keypoints' (it has {', '.join(archive.files) or 'nothing'})")
             keypoints = archive["keypoints"]
             visibility = archive.get("visibility")
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, AttributeError, TypeError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise UserError(f"{path}: no such file") from None
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception:  # a damaged archive raises almost anything: of zip, of zlib, of numpy
         raise UserError(f"{path}: not a readable .npz of arrays (truncated?); write it again") from None
     if keypoints.ndim != 3 or keypoints.shape[1:] != (layout.NUM_KEYPOINTS, 2) or keypoints.dtype.kind not in "fiu":
         raise UserError(
@@ -198,7 +202,7 @@ def list_clips(data_dir: Path, split: str) -> dict[str, str]:
         return dict.fromkeys(ids, "")
     texts: dict[str, str] = {}
     try:
-        lines = text_path.read_text(encoding="utf-8-sig").splitlines()
+        lines = text_path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise UserError(f"{text_path}: not UTF-8; convert it, for example with iconv") from None
     for number, line in enumerate(lines, 1):

@@ -4,6 +4,7 @@ A pack is a folder: one raw file a field, the fields' widths and types, the offs
 from. It is built in a temporary folder and renamed when whole, so several processes may build the same pack at once.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+
+from errors import UserError
 
 Item = dict[str, np.ndarray]
 
@@ -79,9 +82,13 @@ def write_pack(folder: Path, items: Iterable[tuple[str, str, Item]]) -> Pack:
             if not (folder / "index.json").is_file():
                 raise
             shutil.rmtree(temporary)  # another process was first, with the same content
-    except BaseException:
+    except BaseException as error:
         for file in files.values():
-            file.close()
+            with contextlib.suppress(OSError):  # on a full disk closing fails as writing did
+                file.close()
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is None:
+            advice = "check the free space, or pass another --cache_dir"
+            raise UserError(f"{folder}: not written ({error.strerror}); {advice}") from error
         raise
     return Pack(folder)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +77,7 @@ class Statistics:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name].astype(np.float32) for name in _ARRAYS}
                 info = json.loads(str(archive["info"]))
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError):
+        except Exception:  # a damaged archive raises almost anything: of zip, of zlib, of numpy
             raise UserError(f"{path}: not readable statistics; run data_preparation.py again") from None
         for name, width in _ARRAYS.items():
             if arrays[name].shape != (width,) or not np.isfinite(arrays[name]).all():

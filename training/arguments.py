@@ -166,7 +166,7 @@ def add_dataclass_arguments(
     group = parser.add_argument_group(title)
     for field in dataclasses.fields(kind):
         if field.name not in skip:
-            parse = positive_int if field.type is int else natural_float
+            parse = positive_int if field.type is int else fraction if "dropout" in field.name else natural_float
             group.add_argument(f"--{field.name}", type=parse, default=field.default, help=f"default {field.default}")
 
 

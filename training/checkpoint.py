@@ -46,7 +46,10 @@ def fingerprint(weights: dict[str, torch.Tensor]) -> str:
 def save_checkpoint(path: Path, content: dict) -> None:
     """Write a checkpoint whole or not at all."""
     with write_whole(path) as file:
-        torch.save({"format": FORMAT, "fingerprint": fingerprint(content["weights"]), **content}, file)
+        try:
+            torch.save({"format": FORMAT, "fingerprint": fingerprint(content["weights"]), **content}, file)
+        except RuntimeError as error:  # what PyTorch makes of a full disk
+            raise OSError(f"PyTorch's writer failed: {str(error).splitlines()[0]}") from error
 
 
 def load_checkpoint(path: Path, *kinds: str) -> dict:
@@ -58,7 +61,7 @@ def load_checkpoint(path: Path, *kinds: str) -> dict:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: holds more than tensors and plain values; refused without being executed") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError):
+    except Exception:  # a damaged archive raises almost anything
         raise UserError(f"{path}: not a readable checkpoint (truncated?); copy it again or use another") from None
     if not isinstance(content, dict) or not content.keys() >= _REQUIRED:
         raise UserError(f"{path}: not a checkpoint of this project; {SCRIPT_OF[kinds[0]]} writes one (best_model.pt)")

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from dataset import Batch
 from errors import UserError
+from poses.files import write_whole
 from poses.statistics import Statistics
 from training.checkpoint import load_checkpoint, load_weights, require_equal, save_checkpoint
 
@@ -282,14 +283,26 @@ def _resume(
     for name, value in stage.config.items():
         require_equal(f"--{name}", value, content["config"].get(name), path)
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
+    if content["text_encoder"] != stage.text_encoder:
+        raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
     if content["statistics"] != stage.statistics.to_dict():
         raise UserError(f"{path}: trained with other data statistics; resume with the data set it was trained on")
     state = content["training"]
     load_weights(ema, content["weights"], path)
     load_weights(model, state["model"], path)
+    flags = [{key: group[key] for key in ("initial_lr", "weight_decay")} for group in optimizer.param_groups]
     optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
+    schedule.load_state_dict({**state["schedule"], "base_lrs": [group["initial_lr"] for group in flags]})
+    for group, given, factor in zip(optimizer.param_groups, flags, schedule.lr_lambdas, strict=True):
+        group.update(given, lr=given["initial_lr"] * factor(schedule.last_epoch))  # a flag counts from here on
     progress.update({name: state[name] for name in progress})
+    best, ours = Path(path).with_name("best_model.pt"), Path(settings.output_dir) / "best_model.pt"
+    if best.is_file():
+        if best.resolve() != ours.resolve():
+            with write_whole(ours) as file:
+                file.write(best.read_bytes())
+    else:
+        progress["best"] = math.inf  # so that this run writes one
 
 
 def _checkpoint_content(stage: Stage, settings: TrainSettings, ema: nn.Module, progress: dict) -> dict:

@@ -143,15 +143,9 @@ def trajectory_pack(
 
     Field `states` [N,(num_segments+1)*D], the times side by side; each trajectory starts from its own seed.
     """
-    made_from = [
-        dataset.latents.folder.name,
-        fingerprint,
-        num_teacher_steps,
-        guidance_scale,
-        num_segments,
-        copies,
-        seed,
-    ]
+    # The fingerprint is of the weights; the configuration says how they are sampled, gamma_guidance above all.
+    made_from = [dataset.latents.folder.name, fingerprint, teacher.net.config, num_teacher_steps, guidance_scale]
+    made_from += [num_segments, copies, seed]
     folder = cache_dir / f"trajectories-{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}"
     if (folder / "index.json").is_file():
         return Pack(folder)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dataset import Batch, load_split, make_loader
+from errors import UserError
 from models.text_encoder import (
     SCRATCH,
     PretrainedTextEncoder,
@@ -53,11 +54,12 @@ def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: to
     if args.text_encoder != SCRATCH:
         return PretrainedTextEncoder(args.text_encoder, device)
     texts = load_split(source.data_dir, "train", source.cache_dir, source.skip_bad).texts
-    encoder = ScratchTextEncoder(
-        ScratchTextConfig(
-            train_tokenizer(texts, args.vocab_size), args.scratch_dim, args.scratch_layers, dropout=args.dropout
-        )
-    )
+    tokenizer = train_tokenizer(texts, args.vocab_size)
+    try:
+        config = ScratchTextConfig(tokenizer, args.scratch_dim, args.scratch_layers, dropout=args.dropout)
+    except ValueError as error:
+        raise UserError(f"{error}; change the flag") from None
+    encoder = ScratchTextEncoder(config)
     print(
         f"text encoder: from scratch, {encoder.tokenizer.get_vocab_size()} subwords learnt on {len(texts)} train texts"
     )
