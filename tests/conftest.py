@@ -4,7 +4,6 @@ import os
 
 os.environ |= {"ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def write_letters(folder: Path) -> Path:
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set, prepared: 12 clips in train, 2 in dev, 2 in test. Read it, never write to it."""
     folder = write_letters(tmp_path_factory.mktemp("letters") / "data")
-    commands.run("data_preparation", D=folder)
+    commands.call("data_preparation", D=folder)
     return folder
 
 
@@ -69,19 +68,14 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(data_dir: Path, bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Every stage after two epochs, each by its own command in its own process."""
+    """Every stage after two epochs, each by its own command."""
     runs = tmp_path_factory.mktemp("runs")
     best = {name: runs / name / "best_model.pt" for name in ("autoencoder", "predictor", "flow", "student")}
     paths = {"D": data_dir, "A": best["autoencoder"], "F": best["flow"]}
-    commands.run("autoencoder", O=runs / "autoencoder", **paths)
-    with ThreadPoolExecutor() as pool:
-        both = [
-            pool.submit(commands.run, "predictor", f"--text_encoder {bert}", O=runs / "predictor", **paths),
-            pool.submit(commands.run, "flow", O=runs / "flow", **paths),
-        ]
-        for one in both:
-            one.result()
-    commands.run("student", O=runs / "student", **paths)
+    commands.call("autoencoder", O=runs / "autoencoder", **paths)
+    commands.call("predictor", f"--text_encoder {bert}", O=runs / "predictor", **paths)
+    commands.call("flow", O=runs / "flow", **paths)
+    commands.call("student", O=runs / "student", **paths)
     return Trained(**best)
 
 
