@@ -7,8 +7,9 @@
         --autoencoder_checkpoint runs/autoencoder/best_model.pt --split test --output_dir runs/evaluation_flow
     python evaluate.py --data_dir data/phoenix14t --predictions_dir clips --split test --output_dir runs/evaluation
 
-Writes metrics_{split}.json and the same as .pkl to OUTPUT_DIR, and prints the table. A generated clip's length comes
-from its text; --oracle_length gives it the reference's instead. The metrics are defined in evaluation/metrics.py.
+Writes metrics_{split}.json and the same as .pkl to OUTPUT_DIR, the values of every clip to clips_{split}.npz (for
+compare_metrics.py), and prints the table. A generated clip's length comes from its text; --oracle_length gives it the
+reference's instead. The metrics are defined in evaluation/: metrics.py, naturalness.py, distribution.py.
 """
 
 import argparse
@@ -22,16 +23,21 @@ import errors
 from dataset import load_split
 from errors import UserError
 from evaluation.baselines import mean_poses, nearest_text_clips, random_clips
-from evaluation.metrics import Reference, evaluate_row
-from evaluation.report import build_report, format_table, write_report
+from evaluation.figures import summarise
+from evaluation.judge import Judge
+from evaluation.metrics import Reference
+from evaluation.report import build_report, format_table, write_clips, write_report
 from generation import PARTS, Generator, load_generator, sampling_settings
 from models.autoencoder import PoseAutoencoder
-from poses.files import SPLITS, write_whole
-from poses.layout import POSE_DIM
+from poses.features import read_pose_file
+from poses.files import SPLITS, fill_gaps, write_whole
+from poses.layout import POSE_DIM, keypoints_to_frame
 from poses.packed import Pack
 from poses.statistics import STATISTICS_FILE, Statistics
 from training import arguments
 from training.checkpoint import FLOW, PREDICTOR, STUDENT, load_autoencoder
+
+Clips = tuple[list[np.ndarray], list[np.ndarray] | None]  # poses [T,214], what was seen of them (None: everything)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -40,7 +46,10 @@ def parse_arguments() -> argparse.Namespace:
     judged = parser.add_mutually_exclusive_group(required=True)
     judged.add_argument("--predictor_checkpoint", type=Path, help="Direction 1")
     judged.add_argument("--flow_checkpoint", type=Path, help="Direction 2, the flow or its student")
-    judged.add_argument("--predictions_dir", type=Path, help="clips already generated: ID.npy, [T,214], denormalised")
+    judged.add_argument(
+        "--predictions_dir", type=Path,
+        help="clips already generated, by any system: ID.npy, [T,214], denormalised, or ID.pose (MediaPipe Holistic)",
+    )  # fmt: skip
     parser.add_argument(
         "--autoencoder_checkpoint", type=Path, help="needed with a model; also gives the row reconstruction"
     )
@@ -53,6 +62,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--oracle_length", action="store_true", help="give each clip its reference's length")
     parser.add_argument(
+        "--shuffle_texts", action="store_true",
+        help="also sign a wrong text for each clip, row shuffled_texts: a model that ignores its text scores the same",
+    )  # fmt: skip
+    parser.add_argument(
         "--save_predictions", action="store_true", help="keep the clips in OUTPUT_DIR/predictions_SPLIT"
     )
     parser.add_argument("--num_workers", type=arguments.natural_int, default=4, help="processes that compare clips")
@@ -60,6 +73,8 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.predictions_dir is None and args.autoencoder_checkpoint is None:
         parser.error("--autoencoder_checkpoint is needed with a model")
+    if args.predictions_dir is not None and args.shuffle_texts:
+        parser.error("--shuffle_texts needs a model, which signs the wrong texts")
     return args
 
 
@@ -71,10 +86,9 @@ def read_references(pack: Pack) -> list[Reference]:
 
 
 def generate_clips(
-    generator: Generator, references: list[Reference], args: argparse.Namespace
+    generator: Generator, references: list[Reference], texts: list[str], args: argparse.Namespace
 ) -> tuple[list[np.ndarray], dict[str, float]]:
-    """The model's clip for each reference's text, and the mean seconds a clip."""
-    texts = [reference.text for reference in references]
+    """The model's clip for each of `texts`, one for each reference, and the mean seconds a clip."""
     seeds = [args.seed + number for number in range(len(texts))]
     lengths = [len(reference.pose) for reference in references] if args.oracle_length else None
     clips: dict[int, np.ndarray] = {}
@@ -87,25 +101,55 @@ def generate_clips(
     return [clips[index] for index in range(len(texts))], seconds
 
 
-def read_predictions(folder: Path, references: list[Reference]) -> list[np.ndarray]:
-    """ID.npy for every clip of the split, [T,214], denormalised."""
+def shuffled_texts(texts: list[str], seed: int) -> list[str]:
+    """A wrong text for each: the distinct texts stand in a random ring, and each clip gets its text's successor."""
+    ring = np.random.default_rng([seed, 2]).permutation(sorted(set(texts))).tolist()
+    if len(ring) < 2:
+        raise UserError("--shuffle_texts: all clips of the split have one text; there is no wrong one to sign")
+    successor = dict(zip(ring, ring[1:] + ring[:1], strict=True))
+    return [successor[text] for text in texts]
+
+
+def read_predictions(folder: Path, references: list[Reference]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """ID.npy or ID.pose for every clip of the split: poses [T,214], denormalised, and their weights (1 = seen)."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; --predictions_dir holds ID.npy for every clip of the split")
-    clips = []
+        raise UserError(f"{folder}: no such folder; --predictions_dir holds ID.npy or ID.pose for every clip")
+    clips, weights = [], []
     for reference in references:
         path = folder / f"{reference.id}.npy"
-        try:
-            clip = np.load(path, allow_pickle=False)
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; every clip of the split needs its prediction") from None
-        except (ValueError, EOFError, OSError):
-            raise UserError(f"{path}: not a readable .npy of numbers; write it again with numpy.save") from None
-        if clip.ndim != 2 or clip.shape[1] != POSE_DIM or not len(clip) or clip.dtype.kind not in "fiu":
-            raise UserError(f"{path}: {clip.dtype} {list(clip.shape)}; expected float [T,{POSE_DIM}], T at least 1")
-        if not np.isfinite(clip).all():
-            raise UserError(f"{path}: holds NaN or infinity; a prediction has every number")
-        clips.append(clip.astype(np.float32))
-    return clips
+        if path.with_suffix(".pose").is_file() and not path.is_file():
+            clip, seen = read_pose_prediction(path.with_suffix(".pose"))
+        else:
+            clip = read_array_prediction(path)
+            seen = np.ones(clip.shape, bool)
+        clips.append(clip)
+        weights.append(seen.astype(np.float32))
+    return clips, weights
+
+
+def read_pose_prediction(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pose [T,214] of a `.pose` file and what it holds [T,214]: a peer's clip that lacks a hand lacks its weight."""
+    recording = read_pose_file(path)
+    keypoints, seen = fill_gaps(recording.keypoints, recording.visibility > 0)
+    if not seen.any():
+        raise UserError(f"{path}: no keypoint has a confidence above 0; export it again")
+    nmm_seen = np.repeat(recording.face_seen[:, None], recording.nmm.shape[1], axis=1)
+    seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
+    return keypoints_to_frame(keypoints, recording.nmm), seen
+
+
+def read_array_prediction(path: Path) -> np.ndarray:
+    try:
+        clip = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file, nor .pose; every clip of the split needs its prediction") from None
+    except (ValueError, EOFError, OSError):
+        raise UserError(f"{path}: not a readable .npy of numbers; write it again with numpy.save") from None
+    if clip.ndim != 2 or clip.shape[1] != POSE_DIM or not len(clip) or clip.dtype.kind not in "fiu":
+        raise UserError(f"{path}: {clip.dtype} {list(clip.shape)}; expected float [T,{POSE_DIM}], T at least 1")
+    if not np.isfinite(clip).all():
+        raise UserError(f"{path}: holds NaN or infinity; a prediction has every number")
+    return clip.astype(np.float32)
 
 
 @torch.no_grad()
@@ -145,31 +189,42 @@ def main() -> None:
     references = read_references(load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad))
     train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
 
+    texts = [reference.text for reference in references]
+    candidates: dict[str, Clips] = {}
     if checkpoint is not None:
-        clips, latency = generate_clips(generator, references, args)
+        if args.shuffle_texts:
+            clips, _ = generate_clips(generator, references, shuffled_texts(texts, args.seed), args)
+            candidates["shuffled_texts"] = clips, None
+        clips, latency = generate_clips(generator, references, texts, args)
+        candidates["model"] = clips, None
         length_source = "oracle" if args.oracle_length else "predicted"
     else:
-        clips, length_source = read_predictions(args.predictions_dir, references), "given"
+        candidates["model"], length_source = read_predictions(args.predictions_dir, references), "given"
         settings = {"predictions_dir": args.predictions_dir}
     if args.save_predictions:
-        for reference, clip in zip(references, clips, strict=True):
+        for reference, clip in zip(references, candidates["model"][0], strict=True):
             with write_whole(args.output_dir / f"predictions_{args.split}" / f"{reference.id}.npy") as file:
                 np.save(file, clip)
 
     weights = [reference.weight for reference in references]
-    candidates = {"model": (clips, None), "reference": ([reference.pose for reference in references], weights)}
+    candidates["reference"] = [reference.pose for reference in references], weights
     if autoencoder is not None:
-        candidates["reconstruction"] = (reconstruct(autoencoder, statistics, references), weights)
-    candidates["mean_pose"] = (mean_poses(statistics, references), None)
+        candidates["reconstruction"] = reconstruct(autoencoder, statistics, references), weights
+    candidates["mean_pose"] = mean_poses(statistics, references), None
     candidates["random_clip"] = random_clips(train, references, args.seed)
     candidates["nearest_text"] = nearest_text_clips(train, references, args.seed)
-    rows = {}
-    for name, (poses, seen) in tqdm(candidates.items(), desc="scoring", unit="row", disable=None):
-        rows[name] = evaluate_row(poses, references, seen, num_workers=args.num_workers)
+    judge = Judge(references, train, autoencoder, statistics, args.num_workers)
+    scores, rows = {}, {}
+    for name, clips_and_weights in tqdm(candidates.items(), desc="scoring", unit="row", disable=None):
+        scores[name] = judge.score(*clips_and_weights)
+        rows[name] = summarise(scores[name])
 
-    report = build_report(args.split, len(references), rows, length_source, settings, checkpoints, latency)
+    report = build_report(
+        args.split, len(references), rows, length_source, settings, checkpoints, latency, judge.thresholds
+    )
     print(format_table(report))
-    for path in write_report(args.output_dir, report):
+    paths = [*write_report(args.output_dir, report), write_clips(args.output_dir, args.split, references, scores)]
+    for path in paths:
         print(f"wrote {path}")
 
 

@@ -8,8 +8,8 @@ Unseen numbers never enter a figure: they are interpolated from the seen ones to
 every average. A generated clip has every number; a real clip that stands in for one (a random or retrieved training
 clip, the reference itself, its reconstruction) brings its own weights, and then only what both clips saw counts.
 
-Every metric has a value a clip, None or NaN where it is undefined. `score_clips` gives them as arrays and `summarise`
-turns any selection of clips into one row, so that an interval is `summarise` over resampled clips.
+Every metric has a value a clip, None or NaN where it is undefined. `score_clips` gives them as arrays, and
+`figures.py` makes a row with intervals of them.
 """
 
 import math
@@ -25,6 +25,7 @@ from poses import layout
 from poses.files import fill_gaps
 
 MAX_LAG = 10  # frames
+NULL_SHUFFLES = 20  # of a clip's face in time, for what sync figures give by chance
 TOP = 5  # of the recognition's wider figure
 WATCHED_SHARE = 0.5  # a keypoint's motion is compared where the reference saw it in this share of its frames or more
 CHUNK_PREDICTIONS, CHUNK_REFERENCES = 64, 32  # one task of the recognition; fixed, so that workers change no figure
@@ -47,6 +48,16 @@ class Reference:
     text: str
     pose: Array
     weight: Array
+
+
+@dataclass(frozen=True)
+class JointErrors:
+    """Mean distance of keypoints from the reference's, image units, NaN where none was seen."""
+
+    full: float
+    body: float
+    left_hand: float
+    right_hand: float
 
 
 @dataclass(frozen=True)
@@ -144,21 +155,23 @@ def dtw(
     return float(_mean(np.sqrt(squares), both.any(1))), path
 
 
-def dtw_mje(prediction: Array, reference: Array, weight: Array, prediction_weight: Array | None = None) -> float:
-    """DTW mean joint error, image units: keypoints only.
+def dtw_mje(prediction: Array, reference: Array, weight: Array, prediction_weight: Array | None = None) -> JointErrors:
+    """DTW mean joint error, image units: keypoints only, all of them, the body's, and each hand's.
 
     The path is that of DTW over the 75 keypoints as vectors [T,150] (found as in `dtw`). On each of its steps the
     error is the mean, over keypoints seen in that frame, of the distance in the plane; the figure is the mean over
-    the steps.
+    the steps. The parts share the one path: hands are judged where the whole signer was aligned.
     """
     aligned = _along_path(prediction, reference, weight, prediction_weight, layout.MANUAL)
     if aligned is None:
-        return math.nan
+        return JointErrors(math.nan, math.nan, math.nan, math.nan)
     _, difference, both, _ = aligned
     shape = (len(difference), layout.NUM_KEYPOINTS, 2)
     seen = both.reshape(shape).all(-1)
-    errors = _mean(np.linalg.norm(difference.reshape(shape), axis=-1), seen, axis=1)  # [P]
-    return float(_mean(errors, seen.any(1)))
+    distance = np.linalg.norm(difference.reshape(shape), axis=-1)  # [P,75]
+    parts = (slice(None), layout.BODY_KEYPOINTS, layout.LEFT_HAND_KEYPOINTS, layout.RIGHT_HAND_KEYPOINTS)
+    errors = [_mean(distance[:, part], seen[:, part], axis=1) for part in parts]  # [P] each
+    return JointErrors(*(float(_mean(error, np.isfinite(error))) for error in errors))
 
 
 def mean_squared_errors(
@@ -180,42 +193,39 @@ def mean_squared_errors(
 # ---------------------------------------------------------------- motion
 
 
-def _steps(values: Array, seen: Array) -> tuple[Array, Array]:
-    """Change from frame to frame [T-1,...] and where both frames were seen."""
-    return np.diff(values, axis=0), seen[1:] & seen[:-1]
+def _steps(values: Array, seen: Array, order: int = 1) -> tuple[Array, Array]:
+    """Difference of `order` from frame to frame [T-order,...] and where all the frames that it takes were seen."""
+    length = max(0, len(seen) - order)
+    return np.diff(values, order, axis=0), np.all([seen[k : k + length] for k in range(order + 1)], axis=0)
 
 
-def hand_motion(
-    prediction: Array, reference: Array, weight: Array, prediction_weight: Array | None = None
+def motion(
+    prediction: Array,
+    reference: Array,
+    weight: Array,
+    prediction_weight: Array | None = None,
+    keypoints: Array = WRISTS_AND_HANDS,
+    order: int = 1,
 ) -> tuple[float, float] | None:
-    """Mean speed of the hands in the prediction and in the reference, shoulder widths a frame.
+    """Mean speed (order 1) or jerk (order 3) of keypoints in the prediction and in the reference, shoulder widths a
+    frame (to the power of order).
 
-    Both over the same keypoints: wrists and hands that the reference saw in at least half of its frames (and that moved
-    in sight in both clips), from the shoulders' centre. None where there is no such keypoint.
+    Both over the same keypoints: of `keypoints` those that the reference saw in at least half of its frames (and that
+    moved in sight in both clips), from the shoulders' centre. None where there is no such keypoint.
     """
-    watched = WRISTS_AND_HANDS[watched_keypoints(weight)[WRISTS_AND_HANDS]]
+    watched = keypoints[watched_keypoints(weight)[keypoints]]
     speeds = []
     for pose, clip_weight in ((prediction, prediction_weight), (reference, weight)):
         pose, seen = observe(pose, clip_weight)
         points = shoulder_frame(pose, seen)
         if points is None:
             return None
-        change, both = _steps(points[:, watched], keypoints_seen(seen)[:, watched])
+        change, both = _steps(points[:, watched], keypoints_seen(seen)[:, watched], order)
         speeds.append(_mean(np.linalg.norm(change, axis=-1), both, axis=0))  # [watched]
     common = np.isfinite(speeds).all(0)
     if not common.any():
         return None
     return float(speeds[0][common].mean()), float(speeds[1][common].mean())
-
-
-def motion_ratio(hand_speeds: Array, frames: Array) -> float | None:
-    """Speed of the generated hands over the references', from hand_speeds [N,2] of `hand_motion` and frames [N] a clip.
-
-    The ratio of the two means over all frames, not the mean of ratios: a clip that hardly moves cannot blow it up.
-    """
-    defined = np.isfinite(hand_speeds).all(1)
-    generated, real = frames[defined] @ hand_speeds[defined]
-    return float(generated / real) if real > 0 else None
 
 
 def hand_energy(pose: Array, seen: Array) -> Array:
@@ -290,6 +300,15 @@ def sync_lag(hands: Array, face: Array, max_lag: int = MAX_LAG) -> int | None:
     correlation = np.correlate(face, hands, mode="full")  # of lags -centre..centre
     lags = sorted(range(-min(max_lag, centre), min(max_lag, centre) + 1), key=abs)
     return abs(max(lags, key=lambda lag: correlation[centre + lag]))  # of equal ones the least
+
+
+def sync_null(hands: Array, face: Array, max_lag: int = MAX_LAG) -> tuple[float, float]:
+    """Mean correlation and lag of the hands with the face shuffled in time: what no synchrony at all would score."""
+    rng = np.random.default_rng(0)
+    shuffled = [(hands, rng.permutation(face)) for _ in range(NULL_SHUFFLES)]
+    correlations = np.array([sync_correlation(*pair) for pair in shuffled], np.float64)
+    lags = np.array([sync_lag(*pair, max_lag) for pair in shuffled], np.float64)
+    return tuple(float(_mean(values, np.isfinite(values))) for values in (correlations, lags))
 
 
 # ---------------------------------------------------------------- recognition
@@ -415,7 +434,10 @@ def score_clips(
     max_lag: int = MAX_LAG,
     num_workers: int = 0,
 ) -> dict[str, Array]:
-    """Every metric of every clip, {name: [N] or [N,2]}, NaN where undefined. predictions[n] belongs to references[n].
+    """The metrics that compare each clip with its reference, {name: [N] or [N,K]}, NaN where undefined.
+
+    predictions[n] belongs to references[n]. Values that the figure divides, or shows side by side, have K columns:
+    prediction, reference, and for the sync figures the prediction with its face shuffled in time.
 
     prediction_weights: for predictions that are real clips or follow one frame by frame (reference, reconstruction).
     gallery: the clips among which recognition looks for the nearest, `references` by default.
@@ -442,58 +464,36 @@ def _score_clip(task: tuple[Array, Array | None, Reference, Array, int]) -> dict
     # A hand that the reference hardly saw is its wrist in both clips, or their energies would not be of the same thing.
     watched = np.ones(layout.POSE_DIM, bool)
     watched[layout.MANUAL] = np.repeat(watched_keypoints(weight), 2)
-    sync = []
+    sync, speeds = [], []
     for clip, clip_weight in ((prediction, prediction_weight), (pose, weight)):
         numbers, seen = observe(clip, clip_weight)
         energies = hand_energy(numbers, seen & watched), face_energy(numbers, seen, scale)
         sync.append((sync_correlation(*energies), sync_lag(*energies, max_lag)))
+        speeds.append(float(_mean(energies[1], np.isfinite(energies[1]))))
+        if not sync[1:]:
+            null = sync_null(*energies, max_lag)
+    joints = dtw_mje(prediction, pose, weight, prediction_weight)
+    frames = len(pose)  # a long clip counts more in ratios of motion
+    arms = (prediction, pose, weight, prediction_weight, layout.ARMS_AND_HANDS)
+    unknown = (math.nan, math.nan)
     return {
         "dtw": distance,
-        "dtw_mje": dtw_mje(prediction, pose, weight, prediction_weight),
+        "dtw_mje": joints.full,
+        "dtw_mje_body": joints.body,
+        "dtw_mje_left_hand": joints.left_hand,
+        "dtw_mje_right_hand": joints.right_hand,
         "mse": errors.full,
         "mse_manual": errors.manual,
         "mse_nmm": errors.nmm,
         "mse_aligned": errors.aligned,
-        "frames": len(pose),
-        "hand_speeds": hand_motion(prediction, pose, weight, prediction_weight) or (math.nan, math.nan),
-        "sync_correlation": [correlation for correlation, _ in sync],
-        "sync_lag": [lag for _, lag in sync],
+        "frames": frames,
+        "hand_speeds": frames * np.array(motion(prediction, pose, weight, prediction_weight) or unknown),
+        "speeds": frames * np.array(motion(*arms) or unknown),
+        "jerks": frames * np.array(motion(*arms, order=3) or unknown),
+        "face_speeds": frames * np.array(speeds),
+        "sync_correlation": [*(correlation for correlation, _ in sync), null[0]],
+        "sync_lag": [*(lag for _, lag in sync), null[1]],
     }
-
-
-def summarise(scores: dict[str, Array]) -> dict[str, float | int | None]:
-    """One row from the values of its clips: means over the clips where a metric is defined, None where it is nowhere.
-
-    Sync values are [N,2], prediction and reference; `*_difference` is prediction minus reference, over clips with both.
-    """
-    row: dict[str, float | int | None] = {
-        name: _defined_mean(scores[name])
-        for name in ("dtw", "dtw_mje", "mse", "mse_manual", "mse_nmm", "recognition", "recognition_top5")
-    }
-    row["motion_ratio"] = motion_ratio(scores["hand_speeds"], scores["frames"])
-    for name in ("sync_correlation", "sync_lag"):
-        row[name] = _defined_mean(scores[name][:, 0])
-        row[f"{name}_difference"] = _defined_mean(scores[name][:, 0] - scores[name][:, 1])
-    row["sync_undefined"] = int(np.isnan(scores["sync_correlation"][:, 0]).sum())
-    row["mse_aligned"] = int(scores["mse_aligned"].sum())
-    return row
-
-
-def evaluate_row(
-    predictions: Sequence[Array],
-    references: Sequence[Reference],
-    prediction_weights: Sequence[Array] | None = None,
-    gallery: Sequence[Reference] | None = None,
-    max_lag: int = MAX_LAG,
-    num_workers: int = 0,
-) -> dict[str, float | int | None]:
-    """One row of the report, plain numbers and None only: `summarise` of `score_clips`, whose arguments it takes."""
-    return summarise(score_clips(predictions, references, prediction_weights, gallery, max_lag, num_workers))
-
-
-def _defined_mean(values: Array) -> float | None:
-    mean = float(_mean(values, np.isfinite(values)))
-    return mean if math.isfinite(mean) else None
 
 
 def _map(function: Callable, tasks: Iterable, num_workers: int) -> Iterable:

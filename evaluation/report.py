@@ -1,23 +1,39 @@
 """The report of one split: `metrics_{split}.json`, the same as `.pkl`, and a table with what one must know to read it.
 
-{"split", "num_clips", "length_source", "settings", "checkpoints",
- "model": {"dtw": …, …, "latency": {"text", "sampling", "decoding"}}, "reference": {"dtw": …, …}, …}
+{"split", "num_clips", "length_source", "settings", "checkpoints", "thresholds",
+ "model": {"dtw": …, "dtw_low": …, "dtw_high": …, …, "latency": {"text", "sampling", "decoding"}},
+ "reference": {"dtw": …, …}, …}
+
+Beside it `clips_{split}.npz`, the values of every clip (`ROW/NAME`), from which compare_metrics.py compares two models.
 """
 
 import json
 import math
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from errors import UserError
+from evaluation.figures import Scores
+from evaluation.metrics import Reference
 from poses.files import write_whole
 
-ROWS = ("model", "reference", "reconstruction", "mean_pose", "random_clip", "nearest_text")
-COLUMNS = (
-    "dtw", "dtw_mje", "recognition", "motion_ratio", "sync_correlation", "sync_lag", "mse", "mse_manual", "mse_nmm",
-)  # fmt: skip
+ROWS = ("model", "shuffled_texts", "reference", "reconstruction", "mean_pose", "random_clip", "nearest_text")
+# The table's lines by subject; every key of a row that stands in none is in the JSON only.
+FIGURES = {
+    "closeness": ("dtw", "dtw_mje", "dtw_mje_body", "dtw_mje_left_hand", "dtw_mje_right_hand", "mse", "mse_manual",
+                  "mse_nmm", "recognition", "recognition_top5"),
+    "text read back": ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "chrf", "wer"),
+    "motion": ("motion_ratio", "speed_ratio", "jerk_ratio", "face_motion_ratio", "bone_length_variation",
+               "implausible_hands"),
+    "sync": ("sync_correlation", "sync_correlation_reference", "sync_correlation_difference", "sync_correlation_null",
+             "sync_lag", "sync_lag_reference", "sync_lag_difference", "sync_lag_null"),
+    "distribution": ("frechet", "diversity", "copied_frames", "train_distance_ratio"),
+}  # fmt: skip
+BACK_TRANSLATION = "back_translation"  # its place among the checkpoints
 LENGTH_SOURCES = {
     "predicted": "predicted from the text",
     "oracle": "the reference's (--oracle_length), which a user does not have",
@@ -34,8 +50,10 @@ def build_report(
     settings: Mapping[str, object],
     checkpoints: Mapping[str, str],
     latency: Mapping[str, float] | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> dict[str, object]:
-    """The report, plain values. rows: `evaluate_row` by name; checkpoints: fingerprints; latency: seconds a clip."""
+    """The report, plain values. rows: `figures.summarise` by name; checkpoints: fingerprints; latency: seconds a clip;
+    thresholds: `Judge.thresholds`."""
     if unknown := rows.keys() - set(ROWS):
         raise ValueError(f"unknown rows {sorted(unknown)}")
     if length_source not in LENGTH_SOURCES:
@@ -46,6 +64,7 @@ def build_report(
         "length_source": length_source,
         "settings": settings,
         "checkpoints": checkpoints,
+        "thresholds": thresholds or {},
     }
     body = {name: dict(rows[name]) for name in ROWS if name in rows}
     if latency is not None:
@@ -64,19 +83,48 @@ def write_report(output_dir: Path, report: Mapping[str, object]) -> list[Path]:
     return list(contents)
 
 
+def write_clips(output_dir: Path, split: str, references: Sequence[Reference], scores: Mapping[str, Scores]) -> Path:
+    """Write `clips_{split}.npz`: the clips' ids and, by row, their values. Latents only of the judged row, for size."""
+    arrays = {"ids": np.array([reference.id for reference in references])}
+    for row, values in scores.items():
+        arrays |= {f"{row}/{name}": v for name, v in values.items() if row == "model" or "latents" not in name}
+    path = Path(output_dir) / f"clips_{split}.npz"
+    with write_whole(path) as file:
+        np.savez_compressed(file, **arrays)
+    return path
+
+
+def read_clips(path: Path) -> tuple[list[str], dict[str, Scores]]:
+    """The ids and the values by row of a file of `write_clips`."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            rows: dict[str, Scores] = {}
+            for key in archive.files:
+                row, _, name = key.partition("/")
+                if name:
+                    rows.setdefault(row, {})[name] = archive[key]
+            return archive["ids"].tolist(), rows
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; evaluate.py writes it beside its metrics") from None
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError):
+        raise UserError(f"{path}: not readable values of clips; run evaluate.py again") from None
+
+
 def format_table(report: Mapping[str, object]) -> str:
-    """The report for the screen: a line a row, what the figures were made with, and what they do not say."""
+    """The report for the screen: a line a figure, what it was made with, and what it does not say."""
     rows = {name: report[name] for name in ROWS if name in report}
-    lines = [["", *COLUMNS]]
-    for name, row in rows.items():
-        mark = "*" if is_marked(row) else ""
-        lines.append([name, *(_figure(row.get(column), mark) for column in COLUMNS)])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    lines = [["", *(name + "*" * is_marked(row) for name, row in rows.items())]]
+    for title, names in FIGURES.items():
+        measured = [name for name in names if any(row.get(name) is not None for row in rows.values())]
+        if measured:
+            lines.append([title])
+            lines += [[f"  {name}", *(_figure(row, name, key) for key, row in rows.items())] for name in measured]
+    widths = [max(len(line[column]) for line in lines if column < len(line)) for column in range(len(lines[0]))]
     table = [
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))])
+        "  ".join([line[0].ljust(widths[0]), *(cell.ljust(w) for cell, w in zip(line[1:], widths[1:], strict=False))])
         for line in lines
     ]
-    return "\n".join([*table, "", *_notes(report, rows)])
+    return "\n".join([*(line.rstrip() for line in table), "", *_notes(report, rows)])
 
 
 def is_marked(row: Mapping[str, object]) -> bool:
@@ -90,9 +138,10 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
     notes = []
     if any(is_marked(row) for row in rows.values()):
         notes.append(
-            f"* motion ratio outside {least}-{most}: DTW, MSE and recognition reward stillness, so these figures "
-            "count for nothing by themselves"
+            f"* motion ratio outside {least}-{most}: DTW, MSE, BLEU and recognition reward stillness, so this column's "
+            "figures count for nothing by themselves"
         )
+    notes.append("[ ] 95 % interval over clips (bootstrap); the other columns' intervals are in the JSON")
     length = LENGTH_SOURCES[report["length_source"]]
     notes.append(f"{report['num_clips']} clips of {report['split']}; length of a generated clip: {length}")
     for name, row in rows.items():
@@ -105,15 +154,19 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
     if latency := rows.get("model", {}).get("latency"):
         parts = ", ".join(f"{part} {seconds:.4f}" for part, seconds in latency.items())
         notes.append(f"latency, seconds a clip: {parts}; together {sum(latency.values()):.4f}")
-    for title in ("settings", "checkpoints"):
+    for title in ("settings", "checkpoints", "thresholds"):
         if report[title]:
             notes.append(f"{title}: " + ", ".join(f"{key}={value}" for key, value in report[title].items()))
-    notes.append("BLEU and ROUGE: no figures, they need the back-translation model (pose to text), not here yet")
+    if BACK_TRANSLATION not in report["checkpoints"]:
+        notes.append("warning: no BLEU, ROUGE, chrF and WER; they need --back_translation_checkpoint")
     return notes
 
 
-def _figure(value: float | None, mark: str) -> str:
-    return "-" if value is None else f"{value:.4f}{mark}"
+def _figure(row: Mapping[str, object], name: str, key: str) -> str:
+    value, low, high = (row.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if key != "model" or low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
 
 
 def _plain(value: object) -> object:

@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 from dtaidistance import dtw_ndim
+from dtw import dtw as dtw_python
 
 from evaluation import metrics
+from evaluation.figures import evaluate_row, summarise
 from evaluation.metrics import Reference
 from poses import layout
 
@@ -56,13 +58,15 @@ def plain_dtw(a: np.ndarray, b: np.ndarray) -> tuple[float, list[tuple[int, int]
     return best[len(a) - 1, len(b) - 1][0], path[::-1]
 
 
-def test_dtw_agrees_with_plain_python_and_with_dtaidistance_distance():
+def test_dtw_agrees_with_plain_python_dtaidistance_and_dtw_python():
     a, b = make_clip(1, 17), make_clip(2, 23)
     distance, path = metrics.dtw(a, b, np.ones(b.shape))
     total, expected_path = plain_dtw(a, b)
     assert path.tolist() == [list(cell) for cell in expected_path]
     assert distance == pytest.approx(total / len(expected_path), rel=1e-12)
     assert distance == pytest.approx(dtw_ndim.distance_fast(a, b, inner_dist="euclidean") / len(path), rel=1e-12)
+    theirs = dtw_python(a, b, dist_method="euclidean", step_pattern="symmetric1")
+    assert distance == pytest.approx(theirs.distance / len(theirs.index1), rel=1e-12)
 
 
 def test_dtw_of_a_hand_made_example():
@@ -79,7 +83,8 @@ def test_dtw_mje_is_the_mean_distance_of_keypoints_in_the_plane():
     prediction = reference.copy()
     prediction[:, layout.MANUAL] += np.tile([0.3, 0.4], layout.NUM_KEYPOINTS)
     prediction[:, layout.NMM] += 100  # keypoints only
-    assert metrics.dtw_mje(prediction, reference, np.ones(reference.shape)) == pytest.approx(0.5)
+    errors = metrics.dtw_mje(prediction, reference, np.ones(reference.shape))
+    assert dataclasses.astuple(errors) == pytest.approx((0.5, 0.5, 0.5, 0.5))
 
 
 def test_mse_by_part_frame_by_frame_and_along_the_path():
@@ -101,7 +106,7 @@ def test_mse_by_part_frame_by_frame_and_along_the_path():
 def test_the_reference_scores_perfect():
     references = make_references(hide=True)
     weights = [reference.weight for reference in references]
-    row = metrics.evaluate_row([reference.pose for reference in references], references, weights)
+    row = evaluate_row([reference.pose for reference in references], references, weights)
     for name in (
         "dtw",
         "dtw_mje",
@@ -120,16 +125,17 @@ def test_the_reference_scores_perfect():
 def test_a_still_pose_does_not_move_and_has_no_sync_and_no_nan_in_json():
     references = make_references()
     still = np.mean([reference.pose.mean(0) for reference in references], axis=0)
-    row = metrics.evaluate_row([np.repeat(still[None], 12, axis=0)] * len(references), references)
+    row = evaluate_row([np.repeat(still[None], 12, axis=0)] * len(references), references)
     assert row["motion_ratio"] == 0
     assert row["sync_correlation"] is row["sync_lag"] is row["sync_correlation_difference"] is None
     assert row["sync_undefined"] == row["mse_aligned"] == len(references)
+    assert row["speed_ratio"] == row["jerk_ratio"] == row["face_motion_ratio"] == 0
     assert json.loads(json.dumps(row, allow_nan=False)) == row
 
 
 def test_row_holds_every_key_of_the_report():
     references = make_references(2)
-    row = metrics.evaluate_row([reference.pose for reference in references], references)
+    row = evaluate_row([reference.pose for reference in references], references)
     expected = "dtw dtw_mje recognition motion_ratio sync_correlation sync_lag mse mse_manual mse_nmm recognition_top5"
     assert set(expected.split()) <= row.keys()
 
@@ -174,7 +180,7 @@ def test_motion_ratio_follows_the_speed_and_not_the_place_or_the_size():
     for pose in elsewhere:
         pose[:, layout.MANUAL] = pose[:, layout.MANUAL] * 3 + 7
     for predictions in (halved, elsewhere):
-        assert metrics.evaluate_row(predictions, references)["motion_ratio"] == pytest.approx(0.5)
+        assert evaluate_row(predictions, references)["motion_ratio"] == pytest.approx(0.5)
 
 
 def test_what_the_reference_did_not_see_changes_no_metric():
@@ -197,7 +203,7 @@ def test_a_hand_never_seen_asks_nothing_of_the_prediction():
     weight[:, layout.LEFT_HAND] = 0
     prediction = pose.copy()
     prediction[:, layout.LEFT_HAND] += 5
-    row = metrics.evaluate_row([prediction], [Reference("a", "hello", pose, weight)])
+    row = evaluate_row([prediction], [Reference("a", "hello", pose, weight)])
     assert (row["dtw"], row["dtw_mje"], row["mse"], row["mse_manual"]) == (0, 0, 0, 0)
     assert row["motion_ratio"] == pytest.approx(1)
 
@@ -253,7 +259,7 @@ def test_without_shoulders_nothing_is_recognised():
 def test_workers_change_no_figure():
     references = make_references(hide=True)
     predictions = [make_clip(50 + n, 18 + n) for n in range(len(references))]
-    rows = [metrics.evaluate_row(predictions, references, num_workers=n) for n in (1, 2)]
+    rows = [evaluate_row(predictions, references, num_workers=n) for n in (1, 2)]
     assert rows[0] == rows[1]
 
 
@@ -262,13 +268,13 @@ def test_each_clip_has_its_values_and_any_selection_makes_a_row():
     predictions = [make_clip(50 + n) for n in range(len(references))]
     scores = metrics.score_clips(predictions, references)
     assert {len(values) for values in scores.values()} == {len(references)}
-    one = metrics.summarise({name: values[2:3] for name, values in scores.items()})
-    alone = metrics.evaluate_row(predictions[2:3], references[2:3], gallery=references)
+    one = summarise({name: values[2:3] for name, values in scores.items()})
+    alone = evaluate_row(predictions[2:3], references[2:3], gallery=references)
     assert one == pytest.approx(alone)
 
 
 def test_one_frame_has_no_motion():
     reference = Reference("a", "hello", make_clip(0, 1), ONES)
-    row = metrics.evaluate_row([make_clip(1, 1)], [reference])
+    row = evaluate_row([make_clip(1, 1)], [reference])
     assert row["motion_ratio"] is row["sync_correlation"] is row["sync_lag"] is None
     assert row["dtw"] > 0

@@ -6,11 +6,16 @@ import pickle
 import numpy as np
 import pytest
 
-from evaluation.report import COLUMNS, ROWS, build_report, format_table, write_report
+from errors import UserError
+from evaluation.metrics import Reference
+from evaluation.report import FIGURES, ROWS, build_report, format_table, read_clips, write_clips, write_report
+
+KEYS = [name for names in FIGURES.values() for name in names]
 
 
 def make_row(**changes: object) -> dict[str, object]:
-    return {**dict.fromkeys(COLUMNS, 0.5), "motion_ratio": 1.0, "sync_undefined": 0, "mse_aligned": 0, **changes}
+    figures = {f"{name}{end}": value for name in KEYS for end, value in (("", 0.5), ("_low", 0.25), ("_high", 0.75))}
+    return {**figures, "motion_ratio": 1.0, "sync_undefined": 0, "mse_aligned": 0, **changes}
 
 
 def make_report(**rows: dict[str, object]) -> dict[str, object]:
@@ -34,10 +39,10 @@ def test_json_and_pickle_say_the_same_with_rows_at_the_top(tmp_path):
     assert sorted(paths) == sorted((tmp_path / "new").iterdir())  # no temporary file stays
     data = json.loads(paths[0].read_text(encoding="utf-8"))
     assert data == pickle.loads(paths[1].read_bytes()) == report
-    assert data.keys() == {"split", "num_clips", "length_source", "settings", "checkpoints", *ROWS}
+    assert data.keys() == {"split", "num_clips", "length_source", "settings", "checkpoints", "thresholds", *ROWS}
     assert (data["split"], data["num_clips"]) == ("test", 7)
     assert data["settings"] == {"num_steps": 4, "seed": 3}
-    assert all(data[name].keys() >= set(COLUMNS) for name in ROWS)
+    assert all(data[name].keys() >= set(KEYS) for name in ROWS)
     assert data["model"]["latency"] == {"text": 0.01, "sampling": 0.02, "decoding": 0.25}
     assert data["mean_pose"]["sync_correlation"] is data["mean_pose"]["sync_lag"] is None
     assert "NaN" not in paths[0].read_text(encoding="utf-8")
@@ -52,17 +57,18 @@ def test_a_report_replaces_the_one_before(tmp_path):
 @pytest.mark.parametrize(("ratio", "marked"), [(0.3, True), (0.8, False), (1.2, False), (1.6, True), (None, True)])
 def test_rows_that_move_too_little_or_too_much_are_marked(ratio, marked):
     table = format_table(make_report(model=make_row(motion_ratio=ratio)))
-    line = next(line for line in table.splitlines() if line.startswith("model "))
-    assert line.count("*") == (0 if not marked else len(COLUMNS) - (ratio is None))
+    assert ("model*" in table.splitlines()[0]) == marked
     assert ("* motion ratio outside 0.8-1.2" in table) == marked
 
 
 def test_table_states_what_the_figures_were_made_with():
     table = format_table(make_report(model=make_row(mse_aligned=5), mean_pose=make_row(sync_undefined=7)))
     lines = table.splitlines()
-    assert lines[0].split() == list(COLUMNS)
-    assert [line.split()[0] for line in lines[1:7]] == list(ROWS)
-    for part in ("7 clips of test", "predicted from the text", "num_steps=4", "flow=abc123", "back-translation model",
+    assert lines[0].replace("*", "").split() == list(ROWS)
+    assert [line.split()[0] for line in lines[1:] if line.startswith("  ")] == KEYS
+    assert next(line for line in lines if line.startswith("  wer ")).split()[1:4] == ["0.5000", "[0.2500,", "0.7500]"]
+    for part in ("7 clips of test", "predicted from the text", "num_steps=4", "flow=abc123",
+                 "--back_translation_checkpoint",
                  "model: MSE along the DTW path for 5 clips", "mean_pose: sync figures leave out 7 clips",
                  "text 0.0100, sampling 0.0200, decoding 0.2500; together 0.2800"):  # fmt: skip
         assert part in table
@@ -77,3 +83,32 @@ def test_a_length_taken_from_the_reference_is_said():
 def test_an_unknown_row_is_refused():
     with pytest.raises(ValueError, match="unknown rows"):
         build_report("dev", 1, {"modle": make_row()}, length_source="oracle", settings={}, checkpoints={})
+
+
+def test_what_was_not_measured_takes_no_line_and_a_back_translator_is_named():
+    row = {name: value for name, value in make_row().items() if not name.startswith("frechet")}
+    report = build_report(
+        "dev", 1, {"model": row, "reference": {**row, "wer": None}}, length_source="given", settings={},
+        checkpoints={"back_translation": "fed987"},
+    )  # fmt: skip
+    table = format_table(report)
+    assert "frechet" not in table
+    assert next(line for line in table.splitlines() if line.startswith("  wer ")).split()[-1] == "-"
+    assert "back_translation=fed987" in table
+    assert "warning" not in table
+
+
+def test_the_values_of_clips_come_back_and_latents_are_kept_of_the_model_alone(tmp_path):
+    references = [Reference(name, "a", np.zeros((1, 214)), np.ones((1, 214))) for name in ("x", "ü")]
+    values = {"dtw": np.array([1.0, np.nan]), "latents": np.ones((5, 3))}
+    path = write_clips(tmp_path, "dev", references, {"model": values, "reference": values})
+    ids, rows = read_clips(path)
+    assert (path.name, ids) == ("clips_dev.npz", ["x", "ü"])
+    np.testing.assert_array_equal(rows["model"]["dtw"], values["dtw"])
+    assert (rows["model"].keys(), rows["reference"].keys()) == ({"dtw", "latents"}, {"dtw"})
+    for content in (b"", path.read_bytes()[:100]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="run evaluate"):
+            read_clips(path)
+    with pytest.raises(UserError, match="no such file"):
+        read_clips(tmp_path / "none.npz")

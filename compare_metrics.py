@@ -1,0 +1,62 @@
+"""Compare two evaluations of the same clips, figure by figure, with paired 95 % intervals of the difference.
+
+    python compare_metrics.py runs/evaluation_flow runs/evaluation_predictor --split test
+    python compare_metrics.py runs/evaluation_flow runs/evaluation_flow --row_b nearest_text
+
+A and B are what evaluate.py wrote: its OUTPUT_DIR, or a clips_{split}.npz in it. Both models are drawn on the same
+resampled clips, so that what is hard for both cancels out. A difference whose interval holds 0 is none.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import errors
+from errors import UserError
+from evaluation.figures import Scores, compare
+from evaluation.report import ROWS, read_clips
+from poses.files import SPLITS, write_whole
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("a", type=Path, metavar="A")
+    parser.add_argument("b", type=Path, metavar="B")
+    parser.add_argument("--split", choices=SPLITS, default="dev")
+    parser.add_argument("--row_a", choices=ROWS, default="model", help="what is compared (default: the model)")
+    parser.add_argument("--row_b", choices=ROWS, default="model")
+    parser.add_argument("--output_path", type=Path, help="also write the table as JSON")
+    return parser.parse_args()
+
+
+def read_row(path: Path, split: str, row: str) -> tuple[list[str], Scores]:
+    if path.is_dir():
+        path = path / f"clips_{split}.npz"
+    ids, rows = read_clips(path)
+    if row not in rows:
+        raise UserError(f"{path}: has no row '{row}'; it has {', '.join(rows)}")
+    return ids, rows[row]
+
+
+def main() -> None:
+    args = parse_arguments()
+    ids_a, ours = read_row(args.a, args.split, args.row_a)
+    ids_b, theirs = read_row(args.b, args.split, args.row_b)
+    if ids_a != ids_b:
+        raise UserError(f"{args.b}: scored other clips than {args.a}; compare evaluations of the same split and data")
+    table = compare(ours, theirs)
+    print(f"{len(ids_a)} clips; A = {args.a} {args.row_a}, B = {args.b} {args.row_b}")
+    print(f"{'':30}{'A':>12}{'B':>12}{'A - B':>12}   95 % interval")
+    for name, line in table.items():
+        values = [line[key] for key in ("a", "b", "difference", "low", "high")]
+        a, b, difference, low, high = ("-" if value is None else f"{value:.4f}" for value in values)
+        apart = line["low"] is not None and (line["low"] > 0 or line["high"] < 0)
+        print(f"{name:30}{a:>12}{b:>12}{difference:>12}   [{low}, {high}]{'  differs' if apart else ''}")
+    if args.output_path is not None:
+        with write_whole(args.output_path, "w") as file:
+            json.dump(table, file, indent=2)
+        print(f"wrote {args.output_path}")
+
+
+if __name__ == "__main__":
+    errors.run(main)

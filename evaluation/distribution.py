@@ -1,0 +1,77 @@
+"""Metrics of clips together: the Fréchet distance in latent space, and the diversity of clips of one text."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from evaluation.metrics import Reference, sign_distances
+
+Array = np.ndarray
+
+
+def moments(z: Array, weight: Array | None = None) -> tuple[Array, Array]:
+    """Mean [D] and covariance [D,D] of latents z [n,D], each taken `weight` [n] times."""
+    weight = np.ones(len(z)) if weight is None else weight
+    total = weight.sum()
+    mean = weight @ z / total
+    centred = z - mean
+    return mean, (centred * weight[:, None]).T @ centred / max(total - 1, 1)
+
+
+def frechet_distance(a: tuple[Array, Array], b: tuple[Array, Array]) -> float:
+    """|m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of two means and covariances.
+
+    The trace of the root is that of the symmetric (A C_b A)^(1/2) with A = C_a^(1/2), so eigenvalues of symmetric
+    matrices suffice, and a covariance of too few samples (of less than full rank) needs no offset.
+    """
+    values, vectors = np.linalg.eigh(a[1])
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ b[1] @ root).clip(min=0)).sum()
+    distance = ((a[0] - b[0]) ** 2).sum() + np.trace(a[1]) + np.trace(b[1]) - 2 * cross
+    return float(max(0.0, distance))
+
+
+def latent_scores(latents: Sequence[Array], reference_latents: Sequence[Array]) -> dict[str, Array]:
+    """What `frechet` is made from: every latent of every clip [n,D], with the clip it is of [n].
+
+    Single latents and not means over clips: 107 clips give 107 points for 32 and more dimensions, their latents eight
+    times as many, and a mean hides whether a clip moves. Latents are taken as they are; one of stride s > 1 stands
+    for s frames and so sees motion too. The figure of few clips is biased upwards: read it beside that of random_clip.
+    """
+    scores = {}
+    for name, clips in (("latents", latents), ("reference_latents", reference_latents)):
+        scores[name] = np.concatenate(clips).astype(np.float64)
+        scores[f"{name}_clip"] = np.repeat(np.arange(len(clips)), [len(z) for z in clips])
+    return scores
+
+
+def spreads(
+    predictions: Sequence[Array],
+    references: Sequence[Reference],
+    prediction_weights: Sequence[Array] | None = None,
+    num_workers: int = 0,
+) -> Array:
+    """Mean sign distance of each clip to the others of its text: of predictions and of references, [N,2].
+
+    NaN where no other clip has the text, or where nothing can be compared.
+    """
+    weights = prediction_weights or [None] * len(predictions)
+    groups: dict[str, list[int]] = {}
+    for index, reference in enumerate(references):
+        groups.setdefault(reference.text, []).append(index)
+    values = np.full((len(predictions), 2), np.nan)
+    for members in groups.values():
+        if len(members) < 2:
+            continue
+        for column, clips in enumerate(
+            (
+                [(predictions[i], weights[i]) for i in members],
+                [(references[i].pose, references[i].weight) for i in members],
+            )
+        ):
+            distances = sign_distances(clips, clips, num_workers if len(members) > 64 else 0)
+            np.fill_diagonal(distances, np.nan)
+            distances[~np.isfinite(distances)] = np.nan
+            known = np.isfinite(distances).any(1)
+            values[np.array(members)[known], column] = np.nanmean(distances[known], axis=1)
+    return values

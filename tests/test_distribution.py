@@ -1,0 +1,104 @@
+"""Fréchet distance and diversity against answers by hand and against scipy; intervals that hold what they should."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+from test_metrics import make_clip, make_references
+
+from evaluation.distribution import frechet_distance, latent_scores, moments, spreads
+from evaluation.figures import compare, figures, mean_of, resample, with_interval
+from evaluation.metrics import Reference
+from poses import layout
+
+
+def make_latents(seed: int, count: int, dim: int = 6) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, dim)) @ rng.normal(size=(dim, dim)) + rng.normal(size=dim)
+
+
+@pytest.mark.parametrize(("count", "dim"), [(400, 6), (5, 12)])
+def test_frechet_is_that_of_scipys_matrix_root(count, dim):
+    """Also where there are fewer samples than dimensions; there scipy's root has an imaginary part by rounding."""
+    a, b = make_latents(0, count, dim), make_latents(1, count, dim)
+    (mean_a, cov_a), (mean_b, cov_b) = ((z.mean(0), np.cov(z.T)) for z in (a, b))
+    root = scipy.linalg.sqrtm(cov_a @ cov_b + 1e-12 * np.eye(dim) * (count < dim)).real
+    expected = ((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
+    assert frechet_distance(moments(a), moments(b)) == pytest.approx(expected, rel=1e-3 if count < dim else 1e-9)
+
+
+def test_frechet_by_hand():
+    """Two Gaussians on a line: (m - m')² + (s - s')²."""
+    a, b = (np.array([1.0]), np.array([[4.0]])), (np.array([4.0]), np.array([[25.0]]))
+    assert frechet_distance(a, b) == pytest.approx(9 + 9)
+    assert frechet_distance(a, a) == pytest.approx(0)
+
+
+def test_weights_are_repetitions():
+    z = make_latents(0, 5)
+    repeated = moments(np.repeat(z, [2, 0, 1, 3, 1], axis=0))
+    weighted = moments(z, np.array([2, 0, 1, 3, 1.0]))
+    for ours, theirs in zip(weighted, repeated, strict=True):
+        np.testing.assert_allclose(ours, theirs)
+
+
+def test_the_reference_has_frechet_0_and_a_still_pose_has_not():
+    real = [make_latents(n, 8) for n in range(20)]
+    still = [np.tile(np.mean(np.concatenate(real), axis=0), (8, 1)) for _ in real]
+    values = [
+        with_interval(figures(latent_scores(clips, real))["frechet"].at, resample(20, 10), centred=True)
+        for clips in (real, still)
+    ]
+    assert values[0] == pytest.approx((0, 0, 0), abs=1e-6)
+    spread = np.trace(np.cov(np.concatenate(real).T))
+    assert values[1][0] == pytest.approx(spread)  # its mean is right, its variance is nothing
+    assert values[1][1] < values[1][0] < values[1][2]
+
+
+def test_diversity_of_the_references_is_1_of_equal_clips_0_and_of_half_the_motion_a_half():
+    references = make_references(6)
+    clips = [reference.pose for reference in references]
+    middle = np.mean([clip[0] for clip in clips], axis=0)
+    middle[layout.MANUAL] = clips[0][0, layout.MANUAL]
+    same = [np.tile(middle, (20, 1))] * 6
+    halved = [(pose + middle) / 2 for pose in clips]
+    for poses, expected in ((clips, 1), (same, 0), (halved, 0.5)):
+        values = spreads(poses, references)
+        assert values[:, 0].sum() / values[:, 1].sum() == pytest.approx(expected, abs=0.02)
+
+
+def test_without_a_text_that_repeats_there_is_no_diversity():
+    references = [Reference(str(n), str(n), make_clip(n), np.ones((24, layout.POSE_DIM))) for n in range(3)]
+    assert np.isnan(spreads([r.pose for r in references], references)).all()
+
+
+def test_the_interval_of_a_mean_is_the_textbooks():
+    values = np.random.default_rng(0).normal(5, 2, size=400)
+    mean, low, high = with_interval(mean_of(values).at, resample(400), centred=False)
+    assert mean == pytest.approx(values.mean())
+    assert (low, high) == pytest.approx((mean - 1.96 * 0.1, mean + 1.96 * 0.1), abs=0.03)
+
+
+def test_an_interval_holds_the_truth_as_often_as_it_says():
+    """A mean of 40 clips, 300 times: 95 % and a little less, as a percentile bootstrap of few clips has it."""
+    rng, counts = np.random.default_rng(0), resample(40)
+    held = 0
+    for _ in range(300):
+        _, low, high = with_interval(mean_of(rng.normal(size=40)).at, counts, centred=False)
+        held += low <= 0 <= high
+    assert 0.9 <= held / 300 <= 0.98
+
+
+def test_what_is_undefined_has_no_interval():
+    assert with_interval(mean_of(np.full(3, np.nan)).at, resample(3), centred=False) == (None, None, None)
+
+
+def test_a_paired_difference_is_seen_where_separate_intervals_overlap():
+    rng = np.random.default_rng(0)
+    hard = rng.normal(10, 5, size=100)  # how hard each clip is, for both
+    row = {"sync_correlation": np.full((100, 3), np.nan), "mse_aligned": np.zeros(100)}
+    a, b = ({**row, "dtw": hard + offset + rng.normal(0, 0.1, size=100)} for offset in (0, 0.5))
+    line = compare(a, b)["dtw"]
+    assert line["difference"] == pytest.approx(line["a"] - line["b"])
+    assert -0.6 < line["low"] < line["difference"] < line["high"] < -0.4
+    same = compare(a, a)["dtw"]
+    assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)

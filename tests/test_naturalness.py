@@ -1,0 +1,102 @@
+"""Bones, hands and copies: clips that break one of them, and only that figure says so."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_metrics import make_clip
+
+from evaluation import naturalness
+from evaluation.metrics import Reference, watched_keypoints
+from poses import layout
+from poses.packed import Pack, write_pack
+
+ALL = np.ones(layout.NUM_KEYPOINTS, bool)
+
+
+def make_signer(seed: int, frames: int = 30) -> np.ndarray:
+    """A clip [T,214] whose arms move while every bone of a hand keeps its length and the hands stay on the wrists."""
+    pose = make_clip(seed, frames)
+    points = layout.frame_to_keypoints(pose).copy()
+    shape = np.random.default_rng(99).normal(scale=0.02, size=(layout.NUM_HAND, 2))
+    shape[layout.HAND_ROOT] = 0
+    for hand, wrist in naturalness.HAND_AND_WRIST:
+        points[:, hand] = points[:, wrist, None] + shape
+    return layout.keypoints_to_frame(points, pose[:, layout.NMM])
+
+
+def make_pack(folder: Path, count: int = 8) -> Pack:
+    clips = [make_signer(n) for n in range(count)]
+    return write_pack(
+        folder / "pack",
+        ((str(n), "a", {"pose": np.float32(c), "seen": np.ones(c.shape, np.uint8)}) for n, c in enumerate(clips)),
+    )
+
+
+def make_references(count: int = 40) -> list[Reference]:
+    clips = [make_signer(100 + n) for n in range(count)]
+    return [Reference(str(n), "a", clip, np.ones(clip.shape)) for n, clip in enumerate(clips)]
+
+
+def test_stiff_bones_do_not_vary_and_stretched_ones_do():
+    pose = make_signer(0)
+    hands = np.zeros(layout.NUM_KEYPOINTS, bool)
+    hands[layout.LEFT_HAND_KEYPOINTS] = True
+    assert naturalness.bone_length_variation(pose, None, hands) == pytest.approx(0, abs=1e-9)
+    points = layout.frame_to_keypoints(pose).copy()
+    scale = np.where(np.arange(len(points)) % 2, 1.1, 0.9)[:, None, None]
+    points[:, layout.LEFT_HAND_KEYPOINTS] *= scale
+    stretched = layout.keypoints_to_frame(points, pose[:, layout.NMM])
+    assert naturalness.bone_length_variation(stretched, None, hands) == pytest.approx(0.1)
+    assert np.isnan(naturalness.bone_length_variation(pose, None, ~ALL))
+
+
+def test_a_hand_off_its_arm_is_implausible_and_one_never_seen_is_not(tmp_path):
+    limits = naturalness.hand_limits(make_pack(tmp_path))
+    pose = make_signer(50)
+    assert naturalness.implausible_hands(pose, None, ALL, limits) == 0
+    away = pose.copy()
+    away[:15, layout.LEFT_HAND] += 0.3
+    assert naturalness.implausible_hands(away, None, ALL, limits) == 0.5
+    large = pose.copy()
+    points = layout.frame_to_keypoints(large).copy()
+    points[:, layout.RIGHT_HAND_KEYPOINTS] += 2 * (
+        points[:, layout.RIGHT_HAND_KEYPOINTS] - points[:, [layout.RIGHT_WRIST]]
+    )
+    large = layout.keypoints_to_frame(points, pose[:, layout.NMM])
+    assert naturalness.implausible_hands(large, None, ALL, limits) == 1
+    weight = np.ones(pose.shape)
+    weight[:, layout.LEFT_HAND] = 0
+    assert naturalness.implausible_hands(away, None, watched_keypoints(weight), limits) == 0
+    weight[:, layout.HANDS] = 0
+    assert np.isnan(naturalness.implausible_hands(away, None, watched_keypoints(weight), limits))
+
+
+def test_copies_are_found_and_real_clips_score_the_stated_share(tmp_path):
+    train, references = make_pack(tmp_path), make_references()
+    frames = naturalness.TrainFrames.build(train, references)
+    real = np.mean([frames.copied(r.pose, r.weight)[0] for r in references])
+    assert real == pytest.approx(naturalness.COPY_QUANTILE, abs=0.005)
+    assert frames.real.mean() > 0.01  # in shoulder widths
+    copy = np.array(train.field("pose", 3))
+    assert frames.copied(copy, None) == (1, pytest.approx(0, abs=1e-3))
+    moved = copy.copy()
+    moved[:, layout.MANUAL] = moved[:, layout.MANUAL] * 1.5 + 0.1  # nearer the camera, elsewhere
+    assert frames.copied(moved, None)[0] == 1
+    half = np.concatenate([copy[:15], make_signer(200, 15)])
+    assert frames.copied(half, None)[0] == pytest.approx(0.5)
+
+
+def test_the_nearest_frame_is_that_of_plain_distances(tmp_path):
+    train, clip = make_pack(tmp_path), make_signer(300)
+    weight = np.ones(clip.shape)
+    weight[:, layout.LEFT_HAND] = 0
+    frames = naturalness.TrainFrames.build(train, make_references(2))
+    found = naturalness._nearest(clip, weight, frames.right, frames.visible)
+    points, seen = naturalness._frames(clip, weight)
+    gallery = np.concatenate([naturalness._frames(train.field("pose", i), None)[0] for i in range(len(train))])
+    chosen = np.linspace(0, len(clip) - 1, naturalness.COPY_FRAMES).round().astype(int)
+    for frame, distance in zip(chosen, found, strict=True):
+        known = seen[frame] > 0
+        plain = np.sqrt(((gallery[:, known] - points[frame, known]) ** 2).sum(-1).mean(1)).min()
+        assert distance == pytest.approx(plain, rel=1e-3)
