@@ -31,6 +31,7 @@ FINGERS = {  # keypoints of a hand, and a colour that tells crossing fingers apa
 }
 PALM = [0, 1, 5, 9, 13, 17, 0]
 LEFT_EYE, RIGHT_EYE, MOUTH, TORSO = 3, 6, [9, 10], [11, 12, 24, 23]  # body keypoints; the outer corners of the eyes
+COLLAPSED = 0.01  # image units: a hand no larger than this stands for one that was never seen
 NEAR_ZERO = 0.03  # image units: a generated keypoint this near to (0, 0) stands for one that was never seen
 STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
 
@@ -202,7 +203,9 @@ def _points(pose: np.ndarray, aspect: float) -> np.ndarray:
     points[(np.abs(points) < NEAR_ZERO).all(-1)] = np.nan
     for place in HANDS.values():
         hand = points[:, place]
-        hand[~np.isfinite(hand).all((1, 2)) | (np.abs(hand).mean((1, 2)) < 2 * NEAR_ZERO)] = np.nan
+        at_origin = np.abs(hand).mean((1, 2)) < 2 * NEAR_ZERO
+        collapsed = np.ptp(hand, axis=1).max(1) < COLLAPSED  # onto its wrist: what the decoder makes of a hand never seen
+        hand[~np.isfinite(hand).all((1, 2)) | at_origin | collapsed] = np.nan
     return points * [aspect, 1.0]
 
 
