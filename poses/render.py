@@ -204,7 +204,7 @@ def _points(pose: np.ndarray, aspect: float) -> np.ndarray:
     for place in HANDS.values():
         hand = points[:, place]
         at_origin = np.abs(hand).mean((1, 2)) < 2 * NEAR_ZERO
-        collapsed = np.ptp(hand, axis=1).max(1) < COLLAPSED  # onto its wrist: what the decoder makes of a hand never seen
+        collapsed = np.ptp(hand, axis=1).max(1) < COLLAPSED  # as the decoder leaves a hand never seen
         hand[~np.isfinite(hand).all((1, 2)) | at_origin | collapsed] = np.nan
     return points * [aspect, 1.0]
 
