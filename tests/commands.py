@@ -1,5 +1,6 @@
 """The project's commands, word for word as its users type them, and how tests run them: that line, then flags that
-make it small. Paths stand as letters: D data set, O output folder, A autoencoder, P predictor, F flow or student."""
+make it small. Paths stand as letters: D data set, O output, A autoencoder, P predictor, F flow or student,
+T texts."""
 
 import importlib
 import os
@@ -29,8 +30,10 @@ COMMANDS = {
     "--output_path O --target_length 50 --data_dir D",
     "inference_flow": 'inference_latent_flow.py --text "Hello world" --flow_checkpoint F --autoencoder_checkpoint A '
     "--output_path O --target_length 50 --num_steps 4 --use_ssm_prior --use_sync_guidance --data_dir D",
+    "inference_texts": "inference.py --text_file T --predictor_checkpoint P --autoencoder_checkpoint A --output_path O",
     "evaluate_predictor": "evaluate.py --data_dir D --predictor_checkpoint P --autoencoder_checkpoint A --split dev "
     "--batch_size 32 --save_predictions --output_dir O",
+    "evaluate_clips": "evaluate.py --data_dir D --predictions_dir F --split dev --num_workers 0 --output_dir O",
     "evaluate_flow": "evaluate.py --data_dir D --flow_checkpoint F --num_steps 4 --autoencoder_checkpoint A "
     "--split test --output_dir O",
 }

@@ -1,0 +1,187 @@
+"""The commands a user types: every flag is understood, every promised file is there and says what it should."""
+
+import importlib
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+
+from generation import read_texts
+from poses import files, layout
+from poses.statistics import Statistics
+
+TRAINERS = ("autoencoder", "predictor", "flow", "student")
+FOR_EVERY_TRAINER = (
+    "--resume_from last.pt --gradient_accumulation_steps 2 --warmup_steps 10 --early_stopping_patience 5 "
+    "--mixed_precision bf16 --ema_decay 0.99 --text_encoder scratch --seed 3 --num_workers 4"
+)
+ROWS = ("model", "reference", "reconstruction", "mean_pose", "random_clip", "nearest_text")
+FIGURES = {
+    "dtw", "dtw_mje", "recognition", "motion_ratio", "sync_correlation", "sync_lag", "mse", "mse_manual", "mse_nmm",
+}  # fmt: skip
+
+
+def parse(words: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", words)
+    return importlib.import_module(words[0].removesuffix(".py")).parse_arguments()
+
+
+@pytest.mark.parametrize("name", [*TRAINERS, "evaluate_predictor", "evaluate_flow"])
+def test_the_full_size_commands_are_understood(name: str, monkeypatch):
+    words = commands.COMMANDS[name].split()
+    args = vars(parse(words, monkeypatch))
+    for flag, value in zip(words, [*words[1:], ""], strict=True):
+        if flag.startswith("--"):
+            given = args[flag.removeprefix("--")]
+            assert given is True or str(given) == value or float(given) == float(value), flag
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_every_trainer_takes_the_common_flags(name: str, monkeypatch):
+    words = [*commands.COMMANDS[name].split(), *FOR_EVERY_TRAINER.split()]
+    if name == "student":  # a copy of its teacher, to whom its sizes belong
+        args = parse([*words, "--num_layers", "6", "--num_heads", "8"], monkeypatch)
+    else:
+        args = parse([*words, "--num_heads", "8"], monkeypatch)
+    assert (args.resume_from, args.early_stopping_patience, args.ema_decay, args.seed) == ("last.pt", 5, 0.99, 3)
+
+
+@pytest.mark.parametrize("name", ["predictor", "flow"])
+def test_text_is_read_by_multilingual_bert_if_nothing_else_is_said(name: str, monkeypatch):
+    assert parse(commands.COMMANDS[name].split(), monkeypatch).text_encoder == "bert-base-multilingual-cased"
+
+
+def test_a_shell_sees_output_errors_and_exit_codes(trained, data_dir, tmp_path: Path):
+    out = commands.run("inference_flow", D=data_dir, O=tmp_path / "clip.npy", A=trained.autoencoder, F=trained.student)
+    assert f"wrote {tmp_path / 'clip.npy'} and {tmp_path / 'clip.json'}" in out
+    clip = np.load(tmp_path / "clip.npy")
+    assert clip.shape == (50, layout.POSE_DIM)
+    words = [*commands.arguments("inference", D=data_dir, A=trained.autoencoder, O=tmp_path / "o.npy", P=tmp_path)]
+    done = subprocess.run([sys.executable, *words], cwd=commands.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: {tmp_path}: no such checkpoint")
+    assert done.stderr.count("\n") == 1
+
+
+def test_preparation_and_stage_1_from_a_shell(data_dir, tmp_path: Path):
+    out = commands.run("data_preparation", f"--cache_dir {tmp_path}", D=data_dir)
+    assert "train: 12 clips, 12 texts" in out
+    assert "fingerprint" in out
+    assert Statistics.load(data_dir / "normalization_stats.npz").info["clips"] == 12
+    out = commands.run("autoencoder", "--num_workers 2 --num_epochs 1", D=data_dir, O=tmp_path / "run")
+    assert "epoch    1  train" in out
+    assert f"wrote {tmp_path / 'run/best_model.pt'}" in out
+
+
+# ---- inference -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "kind"), [("inference", "predictor"), ("inference_flow", "flow")])
+def test_inference_writes_a_clip_and_how_it_was_made(name: str, kind: str, trained, data_dir, tmp_path: Path):
+    commands.call(name, "--seed 4", D=data_dir, O=tmp_path / "new/output_pose.npy", **trained.paths)
+    clip = np.load(tmp_path / "new/output_pose.npy", allow_pickle=False)
+    assert clip.shape == (50, layout.POSE_DIM)
+    assert clip.dtype == np.float32
+    mean = Statistics.load(data_dir / "normalization_stats.npz").mean
+    assert np.abs(clip - mean)[:, layout.BODY].mean() < 0.2  # image units: it is denormalised
+    record = json.loads((tmp_path / "new/output_pose.json").read_text())
+    assert record["text"] == "Hello world"
+    assert (record["frames"], record["seed"], record["model"]) == (50, 4, kind)
+    assert record["num_steps"] == (4 if kind == "flow" else 1)
+    assert set(record["seconds"]) == {"text", "sampling", "decoding"}
+    assert record["checkpoints"] == {
+        kind: str(getattr(trained, kind)), "autoencoder": str(trained.autoencoder)
+    }  # fmt: skip
+    assert set(record["fingerprints"]) == {kind, "autoencoder"}
+
+
+def test_the_seed_decides_the_clip_and_samples_differ(trained, data_dir, tmp_path: Path):
+    def sign(out: str, more: str) -> list[bytes]:
+        commands.call("inference_flow", more, D=data_dir, O=tmp_path / out / "x.npy", **trained.paths)
+        return [path.read_bytes() for path in sorted((tmp_path / out).glob("*.npy"))]
+
+    (first,) = sign("a", "--seed 1")
+    assert [first] == sign("b", "--seed 1")
+    assert [first] != sign("c", "--seed 2")
+    three = sign("d", "--seed 1 --num_samples 3")
+    assert len(set(three)) == 3
+    assert [path.name for path in sorted((tmp_path / "d").glob("*.json"))] == [f"x_000{n}.json" for n in (1, 2, 3)]
+    seeds = [json.loads(path.read_text())["seed"] for path in sorted((tmp_path / "d").glob("*.json"))]
+    assert seeds == [1, 2, 3]
+    clips = [np.load(tmp_path / name) for name in ("d/x_0002.npy", "c/x.npy")]
+    np.testing.assert_allclose(*clips, atol=1e-5)  # sample k of seed s is the sample of seed s + k
+    assert sign("e", "--seed 1 --guidance_scale 5") != sign("f", "--seed 1 --guidance_scale 1")
+
+
+def test_a_file_of_texts_becomes_a_file_each_and_lengths_come_from_the_text(trained, tmp_path: Path):
+    (tmp_path / "texts.txt").write_text("\ufeffhello\n\nl o n g\u2028line | bar\r\n", encoding="utf-8")
+    assert read_texts(tmp_path / "texts.txt") == ["hello", "l o n g\u2028line | bar"]
+    commands.call("inference_texts", "--num_samples 2", O=tmp_path / "x.npy", T=tmp_path / "texts.txt", **trained.paths)
+    records = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("x_*.json"))]
+    assert [record["text"] for record in records] == ["hello"] * 2 + ["l o n g\u2028line | bar"] * 2
+    for record, path in zip(records, sorted(tmp_path.glob("x_*.npy")), strict=True):
+        assert np.load(path).shape == (record["frames"], layout.POSE_DIM)
+        assert record["frames"] >= 1
+
+
+# ---- evaluation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def report(trained, data_dir, tmp_path_factory) -> tuple[Path, dict]:
+    folder = tmp_path_factory.mktemp("evaluation")
+    commands.call("evaluate_predictor", "--num_workers 0", D=data_dir, O=folder, **trained.paths)
+    return folder, json.loads((folder / "metrics_dev.json").read_text())
+
+
+def test_the_report_has_every_row_and_every_figure(report):
+    folder, content = report
+    assert [name for name in content if name in ROWS] == list(ROWS)
+    for row in ROWS:
+        assert content[row].keys() >= FIGURES
+    assert set(content["model"]["latency"]) == {"text", "sampling", "decoding"}
+    assert content["num_clips"] == 2
+    assert content["split"] == "dev"
+    assert content["length_source"] == "predicted"
+    assert set(content["checkpoints"]) >= {"predictor", "autoencoder"}
+    assert content["settings"]["model"] == "predictor"
+    assert pickle.loads((folder / "metrics_dev.pkl").read_bytes()) == content
+
+
+def test_the_reference_is_perfect_and_the_mean_stands_still(report):
+    _, content = report
+    for figure in ("dtw", "dtw_mje", "mse", "mse_manual", "mse_nmm"):
+        assert content["reference"][figure] == pytest.approx(0, abs=1e-9)
+        assert content["mean_pose"][figure] > 0
+    assert content["reference"]["recognition"] == 1
+    assert content["reference"]["motion_ratio"] == pytest.approx(1)
+    assert content["mean_pose"]["motion_ratio"] == pytest.approx(0, abs=1e-6)
+
+
+def test_saved_predictions_are_scored_as_their_model_was(report, data_dir, tmp_path: Path, capsys):
+    folder, content = report
+    predictions = folder / "predictions_dev"
+    assert {path.stem for path in predictions.iterdir()} == set(files.list_clips(data_dir, "dev"))
+    commands.call("evaluate_clips", D=data_dir, F=predictions, O=tmp_path)
+    assert "no row 'reconstruction'" in (out := capsys.readouterr().out)
+    assert "nearest_text" in out  # the table
+    again = json.loads((tmp_path / "metrics_dev.json").read_text())
+    assert "reconstruction" not in again
+    assert again["length_source"] == "given"
+    for figure in FIGURES:
+        assert again["model"][figure] == pytest.approx(content["model"][figure])
+
+
+def test_evaluation_of_a_student_on_test(trained, data_dir, tmp_path: Path):
+    commands.call("evaluate_flow", "--oracle_length", D=data_dir, O=tmp_path, A=trained.autoencoder, F=trained.student)
+    content = json.loads((tmp_path / "metrics_test.json").read_text())
+    assert content["settings"]["num_steps"] == 4
+    assert content["length_source"] == "oracle"
+    assert set(content["checkpoints"]) >= {"student", "autoencoder"}
+    assert not list(tmp_path.glob("predictions*"))
