@@ -1,0 +1,172 @@
+"""Pose [B,T,214] to text: a sign translation transformer (Camgöz et al. 2020) that reads generated clips back.
+
+B clips, T frames, M = ceil(T / stride) positions of the encoder, L subwords, H hidden_dim, K beams.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from models.autoencoder import HandFrame
+from models.layers import (
+    CrossAttention,
+    Encoder,
+    FeedForward,
+    SelfAttention,
+    frame_positions,
+    key_mask,
+    lengths_to_mask,
+    rotary,
+    rotate,
+)
+from poses import layout
+from poses.statistics import Statistics
+
+BEGIN, END, PAD = "[CLS]", "[SEP]", "[PAD]"
+
+
+@dataclass(frozen=True)
+class PoseToTextConfig:
+    """What builds a `PoseToText`; its subwords travel inside, as their JSON, so the checkpoint alone reads clips."""
+
+    tokenizer: str
+    hidden_dim: int = 256
+    num_heads: int = 8
+    encoder_layers: int = 3
+    decoder_layers: int = 3
+    frame_stride: int = 2
+    max_frames: int = 120
+    max_tokens: int = 64
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.hidden_dim % (2 * self.num_heads):
+            raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of twice num_heads {self.num_heads}")
+
+
+class CausalSelfAttention(SelfAttention):
+    """Self-attention of a text that is being written: no subword sees a later one."""
+
+    def forward(self, x: Tensor, mask: Tensor | None, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
+        B, L, H = x.shape
+        q, k, v = self.qkv(x).view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        earlier = torch.ones(L, L, dtype=torch.bool, device=x.device).tril()
+        allowed = earlier if mask is None else earlier & key_mask(mask)
+        x = F.scaled_dot_product_attention(rotate(q, cos_sin), rotate(k, cos_sin), v, attn_mask=allowed)
+        return self.out(x.transpose(1, 2).reshape(B, L, H))
+
+
+class DecoderLayer(nn.Module):
+    """A pre-norm layer over subwords, x [B,L,H] -> [B,L,H]: what is written, the clip, a feed-forward."""
+
+    def __init__(self, hidden_dim: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden_dim) for _ in range(3))
+        self.attention = CausalSelfAttention(hidden_dim, num_heads)
+        self.cross = CrossAttention(hidden_dim, hidden_dim, num_heads)
+        self.feed = FeedForward(hidden_dim, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, clip: tuple[Tensor, Tensor], clip_mask: Tensor, cos_sin: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        x = x + self.dropout(self.attention(self.norms[0](x), None, cos_sin))
+        x = x + self.dropout(self.cross(self.norms[1](x), clip, clip_mask, cos_sin))
+        return x + self.dropout(self.feed(self.norms[2](x)))
+
+
+class PoseToText(nn.Module):
+    """Normalised pose to the log-probabilities of the next subword; `translate` writes whole texts."""
+
+    def __init__(self, config: PoseToTextConfig, statistics: Statistics) -> None:
+        super().__init__()
+        H, self.config = config.hidden_dim, config
+        self.tokenizer = Tokenizer.from_str(config.tokenizer)
+        self.begin, self.end, self.pad = (self.tokenizer.token_to_id(name) for name in (BEGIN, END, PAD))
+        hands = layout.HANDS.stop - layout.HANDS.start
+        self.hand_frame = HandFrame(statistics)
+        self.embed = nn.Conv1d(layout.POSE_DIM + hands, H, kernel_size=2 * config.frame_stride + 1,
+                               stride=config.frame_stride, padding=config.frame_stride)  # fmt: skip
+        self.encoder = Encoder(H, config.num_heads, config.encoder_layers, config.dropout)
+        self.subwords = nn.Embedding(self.tokenizer.get_vocab_size(), H)
+        self.decoder = nn.ModuleList(
+            DecoderLayer(H, config.num_heads, config.dropout) for _ in range(config.decoder_layers)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(H) for _ in range(2))
+        self.dropout = nn.Dropout(config.dropout)
+        self.to_logits = nn.Linear(H, self.tokenizer.get_vocab_size())
+
+    def encode(self, pose: Tensor, mask: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """pose [B,T,214], mask [B,T] -> what each decoder layer attends to, and its mask [B,M]."""
+        x = torch.cat([pose, self.hand_frame.relative(pose)], dim=-1) * mask[..., None]
+        h = self.embed(x.transpose(1, 2)).transpose(1, 2)
+        stride = self.config.frame_stride
+        mask = lengths_to_mask((mask.sum(1) + stride - 1) // stride, h.shape[1])
+        h = self.norms[0](self.encoder(self.dropout(F.gelu(h)), mask))
+        return [layer.cross.keys_values(h) for layer in self.decoder], mask
+
+    def decode(self, tokens: Tensor, clip: list[tuple[Tensor, Tensor]], clip_mask: Tensor) -> Tensor:
+        """tokens [B,L] -> logits of the subword after each, [B,L,V]."""
+        x = self.dropout(self.subwords(tokens))
+        cos_sin = rotary(frame_positions(x), x.shape[-1] // self.config.num_heads)
+        for layer, keys_values in zip(self.decoder, clip, strict=True):
+            x = layer(x, keys_values, clip_mask, cos_sin)
+        return self.to_logits(self.norms[1](x))
+
+    def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Texts to padded subwords [B,L] between BEGIN and END, and mask [B,L]."""
+        rows = []
+        for encoding in self.tokenizer.encode_batch(texts):
+            ids = encoding.ids
+            if len(ids) > self.config.max_tokens:
+                ids = [*ids[: self.config.max_tokens - 1], self.end]
+            rows.append(torch.tensor(ids))
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)
+        mask = lengths_to_mask(torch.tensor([len(row) for row in rows]))
+        device = self.to_logits.weight.device
+        return padded.to(device), mask.to(device)
+
+    @torch.no_grad()
+    def translate(self, pose: Tensor, mask: Tensor, num_beams: int = 1) -> list[str]:
+        """The text of each normalised clip, by beam search over `num_beams`; 1 is greedy."""
+        clip, clip_mask = self.encode(pose, mask)
+        B, K, device = len(pose), num_beams, pose.device
+        clip = [tuple(part.repeat_interleave(K, 0) for part in keys_values) for keys_values in clip]
+        clip_mask = clip_mask.repeat_interleave(K, 0)
+        tokens = torch.full((B * K, 1), self.begin, device=device)
+        score = torch.full((B, K), -torch.inf, device=device)
+        score[:, 0] = 0.0  # all beams start alike: only the first may branch
+        done = torch.zeros(B * K, dtype=torch.bool, device=device)
+        only_pad = torch.full((self.to_logits.out_features,), -torch.inf, device=device)
+        only_pad[self.pad] = 0.0
+        for _ in range(self.config.max_tokens):
+            log_p = self.decode(tokens, clip, clip_mask)[:, -1].float().log_softmax(-1)  # [B*K,V]
+            log_p[:, [self.pad, self.begin]] = -torch.inf
+            log_p[done] = only_pad  # a finished text waits unchanged
+            total = (score[..., None] + log_p.view(B, K, -1)).flatten(1)
+            score, best = total.topk(K, dim=1)  # [B,K]
+            beam = (best // log_p.shape[-1] + torch.arange(B, device=device)[:, None] * K).flatten()
+            token = (best % log_p.shape[-1]).flatten()
+            tokens = torch.cat([tokens[beam], token[:, None]], dim=1)
+            done = done[beam] | (token == self.end)
+            if done.all():
+                break
+        # The mean over subwords chooses among the finished: a sum would favour short texts.
+        lengths = (tokens[:, 1:] != self.pad).sum(1).view(B, K)
+        chosen = (score / lengths).argmax(1) + torch.arange(B, device=device) * K
+        return [text.strip() for text in self.tokenizer.decode_batch(tokens[chosen].tolist())]
+
+
+def translation_loss(
+    model: PoseToText, pose: Tensor, mask: Tensor, texts: list[str], label_smoothing: float = 0.1
+) -> Tensor:
+    """Mean cross-entropy of the subwords, each given those before it."""
+    tokens, known = model.tokenize(texts)
+    logits = model.decode(tokens[:, :-1], *model.encode(pose, mask))
+    target = tokens[:, 1:].masked_fill(~known[:, 1:], -100)
+    return F.cross_entropy(
+        logits.flatten(0, 1), target.flatten(), label_smoothing=label_smoothing if model.training else 0.0
+    )

@@ -1,0 +1,110 @@
+"""The back-translator writes what it was taught, whatever batch a clip is in, and beams find likelier texts only."""
+
+import pytest
+import torch
+
+from models.layers import lengths_to_mask
+from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
+from models.text_encoder import train_tokenizer
+from poses import layout
+
+TEXTS = ["good morning", "thank you", "how are you", "my name is", "again", "you"]
+LENGTHS = torch.tensor([11, 14, 9, 16, 8, 13])
+
+
+@pytest.fixture(scope="module")
+def model(statistics):
+    torch.manual_seed(0)
+    config = PoseToTextConfig(
+        train_tokenizer(TEXTS, 300), hidden_dim=32, num_heads=4, encoder_layers=1, decoder_layers=1, dropout=0.0,
+        max_tokens=16,
+    )  # fmt: skip
+    return PoseToText(config, statistics).eval()
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Six clips [6,16,214], padding that must not matter, and their mask."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(len(TEXTS), 16, layout.POSE_DIM, generator=generator), lengths_to_mask(LENGTHS)
+
+
+@pytest.fixture(scope="module")
+def taught(model, clips):
+    optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
+    model.train()
+    for _ in range(80):
+        optimizer.zero_grad()
+        translation_loss(model, *clips, TEXTS).backward()
+        optimizer.step()
+    return model.eval().requires_grad_(False)
+
+
+def text_score(model: PoseToText, pose: torch.Tensor, mask: torch.Tensor, text: str) -> float:
+    """Mean log-probability of a text's subwords."""
+    tokens, _ = model.tokenize([text])
+    log_p = model.decode(tokens[:, :-1], *model.encode(pose, mask)).log_softmax(-1)
+    return float(log_p.gather(2, tokens[:, 1:, None]).mean())
+
+
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_it_learns_to_read_six_clips_one_by_one_and_together(taught, clips, num_beams):
+    pose, mask = clips
+    assert taught.translate(pose, mask, num_beams) == TEXTS
+    alone = [taught.translate(pose[n : n + 1, :length], mask[n : n + 1, :length], num_beams)[0]
+             for n, length in enumerate(LENGTHS)]  # fmt: skip
+    assert alone == TEXTS
+
+
+def test_padding_changes_nothing(taught, clips):
+    pose, mask = clips
+    spoilt = torch.where(mask[..., None], pose, 1e3)
+    loss = translation_loss(taught, pose, mask, TEXTS)
+    torch.testing.assert_close(translation_loss(taught, spoilt, mask, TEXTS), loss)
+    one = translation_loss(taught, pose[:1, : LENGTHS[0]], mask[:1, : LENGTHS[0]], TEXTS[:1])
+    torch.testing.assert_close(translation_loss(taught, pose[:1], mask[:1], TEXTS[:1]), one)
+
+
+def test_no_subword_sees_a_later_one(model, clips):
+    pose, mask = clips
+    tokens, _ = model.tokenize(["how are you"])
+    changed = tokens.clone()
+    changed[:, -2] = model.end
+    clip, clip_mask = model.encode(pose[:1], mask[:1])
+    before, after = (model.decode(t, clip, clip_mask) for t in (tokens, changed))
+    torch.testing.assert_close(before[:, :-2], after[:, :-2])
+    assert not torch.allclose(before[:, -2], after[:, -2])
+
+
+def test_one_beam_is_greedy(taught, clips):
+    """Against taking the likeliest subword by hand, on clips that it was not taught."""
+    pose, mask = clips[0].flip(0) * 0.7, clips[1].flip(0)
+    for n in range(len(pose)):
+        clip, clip_mask = taught.encode(pose[n : n + 1], mask[n : n + 1])
+        tokens = [taught.begin]
+        while tokens[-1] != taught.end and len(tokens) <= taught.config.max_tokens:
+            logits = taught.decode(torch.tensor([tokens]), clip, clip_mask)[0, -1]
+            logits[[taught.pad, taught.begin]] = -torch.inf
+            tokens.append(int(logits.argmax()))
+        greedy = taught.tokenizer.decode(tokens).strip()
+        assert taught.translate(pose[n : n + 1], mask[n : n + 1]) == [greedy]
+
+
+def test_wide_beams_find_no_less_likely_texts(taught, clips):
+    pose, mask = clips[0].flip(0) * 0.7, clips[1].flip(0)
+    for n in range(len(pose)):
+        one = pose[n : n + 1], mask[n : n + 1]
+        scores = [text_score(taught, *one, taught.translate(*one, num_beams)[0]) for num_beams in (1, 16)]
+        assert scores[1] >= scores[0] - 1e-5
+
+
+def test_long_texts_are_cut_and_still_end(model):
+    tokens, mask = model.tokenize(["you " * 30, "you"])
+    assert tokens.shape[1] == model.config.max_tokens
+    assert tokens[0, -1] == model.end
+    assert mask.sum(1).tolist() == [16, int((tokens[1] != model.pad).sum())]
+
+
+def test_a_width_that_heads_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="hidden_dim 30"):
+        PoseToTextConfig("", hidden_dim=30, num_heads=4)
