@@ -16,6 +16,7 @@ from errors import UserError
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
+from models.pose_to_text import PoseToText, PoseToTextConfig
 from models.text_encoder import PretrainedTextEncoder, ScratchTextConfig, ScratchTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
 from poses.files import write_whole
@@ -23,15 +24,17 @@ from poses.statistics import Statistics
 
 FORMAT = 1
 AUTOENCODER, PREDICTOR, FLOW, STUDENT = "autoencoder", "predictor", "flow", "student"
+POSE_TO_TEXT = "pose_to_text"
 SCRIPT_OF = {
     AUTOENCODER: "train_stage1_autoencoder.py",
     PREDICTOR: "train_stage2_predictor.py",
     FLOW: "train_stage2_latent_flow.py",
     STUDENT: "train_stage3_distillation.py",
+    POSE_TO_TEXT: "train_pose_to_text.py",
 }
 _REQUIRED = {"format", "kind", "config", "weights", "statistics", "parent", "fingerprint"}
 
-Config = TypeVar("Config", AutoencoderConfig, PredictorConfig, FlowConfig, ScratchTextConfig)
+Config = TypeVar("Config", AutoencoderConfig, PredictorConfig, FlowConfig, ScratchTextConfig, PoseToTextConfig)
 
 
 def fingerprint(weights: dict[str, torch.Tensor]) -> str:
@@ -96,6 +99,15 @@ def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Po
     content = load_checkpoint(path, AUTOENCODER)
     statistics = Statistics.from_dict(content["statistics"])
     model = PoseAutoencoder(build_config(AutoencoderConfig, content["config"], str(path)), statistics)
+    load_weights(model, content.pop("weights"), str(path))
+    return model.to(device).eval().requires_grad_(False), statistics, content
+
+
+def load_pose_to_text(path: Path, device: torch.device | str = "cpu") -> tuple[PoseToText, Statistics, dict]:
+    """The frozen back-translator, the statistics that normalise its poses, and the content without weights."""
+    content = load_checkpoint(path, POSE_TO_TEXT)
+    statistics = Statistics.from_dict(content["statistics"])
+    model = PoseToText(build_config(PoseToTextConfig, content["config"], str(path)), statistics)
     load_weights(model, content.pop("weights"), str(path))
     return model.to(device).eval().requires_grad_(False), statistics, content
 

@@ -32,6 +32,7 @@ from training.checkpoint import load_checkpoint, load_weights, require_equal, sa
 
 Losses = dict[str, Tensor]
 LossFunction = Callable[[nn.Module, Batch, torch.Generator | None], Losses]
+Score = Callable[[Accelerator, nn.Module, DataLoader], dict[str, float]]
 _EVALUATION_SEED = 20_000  # dev and test draw the same noise in every epoch and every run
 
 
@@ -57,7 +58,11 @@ class TrainSettings:
 
 @dataclasses.dataclass
 class Stage:
-    """What is trained: its kind and what rebuilds it, the model, and loss(model, batch, generator) -> {"loss": ...}."""
+    """What is trained: its kind and what rebuilds it, the model, and loss(model, batch, generator) -> {"loss": ...}.
+
+    With score(accelerator, model, dev_loader) -> {"score": ...} the best epoch is the one of the highest dev score
+    instead of the least dev loss.
+    """
 
     kind: str
     model: nn.Module
@@ -66,6 +71,7 @@ class Stage:
     statistics: Statistics
     parent: str | None = None
     text_encoder: dict | None = None
+    score: Score | None = None
 
 
 class _Objective(nn.Module):
@@ -138,9 +144,13 @@ def train(
         train_losses = _train_epoch(accelerator, objective, ema, optimizer, schedule, train_loader, settings, progress)
         train_seconds = time.perf_counter() - started
         dev_losses = evaluate_loss(accelerator, ema_objective, dev_loader)
-        improved = dev_losses["loss"] < progress["best"]
+        criterion = dev_losses["loss"]
+        if stage.score is not None:
+            dev_losses |= stage.score(accelerator, ema, dev_loader)
+            criterion = -dev_losses["score"]
+        improved = criterion < progress["best"]
         if improved:
-            progress["best"], progress["best_epoch"] = dev_losses["loss"], progress["epoch"]
+            progress["best"], progress["best_epoch"] = criterion, progress["epoch"]
         if main:
             record = {
                 "epoch": progress["epoch"], "step": progress["step"], "train": train_losses, "dev": dev_losses,

@@ -1,0 +1,98 @@
+"""Train the back-translator, pose -> text, which evaluate.py reads generated clips back with.
+
+    python train_pose_to_text.py --data_dir data/phoenix14t --output_dir runs/pose_to_text --batch_size 32 \\
+        --num_epochs 100 --learning_rate 5e-4 --max_seq_len 120 --num_workers 4
+
+It sees real clips of train alone, and the epoch of the best dev BLEU is kept (the mean of BLEU-1…4, those orders that
+the dev texts have). Texts are learnt as text_metrics.normalize_text leaves them. Writes best_model.pt, last.pt,
+log.jsonl and TensorBoard events to OUTPUT_DIR.
+"""
+
+import argparse
+import dataclasses
+import math
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+
+import errors
+from dataset import Batch, PoseDataset, load_split, make_loader
+from errors import UserError
+from evaluation.figures import bleu_formula
+from evaluation.text_metrics import normalize_text, text_scores
+from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
+from models.text_encoder import train_tokenizer
+from poses.statistics import STATISTICS_FILE, Statistics
+from training import arguments
+from training.checkpoint import POSE_TO_TEXT
+from training.engine import Losses, Stage, make_accelerator, train
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = arguments.make_parser(__doc__)
+    arguments.add_data_arguments(parser)
+    arguments.add_sequence_arguments(parser, long_clips="resample")
+    arguments.add_training_arguments(parser, num_epochs=100, learning_rate=5e-4)
+    parser.add_argument("--vocab_size", type=arguments.positive_int, default=2000, help="subwords, at most")
+    parser.add_argument(
+        "--augmentation", type=arguments.natural_float, default=1.0,
+        help="how far train clips vary in speed, size, angle and place: 0 not at all, 1 visibly (default 1)",
+    )  # fmt: skip
+    arguments.add_dataclass_arguments(parser, "model", PoseToTextConfig, skip=("tokenizer", "max_frames"))
+    return parser.parse_args()
+
+
+def loss(model: PoseToText, batch: Batch, generator: torch.Generator) -> Losses:
+    texts = [normalize_text(text) for text in batch["text"]]
+    return {"loss": translation_loss(model, batch["pose"], batch["pose_mask"], texts)}
+
+
+def score(accelerator: Accelerator, model: PoseToText, loader: DataLoader) -> dict[str, float]:
+    """BLEU and word error rate of greedy decoding; over all processes, by the sums that they are made from."""
+    counts, errors_and_words = [], []
+    for batch in loader:
+        read = model.translate(batch["pose"].to(accelerator.device), batch["pose_mask"].to(accelerator.device))
+        scores = text_scores(read, batch["text"])
+        counts.append(scores["bleu_counts"].sum(0))
+        errors_and_words.append(np.nansum(scores["word_errors"], axis=0))
+    sums = np.concatenate([np.sum(counts, axis=0), np.sum(errors_and_words, axis=0)])
+    sums = accelerator.reduce(torch.tensor(sums, dtype=torch.float32, device=accelerator.device)).cpu().double().numpy()
+    bleu = [float(bleu_formula(order)(sums[None, :-2])[0]) for order in range(1, 5)]
+    defined = [value for value in bleu if math.isfinite(value)]
+    return {"score": sum(defined) / max(1, len(defined)), "wer": float(sums[-2] / max(1.0, sums[-1]))}
+
+
+def main() -> None:
+    args = parse_arguments()
+    settings = arguments.train_settings(args)
+    accelerator = make_accelerator(settings.mixed_precision)
+    torch.manual_seed(settings.seed)
+
+    statistics = Statistics.load(args.data_dir / STATISTICS_FILE)
+    packs = {
+        split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad) for split in ("train", "dev", "test")
+    }
+    texts = [normalize_text(text) for text in packs["train"].texts]
+    if not any(texts):
+        raise UserError(f"{args.data_dir}/train.txt: every text is empty; the back-translator learns from text")
+    config = arguments.build_dataclass(
+        PoseToTextConfig, args, tokenizer=train_tokenizer(texts, args.vocab_size), max_frames=args.max_seq_len
+    )
+
+    def loader(split: str) -> DataLoader:
+        augmentation = args.augmentation if split == "train" else 0.0
+        dataset = PoseDataset(packs[split], statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation)
+        return make_loader(
+            dataset, settings.batch_size, shuffle=split == "train", seed=settings.seed,
+            num_workers=settings.num_workers, rank=accelerator.process_index, world_size=accelerator.num_processes,
+        )  # fmt: skip
+
+    model = PoseToText(config, statistics)
+    stage = Stage(POSE_TO_TEXT, model, dataclasses.asdict(config), loss, statistics, score=score)
+    train(accelerator, stage, loader("train"), loader("dev"), lambda: loader("test"), settings)
+
+
+if __name__ == "__main__":
+    errors.run(main)
