@@ -7,6 +7,9 @@
         --autoencoder_checkpoint runs/autoencoder/best_model.pt --split test --output_dir runs/evaluation_flow
     python evaluate.py --data_dir data/phoenix14t --predictions_dir clips --split test --output_dir runs/evaluation
 
+--back_translation_checkpoint adds BLEU, ROUGE-L, chrF and WER of the text that clips are read back as, beside the same
+of the real clips, which no generator can beat by signing better.
+
 Writes metrics_{split}.json and the same as .pkl to OUTPUT_DIR, the values of every clip to clips_{split}.npz (for
 compare_metrics.py), and prints the table. A generated clip's length comes from its text; --oracle_length gives it the
 reference's instead. The metrics are defined in evaluation/: metrics.py, naturalness.py, distribution.py.
@@ -22,11 +25,13 @@ from tqdm import tqdm
 import errors
 from dataset import load_split
 from errors import UserError
+from evaluation.back_translation import BackTranslator
 from evaluation.baselines import mean_poses, nearest_text_clips, random_clips
 from evaluation.figures import summarise
 from evaluation.judge import Judge
 from evaluation.metrics import Reference
-from evaluation.report import build_report, format_table, write_clips, write_report
+from evaluation.report import BACK_TRANSLATION, build_report, format_table, write_clips, write_report
+from evaluation.text_metrics import text_scores
 from generation import PARTS, Generator, load_generator, sampling_settings
 from models.autoencoder import PoseAutoencoder
 from poses.features import read_pose_file
@@ -53,6 +58,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--autoencoder_checkpoint", type=Path, help="needed with a model; also gives the row reconstruction"
     )
+    parser.add_argument(
+        "--back_translation_checkpoint", type=Path,
+        help="best_model.pt of train_pose_to_text.py: reads every row's clips back, for BLEU, ROUGE-L, chrF and WER",
+    )  # fmt: skip
+    parser.add_argument("--num_beams", type=arguments.positive_int, default=4, help="of the back-translator; 1: greedy")
     arguments.add_sampling_arguments(parser)
     parser.add_argument("--split", choices=SPLITS, default="dev")
     parser.add_argument("--output_dir", type=Path, required=True)
@@ -186,6 +196,13 @@ def main() -> None:
     else:
         statistics = Statistics.load(args.data_dir / STATISTICS_FILE)
         print("no --autoencoder_checkpoint: no row 'reconstruction'")
+    translator = None
+    if args.back_translation_checkpoint is not None:
+        translator = BackTranslator(args.back_translation_checkpoint, device, args.num_beams)
+        checkpoints, settings = (
+            {**checkpoints, BACK_TRANSLATION: translator.fingerprint},
+            {**settings, "num_beams": args.num_beams},
+        )
     references = read_references(load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad))
     train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
 
@@ -200,7 +217,7 @@ def main() -> None:
         length_source = "oracle" if args.oracle_length else "predicted"
     else:
         candidates["model"], length_source = read_predictions(args.predictions_dir, references), "given"
-        settings = {"predictions_dir": args.predictions_dir}
+        settings = {**settings, "predictions_dir": args.predictions_dir}
     if args.save_predictions:
         for reference, clip in zip(references, candidates["model"][0], strict=True):
             with write_whole(args.output_dir / f"predictions_{args.split}" / f"{reference.id}.npy") as file:
@@ -217,6 +234,8 @@ def main() -> None:
     scores, rows = {}, {}
     for name, clips_and_weights in tqdm(candidates.items(), desc="scoring", unit="row", disable=None):
         scores[name] = judge.score(*clips_and_weights)
+        if translator is not None:
+            scores[name] |= text_scores(translator.read(*clips_and_weights), texts)
         rows[name] = summarise(scores[name])
 
     report = build_report(
