@@ -22,5 +22,5 @@ lint: .venv/tested-with
 	touch $@
 
 .venv/tested-with: .venv/installed requirements-dev.txt
-	$(BIN)/pip install --disable-pip-version-check --quiet --requirement requirements-dev.txt
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-warn-conflicts --requirement requirements-dev.txt
 	touch $@
