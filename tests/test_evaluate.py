@@ -1,0 +1,108 @@
+"""evaluate.py, train_pose_to_text.py and compare_metrics.py as their users run them, on small models."""
+
+import json
+import shutil
+import sys
+
+import commands
+import numpy as np
+import pytest
+
+import compare_metrics
+import demo_data
+import errors
+import evaluate
+import train_pose_to_text
+from errors import UserError
+from evaluation.metrics import Reference
+from poses import layout
+
+TRANSLATOR = "--num_epochs 2 --batch_size 8 --num_workers 0 --warmup_steps 2 --max_seq_len 40 --hidden_dim 32 "
+TRANSLATOR += "--num_heads 4 --encoder_layers 1 --decoder_layers 1 --max_tokens 16"
+
+
+def call(main, *words: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["script", *map(str, words)])
+        errors.run(main)
+
+
+@pytest.fixture(scope="module")
+def translator(data_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pose_to_text")
+    call(train_pose_to_text.main, "--data_dir", data_dir, "--output_dir", folder, *TRANSLATOR.split())
+    return folder / "best_model.pt"
+
+
+@pytest.fixture(scope="module")
+def evaluated(data_dir, trained, translator, tmp_path_factory):
+    """The predictor's evaluation with every flag."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    more = f"--back_translation_checkpoint {translator} --num_beams 2 --shuffle_texts --num_workers 0"
+    commands.call("evaluate_predictor", more, D=data_dir, O=folder, **trained.paths)
+    return folder
+
+
+def test_the_best_epoch_is_that_of_the_highest_dev_score(translator):
+    lines = [json.loads(line) for line in (translator.parent / "log.jsonl").read_text().splitlines()]
+    scores = [line["dev"]["score"] for line in lines if "dev" in line]
+    assert len(scores) == 2
+    assert lines[-1]["epoch"] == 1 + scores.index(max(scores))
+
+
+def test_every_row_has_every_figure_with_its_interval(evaluated, translator):
+    report = json.loads((evaluated / "metrics_dev.json").read_text(encoding="utf-8"))
+    assert report["checkpoints"].keys() == {"autoencoder", "predictor", "back_translation"}
+    assert report["settings"]["num_beams"] == 2
+    rows = "model shuffled_texts reference reconstruction mean_pose random_clip nearest_text".split()  # noqa: SIM905
+    for row in rows:
+        for key in ("bleu1", "bleu4", "rouge_l", "chrf", "wer", "frechet", "diversity", "speed_ratio", "jerk_ratio",
+                    "copied_frames", "recognition", "dtw", "dtw_mje_left_hand", "bone_length_variation"):  # fmt: skip
+            low, value, high = (report[row][f"{key}{end}"] for end in ("_low", "", "_high"))
+            assert value is None or low <= value + 1e-9
+            assert value is None or value <= high + 1e-9, (row, key)
+    assert report["reference"]["frechet"] == pytest.approx(0, abs=1e-6)
+    assert report["reference"]["speed_ratio"] == report["reference"]["jerk_ratio"] == 1
+    assert report["mean_pose"]["frechet"] > report["reference"]["frechet"]
+    assert report["random_clip"]["copied_frames"] == 1
+
+
+def test_two_rows_compare_and_other_clips_do_not(evaluated, data_dir, tmp_path, capsys):
+    call(compare_metrics.main, evaluated, evaluated, "--row_b", "reference", "--output_path", tmp_path / "table.json")
+    assert "A - B" in capsys.readouterr().out
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert table["dtw"]["difference"] == pytest.approx(table["dtw"]["a"])
+    assert "frechet" not in table  # the reference keeps no latents
+    with np.load(evaluated / "clips_dev.npz") as archive:
+        np.savez(tmp_path / "clips_dev.npz", **{**archive, "ids": archive["ids"][::-1]})
+    call(compare_metrics.main, evaluated / "clips_dev.npz", evaluated, "--row_b", "nearest_text")
+    for words, reason in (((tmp_path,), "other clips"), ((evaluated, "--split", "test"), "no such file")):
+        with pytest.raises(SystemExit) as exit_info:
+            call(compare_metrics.main, evaluated, *words)
+        assert exit_info.value.code == 2
+        assert reason in capsys.readouterr().err
+
+
+def test_every_wrong_text_is_wrong_and_one_text_alone_has_none():
+    texts = ["a", "b", "b", "c", "a", "d"]
+    for seed in range(20):
+        wrong = evaluate.shuffled_texts(texts, seed)
+        assert all(one != other for one, other in zip(wrong, texts, strict=True))
+        assert len({*zip(texts, wrong, strict=True)}) == 4  # one wrong text for each text
+    with pytest.raises(UserError, match="one text"):
+        evaluate.shuffled_texts(["a", "a"], 0)
+
+
+def test_predictions_are_read_from_npy_and_pose_files(tmp_path):
+    letter = next(demo_data.find_lexicon().rglob("*.pose"))
+    shutil.copy(letter, tmp_path / "b.pose")
+    np.save(tmp_path / "a.npy", np.ones((3, layout.POSE_DIM)))
+    references = [Reference(name, "", np.zeros((1, layout.POSE_DIM)), np.zeros((1, layout.POSE_DIM))) for name in "ab"]
+    clips, weights = evaluate.read_predictions(tmp_path, references)
+    assert [clip.shape for clip in clips] == [weight.shape for weight in weights]
+    assert all(clip.shape[1] == layout.POSE_DIM for clip in clips)
+    assert weights[0].all()
+    assert 0 < weights[1].mean() < 1  # a letter is signed with one hand
+    assert np.isfinite(clips[1]).all()
+    with pytest.raises(UserError, match=r"c\.npy: no such file, nor \.pose"):
+        evaluate.read_predictions(tmp_path, [Reference("c", "", clips[0], weights[0])])
