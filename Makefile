@@ -24,3 +24,74 @@ lint: .venv/tested-with
 .venv/tested-with: .venv/installed requirements-dev.txt
 	$(BIN)/pip install --disable-pip-version-check --quiet --no-warn-conflicts --requirement requirements-dev.txt
 	touch $@
+
+
+# ---- make demo TEXT=hello ALPHABET=ase -------------------------------------------------------------------------------
+# Real letters of one manual alphabet (ase: American), joined into words, go through every stage at a small size; then a
+# word that training never saw is signed by both directions, beside its real letters. Everything lands in demo/.
+
+TEXT ?= hello
+ALPHABET ?= ase
+export TEXT ALPHABET
+
+DEMO_PYTHON := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python
+DEMO_TRAIN := --data_dir demo/data --num_workers 0 --warmup_steps 100
+DEMO_AUTOENCODER := --autoencoder_checkpoint demo/autoencoder/best_model.pt
+DEMO_NET := $(DEMO_AUTOENCODER) --latent_dim 24 --hidden_dim 128 --num_heads 4 --num_layers 4 \
+	--learning_rate 1e-3 --text_encoder scratch --scratch_dim 64 --scratch_layers 1
+DEMO_TEST := --data_dir demo/data --split test $(DEMO_AUTOENCODER) --save_predictions --num_workers 2
+# Where the word's real clip lies, and how its text is spelled in the data: real=test/poses/ID.npz spelled="h e l l o".
+DEMO_WORD := IFS='|' read -r real spelled < demo/data/held_out.txt
+
+define say
+	@printf '\n==== %s\n     %s\n' "$(1)" "$(2)"
+endef
+
+.PHONY: demo
+demo: .venv/installed
+	@mkdir -p demo && date +%s > demo/.started
+	$(call say,1/11  Data,real letters of the alphabet $$ALPHABET joined into words; '$$TEXT' is kept out of training)
+	$(DEMO_PYTHON) demo_data.py --output_dir demo/data --alphabet "$$ALPHABET" --hold_out "$$TEXT"
+	@rm -rf demo/data/cache demo/autoencoder demo/predictor demo/flow demo/student demo/evaluation_*
+	$(call say,2/11  Statistics,checks the data and measures mean and spread of the train poses)
+	$(DEMO_PYTHON) data_preparation.py --data_dir demo/data
+	$(call say,3/11  Stage 1: autoencoder,poses to few numbers (24 for 4 frames) and back)
+	$(DEMO_PYTHON) train_stage1_autoencoder.py $(DEMO_TRAIN) --output_dir demo/autoencoder --batch_size 16 --num_epochs 45 \
+		--learning_rate 2e-3 --max_seq_len 64 --latent_dim 24 --temporal_stride 4 --hidden_dim 128 --num_heads 4 \
+		--encoder_layers 2 --coarse_layers 1 --medium_layers 1 --fine_layers 2 --dropout 0 --ema_decay 0.99
+	$(call say,4/11  Stage 2 Direction 1: predictor,text to latents in one pass)
+	$(DEMO_PYTHON) train_stage2_predictor.py $(DEMO_TRAIN) $(DEMO_NET) --output_dir demo/predictor --num_epochs 80 \
+		--ema_decay 0.99
+	$(call say,5/11  Stage 2 Direction 2: latent flow,text and noise to latents along a field with prior and sync guidance)
+	$(DEMO_PYTHON) train_stage2_latent_flow.py $(DEMO_TRAIN) $(DEMO_NET) --output_dir demo/flow --batch_size 16 \
+		--num_epochs 90 --use_ssm_prior --use_sync_guidance --prior_hidden_dim 64 --prior_layers 2 --ema_decay 0.995
+	$(call say,6/11  Stage 3: distillation,one student takes in 1 2 or 4 steps what the flow takes in 50)
+	$(DEMO_PYTHON) train_stage3_distillation.py $(DEMO_TRAIN) $(DEMO_AUTOENCODER) --output_dir demo/student \
+		--teacher_checkpoint demo/flow/best_model.pt --num_teacher_steps 50 --trajectories_per_clip 3 --batch_size 64 \
+		--num_epochs 40 --learning_rate 1e-3 --ema_decay 0.99
+	$(call say,7/11  Evaluation of the predictor,every test word beside floors and ceilings)
+	$(DEMO_PYTHON) evaluate.py $(DEMO_TEST) --predictor_checkpoint demo/predictor/best_model.pt \
+		--output_dir demo/evaluation_predictor
+	$(call say,8/11  Evaluation of the flow,the same with 50 steps)
+	$(DEMO_PYTHON) evaluate.py $(DEMO_TEST) --flow_checkpoint demo/flow/best_model.pt --num_steps 50 \
+		--output_dir demo/evaluation_flow
+	$(call say,9/11  Evaluation of the student,the same with 4 steps)
+	$(DEMO_PYTHON) evaluate.py $(DEMO_TEST) --flow_checkpoint demo/student/best_model.pt --num_steps 4 \
+		--output_dir demo/evaluation_student
+	$(call say,10/11  Signing '$$TEXT',by the predictor and by the student in 4 steps and by the flow in 50)
+	$(DEMO_WORD); $(DEMO_PYTHON) inference.py --text "$$spelled" --data_dir demo/data $(DEMO_AUTOENCODER) \
+		--predictor_checkpoint demo/predictor/best_model.pt --output_path demo/predictor.npy
+	$(DEMO_WORD); $(DEMO_PYTHON) inference_latent_flow.py --text "$$spelled" --data_dir demo/data $(DEMO_AUTOENCODER) \
+		--flow_checkpoint demo/student/best_model.pt --num_steps 4 --use_ssm_prior --use_sync_guidance \
+		--output_path demo/student.npy
+	$(DEMO_WORD); $(DEMO_PYTHON) inference_latent_flow.py --text "$$spelled" --data_dir demo/data $(DEMO_AUTOENCODER) \
+		--flow_checkpoint demo/flow/best_model.pt --num_steps 50 --use_ssm_prior --use_sync_guidance \
+		--output_path demo/flow.npy
+	$(call say,11/11  Pictures,the three clips beside the real letters)
+	$(DEMO_WORD); $(DEMO_PYTHON) visualize.py --captions demo/data/spelling.json --output demo/demo.mp4 \
+		--sheet demo/demo.png --clips "real letters=demo/data/$$real" "Direction 1: predictor=demo/predictor.npy" \
+		"Direction 2: student, 4 steps=demo/student.npy" "Direction 2: flow, 50 steps=demo/flow.npy"
+	$(call say,Done in $$(( $$(date +%s) - $$(cat demo/.started) )) seconds,look at demo/demo.mp4 and demo/demo.png; all that was made:)
+	@rm demo/.started; cd demo; for folder in data evaluation_*/predictions_test; do \
+		echo "demo/$$folder/ ($$(find $$folder -type f | wc -l) files)"; done; \
+		find . -type f -not -path './data/*' -not -path '*/predictions_test/*' | LC_ALL=C sort | sed s,^.,demo,
