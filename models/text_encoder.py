@@ -38,6 +38,7 @@ class PretrainedTextEncoder:
         from transformers import AutoModel, AutoTokenizer, logging  # slow to import, and needless for `scratch`
 
         logging.set_verbosity_error()
+        logging.disable_progress_bar()
         self.name, self.device = name, torch.device(device)
         where = name if os.path.isdir(name) else f"'{name}'"
         local = {"local_files_only": not _hub_reachable()}  # without a hub the cache counts, and nothing is retried
