@@ -169,12 +169,15 @@ class LatentFlowMatcher(nn.Module):
     ) -> dict[str, Tensor]:
         """Flow matching loss of the field, the prior's own fit to u without text, and L_prior; scalars.
 
-        z_1 [B,N,D] normalised latents, mask [B,N], cond [B,L,C].
+        z_1 [B,N,D] normalised latents, mask [B,N], cond [B,L,C]. L_prior = lambda(t) ||v - v_prior||^2 compares the
+        field itself, and only where the text was dropped: there both estimate the same drift. With a text it would pull
+        every text to the mean of all; on v_flow alone it would leave lambda^2 / (1 + lambda) too much in the sum.
         """
         draw = {"generator": generator, "device": generator.device}
         z_0 = torch.randn(z_1.shape, **draw).to(z_1)
         t = sample_times(len(z_1), generator, z_1.device)
         point = path_sample(z_0, z_1, t)
+        drop = torch.zeros(len(z_1), dtype=torch.bool, device=z_1.device)
         if self.training:
             drop = (torch.rand(len(z_1), **draw) < self.config.cfg_dropout).to(z_1.device)
             cond, cond_mask = self.drop_text(cond, cond_mask, drop)
@@ -184,9 +187,10 @@ class LatentFlowMatcher(nn.Module):
             fit = masked_mean((flow - point.velocity) ** 2, real)
             return {"loss": fit, "flow": fit}
         weight, prior = self.prior_weight(t), self.prior(point.z_t, t, mask)
-        fit = masked_mean((flow + weight * prior - point.velocity) ** 2, real)
+        field = flow + weight * prior
+        fit = masked_mean((field - point.velocity) ** 2, real)
         prior_fit = masked_mean((prior - point.velocity) ** 2, real)
-        closeness = masked_mean(weight * (flow - prior) ** 2, real)
+        closeness = masked_mean(drop[:, None, None] * weight * (field - prior) ** 2, real)
         return {"loss": fit + prior_fit + closeness, "flow": fit, "prior": prior_fit, "closeness": closeness}
 
     def guided_field(self, cond: Tensor, cond_mask: Tensor, mask: Tensor, guidance_scale: float = 1.0) -> Velocity:
