@@ -29,12 +29,16 @@ COVARIANCE = torch.tensor(
 )  # unit variances: latents are normalised
 
 
+def noise(count: int, generator: torch.Generator) -> Tensor:
+    """Draws [count,N*D] whose own mean and covariance are exactly 0 and I, so that no figure is noise of the draw."""
+    z = torch.randn(count, LATENTS * DIM, generator=generator)
+    z = z - z.mean(0)
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(z.T.cov()), z.T, upper=False).T
+
+
 def gaussian(count: int, generator: torch.Generator) -> Tensor:
-    """Draws [count,N,D] moved and turned so that their own mean and covariance are exactly the target's."""
-    x = torch.randn(count, LATENTS * DIM, generator=generator)
-    x = x - x.mean(0)
-    x = torch.linalg.solve_triangular(torch.linalg.cholesky(x.T @ x / count), x.T, upper=False)
-    return (MEAN + (torch.linalg.cholesky(COVARIANCE) @ x).T).view(count, LATENTS, DIM)
+    """Draws [count,N,D] of the target, whose own mean and covariance are exactly the target's."""
+    return (MEAN + noise(count, generator) @ torch.linalg.cholesky(COVARIANCE).T).view(count, LATENTS, DIM)
 
 
 def texts(index: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,10 +88,10 @@ def train(
 @torch.no_grad()
 def sample(model: LatentFlowMatcher, num_steps: int, solver: str, count: int = 20_000) -> Tensor:
     """Samples [count,N*D] of the first text."""
-    noise = torch.randn(count, LATENTS, DIM, generator=torch.Generator().manual_seed(99))
+    z_0 = noise(count, torch.Generator().manual_seed(99)).view(count, LATENTS, DIM)
     mask = torch.ones(count, LATENTS, dtype=torch.bool)
     field = model.guided_field(*texts(torch.zeros(count, dtype=torch.long)), mask)
-    return sample_ode(field, noise, time_grid(num_steps), solver).flatten(1)
+    return sample_ode(field, z_0, time_grid(num_steps), solver).flatten(1)
 
 
 def errors(samples: Tensor, mean: Tensor = MEAN, covariance: Tensor = COVARIANCE) -> tuple[float, float]:
