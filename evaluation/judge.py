@@ -47,8 +47,15 @@ class Judge:
         scores["train_distances"] = np.stack([copied[:, 1], self.train_frames.real], axis=1)
         scores["spreads"] = spreads(predictions, self.references, weights, self.num_workers)
         if self.autoencoder is not None:
-            scores |= latent_scores(self.encode(predictions, weights), self.reference_latents)
+            scores |= latent_scores(self.encode(predictions, self._asked(predictions, weights)), self.reference_latents)
         return scores
+
+    def _asked(self, predictions: Sequence[Array], weights: Sequence[Array] | None) -> list[Array]:
+        """The weights without what each clip's reference never saw: the encoder knows a hand that is absent from a clip
+        only as absent, so one that a model draws there, as it must draw something, would count as far from all."""
+        weights = weights or [np.ones(pose.shape) for pose in predictions]
+        seen = [(reference.weight > 0).any(0) for reference in self.references]
+        return [weight * asked for weight, asked in zip(weights, seen, strict=True)]
 
     @torch.no_grad()
     def encode(self, poses: Sequence[Array], weights: Sequence[Array] | None) -> list[Array]:
