@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from errors import UserError
 from models.autoencoder import PoseAutoencoder
-from models.flow_matching import sample_noise, sample_ode, time_grid
+from models.flow_matching import DEFAULT_SOLVER, sample_noise, sample_ode, time_grid
 from models.latent_flow_matcher import LatentFlowMatcher
 from models.latent_predictor import LatentPredictor
 from models.layers import lengths_to_mask
@@ -32,7 +32,7 @@ class SamplingSettings:
 
     num_steps: int | None = None
     guidance_scale: float | None = None
-    solver: str = "euler"
+    solver: str | None = None
     use_ssm_prior: bool | None = None
     use_sync_guidance: bool | None = None
 
@@ -61,7 +61,8 @@ class Generator:
     ) -> None:  # fmt: skip
         self.autoencoder, self.statistics, self.model = autoencoder, statistics, model
         self.kind, self.fingerprints = kind, fingerprints
-        self.num_steps, self.solver = sampling.num_steps or 1, sampling.solver
+        self.num_steps = sampling.num_steps or 1
+        self.solver = "euler" if kind == STUDENT else sampling.solver or DEFAULT_SOLVER
         self.guidance_scale = 1.0 if sampling.guidance_scale is None else sampling.guidance_scale
         if kind in (FLOW, STUDENT) and sampling.num_steps is None:
             self.num_steps = model.net.config.num_inference_steps
@@ -131,7 +132,7 @@ class Generator:
         z_0 = sample_noise(seeds, latents.tolist(), net.config.latent_dim).to(self.device)
         grid = time_grid(self.num_steps, self.device)
         if self.kind == STUDENT:
-            return sample_ode(net.step_field(cond, cond_mask, mask, self.num_steps), z_0, grid)
+            return sample_ode(net.step_field(cond, cond_mask, mask, self.num_steps), z_0, grid, self.solver)
         return sample_ode(net.guided_field(cond, cond_mask, mask, self.guidance_scale), z_0, grid, self.solver)
 
 
@@ -181,7 +182,7 @@ def _check_sampling(net: LatentFlowMatcher, kind: str, sampling: SamplingSetting
             )
         require_equal("--guidance_scale", sampling.guidance_scale, config.guidance_scale, checkpoint)
         require_equal("--use_sync_guidance", sampling.use_sync_guidance, config.use_sync_guidance, checkpoint)
-        if sampling.solver != "euler":
+        if sampling.solver not in (None, "euler"):
             raise UserError(
                 f"--solver {sampling.solver}: {checkpoint} is a student, which knows its own steps; use euler"
             )

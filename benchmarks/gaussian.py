@@ -116,7 +116,7 @@ def main() -> None:
                 started = time.perf_counter()
                 model = train(prior_type, lambda_prior, args.num_updates, num_texts, seed=args.seed)
                 row = {"texts": num_texts, "prior": prior_type, "lambda_prior": lambda_prior, "steps": args.num_steps}
-                for solver in ("euler", "midpoint"):
+                for solver in ("euler", "ab2"):
                     mean, covariance = errors(sample(model, args.num_steps, solver))
                     row[solver] = {"mean_error": round(mean, 2), "covariance_error": round(covariance, 2)}
                 print(json.dumps({**row, "seconds": round(time.perf_counter() - started, 1)}), flush=True)

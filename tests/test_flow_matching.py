@@ -42,7 +42,7 @@ def test_the_path_is_straight_and_its_velocity_is_its_derivative():
     torch.testing.assert_close(later.z_t - point.z_t, 0.125 * point.velocity)
 
 
-@pytest.mark.parametrize(("solver", "tolerance"), [("midpoint", 0.1), ("heun", 0.1)])
+@pytest.mark.parametrize(("solver", "tolerance"), [("ab2", 0.1), ("midpoint", 0.1), ("heun", 0.1)])
 def test_fifty_steps_give_a_gaussian_its_mean_and_covariance(solver: str, tolerance: float):
     mean, covariance = solve(gaussian_field(MEAN, COVARIANCE), 50, solver)
     assert mean < tolerance
@@ -61,7 +61,7 @@ def test_euler_gives_the_mean_but_too_little_spread():
     assert solve(field, 2, "midpoint")[1] < 8 < 40 < solve(field, 4, "euler")[1]
 
 
-@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("midpoint", 2), ("heun", 2)])
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("ab2", 2), ("midpoint", 2), ("heun", 2)])
 def test_order_of_convergence(solver: str, order: int):
     """dz/dt = -2 t z^2 from z(0) = 1 ends at z(1) = 1/2."""
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from errors import UserError
-from models.flow_matching import SOLVERS
+from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH
 from training.engine import TrainSettings
 
@@ -150,7 +150,9 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "--guidance_scale", type=natural_float, help="of the text; 1 is none (default: the checkpoint's)"
     )
     parser.add_argument(
-        "--solver", choices=tuple(SOLVERS), default="euler", help="midpoint and heun take two forwards a step"
+        "--solver",
+        choices=SOLVER_NAMES,
+        help=f"default {DEFAULT_SOLVER}, and a student's own steps; midpoint and heun take two forwards a step",
     )
     for flag, what in (("--use_ssm_prior", "the prior"), ("--use_sync_guidance", "sync guidance")):
         parser.add_argument(

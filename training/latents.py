@@ -19,7 +19,7 @@ from errors import UserError
 from evaluation.metrics import face_energy, hand_energy
 from models.autoencoder import PoseAutoencoder
 from models.consistency_distillation import teacher_trajectory
-from models.flow_matching import sample_noise
+from models.flow_matching import DEFAULT_SOLVER, sample_noise
 from models.sync_guidance import SyncGuidanceHead
 from models.text_encoder import PretrainedTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
@@ -144,7 +144,14 @@ def trajectory_pack(
     Field `states` [N,(num_segments+1)*D], the times side by side; each trajectory starts from its own seed.
     """
     # The fingerprint is of the weights; the configuration says how they are sampled, gamma_guidance above all.
-    made_from = [dataset.latents.folder.name, fingerprint, teacher.net.config, num_teacher_steps, guidance_scale]
+    made_from = [
+        dataset.latents.folder.name,
+        fingerprint,
+        teacher.net.config,
+        num_teacher_steps,
+        guidance_scale,
+        DEFAULT_SOLVER,
+    ]
     made_from += [num_segments, copies, seed]
     folder = cache_dir / f"trajectories-{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}"
     if (folder / "index.json").is_file():
