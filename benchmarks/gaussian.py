@@ -1,6 +1,6 @@
 """Does the flow give back a distribution whose mean and covariance are known? Prints JSON, errors in percent.
 
-    python benchmarks/gaussian.py                    # without prior, with both priors, one text and two; 10 minutes
+    python benchmarks/gaussian.py                    # without prior, with both priors, one text and two; 15 minutes
     python benchmarks/gaussian.py --num_updates 300  # a glance
 
 Each latent clip is a draw from a Gaussian over its 2 latents of 2 numbers, correlated across both. With two texts the
@@ -103,7 +103,7 @@ def errors(samples: Tensor, mean: Tensor = MEAN, covariance: Tensor = COVARIANCE
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num_updates", type=int, default=3000)
+    parser.add_argument("--num_updates", type=int, default=4000)
     parser.add_argument("--lambda_prior", type=float, nargs="*", default=[0.1])
     parser.add_argument("--prior_type", nargs="*", default=["none", "simple", "mamba"])
     parser.add_argument("--num_texts", type=int, nargs="*", default=[1, 2])
