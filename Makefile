@@ -38,7 +38,7 @@ DEMO_PYTHON := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python
 DEMO_TRAIN := --data_dir demo/data --num_workers 0 --warmup_steps 100
 DEMO_AUTOENCODER := --autoencoder_checkpoint demo/autoencoder/best_model.pt
 DEMO_NET := $(DEMO_AUTOENCODER) --latent_dim 24 --hidden_dim 128 --num_heads 4 --num_layers 4 \
-	--learning_rate 1e-3 --text_encoder scratch --scratch_dim 64 --scratch_layers 1
+	--batch_size 16 --learning_rate 2e-3 --text_encoder scratch --scratch_dim 64 --scratch_layers 1
 DEMO_TEST := --data_dir demo/data --split test $(DEMO_AUTOENCODER) --save_predictions --num_workers 2
 # Where the word's real clip lies, and how its text is spelled in the data: real=test/poses/ID.npz spelled="h e l l o".
 DEMO_WORD := IFS='|' read -r real spelled < demo/data/held_out.txt
@@ -51,24 +51,25 @@ endef
 demo: .venv/installed
 	@mkdir -p demo && date +%s > demo/.started
 	$(call say,1/11  Data,real letters of the alphabet $$ALPHABET joined into words; '$$TEXT' is kept out of training)
-	$(DEMO_PYTHON) demo_data.py --output_dir demo/data --alphabet "$$ALPHABET" --hold_out "$$TEXT"
+	$(DEMO_PYTHON) demo_data.py --output_dir demo/data --alphabet "$$ALPHABET" --hold_out "$$TEXT" \
+		--num_words 400
 	@rm -rf demo/data/cache demo/autoencoder demo/predictor demo/flow demo/student demo/evaluation_*
 	$(call say,2/11  Statistics,checks the data and measures mean and spread of the train poses)
 	$(DEMO_PYTHON) data_preparation.py --data_dir demo/data
 	$(call say,3/11  Stage 1: autoencoder,poses to few numbers (24 for 4 frames) and back)
-	$(DEMO_PYTHON) train_stage1_autoencoder.py $(DEMO_TRAIN) --output_dir demo/autoencoder --batch_size 16 --num_epochs 45 \
+	$(DEMO_PYTHON) train_stage1_autoencoder.py $(DEMO_TRAIN) --output_dir demo/autoencoder --batch_size 16 --num_epochs 30 \
 		--learning_rate 2e-3 --max_seq_len 64 --latent_dim 24 --temporal_stride 4 --hidden_dim 128 --num_heads 4 \
 		--encoder_layers 2 --coarse_layers 1 --medium_layers 1 --fine_layers 2 --dropout 0 --ema_decay 0.99
 	$(call say,4/11  Stage 2 Direction 1: predictor,text to latents in one pass)
-	$(DEMO_PYTHON) train_stage2_predictor.py $(DEMO_TRAIN) $(DEMO_NET) --output_dir demo/predictor --num_epochs 80 \
+	$(DEMO_PYTHON) train_stage2_predictor.py $(DEMO_TRAIN) $(DEMO_NET) --output_dir demo/predictor --num_epochs 45 \
 		--ema_decay 0.99
 	$(call say,5/11  Stage 2 Direction 2: latent flow,text and noise to latents along a field with prior and sync guidance)
-	$(DEMO_PYTHON) train_stage2_latent_flow.py $(DEMO_TRAIN) $(DEMO_NET) --output_dir demo/flow --batch_size 16 \
-		--num_epochs 90 --use_ssm_prior --use_sync_guidance --prior_hidden_dim 64 --prior_layers 2 --ema_decay 0.995
+	$(DEMO_PYTHON) train_stage2_latent_flow.py $(DEMO_TRAIN) $(DEMO_NET) --output_dir demo/flow --num_epochs 60 \
+		--use_ssm_prior --use_sync_guidance --prior_hidden_dim 64 --prior_layers 2 --ema_decay 0.995
 	$(call say,6/11  Stage 3: distillation,one student takes in 1 2 or 4 steps what the flow takes in 50)
 	$(DEMO_PYTHON) train_stage3_distillation.py $(DEMO_TRAIN) $(DEMO_AUTOENCODER) --output_dir demo/student \
-		--teacher_checkpoint demo/flow/best_model.pt --num_teacher_steps 50 --trajectories_per_clip 3 --batch_size 64 \
-		--num_epochs 40 --learning_rate 1e-3 --ema_decay 0.99
+		--teacher_checkpoint demo/flow/best_model.pt --num_teacher_steps 50 --trajectories_per_clip 2 --batch_size 64 \
+		--num_epochs 30 --learning_rate 1e-3 --ema_decay 0.99
 	$(call say,7/11  Evaluation of the predictor,every test word beside floors and ceilings)
 	$(DEMO_PYTHON) evaluate.py $(DEMO_TEST) --predictor_checkpoint demo/predictor/best_model.pt \
 		--output_dir demo/evaluation_predictor
