@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from errors import UserError
-from models.autoencoder import PoseAutoencoder
+from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.flow_matching import DEFAULT_SOLVER, sample_noise, sample_ode, time_grid
 from models.latent_flow_matcher import LatentFlowMatcher
 from models.latent_predictor import LatentPredictor
@@ -61,6 +61,8 @@ class Generator:
     ) -> None:  # fmt: skip
         self.autoencoder, self.statistics, self.model = autoencoder, statistics, model
         self.kind, self.fingerprints = kind, fingerprints
+        in_pose_space = getattr(model.net.config, "space", "latent") == "pose"
+        self.space = PoseSpace() if in_pose_space else autoencoder  # between latents and poses
         self.num_steps = sampling.num_steps or 1
         self.solver = "euler" if kind == STUDENT else sampling.solver or DEFAULT_SOLVER
         self.guidance_scale = 1.0 if sampling.guidance_scale is None else sampling.guidance_scale
@@ -77,7 +79,7 @@ class Generator:
             return {"model": self.kind, "num_steps": 1}
         return {
             "model": self.kind, "num_steps": self.num_steps, "guidance_scale": self.guidance_scale,
-            "solver": self.solver, "prior": self.model.net.config.prior_type,
+            "solver": self.solver, "space": self.model.net.config.space, "prior": self.model.net.config.prior_type,
             "sync_guidance": (self.kind == STUDENT and self.model.net.config.use_sync_guidance)
             or self.model.net.sync_head is not None,
         }  # fmt: skip
@@ -113,7 +115,7 @@ class Generator:
             seconds["text"] = clock.lap()
             z = self._sample(cond, cond_mask, frames, [seeds[i] for i in chosen])
             seconds["sampling"] = clock.lap()
-            pose = self.autoencoder.decode(self.model.denormalize(z), lengths_to_mask(frames)).float().cpu().numpy()
+            pose = self.space.decode(self.model.denormalize(z), lengths_to_mask(frames)).float().cpu().numpy()
             poses = [
                 self.statistics.denormalize(row[:length]) for row, length in zip(pose, frames.tolist(), strict=True)
             ]
@@ -124,7 +126,7 @@ class Generator:
 
     def _sample(self, cond: Tensor, cond_mask: Tensor, frames: Tensor, seeds: list[int]) -> Tensor:
         """Normalised latents [B,N,D]."""
-        latents = self.autoencoder.num_latents(frames)
+        latents = self.space.num_latents(frames)
         mask = lengths_to_mask(latents)
         net = self.model.net
         if isinstance(net, LatentPredictor):

@@ -16,7 +16,7 @@ import torch
 
 import errors
 from dataset import Batch
-from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.latent_flow_matcher import SPACES, FlowConfig, LatentFlowMatcher
 from models.mamba_prior import resolve_prior_type
 from models.text_to_latent import TextToLatent
 from training import arguments, stage2
@@ -24,7 +24,9 @@ from training.checkpoint import FLOW, describe_text_encoder
 from training.engine import Losses, Stage, make_accelerator, train
 from training.latents import conditions, set_latent_scale, set_sync_targets
 
-FROM_ELSEWHERE = ("latent_dim", "cond_dim", "temporal_stride", "prior_type", "use_sync_guidance", "student_steps")
+FROM_ELSEWHERE = (
+    "latent_dim", "cond_dim", "temporal_stride", "space", "prior_type", "use_sync_guidance", "student_steps",
+)  # fmt: skip
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -32,6 +34,10 @@ def parse_arguments() -> argparse.Namespace:
     stage2.add_stage2_arguments(parser, num_epochs=100, learning_rate=1e-4)
     arguments.add_text_encoder_arguments(parser)
     arguments.add_dataclass_arguments(parser, "flow", FlowConfig, skip=FROM_ELSEWHERE)
+    parser.add_argument(
+        "--space", choices=SPACES, default="latent",
+        help="latent: of the autoencoder; pose: the normalised poses themselves, for comparison (default latent)",
+    )  # fmt: skip
     parser.add_argument("--use_ssm_prior", action="store_true", help="add the unconditional state-space prior")
     parser.add_argument(
         "--ssm_prior_type", choices=("auto", "mamba", "simple"), default="auto",
@@ -60,11 +66,12 @@ def main() -> None:
     if args.use_ssm_prior and args.ssm_prior_type == "auto" and accelerator.is_main_process:
         print(f"prior: {prior_type} (--ssm_prior_type auto: mamba where mamba-ssm and a GPU are there, else simple)")
 
-    source = stage2.open_source(args, accelerator.device)
+    source = stage2.open_source(args, accelerator.device).in_space(args.space)
+    stage2.require_shape(args, source)
     encoder = stage2.make_text_encoder(args, source, accelerator.device)
     config = arguments.build_dataclass(
         FlowConfig, args, latent_dim=source.autoencoder.config.latent_dim, cond_dim=encoder.dim,
-        temporal_stride=source.autoencoder.config.temporal_stride, prior_type=prior_type,
+        temporal_stride=source.autoencoder.config.temporal_stride, space=args.space, prior_type=prior_type,
         use_sync_guidance=args.use_sync_guidance, student_steps=(),
     )  # fmt: skip
 

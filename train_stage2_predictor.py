@@ -45,6 +45,7 @@ def main() -> None:
     torch.manual_seed(settings.seed)
 
     source = stage2.open_source(args, accelerator.device)
+    stage2.require_shape(args, source)
     encoder = stage2.make_text_encoder(args, source, accelerator.device)
     config = arguments.build_dataclass(
         PredictorConfig, args, latent_dim=source.autoencoder.config.latent_dim, cond_dim=encoder.dim

@@ -74,6 +74,8 @@ def main() -> None:
     source = stage2.open_source(args, accelerator.device)
     parent = {"fingerprint": source.fingerprint}
     teacher, content = load_text_to_latent(args.teacher_checkpoint, (FLOW,), parent, accelerator.device)
+    source = source.in_space(teacher.net.config.space)
+    stage2.require_shape(args, source)
     for name in TEACHERS_OWN:
         require_equal(f"--{name}", getattr(args, name), getattr(teacher.net.config, name), args.teacher_checkpoint)
     encoder_name = content["text_encoder"].get("name", SCRATCH)

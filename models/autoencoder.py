@@ -172,6 +172,25 @@ class PoseAutoencoder(nn.Module):
         return self.decode_levels(z, mask), mean, log_variance
 
 
+class PoseSpace(nn.Module):
+    """No compression: the latents are the normalised poses, one a frame. It takes an autoencoder's place as it is.
+
+    What a flow has to learn without stage 1, for comparison.
+    """
+
+    config = AutoencoderConfig(latent_dim=layout.POSE_DIM, temporal_stride=1)
+
+    def num_latents(self, num_frames: Tensor | int) -> Tensor | int:
+        return num_frames
+
+    def encode(self, pose: Tensor, mask: Tensor) -> Tensor:
+        """Normalised pose [B,T,214] -> itself, zero at padded frames."""
+        return pose * mask[..., None]
+
+    def decode(self, z: Tensor, mask: Tensor) -> Tensor:
+        return z * mask[..., None]
+
+
 @dataclass(frozen=True)
 class AutoencoderLoss:
     """Every level, the hands' shape and the velocity, each under the weights of what was seen; and a mild KL."""

@@ -26,6 +26,7 @@ from models.layers import (
 from models.mamba_prior import PriorConfig, build_prior
 from models.sync_guidance import SyncConfig, SyncGuidanceHead, sync_gradient
 
+SPACES = ("latent", "pose")
 GUIDANCE_INTERVAL = (0.0, 0.9)  # of t, for classifier-free guidance: near the clean end it only adds tremble
 
 
@@ -39,6 +40,7 @@ class FlowConfig:
     num_heads: int = 8
     cond_dim: int = 768
     temporal_stride: int = 1
+    space: str = "latent"  # what the flow's latents are: the autoencoder's, or with "pose" the normalised poses
     dropout: float = 0.1
     cfg_dropout: float = 0.1
     prior_type: str = "none"  # none, mamba or simple
@@ -56,6 +58,8 @@ class FlowConfig:
             raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of twice num_heads {self.num_heads}")
         if self.prior_type not in ("none", "mamba", "simple"):
             raise ValueError(f"prior_type '{self.prior_type}' must be none, mamba or simple")
+        if self.space not in SPACES:
+            raise ValueError(f"space '{self.space}' must be one of {', '.join(SPACES)}")
         object.__setattr__(self, "student_steps", tuple(self.student_steps))  # a checkpoint keeps a list
 
 

@@ -185,3 +185,24 @@ def test_evaluation_of_a_student_on_test(trained, data_dir, tmp_path: Path):
     assert content["length_source"] == "oracle"
     assert set(content["checkpoints"]) >= {"student", "autoencoder"}
     assert not list(tmp_path.glob("predictions*"))
+
+
+def test_a_flow_in_pose_space_trains_distils_and_signs(trained, data_dir: Path, tmp_path: Path):
+    """The comparison without stage 1: the same commands, the normalised poses in the latents' place."""
+    paths = {"D": data_dir, "A": trained.autoencoder}
+    cache = f"--cache_dir {tmp_path / 'cache'} --num_epochs 1"
+    pose_shape = "--latent_dim 214 --space pose --use_sync_guidance"
+    commands.call("flow", f"{cache} {pose_shape}", O=tmp_path / "flow", **paths)
+    flow = tmp_path / "flow" / "best_model.pt"
+    commands.call("student", cache, O=tmp_path / "student", F=flow, **paths)
+    for checkpoint in (flow, tmp_path / "student" / "best_model.pt"):
+        commands.call("inference_flow", "--target_length 23", O=tmp_path / "clip.npy", F=checkpoint, **paths)
+        assert np.load(tmp_path / "clip.npy").shape == (23, layout.POSE_DIM)
+    record = json.loads((tmp_path / "clip.json").read_text())
+    assert (record["space"], record["model"]) == ("pose", "student")
+
+
+def test_pose_space_refuses_the_latents_shape(trained, data_dir: Path, tmp_path: Path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        commands.call("flow", "--space pose", D=data_dir, A=trained.autoencoder, O=tmp_path)
+    assert "--latent_dim 8 contradicts 214 in the pose space" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 Each pack is keyed by what made it (autoencoder, data, text encoder), so nothing stale is ever read.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from dataset import Batch, LatentDataset, PoseDataset, collate, load_split
 from errors import UserError
 from evaluation.metrics import face_energy, hand_energy
-from models.autoencoder import PoseAutoencoder
+from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.consistency_distillation import teacher_trajectory
 from models.flow_matching import DEFAULT_SOLVER, sample_noise
 from models.sync_guidance import SyncGuidanceHead
@@ -30,9 +31,9 @@ from poses.statistics import Statistics
 
 @dataclass(frozen=True)
 class LatentSource:
-    """The frozen autoencoder of stage 1 and how its clips are read."""
+    """The frozen autoencoder of stage 1, or the pose space in its place, and how clips are read."""
 
-    autoencoder: PoseAutoencoder
+    autoencoder: PoseAutoencoder | PoseSpace
     statistics: Statistics
     fingerprint: str
     data_dir: Path
@@ -40,6 +41,9 @@ class LatentSource:
     max_seq_len: int
     long_clips: str
     skip_bad: bool = False
+
+    def in_space(self, space: str) -> "LatentSource":
+        return dataclasses.replace(self, autoencoder=PoseSpace()) if space == "pose" else self
 
 
 def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.ndarray:
@@ -54,7 +58,8 @@ def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.n
 def latent_pack(source: LatentSource, split: str, device: torch.device, batch_size: int = 64) -> Pack:
     """The split's latents z [N,D] and motion energies [T,2], encoded once."""
     poses = load_split(source.data_dir, split, source.cache_dir, source.skip_bad)
-    key = f"{source.fingerprint}-{source.statistics.fingerprint}-{source.max_seq_len}-{source.long_clips}"
+    made_by = "pose" if isinstance(source.autoencoder, PoseSpace) else source.fingerprint
+    key = f"{made_by}-{source.statistics.fingerprint}-{source.max_seq_len}-{source.long_clips}"
     folder = source.cache_dir / f"latents-{poses.folder.name}-{key}"
     if (folder / "index.json").is_file():
         return Pack(folder)

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from dataset import Batch, load_split, make_loader
 from errors import UserError
+from models.autoencoder import PoseSpace
 from models.text_encoder import (
     SCRATCH,
     PretrainedTextEncoder,
@@ -38,16 +39,21 @@ def add_stage2_arguments(parser: argparse.ArgumentParser, *, num_epochs: int, le
 
 
 def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
-    """The autoencoder of --autoencoder_checkpoint; flags that contradict it are errors."""
+    """The autoencoder of --autoencoder_checkpoint."""
     autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
-    require_equal("--latent_dim", args.latent_dim, autoencoder.config.latent_dim, args.autoencoder_checkpoint)
-    require_equal(
-        "--temporal_stride", args.temporal_stride, autoencoder.config.temporal_stride, args.autoencoder_checkpoint
-    )
     return LatentSource(
         autoencoder, statistics, content["fingerprint"], args.data_dir, args.cache_dir or args.data_dir / "cache",
         args.max_seq_len, args.long_clips, args.skip_bad,
     )  # fmt: skip
+
+
+def require_shape(args: argparse.Namespace, source: LatentSource) -> None:
+    """Flags that contradict the latents' shape are errors."""
+    config, where = source.autoencoder.config, args.autoencoder_checkpoint
+    if isinstance(source.autoencoder, PoseSpace):
+        where = "the pose space"
+    require_equal("--latent_dim", args.latent_dim, config.latent_dim, where)
+    require_equal("--temporal_stride", args.temporal_stride, config.temporal_stride, where)
 
 
 def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: torch.device) -> TextEncoder:
