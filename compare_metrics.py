@@ -44,7 +44,7 @@ def main() -> None:
     ids_b, theirs = read_row(args.b, args.split, args.row_b)
     if ids_a != ids_b:
         raise UserError(f"{args.b}: scored other clips than {args.a}; compare evaluations of the same split and data")
-    table = compare(ours, theirs)
+    table = compare([ours], [theirs])
     print(f"{len(ids_a)} clips; A = {args.a} {args.row_a}, B = {args.b} {args.row_b}")
     print(f"{'':30}{'A':>12}{'B':>12}{'A - B':>12}   95 % interval")
     for name, line in table.items():

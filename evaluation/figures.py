@@ -5,8 +5,9 @@ n-grams. So a bootstrap is one matrix product, counts [R,N] of R resamples by st
 counts for two models make the comparison a paired one.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,6 +126,19 @@ def figures(scores: Scores) -> dict[str, Figure]:
     return found
 
 
+def mean_figures(runs: Sequence[Scores]) -> dict[str, Figure]:
+    """Every figure's mean over several runs on the same clips, say of several seeds; an interval is over the clips."""
+    each = [figures(scores) for scores in runs]
+
+    def mean(name: str) -> Figure:
+        def at(counts: Array) -> Array:
+            return np.mean([found[name].at(counts) for found in each], axis=0)
+
+        return dataclasses.replace(each[0][name], at=at)
+
+    return {name: mean(name) for name in each[0] if all(name in found for found in each)}
+
+
 def resample(num_clips: int, resamples: int = RESAMPLES, seed: int = SEED) -> Array:
     """How often each clip is taken in each of `resamples` draws with replacement, [R,N]."""
     return np.random.default_rng(seed).multinomial(num_clips, np.full(num_clips, 1 / num_clips), resamples) * 1.0
@@ -165,10 +179,13 @@ def evaluate_row(*args: object, **kwargs: object) -> dict[str, float | int | Non
     return summarise(score_clips(*args, **kwargs))
 
 
-def compare(ours: Scores, theirs: Scores) -> dict[str, dict[str, float | None]]:
-    """For every figure of both: a, b, and a - b with its paired interval, from the same clips in the same order."""
-    a, b = figures(ours), figures(theirs)
-    counts = resample(len(ours["dtw"]))
+def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[str, float | None]]:
+    """For every figure of both: a, b, and a - b with its paired interval, from the same clips in the same order.
+
+    Each side is one run or several, whose mean is compared.
+    """
+    a, b = mean_figures(ours), mean_figures(theirs)
+    counts = resample(len(ours[0]["dtw"]))
     table = {}
     for name in a.keys() & b.keys():
 

@@ -97,8 +97,8 @@ def test_a_paired_difference_is_seen_where_separate_intervals_overlap():
     hard = rng.normal(10, 5, size=100)  # how hard each clip is, for both
     row = {"sync_correlation": np.full((100, 3), np.nan), "mse_aligned": np.zeros(100)}
     a, b = ({**row, "dtw": hard + offset + rng.normal(0, 0.1, size=100)} for offset in (0, 0.5))
-    line = compare(a, b)["dtw"]
+    line = compare([a], [b])["dtw"]
     assert line["difference"] == pytest.approx(line["a"] - line["b"])
     assert -0.6 < line["low"] < line["difference"] < line["high"] < -0.4
-    same = compare(a, a)["dtw"]
+    same = compare([a], [a])["dtw"]
     assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)

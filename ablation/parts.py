@@ -1,0 +1,129 @@
+"""What an ablation runs: parts, each one command of the project with a folder of its own, run once and resumed.
+
+A part's key is its command and the keys of what it needs, so a changed flag runs again what depends on it and nothing
+else. `part.json` in its folder keeps the key and, once it is done, its seconds.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from errors import UserError
+from poses.files import write_whole
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORD = "part.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One command of the project. A flag's value `@NAME/FILE` is a file of the part NAME, which runs before."""
+
+    name: str
+    script: str
+    flags: tuple[str, ...]
+
+    @property
+    def needs(self) -> list[str]:
+        return [flag[1:].split("/")[0] for flag in self.flags if flag.startswith("@")]
+
+    @property
+    def trains(self) -> bool:
+        return self.script.startswith("train_")
+
+
+def keys_of(parts: Sequence[Part], data: str) -> dict[str, str]:
+    """What each part's result depends on, hashed: `data`, its command, and what it needs."""
+    keys: dict[str, str] = {}
+    for part in parts:
+        made_from = [data, part.script, part.flags, [keys[name] for name in part.needs]]
+        keys[part.name] = hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
+    return keys
+
+
+def read_record(folder: Path) -> dict:
+    try:
+        return json.loads((folder / RECORD).read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def _write_record(folder: Path, record: dict) -> None:
+    with write_whole(folder / RECORD, "w") as file:
+        json.dump(record, file)
+
+
+def is_done(folder: Path, key: str) -> bool:
+    record = read_record(folder)
+    return record.get("key") == key and "seconds" in record
+
+
+def run_part(part: Part, key: str, output_dir: Path, threads: int) -> float:
+    """Run a part in output_dir/NAME, or go on from its last.pt; returns its seconds, those before a stop included."""
+    folder = output_dir / part.name
+    record = read_record(folder)
+    if is_done(folder, key):
+        return record["seconds"]
+    if folder.exists() and not record:
+        raise UserError(f"{folder}: holds something that is no part of an ablation; choose another --output_dir")
+    if folder.exists() and record["key"] != key:
+        shutil.rmtree(folder)
+        record = {}
+    flags = [str(output_dir / flag[1:]) if flag.startswith("@") else flag for flag in part.flags]
+    if part.trains and (folder / "last.pt").is_file():
+        flags += ["--resume_from", str(folder / "last.pt")]
+    before = record.get("stopped_after", 0.0)
+    started = time.perf_counter()
+    _write_record(folder, {"key": key, "stopped_after": before})
+    command = [sys.executable, str(ROOT / part.script), *flags, "--output_dir", str(folder)]
+    with open(folder / "output.log", "a") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": str(threads)}
+        )
+        try:
+            status = process.wait()
+        finally:
+            process.kill()  # a stopped ablation leaves nothing running
+            _write_record(folder, {"key": key, "stopped_after": before + time.perf_counter() - started})
+    if status:
+        lines = (folder / "output.log").read_text(errors="replace").strip().splitlines()
+        reason = lines[-1].removeprefix("error: ") if lines else f"exit code {status}"
+        raise UserError(f"{part.name}: {reason} (all of it: {folder / 'output.log'})")
+    seconds = round(before + time.perf_counter() - started, 1)
+    _write_record(folder, {"key": key, "seconds": seconds})
+    return seconds
+
+
+def run_parts(parts: Sequence[Part], data: str, output_dir: Path, jobs: int) -> None:
+    """Run all parts, `jobs` at a time, each after what it needs; `parts` lists what is needed first."""
+    keys = keys_of(parts, data)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    futures: dict[str, Future[float]] = {}
+
+    def run(number: int, part: Part) -> float:
+        for name in part.needs:
+            futures[name].result()
+        known = is_done(output_dir / part.name, keys[part.name])
+        if not known:
+            print(f"[{number}/{len(parts)}] {part.name}: {part.script}", flush=True)
+        seconds = run_part(part, keys[part.name], output_dir, threads)
+        print(f"[{number}/{len(parts)}] {part.name}: {'was done' if known else 'done'}, {seconds:.0f} s", flush=True)
+        return seconds
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for number, part in enumerate(parts, 1):
+            futures[part.name] = pool.submit(run, number, part)
+        try:
+            for future in futures.values():
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,163 @@
+"""Which models an ablation trains and evaluates, as parts to run and rows to show.
+
+Of each seed: Direction 1, the flow as a whole and without one thing each, and its student; all on one autoencoder and
+read back by one back-translator. Sync guidance acts on samples alone, so the flow without it has the same weights.
+"""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ablation.parts import Part
+from errors import UserError
+
+RECIPES = Path(__file__).parent  # small.json, full_size.json
+RECIPE_KEYS = ("autoencoder", "back_translation", "predictor", "flow", "prior", "student", "evaluation")
+TEACHER_STEPS = (1, 2, 4, 8, 16, 50)
+STUDENT_STEPS = (1, 2, 4)
+GROUPS = ("components", "steps", "strides")
+BASELINES = {"reference": "reference", "reconstruction": "reconstruction", "nearest_text": "nearest text's clip",
+             "random_clip": "random clip", "mean_pose": "mean pose"}  # fmt: skip
+WHOLE = "Direction 2, 50 steps"  # the row that the others are compared with
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the tables: a model and how it is sampled, with one evaluation for each seed.
+
+    `scored` is the row of those evaluations that is shown: the model, or a floor or ceiling beside it.
+    """
+
+    label: str
+    group: str
+    model: str  # the part that trained it, without its seed
+    num_steps: int | None = None
+    use_sync_guidance: bool = True
+    autoencoder: str = "autoencoder"
+    scored: str = "model"
+
+    @property
+    def kind(self) -> str:
+        return self.model.partition("_")[0]
+
+    @property
+    def evaluation(self) -> str:
+        """The part that scores it, without its seed."""
+        steps = f"_{self.num_steps}_steps" if self.num_steps else ""
+        return f"evaluation_{self.model}{steps}{'' if self.use_sync_guidance else '_no_sync'}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parts in an order in which they can run, and the rows that they give."""
+
+    parts: list[Part]
+    rows: list[Row]
+    seeds: Sequence[int]
+
+
+def seeded(name: str, seed: int) -> str:
+    return f"{name}_seed{seed}"
+
+
+def read_recipe(path: Path) -> dict[str, list[str]]:
+    """The flags of every stage; `path` is JSON of one string each, like ablation/small.json."""
+    try:
+        recipe = json.loads(path.read_text(encoding="utf-8"))
+        flags = {key: shlex.split(recipe[key]) for key in RECIPE_KEYS}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; --recipe is JSON like {RECIPES / 'small.json'}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a recipe ({error}); it is JSON like {RECIPES / 'small.json'}") from None
+    if "--latent_dim" not in flags["autoencoder"] or "--temporal_stride" not in flags["autoencoder"]:
+        raise UserError(f"{path}: its autoencoder needs --latent_dim and --temporal_stride; write them in")
+    return flags
+
+
+def make_rows(groups: Sequence[str], strides: Sequence[int]) -> list[Row]:
+    whole = Row(WHOLE, "components", "flow", 50)
+    rows = [replace(whole, label=label, group="baselines", scored=name) for name, label in BASELINES.items()]
+    rows += [whole]
+    if "components" in groups:
+        rows += [
+            Row("Direction 1", "components", "predictor"),
+            Row("without the prior", "components", "flow_no_prior", 50),
+            replace(whole, label="without sync guidance", use_sync_guidance=False),
+            Row("in pose space", "components", "flow_pose", 50),
+        ]
+    if "steps" in groups:
+        rows += [Row(f"flow, {n} step{'s' * (n > 1)}", "steps", "flow", n) for n in TEACHER_STEPS]
+        rows += [Row(f"student, {n} step{'s' * (n > 1)}", "steps", "student", n) for n in STUDENT_STEPS]
+    if "strides" in groups:
+        made = [
+            Row(f"generated, stride {k}", "strides", f"flow_stride{k}", 50, autoencoder=f"autoencoder_stride{k}")
+            for k in strides
+        ]
+        rows += [
+            replace(row, label=f"reconstructed, stride {k}", scored="reconstruction")
+            for k, row in zip(strides, made, strict=True)
+        ]
+        rows += made
+    return rows
+
+
+def make_plan(
+    recipe: dict[str, list[str]], data_flags: Sequence[str], seeds: Sequence[int], groups: Sequence[str],
+    strides: Sequence[int],
+) -> Plan:  # fmt: skip
+    """All parts, what is needed first, long trainings before short evaluations."""
+    rows = make_rows(groups, strides)
+    models = {row.model: row for row in rows}
+    parts = [_autoencoder("autoencoder", recipe["autoencoder"], data_flags)]
+    parts += [
+        _autoencoder(f"autoencoder_stride{k}", _with_stride(recipe["autoencoder"], k), data_flags)
+        for k in strides
+        if f"flow_stride{k}" in models
+    ]
+    parts.append(Part("back_translation", "train_pose_to_text.py", (*data_flags, *recipe["back_translation"])))
+    order = sorted(models, key=lambda name: name == "student")  # after its teacher
+    parts += [_training(name, models[name], recipe, data_flags, seed) for name in order for seed in seeds]
+    evaluations = {row.evaluation: row for row in rows}
+    parts += [_evaluation(row, recipe, data_flags, seed) for row in evaluations.values() for seed in seeds]
+    return Plan(parts, rows, seeds)
+
+
+def _autoencoder(name: str, flags: Sequence[str], data_flags: Sequence[str]) -> Part:
+    return Part(name, "train_stage1_autoencoder.py", (*data_flags, *flags))
+
+
+def _with_stride(flags: Sequence[str], stride: int) -> list[str]:
+    """The autoencoder's flags at another stride, with as many numbers a second."""
+    flags = list(flags)
+    dim, own = (flags.index(name) + 1 for name in ("--latent_dim", "--temporal_stride"))
+    flags[dim] = str(max(1, int(flags[dim]) * stride // int(flags[own])))
+    flags[own] = str(stride)
+    return flags
+
+
+def _training(name: str, row: Row, recipe: dict[str, list[str]], data_flags: Sequence[str], seed: int) -> Part:
+    flags = [*data_flags, "--autoencoder_checkpoint", f"@{row.autoencoder}/last.pt", *recipe[row.kind]]
+    if row.kind == "flow":
+        flags += ["--use_sync_guidance"] + (recipe["prior"] if name != "flow_no_prior" else [])
+        flags += ["--space", "pose"] if name == "flow_pose" else []
+    if row.kind == "student":
+        flags += ["--teacher_checkpoint", f"@{seeded('flow', seed)}/last.pt"]
+    script = {
+        "predictor": "train_stage2_predictor.py", "flow": "train_stage2_latent_flow.py",
+        "student": "train_stage3_distillation.py",
+    }[row.kind]  # fmt: skip
+    return Part(seeded(name, seed), script, (*flags, "--seed", str(seed)))
+
+
+def _evaluation(row: Row, recipe: dict[str, list[str]], data_flags: Sequence[str], seed: int) -> Part:
+    checkpoint = "--predictor_checkpoint" if row.kind == "predictor" else "--flow_checkpoint"
+    flags = [*data_flags, checkpoint, f"@{seeded(row.model, seed)}/last.pt"]
+    flags += ["--autoencoder_checkpoint", f"@{row.autoencoder}/last.pt", "--split", "test"]
+    flags += ["--back_translation_checkpoint", "@back_translation/best_model.pt"]
+    flags += ["--num_steps", str(row.num_steps)] if row.num_steps else []
+    flags += [] if row.use_sync_guidance else ["--no-use_sync_guidance"]
+    flags += recipe["evaluation"]
+    # Seeds of their own, so that two runs of one text do not share their noise.
+    return Part(seeded(row.evaluation, seed), "evaluate.py", (*flags, "--seed", str(100_000 * seed)))

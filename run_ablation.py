@@ -1,0 +1,89 @@
+"""The ablation table in one command: what each part of Direction 2 is worth, over several seeds.
+
+    python run_ablation.py --data_dir data/phoenix14t --output_dir runs/ablation --recipe ablation/full_size.json
+    python run_ablation.py --data_dir data/phoenix14t --output_dir runs/ablation --groups strides --seeds 0
+
+Groups: components (Direction 1, the flow as a whole, without the prior, without sync guidance, in pose space); steps
+(the flow at 1 to 50 steps, its student at 1, 2 and 4); strides (autoencoders of other temporal strides with as many
+numbers a second, and flows on them). Every part is one command of this project in a folder of OUTPUT_DIR, is run once,
+and goes on where it was stopped; a changed recipe runs again what depends on it. The data must be prepared
+(data_preparation.py). Writes ablation.md, .csv, .tex, quality_steps.png, quality_latency.png and training_curves.png.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+import errors
+from ablation.parts import run_parts
+from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
+from ablation.report import plot_quality, plot_training, read_lines, write_tables
+from dataset import load_split
+from errors import UserError
+from generation import SamplingSettings, load_generator
+from poses.statistics import STATISTICS_FILE, Statistics
+from training import arguments
+
+TIMES = 7  # a latency is the median of so many
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = arguments.make_parser(__doc__)
+    arguments.add_data_arguments(parser)
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--recipe", type=Path, default=RECIPES / "small.json",
+                        help="JSON, the flags of every stage (default: ablation/small.json, for a CPU)")  # fmt: skip
+    parser.add_argument("--seeds", type=arguments.natural_int, nargs="+", default=[0, 1, 2], help="default 0 1 2")
+    parser.add_argument("--groups", choices=GROUPS, nargs="+", default=["components", "steps"],
+                        help="default components steps")  # fmt: skip
+    parser.add_argument("--temporal_strides", type=int, choices=(1, 2, 4), nargs="+", default=[1, 2, 4])
+    parser.add_argument("--jobs", type=arguments.positive_int, default=1, help="parts that run at a time (default 1)")
+    arguments.add_device_argument(parser)
+    return parser.parse_args()
+
+
+def measure_latency(plan: Plan, args: argparse.Namespace, text: str, frames: int) -> dict[str, float]:
+    """Seconds of one clip of `frames` frames at batch 1, by the row's evaluation; nothing else runs meanwhile."""
+    device, seconds = arguments.resolve_device(args.device), {}
+    for row in plan.rows:
+        if row.evaluation in seconds:
+            continue
+        sampling = SamplingSettings(row.num_steps, use_sync_guidance=None if row.use_sync_guidance else False)
+        trained = (seeded(row.model, plan.seeds[0]), row.autoencoder)
+        generator = load_generator(*(args.output_dir / name / "last.pt" for name in trained), device, sampling)
+        clips = [generator.generate([text], [seed], [frames])[0] for seed in range(TIMES + 1)]
+        seconds[row.evaluation] = statistics.median(sum(clip.seconds.values()) for clip in clips[1:])
+    return seconds
+
+
+def main() -> None:
+    args = parse_arguments()
+    if len(set(args.seeds)) < len(args.seeds):
+        raise UserError("--seeds: one of them stands twice; give different ones")
+    recipe = read_recipe(args.recipe)
+    fingerprint = Statistics.load(args.data_dir / STATISTICS_FILE).fingerprint
+    cache_dir = args.cache_dir or args.output_dir / "cache"
+    data_flags = ["--data_dir", str(args.data_dir), "--cache_dir", str(cache_dir)]
+    data_flags += ["--skip_bad"] if args.skip_bad else []
+    plan = make_plan(recipe, data_flags, args.seeds, args.groups, args.temporal_strides)
+
+    run_parts(plan.parts, fingerprint, args.output_dir, args.jobs)
+
+    test = load_split(args.data_dir, "test", cache_dir, args.skip_bad)
+    frames = int(statistics.median(test.lengths("pose").tolist()))
+    print("measuring latency")
+    lines = read_lines(plan, args.output_dir, measure_latency(plan, args, test.texts[0], frames))
+    about = [
+        f"Data `{args.data_dir}` (statistics {fingerprint}), {len(test)} test clips; recipe `{args.recipe}`; seeds "
+        f"{', '.join(map(str, args.seeds))}; latency of {frames} frames.",
+    ]
+    paths = write_tables(args.output_dir, plan, lines, about)
+    paths.append(plot_training(args.output_dir, plan))
+    if "steps" in args.groups:
+        paths += plot_quality(args.output_dir, lines)
+    for path in paths:
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,180 @@
+"""The ablation: which parts a plan has, that each runs once and goes on where it stopped, and what the tables say."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+
+import run_ablation
+from ablation import parts
+from ablation.parts import Part, is_done, keys_of, run_parts
+from ablation.plan import RECIPES, WHOLE, make_plan, read_recipe
+from errors import UserError
+
+COUNTING = """import argparse, pathlib
+parser = argparse.ArgumentParser()
+for flag in ("--output_dir", "--resume_from", "--word", "--of"):
+    parser.add_argument(flag)
+args = parser.parse_args()
+folder = pathlib.Path(args.output_dir)
+with open(folder / "runs", "a") as file:
+    file.write(f"{args.word} {pathlib.Path(args.resume_from).name if args.resume_from else 'fresh'}\\n")
+(folder / "last.pt").touch()
+if args.word == "fail":
+    raise SystemExit("error: no such word; say another")
+if args.of:
+    assert pathlib.Path(args.of).is_file()
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch) -> Path:
+    """A script that notes each of its runs, in the place of the project's."""
+    path = tmp_path / "train_word.py"
+    path.write_text(COUNTING)
+    monkeypatch.setattr(parts, "ROOT", tmp_path)
+    return path
+
+
+def word(name: str, text: str, *more: str) -> Part:
+    return Part(name, "train_word.py", ("--word", text, *more))
+
+
+def runs(output_dir: Path, name: str) -> list[str]:
+    return (output_dir / name / "runs").read_text().splitlines()
+
+
+def test_every_part_runs_once_and_after_what_it_needs(script, tmp_path: Path):
+    plan = [word("first", "a"), word("second", "b", "--of", "@first/last.pt"), word("third", "c")]
+    for _ in range(2):
+        run_parts(plan, "data", tmp_path / "out", jobs=2)
+    assert [runs(tmp_path / "out", part.name) for part in plan] == [["a fresh"], ["b fresh"], ["c fresh"]]
+
+
+def test_a_changed_flag_runs_again_what_depends_on_it_and_nothing_else(script, tmp_path: Path):
+    out = tmp_path / "out"
+    others = [word("second", "b", "--of", "@first/last.pt"), word("third", "c")]
+    run_parts([word("first", "a"), *others], "data", out, jobs=1)
+    kept = (out / "third" / "runs").stat().st_mtime_ns
+    run_parts([word("first", "z"), *others], "data", out, jobs=1)
+    assert runs(out, "first") == ["z fresh"]
+    assert runs(out, "second") == ["b fresh"]
+    assert (out / "third" / "runs").stat().st_mtime_ns == kept
+
+
+def test_other_data_runs_everything_again():
+    plan = [word("first", "a"), word("second", "b", "--of", "@first/last.pt")]
+    ours, theirs = keys_of(plan, "data"), keys_of(plan, "other data")
+    assert not set(ours.values()) & set(theirs.values())
+
+
+def test_a_stopped_training_goes_on_from_its_last_checkpoint_and_a_failure_names_its_reason(script, tmp_path: Path):
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"first: no such word; say another .*output\.log"):
+        run_parts([word("first", "fail"), word("second", "b", "--of", "@first/last.pt")], "data", out, jobs=1)
+    assert not (out / "second").exists()
+    with pytest.raises(UserError):
+        run_parts([word("first", "fail")], "data", out, jobs=1)
+    assert runs(out, "first") == ["fail fresh", "fail last.pt"]
+
+
+def test_a_folder_that_is_no_part_is_left_alone(script, tmp_path: Path):
+    (tmp_path / "out" / "first").mkdir(parents=True)
+    (tmp_path / "out" / "first" / "thesis.tex").touch()
+    with pytest.raises(UserError, match="no part of an ablation"):
+        run_parts([word("first", "a")], "data", tmp_path / "out", jobs=1)
+    assert (tmp_path / "out" / "first" / "thesis.tex").is_file()
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.json")), ids=lambda path: path.stem)
+def test_the_scripts_understand_every_part_of_the_recipes(recipe: Path, monkeypatch):
+    plan = make_plan(read_recipe(recipe), ["--data_dir", "D"], [0, 1], ["components", "steps", "strides"], [1, 4])
+    for part in plan.parts:
+        flags = [*part.flags, "--output_dir", "O"]
+        monkeypatch.setattr(sys, "argv", [part.script, *flags])
+        __import__(part.script.removesuffix(".py")).parse_arguments()
+        assert set(part.needs) <= {other.name for other in plan.parts[: plan.parts.index(part)]}
+
+
+def test_the_parts_differ_in_what_their_names_say():
+    plan = make_plan(read_recipe(RECIPES / "small.json"), [], [0], ["components", "strides"], [1])
+    flags = {part.name: part.flags for part in plan.parts}
+    whole = flags["flow_seed0"]
+    prior = whole.index("--use_ssm_prior")
+    assert whole[:prior] + whole[-2:] == flags["flow_no_prior_seed0"]
+    assert flags["flow_pose_seed0"][:-4] == whole[:-2]  # then --space pose, and the seed
+    evaluation = flags["evaluation_flow_50_steps_no_sync_seed0"]
+    assert set(evaluation) ^ set(flags["evaluation_flow_50_steps_seed0"]) == {"--no-use_sync_guidance"}
+    one = flags["autoencoder_stride1"]
+    assert (one[one.index("--latent_dim") + 1], one[one.index("--temporal_stride") + 1]) == ("8", "1")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"autoencoder": 3}'])
+def test_a_bad_recipe_is_one_sentence(content: str, tmp_path: Path):
+    (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(UserError, match="not a recipe"):
+        read_recipe(tmp_path / "recipe.json")
+
+
+@pytest.fixture
+def in_process(monkeypatch) -> None:
+    """Parts run as calls in this process, which spares 20 starts of Python."""
+
+    class Call:
+        def __init__(self, command: list[str], **_: object) -> None:
+            self.script, self.flags = Path(command[1]).name, command[2:]
+
+        def wait(self) -> int:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, "argv", [self.script, *self.flags])
+                __import__(self.script.removesuffix(".py")).main()
+            return 0
+
+        def kill(self) -> None: ...
+
+    monkeypatch.setattr(subprocess, "Popen", Call)
+
+
+def test_the_whole_ablation_writes_its_tables_and_plots(in_process, data_dir: Path, tmp_path: Path, monkeypatch):
+    small = commands.SMALL
+    recipe = {
+        "autoencoder": small["autoencoder"], "back_translation": f"{commands.TRAINING} --hidden_dim 32 --num_heads 4",
+        "predictor": f"{small['predictor']} {commands.SCRATCH}".replace("--latent_dim 8", ""),
+        "flow": small["flow"].replace("--latent_dim 8", ""), "prior": "--use_ssm_prior", "student": small["student"],
+        "evaluation": "--num_workers 0",
+    }  # fmt: skip
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    out = tmp_path / "out"
+    argv = ["run_ablation.py", "--data_dir", data_dir, "--output_dir", out, "--recipe", tmp_path / "recipe.json",
+            "--seeds", "0", "1", "--groups", "components"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", list(map(str, argv)))
+    run_ablation.main()
+
+    markdown = (out / "ablation.md").read_text()
+    for label in ("reference", "Direction 1", WHOLE, "without the prior", "without sync guidance", "in pose space"):
+        assert f"| {label}" in markdown
+    with open(out / "ablation.csv") as file:
+        rows = {(row["model"], row["figure"]): row for row in csv.DictReader(file)}
+    each = [
+        json.loads((out / f"evaluation_flow_50_steps_seed{seed}" / "metrics_test.json").read_text()) for seed in (0, 1)
+    ]
+    dtw = [report["model"]["dtw"] for report in each]
+    whole = rows[WHOLE, "dtw"]
+    assert float(whole["mean"]) == pytest.approx(np.mean(dtw))
+    assert float(whole["std_over_seeds"]) == pytest.approx(np.std(dtw, ddof=1))
+    assert float(whole["low"]) <= float(whole["mean"]) <= float(whole["high"])
+    assert float(whole["minus_whole"]) == 0
+    assert float(rows["reference", "dtw"]["mean"]) == 0
+    assert float(rows["without the prior", "dtw"]["minus_whole"]) == pytest.approx(
+        float(rows["without the prior", "dtw"]["mean"]) - np.mean(dtw)
+    )
+    assert float(rows[WHOLE, "seconds_a_clip"]["mean"]) > 0
+    assert r"\begin{tabular}" in (out / "ablation.tex").read_text()
+    assert (out / "training_curves.png").stat().st_size > 10_000
+    record = json.loads((out / "flow_seed0" / "part.json").read_text())
+    assert is_done(out / "flow_seed0", record["key"])
