@@ -160,10 +160,11 @@ def write_tables(output_dir: Path, plan: Plan, lines: Sequence[Line], about: Seq
         latex.append(f"% {TITLES[group]}\n{_latex(table_of(chosen))}")
         others = [line for line in chosen if line.row.label != WHOLE]
         if group != "baselines" and others:
-            markdown += [f"Minus {WHOLE}, paired over clips, 95 % interval:", "", _markdown(differences_of(others)), ""]
+            markdown += [f"Minus {WHOLE}, paired, 95 % interval:", "", _markdown(differences_of(others)), ""]
     markdown += [
         f"Mean ± standard deviation over {len(plan.seeds)} seeds. `*`: motion ratio outside 0.8–1.2, where the other "
-        "figures count for nothing by themselves. Bold: an interval without 0. Seconds a clip: one text at batch 1, "
+        "figures count for nothing by themselves. Intervals of differences hold for another draw of clips "
+        "and of seeds; bold where they leave out 0. Seconds a clip: one text at batch 1, "
         "text, sampling and decoding together. Seconds of training: beside the other jobs.",
         "",
     ]

@@ -182,19 +182,30 @@ def evaluate_row(*args: object, **kwargs: object) -> dict[str, float | int | Non
 def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[str, float | None]]:
     """For every figure of both: a, b, and a - b with its paired interval, from the same clips in the same order.
 
-    Each side is one run or several, whose mean is compared.
+    Each side is one run, or one of each seed: then the means are compared, and the interval is wide enough for another
+    draw of clips and of seeds: the variance over clips and that between the seeds' differences, over their number, add.
     """
-    a, b = mean_figures(ours), mean_figures(theirs)
+    a, b = ([figures(scores) for scores in side] for side in (ours, theirs))
     counts = resample(len(ours[0]["dtw"]))
+    everything = np.ones((1, counts.shape[1]))
     table = {}
-    for name in a.keys() & b.keys():
+    for name, figure in a[0].items():
+        if name not in b[0]:
+            continue
 
-        def difference(chosen: Array, name: str = name) -> Array:
-            return a[name].at(chosen) - b[name].at(chosen)
+        def values(side: list[dict[str, Figure]], chosen: Array, name: str = name) -> Array:
+            return np.stack([found[name].at(chosen) for found in side])  # [S,R]
 
-        everything = np.ones((1, counts.shape[1]))
-        values = [float(figure[name].at(everything)[0]) for figure in (a, b)]
-        value, low, high = with_interval(difference, counts[: a[name].resamples], a[name].centred)
-        first, second = (v if math.isfinite(v) else None for v in values)
+        def difference(chosen: Array, values: Callable[..., Array] = values) -> Array:
+            return (values(a, chosen) - values(b, chosen)).mean(0)
+
+        value, low, high = with_interval(difference, counts[: figure.resamples], figure.centred)
+        first, second = values(a, everything)[:, 0], values(b, everything)[:, 0]
+        if len(a) > 1 and low is not None:
+            between_seeds = np.var(first - second, ddof=1) / len(a)
+            half = 1.96 * math.sqrt(((high - low) / (2 * 1.96)) ** 2 + between_seeds)
+            low, high = value - half, value + half
+        means = (float(each.mean()) for each in (first, second))
+        first, second = (mean if math.isfinite(mean) else None for mean in means)
         table[name] = {"a": first, "b": second, "difference": value, "low": low, "high": high}
-    return {name: table[name] for name in a if name in table}
+    return table

@@ -102,3 +102,18 @@ def test_a_paired_difference_is_seen_where_separate_intervals_overlap():
     assert -0.6 < line["low"] < line["difference"] < line["high"] < -0.4
     same = compare([a], [a])["dtw"]
     assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
+
+
+def test_a_difference_between_seeds_must_exceed_what_seeds_differ_by():
+    rng = np.random.default_rng(0)
+    row = {"sync_correlation": np.full((100, 3), np.nan), "mse_aligned": np.zeros(100)}
+    hard = rng.normal(10, 5, size=100)
+    theirs = [{**row, "dtw": hard} for _ in range(3)]
+
+    def line(*offsets: float) -> dict[str, float | None]:
+        return compare([{**row, "dtw": hard + offset} for offset in offsets], theirs)["dtw"]
+
+    steady, fickle = line(0.5, 0.5, 0.5), line(0.0, 0.5, 1.0)
+    assert steady["difference"] == pytest.approx(fickle["difference"]) == pytest.approx(0.5)
+    assert steady["low"] == pytest.approx(0.5)
+    assert fickle["low"] == pytest.approx(0.5 - 1.96 * 0.5 / 3**0.5)
