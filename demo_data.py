@@ -321,7 +321,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, default=Path("demo/data"), help="where the data set is written")
     parser.add_argument("--alphabet", default="ase", help="signed language, such as ase (American), gsg (German)")
-    parser.add_argument("--num_words", type=int, default=250, help="words in all three splits together")
+    parser.add_argument("--num_words", type=int, default=400, help="words in all three splits together")
     parser.add_argument("--hold_out", nargs="*", default=[], metavar="WORD", help="words that only test has")
     parser.add_argument("--lexicon_dir", type=Path, help="folder of the letters; default: the package's")
     parser.add_argument("--seed", type=int, default=0)
