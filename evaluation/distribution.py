@@ -1,6 +1,7 @@
 """Metrics of clips together: the Fréchet distance in latent space, and the diversity of clips of one text."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -9,13 +10,32 @@ from evaluation.metrics import Reference, sign_distances
 Array = np.ndarray
 
 
-def moments(z: Array, weight: Array | None = None) -> tuple[Array, Array]:
-    """Mean [D] and covariance [D,D] of latents z [n,D], each taken `weight` [n] times."""
-    weight = np.ones(len(z)) if weight is None else weight
-    total = weight.sum()
-    mean = weight @ z / total
-    centred = z - mean
-    return mean, (centred * weight[:, None]).T @ centred / max(total - 1, 1)
+BLOCK = 64  # clips whose second moments are held at once
+
+
+def moments(z: Array, clip: Array, counts: Array) -> tuple[Array, Array]:
+    """Means [R,D] and covariances [R,D,D] of latents z [n,D], in R draws that take each clip counts [R,N] times.
+
+    clip [n] says, in ascending order, which clip a latent is of. A draw's moments are sums of the clips' own moments,
+    so R draws cost little more than one.
+    """
+    num_clips, dim = counts.shape[1], z.shape[1]
+    z = z.astype(np.float64)
+    centre = z.mean(0)  # sums of squares about it lose no digits
+    z = z - centre
+    bounds = np.searchsorted(clip, np.arange(num_clips + 1))
+    sums = np.stack([z[start:stop].sum(0) for start, stop in pairwise(bounds)])  # [N,D]
+    squares = np.zeros((len(counts), dim * dim))
+    for first in range(0, num_clips, BLOCK):
+        edges = bounds[first : first + BLOCK + 1]
+        own = np.stack([(z[start:stop].T @ z[start:stop]).ravel() for start, stop in pairwise(edges)])
+        squares += counts[:, first : first + BLOCK] @ own
+    total = (counts @ np.diff(bounds))[:, None]  # [R,1]
+    mean = counts @ sums / total
+    covariance = squares.reshape(-1, dim, dim)
+    covariance -= total[..., None] * mean[:, :, None] * mean[:, None, :]
+    covariance /= np.maximum(total[..., None] - 1, 1)
+    return centre + mean, covariance
 
 
 def frechet_distance(a: tuple[Array, Array], b: tuple[Array, Array]) -> float:
@@ -40,7 +60,7 @@ def latent_scores(latents: Sequence[Array], reference_latents: Sequence[Array]) 
     """
     scores = {}
     for name, clips in (("latents", latents), ("reference_latents", reference_latents)):
-        scores[name] = np.concatenate(clips).astype(np.float64)
+        scores[name] = np.concatenate(clips)
         scores[f"{name}_clip"] = np.repeat(np.arange(len(clips)), [len(z) for z in clips])
     return scores
 

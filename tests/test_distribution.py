@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 from test_metrics import make_clip, make_references
 
-from evaluation.distribution import frechet_distance, latent_scores, moments, spreads
+from evaluation.distribution import BLOCK, frechet_distance, latent_scores, moments, spreads
 from evaluation.figures import compare, figures, mean_of, resample, with_interval
 from evaluation.metrics import Reference
 from poses import layout
@@ -16,6 +16,12 @@ def make_latents(seed: int, count: int, dim: int = 6) -> np.ndarray:
     return rng.normal(size=(count, dim)) @ rng.normal(size=(dim, dim)) + rng.normal(size=dim)
 
 
+def own_moments(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of latents, each taken once."""
+    mean, covariance = moments(z, np.zeros(len(z), int), np.ones((1, 1)))
+    return mean[0], covariance[0]
+
+
 @pytest.mark.parametrize(("count", "dim"), [(400, 6), (5, 12)])
 def test_frechet_is_that_of_scipys_matrix_root(count, dim):
     """Also where there are fewer samples than dimensions; there scipy's root has an imaginary part by rounding."""
@@ -23,7 +29,7 @@ def test_frechet_is_that_of_scipys_matrix_root(count, dim):
     (mean_a, cov_a), (mean_b, cov_b) = ((z.mean(0), np.cov(z.T)) for z in (a, b))
     root = scipy.linalg.sqrtm(cov_a @ cov_b + 1e-12 * np.eye(dim) * (count < dim)).real
     expected = ((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
-    assert frechet_distance(moments(a), moments(b)) == pytest.approx(expected, rel=1e-3 if count < dim else 1e-9)
+    assert frechet_distance(own_moments(a), own_moments(b)) == pytest.approx(expected, rel=1e-3 if count < dim else 1e-9)
 
 
 def test_frechet_by_hand():
@@ -33,12 +39,17 @@ def test_frechet_by_hand():
     assert frechet_distance(a, a) == pytest.approx(0)
 
 
-def test_weights_are_repetitions():
-    z = make_latents(0, 5)
-    repeated = moments(np.repeat(z, [2, 0, 1, 3, 1], axis=0))
-    weighted = moments(z, np.array([2, 0, 1, 3, 1.0]))
-    for ours, theirs in zip(weighted, repeated, strict=True):
-        np.testing.assert_allclose(ours, theirs)
+def test_a_draw_has_the_moments_of_its_latents_repeated():
+    """Over more clips than are held at once, each of one to four latents, far from the origin."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 5, size=2 * BLOCK + 3)
+    clip = np.repeat(np.arange(len(lengths)), lengths)
+    z = (make_latents(0, len(clip)) + 100).astype(np.float32)
+    counts = np.stack([np.ones(len(lengths)), rng.integers(0, 4, size=len(lengths))])
+    for count, mean, covariance in zip(counts, *moments(z, clip, counts), strict=True):
+        drawn = np.repeat(z.astype(np.float64), count[clip].astype(int), axis=0)
+        np.testing.assert_allclose(mean, drawn.mean(0), rtol=1e-12)
+        np.testing.assert_allclose(covariance, np.cov(drawn.T), rtol=1e-10, atol=1e-12)
 
 
 def test_the_reference_has_frechet_0_and_a_still_pose_has_not():
