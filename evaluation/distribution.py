@@ -5,12 +5,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from evaluation.metrics import Reference, sign_distances
+from evaluation.metrics import ClipAndWeight, sign_distances
+from parallel import parallel_map
 
 Array = np.ndarray
 
-
 BLOCK = 64  # clips whose second moments are held at once
+LARGE_GROUP = 64  # clips of one text; the processes share the pairs of a larger group, and smaller ones as wholes
 
 
 def moments(z: Array, clip: Array, counts: Array) -> tuple[Array, Array]:
@@ -65,33 +66,30 @@ def latent_scores(latents: Sequence[Array], reference_latents: Sequence[Array]) 
     return scores
 
 
-def spreads(
-    predictions: Sequence[Array],
-    references: Sequence[Reference],
-    prediction_weights: Sequence[Array] | None = None,
-    num_workers: int = 0,
-) -> Array:
-    """Mean sign distance of each clip to the others of its text: of predictions and of references, [N,2].
+def spread(clips: Sequence[ClipAndWeight], texts: Sequence[str], num_workers: int = 0) -> Array:
+    """Mean sign distance of each clip to the others of its text, [N].
 
     NaN where no other clip has the text, or where nothing can be compared.
     """
-    weights = prediction_weights or [None] * len(predictions)
-    groups: dict[str, list[int]] = {}
-    for index, reference in enumerate(references):
-        groups.setdefault(reference.text, []).append(index)
-    values = np.full((len(predictions), 2), np.nan)
-    for members in groups.values():
-        if len(members) < 2:
-            continue
-        for column, clips in enumerate(
-            (
-                [(predictions[i], weights[i]) for i in members],
-                [(references[i].pose, references[i].weight) for i in members],
-            )
-        ):
-            distances = sign_distances(clips, clips, num_workers if len(members) > 64 else 0)
-            np.fill_diagonal(distances, np.nan)
-            distances[~np.isfinite(distances)] = np.nan
-            known = np.isfinite(distances).any(1)
-            values[np.array(members)[known], column] = np.nanmean(distances[known], axis=1)
+    of_text: dict[str, list[int]] = {}
+    for index, text in enumerate(texts):
+        of_text.setdefault(text, []).append(index)
+    groups = [members for members in of_text.values() if len(members) > 1]
+    large = [members for members in groups if len(members) > LARGE_GROUP]
+    small = [members for members in groups if len(members) <= LARGE_GROUP]
+    values = np.full(len(clips), np.nan)
+    for members in large:
+        values[members] = _to_others([clips[index] for index in members], num_workers)
+    tasks = ([clips[index] for index in members] for members in small)
+    for members, means in zip(small, parallel_map(_to_others, tasks, num_workers), strict=True):
+        values[members] = means
     return values
+
+
+def _to_others(clips: Sequence[ClipAndWeight], num_workers: int = 0) -> Array:
+    """Mean sign distance of each clip to the others, [N], NaN where none is comparable."""
+    distances = sign_distances(clips, clips, num_workers)
+    known = np.isfinite(distances) & ~np.eye(len(clips), dtype=bool)
+    count = known.sum(1)
+    total = np.where(known, distances, 0.0).sum(1)
+    return np.divide(total, count, out=np.full(len(clips), np.nan), where=count > 0)
