@@ -1,20 +1,30 @@
-"""Data sets of any size for the benchmarks: real letters joined into strings, brought to a length, with a little noise.
+"""What several benchmarks need: data sets of any size, an autoencoder of the default sizes, a script's time and memory.
 
-What is measured on them is time and memory. Every clip is another one: its letters, their tempo and the noise differ.
+Clips are real letters joined into strings, brought to a length, with a little noise. What is measured on them is time
+and memory; every clip is another one, since its letters, their tempo and the noise differ.
 """
 
+import dataclasses
+import os
 import pickle
+import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import demo_data  # noqa: E402
+from models.autoencoder import AutoencoderConfig, PoseAutoencoder  # noqa: E402
 from poses import features  # noqa: E402
+from poses.statistics import STATISTICS_FILE, Statistics  # noqa: E402
+from training.checkpoint import AUTOENCODER, save_checkpoint  # noqa: E402
 
 ALPHABET = "ase"
 FRAMES_A_LETTER = 20  # so that strings need little stretching to fill a clip
@@ -57,3 +67,29 @@ def write_split(folder: Path, split: str, lengths: Sequence[int], num_texts: int
             pickle.dump(features.split_nmm(take.nmm), file)
         lines.append(f"{name}|{' '.join(text)}\n")
     (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def write_autoencoder(path: Path, data_dir: Path, temporal_stride: int = 1) -> None:
+    """A checkpoint of an autoencoder of the default sizes with random weights: its cost is a trained one's."""
+    statistics = Statistics.load(data_dir / STATISTICS_FILE)
+    torch.manual_seed(0)
+    config = AutoencoderConfig(temporal_stride=temporal_stride)
+    model = PoseAutoencoder(config, statistics)
+    for parameter in model.parameters():
+        if not parameter.any() and parameter.ndim == 2:  # layers that start at zero
+            torch.nn.init.normal_(parameter, std=0.02)
+    content = {"kind": AUTOENCODER, "config": dataclasses.asdict(config), "weights": model.state_dict()}
+    content |= {"statistics": statistics.to_dict(), "parent": None, "text_encoder": None, "settings": {}, "epoch": 0}
+    save_checkpoint(path, content)
+
+
+def run_script(script: str, *flags: object) -> dict[str, float]:
+    """Run a script as a user does; its wall seconds and its own peak memory."""
+    started = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen([sys.executable, ROOT / script, *map(str, flags)], stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            output.seek(0)
+            sys.exit(f"{script} failed:\n{output.read()}")
+    return {"seconds": round(time.perf_counter() - started, 2), "peak_gb": round(usage.ru_maxrss / 2**20, 3)}
