@@ -19,7 +19,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 import errors
@@ -33,7 +32,6 @@ from evaluation.metrics import Reference
 from evaluation.report import BACK_TRANSLATION, build_report, format_table, write_clips, write_report
 from evaluation.text_metrics import text_scores
 from generation import PARTS, Generator, load_generator, sampling_settings
-from models.autoencoder import PoseAutoencoder
 from poses.features import read_pose_file
 from poses.files import SPLITS, fill_gaps, write_whole
 from poses.layout import POSE_DIM, keypoints_to_frame
@@ -162,18 +160,6 @@ def read_array_prediction(path: Path) -> np.ndarray:
     return clip.astype(np.float32)
 
 
-@torch.no_grad()
-def reconstruct(autoencoder: PoseAutoencoder, statistics: Statistics, references: list[Reference]) -> list[np.ndarray]:
-    """Every reference through the autoencoder: the ceiling of any generator over its latents."""
-    device = next(autoencoder.parameters()).device
-    clips = []
-    for reference in tqdm(references, desc="reconstructing", unit="clip", disable=None):
-        pose = torch.from_numpy(statistics.normalize(reference.pose, reference.weight > 0))[None].to(device)
-        mask = torch.ones(pose.shape[:2], dtype=torch.bool, device=device)
-        clips.append(statistics.denormalize(autoencoder.decode(autoencoder.encode(pose, mask), mask)[0].cpu().numpy()))
-    return clips
-
-
 def main() -> None:
     args = parse_arguments()
     device = arguments.resolve_device(args.device)
@@ -223,14 +209,14 @@ def main() -> None:
             with write_whole(args.output_dir / f"predictions_{args.split}" / f"{reference.id}.npy") as file:
                 np.save(file, clip)
 
+    judge = Judge(references, train, autoencoder, statistics, args.num_workers)
     weights = [reference.weight for reference in references]
     candidates["reference"] = [reference.pose for reference in references], weights
     if autoencoder is not None:
-        candidates["reconstruction"] = reconstruct(autoencoder, statistics, references), weights
+        candidates["reconstruction"] = judge.reconstruct(), weights
     candidates["mean_pose"] = mean_poses(statistics, references), None
     candidates["random_clip"] = random_clips(train, references, args.seed)
     candidates["nearest_text"] = nearest_text_clips(train, references, args.seed)
-    judge = Judge(references, train, autoencoder, statistics, args.num_workers)
     scores, rows = {}, {}
     for name, clips_and_weights in tqdm(candidates.items(), desc="scoring", unit="row", disable=None):
         scores[name] = judge.score(*clips_and_weights)

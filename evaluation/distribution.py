@@ -1,21 +1,42 @@
 """Metrics of clips together: the Fréchet distance in latent space, and the diversity of clips of one text."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from evaluation.metrics import Reference, sign_distances
+from evaluation.metrics import ClipAndWeight, sign_distances
+from parallel import parallel_map
 
 Array = np.ndarray
 
+BLOCK = 64  # clips whose second moments are held at once
+LARGE_GROUP = 64  # clips of one text; the processes share the pairs of a larger group, and smaller ones as wholes
 
-def moments(z: Array, weight: Array | None = None) -> tuple[Array, Array]:
-    """Mean [D] and covariance [D,D] of latents z [n,D], each taken `weight` [n] times."""
-    weight = np.ones(len(z)) if weight is None else weight
-    total = weight.sum()
-    mean = weight @ z / total
-    centred = z - mean
-    return mean, (centred * weight[:, None]).T @ centred / max(total - 1, 1)
+
+def moments(z: Array, clip: Array, counts: Array) -> tuple[Array, Array]:
+    """Means [R,D] and covariances [R,D,D] of latents z [n,D], in R draws that take each clip counts [R,N] times.
+
+    clip [n] says, in ascending order, which clip a latent is of. A draw's moments are sums of the clips' own moments,
+    so R draws cost little more than one.
+    """
+    num_clips, dim = counts.shape[1], z.shape[1]
+    z = z.astype(np.float64)
+    centre = z.mean(0)  # sums of squares about it lose no digits
+    z = z - centre
+    bounds = np.searchsorted(clip, np.arange(num_clips + 1))
+    sums = np.stack([z[start:stop].sum(0) for start, stop in pairwise(bounds)])  # [N,D]
+    squares = np.zeros((len(counts), dim * dim))
+    for first in range(0, num_clips, BLOCK):
+        edges = bounds[first : first + BLOCK + 1]
+        own = np.stack([(z[start:stop].T @ z[start:stop]).ravel() for start, stop in pairwise(edges)])
+        squares += counts[:, first : first + BLOCK] @ own
+    total = (counts @ np.diff(bounds))[:, None]  # [R,1]
+    mean = counts @ sums / total
+    covariance = squares.reshape(-1, dim, dim)
+    covariance -= total[..., None] * mean[:, :, None] * mean[:, None, :]
+    covariance /= np.maximum(total[..., None] - 1, 1)
+    return centre + mean, covariance
 
 
 def frechet_distance(a: tuple[Array, Array], b: tuple[Array, Array]) -> float:
@@ -40,38 +61,35 @@ def latent_scores(latents: Sequence[Array], reference_latents: Sequence[Array]) 
     """
     scores = {}
     for name, clips in (("latents", latents), ("reference_latents", reference_latents)):
-        scores[name] = np.concatenate(clips).astype(np.float64)
+        scores[name] = np.concatenate(clips)
         scores[f"{name}_clip"] = np.repeat(np.arange(len(clips)), [len(z) for z in clips])
     return scores
 
 
-def spreads(
-    predictions: Sequence[Array],
-    references: Sequence[Reference],
-    prediction_weights: Sequence[Array] | None = None,
-    num_workers: int = 0,
-) -> Array:
-    """Mean sign distance of each clip to the others of its text: of predictions and of references, [N,2].
+def spread(clips: Sequence[ClipAndWeight], texts: Sequence[str], num_workers: int = 0) -> Array:
+    """Mean sign distance of each clip to the others of its text, [N].
 
     NaN where no other clip has the text, or where nothing can be compared.
     """
-    weights = prediction_weights or [None] * len(predictions)
-    groups: dict[str, list[int]] = {}
-    for index, reference in enumerate(references):
-        groups.setdefault(reference.text, []).append(index)
-    values = np.full((len(predictions), 2), np.nan)
-    for members in groups.values():
-        if len(members) < 2:
-            continue
-        for column, clips in enumerate(
-            (
-                [(predictions[i], weights[i]) for i in members],
-                [(references[i].pose, references[i].weight) for i in members],
-            )
-        ):
-            distances = sign_distances(clips, clips, num_workers if len(members) > 64 else 0)
-            np.fill_diagonal(distances, np.nan)
-            distances[~np.isfinite(distances)] = np.nan
-            known = np.isfinite(distances).any(1)
-            values[np.array(members)[known], column] = np.nanmean(distances[known], axis=1)
+    of_text: dict[str, list[int]] = {}
+    for index, text in enumerate(texts):
+        of_text.setdefault(text, []).append(index)
+    groups = [members for members in of_text.values() if len(members) > 1]
+    large = [members for members in groups if len(members) > LARGE_GROUP]
+    small = [members for members in groups if len(members) <= LARGE_GROUP]
+    values = np.full(len(clips), np.nan)
+    for members in large:
+        values[members] = _to_others([clips[index] for index in members], num_workers)
+    tasks = ([clips[index] for index in members] for members in small)
+    for members, means in zip(small, parallel_map(_to_others, tasks, num_workers), strict=True):
+        values[members] = means
     return values
+
+
+def _to_others(clips: Sequence[ClipAndWeight], num_workers: int = 0) -> Array:
+    """Mean sign distance of each clip to the others, [N], NaN where none is comparable."""
+    distances = sign_distances(clips, clips, num_workers)
+    known = np.isfinite(distances) & ~np.eye(len(clips), dtype=bool)
+    count = known.sum(1)
+    total = np.where(known, distances, 0.0).sum(1)
+    return np.divide(total, count, out=np.full(len(clips), np.nan), where=count > 0)

@@ -101,9 +101,9 @@ def _frechet(scores: Scores) -> Figure:
     sets = [(scores[name], scores[f"{name}_clip"].astype(int)) for name in ("latents", "reference_latents")]
 
     def at(counts: Array) -> Array:
-        return np.array(
-            [frechet_distance(*(moments(z, weight[clip]) for z, clip in sets)) for weight in np.atleast_2d(counts)]
-        )
+        (means, covariances), (real_means, real_covariances) = (moments(z, clip, counts) for z, clip in sets)
+        draws = zip(means, covariances, real_means, real_covariances, strict=True)
+        return np.array([frechet_distance((m, c), (real_m, real_c)) for m, c, real_m, real_c in draws])
 
     return Figure(at, FRECHET_RESAMPLES, centred=True)
 

@@ -13,14 +13,14 @@ Every metric has a value a clip, None or NaN where it is undefined. `score_clips
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from dtaidistance import dtw as dtaidistance_dtw
 from dtaidistance import dtw_ndim
 
+from parallel import parallel_map
 from poses import layout
 from poses.files import fill_gaps
 
@@ -28,7 +28,8 @@ MAX_LAG = 10  # frames
 NULL_SHUFFLES = 20  # of a clip's face in time, for what sync figures give by chance
 TOP = 5  # of the recognition's wider figure
 WATCHED_SHARE = 0.5  # a keypoint's motion is compared where the reference saw it in this share of its frames or more
-CHUNK_PREDICTIONS, CHUNK_REFERENCES = 64, 32  # one task of the recognition; fixed, so that workers change no figure
+# One task of the recognition: fixed sizes, so that workers change no figure, and few enough cells for the caches.
+CHUNK_PREDICTIONS, CHUNK_REFERENCES, CHUNK_CELLS = 64, 32, 2**20
 
 # Where a hand's motion is read: its 21 keypoints, or the body's wrist while they are unseen.
 HAND_AND_WRIST = ((layout.LEFT_HAND_KEYPOINTS, layout.LEFT_WRIST), (layout.RIGHT_HAND_KEYPOINTS, layout.RIGHT_WRIST))
@@ -314,9 +315,9 @@ def sync_null(hands: Array, face: Array, max_lag: int = MAX_LAG) -> tuple[float,
 # ---------------------------------------------------------------- recognition
 
 
-def _arms_and_hands(pose: Array, weight: Array | None) -> tuple[Array, Array]:
+def _arms_and_hands(clip: ClipAndWeight) -> tuple[Array, Array]:
     """Arms and hands in the `shoulder_frame` [T,K,2], and seen [T,K], without the frames that saw none of them."""
-    pose, seen = observe(pose, weight)
+    pose, seen = observe(*clip)
     points = shoulder_frame(pose, seen)
     if points is None:
         return np.zeros((0, len(layout.ARMS_AND_HANDS), 2)), np.zeros((0, len(layout.ARMS_AND_HANDS)), bool)
@@ -328,60 +329,77 @@ def _arms_and_hands(pose: Array, weight: Array | None) -> tuple[Array, Array]:
 def _warped_means(costs: Array, lengths: Array) -> Array:
     """Mean cost along the cheapest path, [N], of N problems at once: costs [T,T',N], the first `lengths` [N] of T'.
 
-    Diagonal by diagonal: what stands on one depends on the two before it only.
+    Diagonal by diagonal: what stands on one depends on the two before it only. Then back along each path, to count it.
     """
     rows, columns, count = costs.shape
     flat = costs.reshape(rows * columns, count)
-    total = [np.full((rows + 1, count), np.inf) for _ in range(3)]  # this diagonal and the two before; row 0 is outside
-    steps = [np.zeros((rows + 1, count)) for _ in range(3)]
-    total[1][0] = 0.0  # the corner before the first cell
-    final = np.full((columns, count), np.inf)  # mean cost of the path to each cell of the last row
+    total = np.empty((rows + columns + 1, rows + 1, count))  # diagonal + 2, row + 1; what is read outside is infinite
+    total[0, 0], total[1, :2] = 0.0, np.inf  # the corner before the first cell, and the cells beside it
     for diagonal in range(rows + columns - 1):
-        row = np.arange(max(0, diagonal - columns + 1), min(rows - 1, diagonal) + 1)
-        here, above = slice(row[0] + 1, row[-1] + 2), slice(row[0], row[-1] + 1)
-        new, old, older = (total[(diagonal - k) % 3] for k in range(3))
-        new_steps, old_steps, older_steps = (steps[(diagonal - k) % 3] for k in range(3))
-        best, best_steps = older[above].copy(), older_steps[above].copy()
-        for other, other_steps in ((old[above], old_steps[above]), (old[here], old_steps[here])):
-            better = other < best
-            np.copyto(best, other, where=better)
-            np.copyto(best_steps, other_steps, where=better)
-        new.fill(np.inf)
-        np.add(best, flat[row * columns + diagonal - row], out=new[here])
-        np.add(best_steps, 1.0, out=new_steps[here])
-        if diagonal >= rows - 1:
-            final[diagonal - rows + 1] = new[rows] / new_steps[rows]
-    return final[lengths - 1, np.arange(count)]
+        first, last = max(0, diagonal - columns + 1), min(rows - 1, diagonal)
+        older, old, new = total[diagonal : diagonal + 3]
+        here, above = slice(first + 1, last + 2), slice(first, last + 1)
+        new[first], new[last + 2 : last + 3] = np.inf, np.inf
+        best = np.minimum(older[above], old[above], out=new[here])
+        np.minimum(best, old[here], out=best)
+        step = max(1, columns - 1)  # from a cell to its neighbour down to the left
+        best += flat[diagonal + first * step : diagonal + last * step + 1 : step]
+    n, row, column = np.arange(count), np.full(count, rows - 1), lengths - 1
+    steps, further = np.ones(count), row + column > 0
+    while further.any():
+        diagonal = row + column
+        both, up, left = total[diagonal, row, n], total[diagonal + 1, row, n], total[diagonal + 1, row + 1, n]
+        go_left = left < np.minimum(both, up)  # of equal ways the straight one, then the one up
+        row, column = row - (further & ~go_left), column - (further & (go_left | (both <= up)))
+        steps += further
+        further = row + column > 0
+    return total[rows + lengths, rows, n] / steps
 
 
-def _distances(task: tuple[list[tuple[Array, Array]], list[tuple[Array, Array]]]) -> Array:
-    """Distances of predictions to references, [N,M], both as `_arms_and_hands` gives them; inf if incomparable."""
+def _distances(task: tuple[list[tuple[Array, Array]], list[tuple[Array, Array]]], groups: Array) -> Array:
+    """Distances of predictions to references, [N,M], both as `_arms_and_hands` gives them; inf if incomparable.
+
+    groups [K]: keypoints of one number are seen together or not at all, in every frame of these clips.
+    """
     predictions, references = task
     distances = np.full((len(predictions), len(references)), np.inf)
     usable = [n for n, (points, _) in enumerate(predictions) if len(points)]
     if not usable:
         return distances
+    sizes = np.bincount(groups).astype(np.float64)  # [G]
+    _, one_of = np.unique(groups, return_index=True)
+    in_group = np.eye(len(sizes))[groups]  # [K,G]
     lengths = np.array([len(predictions[n][0]) for n in usable])
-    shape = (len(layout.ARMS_AND_HANDS), lengths.max(), len(usable))
-    x, y, seen = np.zeros((3, *shape))  # [K,T',N] each
+    K, G, longest = len(groups), len(sizes), lengths.max()
+    # Sum over points seen in both of |p - r|² = |p|² s_r − 2 p·r + s_p |r|², r and p being 0 if unseen: one product.
+    left = np.zeros((2 * K + 2 * G, longest, len(usable)))
     for n, k in enumerate(usable):
         points, visible = predictions[k]
-        seen[:, : lengths[n], n] = visible.T
-        x[:, : lengths[n], n], y[:, : lengths[n], n] = (points * visible[..., None]).T
-    # Sum over points seen in both of |p - r|² = |p|² s_r − 2 p·r + s_p |r|², r and p being 0 if unseen: one product.
-    left = np.concatenate([x**2 + y**2, -2 * x, -2 * y, seen]).reshape(4 * shape[0], -1)  # [4K,T'N]
-    seen = seen.reshape(shape[0], -1)
+        points = points * visible[..., None]
+        parts = (-2 * points[..., 0], -2 * points[..., 1], (points**2).sum(-1) @ in_group, visible[:, one_of])
+        left[:, : lengths[n], n] = np.concatenate(parts, axis=1).T
+    left = left.reshape(len(left), -1)  # [2K+2G,T'N]
     for m, (points, visible) in enumerate(references):
         if len(points) == 0:
             continue
-        points = points * visible[..., None]
-        right = np.concatenate([visible, points[..., 0], points[..., 1], (points**2).sum(-1)], axis=1)  # [T,4K]
-        means, count = right @ left, visible.astype(np.float64) @ seen  # [T,T'N]
-        np.divide(means, count, out=means, where=count > 0)
-        means[count == 0] = np.inf
-        costs = np.sqrt(np.maximum(means, 0.0, out=means), out=means)
-        distances[usable, m] = _warped_means(costs.reshape(len(points), *shape[1:]), lengths)
+        points, seen = points * visible[..., None], visible[:, one_of].astype(np.float64)
+        right = np.concatenate([points[..., 0], points[..., 1], seen, (points**2).sum(-1) @ in_group], axis=1)
+        means, count = right @ left, (seen * sizes) @ left[-G:]  # [T,T'N]
+        np.maximum(means, 0.0, out=means)  # rounding
+        if count.all():
+            np.divide(means, count, out=means)
+        else:
+            np.divide(means, count, out=means, where=count > 0)
+            means[count == 0] = np.inf
+        costs = np.sqrt(means, out=means).reshape(len(points), longest, len(usable))
+        distances[usable, m] = _warped_means(costs, lengths)
     return distances
+
+
+def _alike(columns: Iterable[Array]) -> Array:
+    """A number for each array, the same for equal ones, 0, 1, 2, … as they come."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(column.tobytes(), len(numbers)) for column in columns])
 
 
 def sign_distances(
@@ -394,15 +412,24 @@ def sign_distances(
     reference did not see asks nothing of the prediction, and references with few and with many seen keypoints have the
     same unit. The distance is the mean of that along the DTW path; inf where nothing can be compared.
     """
-    left, right = ([_arms_and_hands(*clip) for clip in clips] for clips in (predictions, references))
-    order = np.argsort([len(points) for points, _ in left], kind="stable")  # alike in length: less padding
-    rows = [order[start : start + CHUNK_PREDICTIONS] for start in range(0, len(left), CHUNK_PREDICTIONS)]
+    left, right = (list(parallel_map(_arms_and_hands, clips, num_workers)) for clips in (predictions, references))
+    groups = _alike(np.concatenate([visible for _, visible in left + right]).T)
+    # Clips that occur several times (a train clip drawn twice, the mean pose) are compared once.
+    number = _alike(np.concatenate([points.ravel(), visible.ravel()]) for points, visible in left + right)
+    number, other_number = number[: len(left)], number[len(left) :]
+    _, distinct = np.unique(number, return_index=True)
+    order = distinct[np.argsort([len(left[n][0]) for n in distinct], kind="stable")]  # alike in length: less padding
+    longest = max(len(points) for points, _ in left), max(len(points) for points, _ in right)
+    size = min(CHUNK_PREDICTIONS, max(1, CHUNK_CELLS // max(1, longest[0] * longest[1])))
+    rows = [order[start : start + size] for start in range(0, len(order), size)]
     columns = [slice(start, start + CHUNK_REFERENCES) for start in range(0, len(right), CHUNK_REFERENCES)]
     blocks = [(row, column) for row in rows for column in columns]
     distances = np.full((len(left), len(right)), np.inf)
     tasks = (([left[n] for n in row], right[column]) for row, column in blocks)
-    for (row, column), block in zip(blocks, _map(_distances, tasks, num_workers), strict=True):
+    for (row, column), block in zip(blocks, parallel_map(_distances, tasks, num_workers, groups), strict=True):
         distances[row, column] = block
+    distances = distances[distinct[number]]
+    distances[(number[:, None] == other_number) & np.isfinite(distances)] = 0.0  # and not what rounding leaves
     return distances
 
 
@@ -449,7 +476,7 @@ def score_clips(
     weights = prediction_weights or [None] * len(predictions)
     scale = nmm_scale(gallery)
     tasks = ((*pair, scale, max_lag) for pair in zip(predictions, weights, references, strict=True))
-    clips = list(_map(_score_clip, tasks, num_workers))
+    clips = list(parallel_map(_score_clip, tasks, num_workers))
     scores = {name: np.array([clip[name] for clip in clips], np.float64) for name in clips[0]}
     texts = [reference.text for reference in references]
     first, among = recognition(predictions, texts, gallery, prediction_weights, num_workers)
@@ -494,12 +521,3 @@ def _score_clip(task: tuple[Array, Array | None, Reference, Array, int]) -> dict
         "sync_correlation": [*(correlation for correlation, _ in sync), null[0]],
         "sync_lag": [*(lag for _, lag in sync), null[1]],
     }
-
-
-def _map(function: Callable, tasks: Iterable, num_workers: int) -> Iterable:
-    """`map` in order, over `num_workers` processes where more than one is asked for."""
-    if num_workers <= 1:
-        yield from map(function, tasks)
-        return
-    with ProcessPoolExecutor(num_workers) as pool:
-        yield from pool.map(function, tasks, chunksize=1)

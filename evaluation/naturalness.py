@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.metrics import HAND_AND_WRIST, Reference, keypoints_seen, observe, shoulder_frame
+from evaluation.metrics import HAND_AND_WRIST, ClipAndWeight, Reference, keypoints_seen, observe, shoulder_frame
+from parallel import parallel_map
 from poses import layout
 from poses.packed import Pack
 
@@ -64,14 +65,16 @@ def _hand_measures(pose: Array, weight: Array | None) -> tuple[Array, Array]:
     return np.stack(measures, axis=1), known
 
 
-def hand_limits(train: Pack) -> Array:
+def hand_limits(train: Pack, num_workers: int = 0) -> Array:
     """The plausible range [2]: what REACH_QUANTILE of the hands in train stay within, by gap and by size."""
-    found = []
-    for index in range(len(train)):
-        measures, known = _hand_measures(train.field("pose", index), train.field("seen", index))
-        found.append(measures[known])
-    found = np.concatenate(found)
+    found = np.concatenate(list(parallel_map(_known_hands, range(len(train)), num_workers, train)))
     return np.quantile(found, REACH_QUANTILE, axis=0) if len(found) else np.full(2, np.inf)
+
+
+def _known_hands(index: int, train: Pack) -> Array:
+    """Gap and size of every hand that a train clip saw, [n,2]."""
+    measures, known = _hand_measures(train.field("pose", index), train.field("seen", index))
+    return measures[known]
 
 
 def implausible_hands(pose: Array, weight: Array | None, watched: Array, limits: Array) -> float:
@@ -89,9 +92,9 @@ def implausible_hands(pose: Array, weight: Array | None, watched: Array, limits:
 # ---------------------------------------------------------------- copies
 
 
-def _frames(pose: Array, weight: Array | None) -> tuple[Array, Array]:
+def _frames(clip: ClipAndWeight) -> tuple[Array, Array]:
     """Arms and hands from the shoulders, in shoulder widths [T,K,2] and seen [T,K]; float32."""
-    pose, seen = observe(pose, weight)
+    pose, seen = observe(*clip)
     points = shoulder_frame(pose, seen)
     count = len(layout.ARMS_AND_HANDS)
     if points is None:
@@ -114,14 +117,16 @@ class TrainFrames:
     real: Array  # mean distance of each reference's frames to their nearest train frame, [N]
 
     @classmethod
-    def build(cls, train: Pack, references: Sequence[Reference]) -> "TrainFrames":
+    def build(cls, train: Pack, references: Sequence[Reference], num_workers: int = 0) -> "TrainFrames":
         step = max(1, -(-int(train.lengths("pose").sum()) // MAX_TRAIN_FRAMES))
-        parts = [_frames(train.field("pose", i)[::step], train.field("seen", i)[::step]) for i in range(len(train))]
+        parts = ((train.field("pose", i)[::step], train.field("seen", i)[::step]) for i in range(len(train)))
+        parts = parallel_map(_frames, parts, num_workers)
         points, visible = (np.concatenate(part) for part in zip(*parts, strict=True))
         keep = visible.mean(1) >= _SEEN_SHARE
         points, visible = points[keep], visible[keep].T
         right = np.concatenate([visible, points[..., 0].T, points[..., 1].T, (points**2).sum(-1).T])
-        real = [_nearest(r.pose, r.weight, right, visible) for r in references]
+        clips = ((reference.pose, reference.weight) for reference in references)
+        real = list(parallel_map(_nearest, clips, num_workers, right, visible))
         every = np.concatenate(real)
         every = every[np.isfinite(every)]
         near = float(np.quantile(every, COPY_QUANTILE)) if len(every) else np.nan
@@ -133,7 +138,7 @@ class TrainFrames:
         A train clip that went through a decoder is no copy to the letter: it lies within the decoder's error, which
         may exceed `near`, and shows in the mean distance being well below that of real clips. NaN where unknown.
         """
-        distances = _nearest(pose, weight, self.right, self.visible)
+        distances = _nearest((pose, weight), self.right, self.visible)
         if not np.isfinite(self.near) or not len(distances):
             return np.nan, np.nan
         return float((distances <= self.near).mean()), _mean_or_nan(distances)
@@ -143,9 +148,9 @@ def _mean_or_nan(distances: Array) -> float:
     return float(distances.mean()) if len(distances) and np.isfinite(distances).all() else np.nan
 
 
-def _nearest(pose: Array, weight: Array | None, right: Array, right_visible: Array) -> Array:
+def _nearest(clip: ClipAndWeight, right: Array, right_visible: Array) -> Array:
     """Root mean square distance of the nearest train frame, over keypoints seen in both, of some frames of a clip."""
-    points, visible = _frames(pose, weight)
+    points, visible = _frames(clip)
     chosen = np.unique(np.linspace(0, len(points) - 1, COPY_FRAMES).round().astype(int)) if len(points) else []
     points, visible = points[chosen], visible[chosen]
     enough = visible.mean(1) >= _SEEN_SHARE

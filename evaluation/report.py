@@ -90,7 +90,7 @@ def write_clips(output_dir: Path, split: str, references: Sequence[Reference], s
         arrays |= {f"{row}/{name}": v for name, v in values.items() if row == "model" or "latents" not in name}
     path = Path(output_dir) / f"clips_{split}.npz"
     with write_whole(path) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez(file, **arrays)  # latents hardly compress, and take long to
     return path
 
 

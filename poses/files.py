@@ -145,12 +145,11 @@ def fill_gaps(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     values, seen = values.copy(), seen.copy()
     frames = np.arange(len(values))
-    patterns, member = np.unique(seen.T, axis=0, return_inverse=True)  # a hand's keypoints share one pattern
-    for number, pattern in enumerate(patterns):
-        columns = np.flatnonzero(member.reshape(-1) == number)
-        if pattern.all():
-            continue
-        known = np.flatnonzero(pattern)
+    alike: dict[bytes, list[int]] = {}  # by when they were seen: a hand's keypoints share one pattern
+    for column in np.flatnonzero(~seen.all(0)).tolist():
+        alike.setdefault(seen[:, column].tobytes(), []).append(column)
+    for columns in alike.values():
+        known = np.flatnonzero(seen[:, columns[0]])
         if len(known) == 0:
             values[:, columns] = 0.0
             continue
@@ -159,7 +158,8 @@ def fill_gaps(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndar
         left, right = known[before], known[after]
         share = ((frames - left) / np.maximum(right - left, 1)).clip(0, 1).astype(values.dtype)
         share = share.reshape(-1, *[1] * (values.ndim - 1))
-        values[:, columns] = (1 - share) * values[left][:, columns] + share * values[right][:, columns]
+        part = values[:, columns]
+        values[:, columns] = (1 - share) * part[left] + share * part[right]
         short = (right > frames) & (left < frames) & (right - left - 1 <= MAX_INTERPOLATED_GAP)
         seen[np.ix_(np.flatnonzero(short), columns)] = True
     return values, seen

@@ -5,15 +5,21 @@ import pytest
 import scipy.linalg
 from test_metrics import make_clip, make_references
 
-from evaluation.distribution import frechet_distance, latent_scores, moments, spreads
+from evaluation.distribution import BLOCK, LARGE_GROUP, frechet_distance, latent_scores, moments, spread
 from evaluation.figures import compare, figures, mean_of, resample, with_interval
-from evaluation.metrics import Reference
+from evaluation.metrics import sign_distances
 from poses import layout
 
 
 def make_latents(seed: int, count: int, dim: int = 6) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return rng.normal(size=(count, dim)) @ rng.normal(size=(dim, dim)) + rng.normal(size=dim)
+
+
+def own_moments(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of latents, each taken once."""
+    mean, covariance = moments(z, np.zeros(len(z), int), np.ones((1, 1)))
+    return mean[0], covariance[0]
 
 
 @pytest.mark.parametrize(("count", "dim"), [(400, 6), (5, 12)])
@@ -23,7 +29,8 @@ def test_frechet_is_that_of_scipys_matrix_root(count, dim):
     (mean_a, cov_a), (mean_b, cov_b) = ((z.mean(0), np.cov(z.T)) for z in (a, b))
     root = scipy.linalg.sqrtm(cov_a @ cov_b + 1e-12 * np.eye(dim) * (count < dim)).real
     expected = ((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
-    assert frechet_distance(moments(a), moments(b)) == pytest.approx(expected, rel=1e-3 if count < dim else 1e-9)
+    found = frechet_distance(own_moments(a), own_moments(b))
+    assert found == pytest.approx(expected, rel=1e-3 if count < dim else 1e-9)
 
 
 def test_frechet_by_hand():
@@ -33,12 +40,17 @@ def test_frechet_by_hand():
     assert frechet_distance(a, a) == pytest.approx(0)
 
 
-def test_weights_are_repetitions():
-    z = make_latents(0, 5)
-    repeated = moments(np.repeat(z, [2, 0, 1, 3, 1], axis=0))
-    weighted = moments(z, np.array([2, 0, 1, 3, 1.0]))
-    for ours, theirs in zip(weighted, repeated, strict=True):
-        np.testing.assert_allclose(ours, theirs)
+def test_a_draw_has_the_moments_of_its_latents_repeated():
+    """Over more clips than are held at once, each of one to four latents, far from the origin."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 5, size=2 * BLOCK + 3)
+    clip = np.repeat(np.arange(len(lengths)), lengths)
+    z = (make_latents(0, len(clip)) + 100).astype(np.float32)
+    counts = np.stack([np.ones(len(lengths)), rng.integers(0, 4, size=len(lengths))])
+    for count, mean, covariance in zip(counts, *moments(z, clip, counts), strict=True):
+        drawn = np.repeat(z.astype(np.float64), count[clip].astype(int), axis=0)
+        np.testing.assert_allclose(mean, drawn.mean(0), rtol=1e-12)
+        np.testing.assert_allclose(covariance, np.cov(drawn.T), rtol=1e-10, atol=1e-12)
 
 
 def test_the_reference_has_frechet_0_and_a_still_pose_has_not():
@@ -61,14 +73,26 @@ def test_diversity_of_the_references_is_1_of_equal_clips_0_and_of_half_the_motio
     middle[layout.MANUAL] = clips[0][0, layout.MANUAL]
     same = [np.tile(middle, (20, 1))] * 6
     halved = [(pose + middle) / 2 for pose in clips]
-    for poses, expected in ((clips, 1), (same, 0), (halved, 0.5)):
-        values = spreads(poses, references)
-        assert values[:, 0].sum() / values[:, 1].sum() == pytest.approx(expected, abs=0.02)
+    texts = [reference.text for reference in references]
+    real = spread([(clip, None) for clip in clips], texts).sum()
+    for poses, expected in ((same, 0), (halved, 0.5)):
+        assert spread([(clip, None) for clip in poses], texts).sum() / real == pytest.approx(expected, abs=0.02)
+
+
+def test_a_text_of_many_clips_is_no_different():
+    """Past LARGE_GROUP the processes share a group's pairs; the mean distance is what it was."""
+    clips = [(make_clip(n, 4 + n % 3), None) for n in range(LARGE_GROUP + 1)]
+    distances = sign_distances(clips, clips)
+    expected = [np.delete(row, n).mean() for n, row in enumerate(distances)]
+    np.testing.assert_allclose(spread(clips, ["a"] * len(clips), num_workers=2), expected)
+    few = spread(clips[:5], ["a", "a", "b", "a", "c"], num_workers=2)
+    for clip, others in ((0, [1, 3]), (1, [0, 3]), (3, [0, 1])):
+        assert few[clip] == pytest.approx(distances[clip, others].mean())
+    assert np.isnan(few[[2, 4]]).all()
 
 
 def test_without_a_text_that_repeats_there_is_no_diversity():
-    references = [Reference(str(n), str(n), make_clip(n), np.ones((24, layout.POSE_DIM))) for n in range(3)]
-    assert np.isnan(spreads([r.pose for r in references], references)).all()
+    assert np.isnan(spread([(make_clip(n), None) for n in range(3)], ["a", "b", "c"])).all()
 
 
 def test_the_interval_of_a_mean_is_the_textbooks():

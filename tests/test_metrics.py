@@ -236,6 +236,16 @@ def test_recognition_distance_is_dtw_whatever_the_length_of_the_clips_beside_it(
             assert distances[n, m] == pytest.approx(rms, rel=1e-6)
 
 
+def test_a_clip_given_twice_has_the_same_distances_and_none_to_itself():
+    clips = [(make_clip(n, 6 + n), None) for n in range(3)]
+    unseen = np.zeros((6, layout.POSE_DIM))
+    distances = metrics.sign_distances([clips[1], clips[0], clips[1], (clips[0][0], unseen)], clips)
+    assert (distances[0] == distances[2]).all()
+    assert (distances[0, 1], distances[1, 0]) == (0, 0)
+    assert np.count_nonzero(distances == 0) == 3
+    assert np.isinf(distances[3]).all()
+
+
 def test_recognition_follows_the_texts_not_the_order():
     references = make_references()
     rng = np.random.default_rng(0)

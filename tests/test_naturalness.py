@@ -92,9 +92,9 @@ def test_the_nearest_frame_is_that_of_plain_distances(tmp_path):
     weight = np.ones(clip.shape)
     weight[:, layout.LEFT_HAND] = 0
     frames = naturalness.TrainFrames.build(train, make_references(2))
-    found = naturalness._nearest(clip, weight, frames.right, frames.visible)
-    points, seen = naturalness._frames(clip, weight)
-    gallery = np.concatenate([naturalness._frames(train.field("pose", i), None)[0] for i in range(len(train))])
+    found = naturalness._nearest((clip, weight), frames.right, frames.visible)
+    points, seen = naturalness._frames((clip, weight))
+    gallery = np.concatenate([naturalness._frames((train.field("pose", i), None))[0] for i in range(len(train))])
     chosen = np.linspace(0, len(clip) - 1, naturalness.COPY_FRAMES).round().astype(int)
     for frame, distance in zip(chosen, found, strict=True):
         known = seen[frame] > 0
