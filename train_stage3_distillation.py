@@ -41,7 +41,10 @@ def parse_arguments() -> argparse.Namespace:
     for name in TEACHERS_OWN:
         parser.add_argument(f"--{name}", type=arguments.positive_int, help="must be the teacher's (default: is)")
     parser.add_argument("--text_encoder", help="must be the teacher's (default: is)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.num_teacher_steps < NUM_SEGMENTS:
+        parser.error(f"--num_teacher_steps {args.num_teacher_steps}: a teacher takes at least {NUM_SEGMENTS}")
+    return args
 
 
 def make_student(teacher: TextToLatent, guidance_scale: float) -> TextToLatent:

@@ -8,10 +8,12 @@ a two-time flow map (Frans et al. 2024; Boffi et al. 2024) fitted to the teacher
 every count of steps, guidance and prior folded in.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
-from models.flow_matching import Velocity, sample_ode
+from models.flow_matching import Velocity, ode_states
 from models.latent_flow_matcher import LatentFlowMatcher
 from models.layers import masked_mean
 
@@ -19,14 +21,14 @@ from models.layers import masked_mean
 def teacher_trajectory(velocity: Velocity, z_0: Tensor, num_teacher_steps: int, num_segments: int) -> Tensor:
     """The teacher's states at num_segments + 1 equally spaced times, [B,num_segments+1,N,D].
 
-    The steps are shared out over the segments as evenly as they go (50 over 4: 12, 13, 12, 13).
+    One trajectory, so that a solver with a memory keeps it. The steps are shared out over the segments as evenly as
+    they go (50 over 4: 12, 13, 12, 13).
     """
-    states = [z_0]
-    for segment in range(num_segments):
-        steps = (segment + 1) * num_teacher_steps // num_segments - segment * num_teacher_steps // num_segments
-        grid = torch.linspace(segment / num_segments, (segment + 1) / num_segments, steps + 1, device=z_0.device)
-        states.append(sample_ode(velocity, states[-1], grid))
-    return torch.stack(states, dim=1)
+    marks = [segment * num_teacher_steps // num_segments for segment in range(num_segments + 1)]
+    parts = [torch.arange(stop - start) / (stop - start) for start, stop in pairwise(marks)]
+    grid = torch.cat([segment + part for segment, part in enumerate(parts)] + [torch.tensor([num_segments])])
+    states = ode_states(velocity, z_0, (grid / num_segments).to(z_0))
+    return torch.stack([z_0, *(z for step, z in enumerate(states, 1) if step in marks)], dim=1)
 
 
 def pseudo_huber(error: Tensor, scale: float) -> Tensor:

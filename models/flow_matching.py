@@ -5,7 +5,8 @@ Conditional flow matching (Lipman et al. 2023; rectified flow, Liu et al. 2023):
     z_t = (1 - t) z_0 + t z_1,      u = z_1 - z_0,      loss = E || v(z_t, t) - u ||^2.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -88,16 +89,20 @@ def time_grid(num_steps: int, device: torch.device | None = None) -> Tensor:
     return torch.linspace(0.0, 1.0, num_steps + 1, device=device)
 
 
+def ode_states(velocity: Velocity, z: Tensor, grid: Tensor, solver: str = DEFAULT_SOLVER) -> Iterator[Tensor]:
+    """The states of `sample_ode` at each of the times grid[1:], one after the other."""
+    last_v = last_dt = None
+    for t, t_next in pairwise(grid):
+        dt = t_next - t
+        if solver == "ab2":
+            v = velocity(z, _batch(t, z))
+            z = z + dt * (v if last_v is None else v + 0.5 * dt / last_dt * (v - last_v))
+            last_v, last_dt = v, dt
+        else:
+            z = SOLVERS[solver](velocity, z, t, dt)
+        yield z
+
+
 def sample_ode(velocity: Velocity, z: Tensor, grid: Tensor, solver: str = DEFAULT_SOLVER) -> Tensor:
     """Integrate dz/dt = velocity(z, t) along the times `grid` [S+1], from z [B,...] at its first to its last."""
-    steps = list(pairwise(grid))
-    if solver != "ab2":
-        for t, t_next in steps:
-            z = SOLVERS[solver](velocity, z, t, t_next - t)
-        return z
-    last_v = last_dt = None
-    for t, t_next in steps:
-        v, dt = velocity(z, _batch(t, z)), t_next - t
-        z = z + dt * (v if last_v is None else v + 0.5 * dt / last_dt * (v - last_v))
-        last_v, last_dt = v, dt
-    return z
+    return deque(ode_states(velocity, z, grid, solver), maxlen=1)[-1]
