@@ -150,6 +150,7 @@ def trajectory_pack(
     """
     # The fingerprint is of the weights; the configuration says how they are sampled, gamma_guidance above all.
     made_from = [
+        2,  # raised whenever the same arguments give other states
         dataset.latents.folder.name,
         fingerprint,
         teacher.net.config,
