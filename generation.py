@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from errors import UserError
 from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.flow_matching import DEFAULT_SOLVER, sample_noise, sample_ode, time_grid
-from models.latent_flow_matcher import LatentFlowMatcher
+from models.latent_flow_matcher import LatentFlowMatcher, TimeMemory
 from models.latent_predictor import LatentPredictor
 from models.layers import lengths_to_mask
 from models.text_to_latent import TextToLatent
@@ -24,6 +25,7 @@ from poses.statistics import STATISTICS_FILE, Statistics
 from training.checkpoint import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_text_to_latent, require_equal
 
 PARTS = ("text", "sampling", "decoding")
+WINDOW = 512  # texts that are read before the first is signed; their embeddings lie in memory
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,18 @@ class Generator:
         if kind in (FLOW, STUDENT) and sampling.guidance_scale is None:
             self.guidance_scale = model.net.config.guidance_scale
         self.device = model.latent_mean.device
+        self.precision = "fp32"
+        self._times: TimeMemory | None = None
 
     @property
     def settings(self) -> dict[str, object]:
         """What decides the samples besides text, length and seed, for reports."""
         if self.kind == PREDICTOR:
-            return {"model": self.kind, "num_steps": 1}
+            return {"model": self.kind, "num_steps": 1, "precision": self.precision}
         return {
-            "model": self.kind, "num_steps": self.num_steps, "guidance_scale": self.guidance_scale,
-            "solver": self.solver, "space": self.model.net.config.space, "prior": self.model.net.config.prior_type,
+            "model": self.kind, "precision": self.precision, "num_steps": self.num_steps,
+            "guidance_scale": self.guidance_scale, "solver": self.solver, "space": self.model.net.config.space,
+            "prior": self.model.net.config.prior_type,
             "sync_guidance": (self.kind == STUDENT and self.model.net.config.use_sync_guidance)
             or self.model.net.sync_head is not None,
         }  # fmt: skip
@@ -96,33 +101,73 @@ class Generator:
             results[index] = clip
         return results
 
-    @torch.no_grad()
     def stream(
         self, texts: Sequence[str], seeds: Sequence[int], lengths: Sequence[int] | None = None, batch_size: int = 32
     ) -> Iterator[tuple[int, Generated]]:
-        """As `generate`, but yields (index, clip) batch by batch, texts of like length together."""
-        order = sorted(range(len(texts)), key=lambda i: (lengths[i] if lengths else len(texts[i]), i))
+        """As `generate`, but yields (index, clip) batch by batch, clips of like length together.
+
+        Without `lengths` the texts of WINDOW clips are read first: the length of a text says little of its clip's.
+        """
+        indices = range(len(texts))
+        if lengths is not None:
+            indices = sorted(indices, key=lambda i: (lengths[i], i))
+        for first in range(0, len(indices), WINDOW):
+            window = indices[first : first + WINDOW]
+            read = self._read([texts[i] for i in window], batch_size)
+            frames = [lengths[i] for i in window] if lengths is not None else [text.frames for text in read]
+            order = sorted(range(len(window)), key=lambda row: (frames[row], row))
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                chosen = [window[row] for row in rows]
+                clips = self._sign(
+                    [read[row] for row in rows], [frames[row] for row in rows], [seeds[i] for i in chosen]
+                )
+                yield from zip(chosen, clips, strict=True)
+
+    @torch.no_grad()
+    def _read(self, texts: list[str], batch_size: int) -> list["_Text"]:
+        """The texts, in batches of like length, each without its padding."""
+        read: dict[int, _Text] = {}
+        order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
+        clock = _Clock(self.device)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            seconds = dict.fromkeys(PARTS, 0.0)
-            clock = _Clock(self.device)
-            cond, cond_mask = self.model.embed_text([texts[i] for i in chosen])
-            frames = (
-                torch.tensor([lengths[i] for i in chosen], device=self.device)
-                if lengths
-                else self.model.predict_frames(cond, cond_mask)
-            )
-            seconds["text"] = clock.lap()
-            z = self._sample(cond, cond_mask, frames, [seeds[i] for i in chosen])
-            seconds["sampling"] = clock.lap()
+            with self._precision():
+                cond, cond_mask = self.model.embed_text([texts[i] for i in chosen])
+                frames = self.model.predict_frames(cond, cond_mask).tolist()
+            seconds = clock.lap() / len(chosen)
+            for i, row, real, length in zip(chosen, cond, cond_mask, frames, strict=True):
+                read[i] = _Text(row[real], length, seconds)
+        return [read[i] for i in range(len(texts))]
+
+    @torch.no_grad()
+    def _sign(self, texts: list["_Text"], lengths: list[int], seeds: list[int]) -> list[Generated]:
+        """The clips of one batch."""
+        frames = torch.tensor(lengths, device=self.device)
+        clock = _Clock(self.device)
+        with self._precision():
+            cond = pad_sequence([text.cond for text in texts], batch_first=True)
+            cond_mask = lengths_to_mask(torch.tensor([len(text.cond) for text in texts], device=self.device))
+            z = self._sample(cond, cond_mask, frames, seeds)
+            sampling = clock.lap() / len(texts)
             pose = self.space.decode(self.model.denormalize(z), lengths_to_mask(frames)).float().cpu().numpy()
-            poses = [
-                self.statistics.denormalize(row[:length]) for row, length in zip(pose, frames.tolist(), strict=True)
-            ]
-            seconds["decoding"] = clock.lap()
-            share = {part: value / len(chosen) for part, value in seconds.items()}
-            for index, clip in zip(chosen, poses, strict=True):
-                yield index, Generated(clip, share)
+        poses = [self.statistics.denormalize(row[:length]) for row, length in zip(pose, lengths, strict=True)]
+        decoding = clock.lap() / len(texts)
+        return [
+            Generated(clip, dict(zip(PARTS, (text.seconds, sampling, decoding), strict=True)))
+            for clip, text in zip(poses, texts, strict=True)
+        ]
+
+    def use_bf16(self) -> None:
+        """From now on multiply matrices in bf16; what lies between the products, and the trajectory, stays fp32."""
+        self.precision = "bf16"
+        for part in (self.model.net, self.autoencoder.decoder, self.model.text_encoder.module):
+            for module in part.modules():
+                if isinstance(module, nn.Linear):
+                    module.to(torch.bfloat16)  # once, instead of at every product
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def _sample(self, cond: Tensor, cond_mask: Tensor, frames: Tensor, seeds: list[int]) -> Tensor:
         """Normalised latents [B,N,D]."""
@@ -133,9 +178,22 @@ class Generator:
             return net(cond, cond_mask, mask)
         z_0 = sample_noise(seeds, latents.tolist(), net.config.latent_dim).to(self.device)
         grid = time_grid(self.num_steps, self.device)
+        if self._times is None:
+            self._times = net.remember_times(grid, 1.0 / self.num_steps if self.kind == STUDENT else None)
         if self.kind == STUDENT:
-            return sample_ode(net.step_field(cond, cond_mask, mask, self.num_steps), z_0, grid, self.solver)
-        return sample_ode(net.guided_field(cond, cond_mask, mask, self.guidance_scale), z_0, grid, self.solver)
+            velocity = net.step_field(cond, cond_mask, mask, self.num_steps, self._times)
+        else:
+            velocity = net.guided_field(cond, cond_mask, mask, self.guidance_scale, self._times)
+        return sample_ode(velocity, z_0, grid, self.solver)
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A text that was read: its embedding [L,C], the length that it asks for, and the seconds that took."""
+
+    cond: Tensor
+    frames: int
+    seconds: float
 
 
 class _Clock:
@@ -158,7 +216,7 @@ class _Clock:
 
 def load_generator(
     checkpoint: Path, autoencoder_checkpoint: Path, device: torch.device, sampling: SamplingSettings | None = None,
-    *, kinds: tuple[str, ...] = (PREDICTOR, FLOW, STUDENT),
+    *, kinds: tuple[str, ...] = (PREDICTOR, FLOW, STUDENT), precision: str = "fp32",
 ) -> Generator:  # fmt: skip
     """Load both checkpoints, which must belong together, and check the sampling settings against them."""
     autoencoder, statistics, parent = load_autoencoder(autoencoder_checkpoint, device)
@@ -166,10 +224,13 @@ def load_generator(
     kind, sampling = content["kind"], sampling or SamplingSettings()
     if kind != PREDICTOR:
         _check_sampling(model.net, kind, sampling, checkpoint)
-    return Generator(
+    generator = Generator(
         autoencoder, statistics, model, sampling, kind=kind,
         fingerprints={"autoencoder": parent["fingerprint"], kind: content["fingerprint"]},
     )  # fmt: skip
+    if precision == "bf16":
+        generator.use_bf16()
+    return generator
 
 
 def _check_sampling(net: LatentFlowMatcher, kind: str, sampling: SamplingSettings, checkpoint: Path) -> None:

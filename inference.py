@@ -25,7 +25,9 @@ def main() -> None:
     args = parser.parse_args()
 
     device = arguments.resolve_device(args.device)
-    generator = load_generator(args.predictor_checkpoint, args.autoencoder_checkpoint, device, kinds=(PREDICTOR,))
+    generator = load_generator(
+        args.predictor_checkpoint, args.autoencoder_checkpoint, device, kinds=(PREDICTOR,), precision=args.precision
+    )
     checkpoints = {"predictor": args.predictor_checkpoint, "autoencoder": args.autoencoder_checkpoint}
     for path in sign_to_files(generator, args, checkpoints):
         print(f"wrote {path} and {path.with_suffix('.json')}")

@@ -71,6 +71,31 @@ class TextMemory:
     mask: Tensor
 
 
+class TimeMemory:
+    """What the adaptive norms of a frozen velocity net need of each time (and a student's step size).
+
+    That does not depend on the clip, and takes 40 % of the net's weights for a single row: a sampler computes the times
+    of its grid in one go and keeps them for all its clips. Times beside the grid are added when they are met.
+    """
+
+    def __init__(self, net: "VelocityNet", times: Tensor, step: float | None = None) -> None:
+        self.net, self.step = net, step
+        self.rows: dict[float, list[Tensor]] = {}
+        self._add(times)
+
+    def _add(self, times: Tensor) -> None:
+        step = None if self.step is None else torch.full_like(times, self.step)
+        parts = self.net.modulations(times, step)
+        for i, t in enumerate(times.tolist()):
+            self.rows[t] = [part[i : i + 1] for part in parts]
+
+    def at(self, t: Tensor) -> list[Tensor]:
+        """`VelocityNet.modulations` at t [B], all equal, as one row."""
+        if (key := float(t[0])) not in self.rows:
+            self._add(t[:1])
+        return self.rows[key]
+
+
 class VelocityLayer(nn.Module):
     """A DiT block with text: self-attention and feed-forward under adaptive norm, cross-attention between them."""
 
@@ -85,18 +110,18 @@ class VelocityLayer(nn.Module):
         self.modulation = nn.Sequential(nn.SiLU(), zero_init(nn.Linear(H, 9 * H)))
 
     def forward(
-        self, x: Tensor, time: Tensor, mask: Tensor, keys_values: tuple[Tensor, Tensor], cond_mask: Tensor,
+        self, x: Tensor, modulation: Tensor, mask: Tensor, keys_values: tuple[Tensor, Tensor], cond_mask: Tensor,
         here: tuple[Tensor, Tensor], in_text: tuple[Tensor, Tensor],
     ) -> Tensor:  # fmt: skip
-        parts = self.modulation(time).chunk(9, dim=-1)  # shift, scale, gate for each branch, each [B,H]
+        parts = modulation.chunk(9, dim=-1)  # shift, scale, gate for each branch, each [B,H]
         shift, scale, gate = parts[0:3]
         h = self.self_attention(modulate(self.norms[0](x), shift, scale), mask, here)
-        x = x + gate[:, None] * self.dropout(h)
+        x = torch.addcmul(x, gate[:, None], self.dropout(h))
         shift, scale, gate = parts[3:6]
         h = self.cross_attention(modulate(self.norms[1](x), shift, scale), keys_values, cond_mask, in_text)
-        x = x + gate[:, None] * self.dropout(h)
+        x = torch.addcmul(x, gate[:, None], self.dropout(h))
         shift, scale, gate = parts[6:9]
-        return x + gate[:, None] * self.dropout(self.feed(modulate(self.norms[2](x), shift, scale)))
+        return torch.addcmul(x, gate[:, None], self.dropout(self.feed(modulate(self.norms[2](x), shift, scale))))
 
 
 class VelocityNet(nn.Module):
@@ -120,16 +145,24 @@ class VelocityNet(nn.Module):
         """cond [B,L,C] -> the keys and values of every layer; they do not depend on t."""
         return TextMemory([layer.cross_attention.keys_values(cond) for layer in self.layers], cond_mask)
 
-    def forward(self, z_t: Tensor, t: Tensor, memory: TextMemory, mask: Tensor, step: Tensor | None = None) -> Tensor:
-        x = self.embed(z_t)
+    def modulations(self, t: Tensor, step: Tensor | None = None) -> list[Tensor]:
+        """What t [B] and a student's step [B] do to the norms: [B,9H] for each layer, [B,2H] for the output."""
         time = self.time(t)
         if self.step is not None:
             time = time + self.step(step)
+        return [module.modulation(time) for module in (*self.layers, self)]
+
+    def forward(
+        self, z_t: Tensor, t: Tensor, memory: TextMemory, mask: Tensor, step: Tensor | None = None,
+        times: TimeMemory | None = None,
+    ) -> Tensor:  # fmt: skip
+        x = self.embed(z_t)
+        *inner, last = self.modulations(t, step) if times is None else times.at(t)
         here = rotary(frame_positions(x), self.head_dim)
         in_text = rotary(token_positions(mask, memory.mask), self.head_dim)
-        for layer, keys_values in zip(self.layers, memory.keys_values, strict=True):
-            x = layer(x, time, mask, keys_values, memory.mask, here, in_text)
-        return self.out(modulate(self.norm(x), *self.modulation(time).chunk(2, dim=-1))) * mask[..., None]
+        for layer, modulation, keys_values in zip(self.layers, inner, memory.keys_values, strict=True):
+            x = layer(x, modulation, mask, keys_values, memory.mask, here, in_text)
+        return self.out(modulate(self.norm(x), *last.chunk(2, dim=-1))) * mask[..., None]
 
 
 class LatentFlowMatcher(nn.Module):
@@ -161,9 +194,11 @@ class LatentFlowMatcher(nn.Module):
         cond = torch.where((drop[:, None] & first)[..., None], self.null_token.to(cond.dtype), cond)
         return cond, torch.where(drop[:, None], first, cond_mask)
 
-    def field(self, z_t: Tensor, t: Tensor, memory: TextMemory, mask: Tensor) -> Tensor:
+    def field(
+        self, z_t: Tensor, t: Tensor, memory: TextMemory, mask: Tensor, times: TimeMemory | None = None
+    ) -> Tensor:
         """v_flow + lambda(t) v_prior, [B,N,D]: what is trained and what is sampled."""
-        velocity = self.velocity_net(z_t, t, memory, mask)
+        velocity = self.velocity_net(z_t, t, memory, mask, times=times)
         if self.prior is not None:
             velocity = velocity + self.prior_weight(t) * self.prior(z_t, t, mask)
         return velocity
@@ -197,7 +232,14 @@ class LatentFlowMatcher(nn.Module):
         closeness = masked_mean(drop[:, None, None] * weight * (field - prior) ** 2, real)
         return {"loss": fit + prior_fit + closeness, "flow": fit, "prior": prior_fit, "closeness": closeness}
 
-    def guided_field(self, cond: Tensor, cond_mask: Tensor, mask: Tensor, guidance_scale: float = 1.0) -> Velocity:
+    def remember_times(self, grid: Tensor, step: float | None = None) -> TimeMemory:
+        """For `guided_field` or `step_field` of these weights, whatever the clips: the times of a sampler's grid."""
+        return TimeMemory(self.velocity_net, grid[:-1], step)
+
+    def guided_field(
+        self, cond: Tensor, cond_mask: Tensor, mask: Tensor, guidance_scale: float = 1.0,
+        times: TimeMemory | None = None,
+    ) -> Velocity:  # fmt: skip
         """The field of a trajectory as a function (z_t, t) -> v, with classifier-free and sync guidance.
 
         The text's keys and values are computed here, once; with guidance both branches run in one batch.
@@ -213,23 +255,25 @@ class LatentFlowMatcher(nn.Module):
 
         def velocity(z_t: Tensor, t: Tensor) -> Tensor:
             if guidance_scale == 1.0:
-                v = self.field(z_t, t, memory, mask)
+                v = self.field(z_t, t, memory, mask, times)
             elif GUIDANCE_INTERVAL[0] <= float(t[0]) <= GUIDANCE_INTERVAL[1]:
-                v_both = self.velocity_net(torch.cat([z_t, z_t]), torch.cat([t, t]), memory, mask_twice)
+                v_both = self.velocity_net(torch.cat([z_t, z_t]), torch.cat([t, t]), memory, mask_twice, times=times)
                 v_text, v_null = v_both.chunk(2)
                 v = v_null + guidance_scale * (v_text - v_null)
                 if self.prior is not None:
                     v = v + self.prior_weight(t) * self.prior(z_t, t, mask)
             else:
-                v = self.field(z_t, t, text_only, mask)
+                v = self.field(z_t, t, text_only, mask, times)
             if self.sync_head is not None and config.gamma_guidance > 0:
                 v = v - config.gamma_guidance * sync_gradient(self.sync_head, z_t, t, v, mask)
             return v
 
         return velocity
 
-    def step_field(self, cond: Tensor, cond_mask: Tensor, mask: Tensor, num_steps: int) -> Velocity:
+    def step_field(
+        self, cond: Tensor, cond_mask: Tensor, mask: Tensor, num_steps: int, times: TimeMemory | None = None
+    ) -> Velocity:
         """A student's mean velocity over each of `num_steps` equal steps, a function (z_t, t) -> v: one forward."""
         memory = self.velocity_net.remember(cond, cond_mask)
         step = torch.full((len(cond),), 1.0 / num_steps, device=cond.device)
-        return lambda z_t, t: self.velocity_net(z_t, t, memory, mask, step)
+        return lambda z_t, t: self.velocity_net(z_t, t, memory, mask, step, times)

@@ -6,6 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.arithmetic import uses_onednn
+
+MAX_WHOLE_KEYS = 256  # of attention without fusion: beyond, its scores leave the caches
+
 
 def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
     """Mean of `values` under `weight` (same shape, or broadcast to it); 0 where all weights are 0. Scalar."""
@@ -30,7 +34,7 @@ def rotate(x: Tensor, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
     """Turn each pair of channels of x [B,heads,T,head_dim] by its position's angle."""
     cos, sin = (part.to(x.dtype) for part in cos_sin)
     x1, x2 = x.chunk(2, dim=-1)
-    return torch.cat([x1 * cos - x2 * sin, x1 * sin + x2 * cos], dim=-1)
+    return torch.cat([torch.addcmul(x1 * cos, x2, sin, value=-1), torch.addcmul(x1 * sin, x2, cos)], dim=-1)
 
 
 def frame_positions(x: Tensor) -> Tensor:
@@ -39,8 +43,23 @@ def frame_positions(x: Tensor) -> Tensor:
 
 
 def key_mask(mask: Tensor | None) -> Tensor | None:
-    """mask [B,S] -> what attention takes, [B,1,1,S]."""
-    return None if mask is None else mask[:, None, None, :]
+    """mask [B,S] -> what attention takes, [B,1,1,S], or None where there is nothing to hide (asked on a CPU alone)."""
+    if mask is None or (not mask.is_cuda and not torch.compiler.is_compiling() and mask.all()):
+        return None
+    return mask[:, None, None, :]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention, q [B,heads,T,d], k, v [B,heads,S,d], mask broadcast to [B,heads,T,S].
+
+    PyTorch's fused attention on a CPU works in small products, which oneDNN is slow at; few keys go as whole products.
+    """
+    if q.is_cuda or k.shape[2] > MAX_WHOLE_KEYS or not uses_onednn():
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(-1) @ v
 
 
 class SelfAttention(nn.Module):
@@ -55,7 +74,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
         B, T, H = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # each [B,heads,T,head_dim]
-        x = F.scaled_dot_product_attention(rotate(q, cos_sin), rotate(k, cos_sin), v, attn_mask=key_mask(mask))
+        x = attend(rotate(q, cos_sin), rotate(k, cos_sin), v, key_mask(mask))
         return self.out(x.transpose(1, 2).reshape(B, T, H))
 
 
@@ -85,7 +104,7 @@ class CrossAttention(nn.Module):
     ) -> Tensor:
         B, T, H = x.shape
         q = rotate(self.query(x).view(B, T, self.num_heads, -1).transpose(1, 2), cos_sin)
-        x = F.scaled_dot_product_attention(q, *keys_values, attn_mask=key_mask(cond_mask))
+        x = attend(q, *keys_values, key_mask(cond_mask))
         return self.out(x.transpose(1, 2).reshape(B, T, H))
 
 
@@ -154,7 +173,7 @@ class TimestepEmbedding(nn.Module):
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Adaptive norm: x [B,T,H] under shift and scale [B,H]."""
-    return x * (1 + scale[:, None]) + shift[:, None]
+    return torch.addcmul(shift[:, None], x, 1 + scale[:, None])
 
 
 def zero_init(layer: nn.Linear) -> nn.Linear:

@@ -16,6 +16,7 @@ from models.layers import (
     Encoder,
     FeedForward,
     SelfAttention,
+    attend,
     frame_positions,
     key_mask,
     lengths_to_mask,
@@ -54,8 +55,9 @@ class CausalSelfAttention(SelfAttention):
         B, L, H = x.shape
         q, k, v = self.qkv(x).view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         earlier = torch.ones(L, L, dtype=torch.bool, device=x.device).tril()
-        allowed = earlier if mask is None else earlier & key_mask(mask)
-        x = F.scaled_dot_product_attention(rotate(q, cos_sin), rotate(k, cos_sin), v, attn_mask=allowed)
+        real = key_mask(mask)
+        allowed = earlier if real is None else earlier & real
+        x = attend(rotate(q, cos_sin), rotate(k, cos_sin), v, allowed)
         return self.out(x.transpose(1, 2).reshape(B, L, H))
 
 

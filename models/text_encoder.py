@@ -56,6 +56,10 @@ class PretrainedTextEncoder:
     def dim(self) -> int:
         return self.model.config.hidden_size
 
+    @property
+    def module(self) -> nn.Module:
+        return self.model
+
     @torch.no_grad()
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Texts -> token embeddings [B,L,C] and mask [B,L]."""
@@ -113,6 +117,10 @@ class ScratchTextEncoder(nn.Module):
     @property
     def dim(self) -> int:
         return self.config.dim
+
+    @property
+    def module(self) -> nn.Module:
+        return self
 
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Texts -> token embeddings [B,L,C] and mask [B,L]."""

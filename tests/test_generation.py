@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import nn
 
+import generation
 from generation import Generator, SamplingSettings
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
-from models.flow_matching import predict_clean
-from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.flow_matching import predict_clean, sample_ode, time_grid
+from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher, VelocityNet
 from models.latent_predictor import LatentPredictor, PredictorConfig
-from models.layers import lengths_to_mask
+from models.layers import CrossAttention, lengths_to_mask
 from models.sync_guidance import SyncConfig, SyncGuidanceHead, soft_lag, sync_gradient
 from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
@@ -92,6 +93,58 @@ def test_seeds_decide_the_takes_of_a_text(statistics: Statistics):
     again, _ = (clip.pose for clip in generator.generate(["sea"] * 2, [1, 2], [20] * 2))
     assert np.array_equal(first, again)
     assert np.abs(first - second).max() > 0.01
+
+
+@pytest.mark.parametrize("kind", [FLOW, STUDENT])
+def test_text_and_times_are_computed_once(kind: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
+    """Keys and values once a trajectory and layer, what the norms need of the times once for all trajectories."""
+    generator = make_generator(kind, "simple", 1, statistics)
+    calls = {"keys_values": 0, "modulations": 0}
+
+    def count(owner: type, name: str) -> None:
+        original = getattr(owner, name)
+
+        def counted(*args: object) -> object:
+            calls[name] += 1
+            return original(*args)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    count(CrossAttention, "keys_values")
+    count(VelocityNet, "modulations")
+    generator.generate(TEXTS, SEEDS, LENGTHS, batch_size=2)
+    assert calls == {"keys_values": 2 * FLOW_SIZES["num_layers"], "modulations": 1}
+
+
+@pytest.mark.parametrize("solver", ["ab2", "midpoint"])
+def test_remembered_times_change_nothing(solver: str, statistics: Statistics):
+    net = make_generator(FLOW, "simple", 1, statistics).model.net
+    cond, mask = torch.randn(2, 5, 16), lengths_to_mask(torch.tensor([9, 6]))
+    cond_mask, grid, z_0 = lengths_to_mask(torch.tensor([5, 3])), time_grid(6), torch.randn(2, 9, 6) * mask[..., None]
+    plain = sample_ode(net.guided_field(cond, cond_mask, mask, 2.0), z_0, grid, solver)
+    times = net.remember_times(grid)
+    remembered = sample_ode(net.guided_field(cond, cond_mask, mask, 2.0, times), z_0, grid, solver)
+    torch.testing.assert_close(remembered, plain, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [PREDICTOR, FLOW, STUDENT])
+def test_bf16_signs_the_same_clips_to_its_precision(kind: str, statistics: Statistics):
+    plain = make_generator(kind, "simple", 1, statistics).generate(TEXTS, SEEDS, LENGTHS)
+    generator = make_generator(kind, "simple", 1, statistics)
+    generator.use_bf16()
+    assert generator.settings["precision"] == "bf16"
+    for clip, expected in zip(generator.generate(TEXTS, SEEDS, LENGTHS), plain, strict=True):
+        assert clip.pose.dtype == np.float32
+        error = np.abs(clip.pose - expected.pose).mean() / expected.pose.std()
+        assert 0 < error < 0.05
+
+
+def test_more_texts_than_are_read_at_once(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
+    generator = make_generator(STUDENT, "simple", 1, statistics)
+    together = generator.generate(TEXTS, SEEDS)
+    monkeypatch.setattr(generation, "WINDOW", 3)
+    for clip, expected in zip(generator.generate(TEXTS, SEEDS, batch_size=2), together, strict=True):
+        assert np.abs(clip.pose - expected.pose).max() < 1e-5
 
 
 def test_every_part_of_a_generated_clip_is_timed(statistics: Statistics):

@@ -1,0 +1,122 @@
+"""What the benchmarks share: sides timed in turn, models of the default sizes with random weights, JSON."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from generation import Generator, SamplingSettings  # noqa: E402
+from models.autoencoder import AutoencoderConfig, PoseAutoencoder  # noqa: E402
+from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher  # noqa: E402
+from models.latent_predictor import LatentPredictor, PredictorConfig  # noqa: E402
+from models.text_encoder import PretrainedTextEncoder  # noqa: E402
+from models.text_to_latent import TextToLatent  # noqa: E402
+from poses.layout import HANDS, POSE_DIM  # noqa: E402
+from poses.statistics import Statistics  # noqa: E402
+from training.checkpoint import PREDICTOR, STUDENT  # noqa: E402
+
+README = ROOT / "benchmarks" / "README.md"
+WORK_DIR = ROOT / "runs" / "benchmarks"
+
+
+def make_parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
+    """The flags that every benchmark of speed takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work_dir", type=Path, default=WORK_DIR, help="keeps what is slow to make")
+    parser.add_argument("--rounds", type=int, default=rounds, help="how often each side is timed")
+    parser.add_argument("--write", action="store_true", help="put the figures into benchmarks/README.md")
+    return parser
+
+
+def time_in_turn(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The least seconds of each side, after one call of warm-up: A B A B ..., so that other load meets all alike."""
+    for side in sides.values():
+        side()
+    seconds = dict.fromkeys(sides, float("inf"))
+    for _ in range(rounds):
+        for name, side in sides.items():
+            started = time.perf_counter()
+            side()
+            seconds[name] = min(seconds[name], time.perf_counter() - started)
+    return seconds
+
+
+def write_section(title: str, text: str) -> None:
+    """Put `text` under the heading `title` of benchmarks/README.md, in the place of what stood there."""
+    content = README.read_text(encoding="utf-8") if README.is_file() else "# Benchmarks\n"
+    before, heading, rest = content.partition(f"\n## {title}\n")
+    _, following, after = rest.partition("\n## ") if heading else ("", "", "")
+    README.write_text(f"{before.rstrip()}\n\n## {title}\n\n{text.strip()}\n{following}{after}", encoding="utf-8")
+
+
+def table(header: list[str], rows: list[list[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def print_json(report: Mapping[str, object]) -> None:
+    print(json.dumps({"torch_threads": torch.get_num_threads(), **report}, indent=2))
+
+
+def make_text_encoder(folder: Path) -> Path:
+    """A BERT-base-sized encoder with random weights and a word-piece vocabulary of letters, in a local folder."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    if (folder / "config.json").is_file():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters)]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(words))).save_pretrained(folder)  # the table's length costs nothing
+    return folder
+
+
+def unit_statistics() -> Statistics:
+    """Statistics that change nothing."""
+    hands = HANDS.stop - HANDS.start
+    return Statistics(*(f(n, np.float32) for n in (POSE_DIM, hands) for f in (np.zeros, np.ones)), info={})
+
+
+def frozen(module: nn.Module) -> nn.Module:
+    """Ready to sample from, with no part silent, as the parts that start at zero are."""
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    return module.eval().requires_grad_(False)
+
+
+def make_generator(
+    kind: str, encoder: PretrainedTextEncoder, autoencoder: PoseAutoencoder, num_steps: int | None = None,
+    temporal_stride: int = 1, prior_type: str = "simple",
+) -> Generator:  # fmt: skip
+    """A predictor, flow (prior, sync guidance, guidance 2) or student of the default sizes, with random weights."""
+    net: nn.Module
+    if kind == PREDICTOR:
+        net = LatentPredictor(PredictorConfig())
+    else:
+        steps = (1, 2, 4) if kind == STUDENT else ()
+        net = LatentFlowMatcher(
+            FlowConfig(
+                prior_type=prior_type, use_sync_guidance=True, student_steps=steps, temporal_stride=temporal_stride
+            )
+        )
+    return Generator(
+        autoencoder, unit_statistics(), frozen(TextToLatent(net, encoder)), SamplingSettings(num_steps), kind=kind,
+        fingerprints={},
+    )  # fmt: skip
+
+
+def make_autoencoder(temporal_stride: int = 1) -> PoseAutoencoder:
+    return frozen(PoseAutoencoder(AutoencoderConfig(temporal_stride=temporal_stride), unit_statistics()))

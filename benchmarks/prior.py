@@ -1,0 +1,96 @@
+"""The state space priors on a CPU: forward and backward of 32 clips of 120 frames at the default width.
+
+    python benchmarks/prior.py [--rounds 5] [--write]
+
+Prints JSON. `mixer_over_transformers`: transformers' MambaMixer, slow path, over ours on the same weights (one mixer of
+the prior's width). `mamba_over_simple`: MambaPrior over SimpleSSMPrior, both as the flow builds them. `over_frames`:
+milliseconds of MambaPrior for one clip, forward and backward; `exponent`: their slope in a log-log fit from 250 frames
+on, 1 for a cost that is linear.
+"""
+
+import numpy as np
+import torch
+from common import make_parser, print_json, table, time_in_turn, write_section
+from torch import Tensor, nn
+from transformers import MambaConfig
+from transformers.models.mamba.modeling_mamba import MambaMixer as TransformersMixer
+
+from models.arithmetic import prefer_onednn
+from models.latent_flow_matcher import FlowConfig
+from models.mamba_prior import MambaMixer, PriorConfig, build_prior
+
+BATCH, FRAMES = 32, 120
+LENGTHS = (125, 250, 500, 1000, 2000)
+
+
+def train_step(module: nn.Module, *inputs: Tensor) -> None:
+    module.zero_grad(set_to_none=True)
+    module(*inputs).square().mean().backward()
+
+
+def make_prior(kind: str) -> nn.Module:
+    flow = FlowConfig()
+    prior = build_prior(PriorConfig(kind, flow.latent_dim, flow.prior_hidden_dim, flow.prior_layers))
+    for parameter in prior.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    return prior
+
+
+def clips(batch: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.randn(batch, frames, FlowConfig().latent_dim), torch.rand(batch), torch.ones(batch, frames).bool()
+
+
+def main() -> None:
+    parser = make_parser(__doc__, rounds=5)
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    onednn, width = prefer_onednn(), FlowConfig().prior_hidden_dim
+    sizes = {"state_size": 16, "conv_kernel": 4, "expand": 2, "time_step_rank": -(-width // 16), "num_hidden_layers": 1}
+    theirs, ours = TransformersMixer(MambaConfig(hidden_size=width, **sizes), layer_idx=0), MambaMixer(width)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    x = torch.randn(BATCH, FRAMES, width)
+    with torch.no_grad():
+        difference = (ours(x) - theirs(x)).abs().max().item()
+    mixers = time_in_turn(
+        {"theirs": lambda: train_step(theirs, x), "ours": lambda: train_step(ours, x)}, max(1, args.rounds // 2)
+    )
+
+    mamba, simple = make_prior("mamba"), make_prior("simple")
+    batch = clips(BATCH, FRAMES)
+    priors = time_in_turn(
+        {"mamba": lambda: train_step(mamba, *batch), "simple": lambda: train_step(simple, *batch)}, args.rounds
+    )
+    one_clip = {length: clips(1, length) for length in LENGTHS}
+    lengths = time_in_turn({str(n): lambda n=n: train_step(mamba, *one_clip[n]) for n in LENGTHS}, args.rounds)
+    milliseconds = {n: round(1000 * lengths[str(n)], 1) for n in LENGTHS}
+    slope = np.polyfit(np.log(LENGTHS[1:]), np.log([milliseconds[n] for n in LENGTHS[1:]]), 1)[0]
+    report = {
+        "onednn": onednn,
+        "mixer_over_transformers": round(mixers["theirs"] / mixers["ours"], 1),
+        "mixer_seconds": {name: round(value, 4) for name, value in mixers.items()},
+        "mixer_difference": difference,
+        "mamba_over_simple": round(priors["mamba"] / priors["simple"], 2),
+        "prior_seconds": {name: round(value, 3) for name, value in priors.items()},
+        "over_frames": milliseconds,
+        "exponent": round(float(slope), 2),
+    }  # fmt: skip
+    print_json(report)
+    if args.write:
+        rows = [
+            ["transformers' MambaMixer over ours, same weights", report["mixer_over_transformers"]],
+            ["MambaPrior over SimpleSSMPrior", report["mamba_over_simple"]],
+            [
+                "MambaPrior, ms for one clip of " + ", ".join(map(str, LENGTHS)),
+                ", ".join(map(str, milliseconds.values())),
+            ],
+            ["growth, exponent of the frames", report["exponent"]],
+        ]
+        write_section(
+            "Prior",
+            f"By `benchmarks/prior.py --write`: forward and backward, {BATCH} clips of {FRAMES} frames, default width, "
+            f"{torch.get_num_threads()} threads.\n\n" + table(["what", "figure"], rows),
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""How fast clips are made at the default sizes, random weights: Direction 1, the flow, its student; one clip and many.
+
+    python benchmarks/sampling.py [--rounds 5] [--write]
+
+Prints JSON; --write also puts the tables into benchmarks/README.md. The sides of a ratio are timed in turn, and each
+counts its least seconds.
+
+    rate         sampling and decoding at batch 16, 120 frames: achieved GFLOP/s over those of a matrix product of 2048
+    latency      one clip of 50 frames, student in 4 steps over Direction 1, and 50 steps over 4
+    batches      clips a second of 256 texts of 20 to 120 frames through `Generator.stream`, over one at a time
+    precision    the same rate and latency with matrix products in bf16, where the processor has them
+"""
+
+import random
+import statistics
+from collections.abc import Callable
+
+import torch
+from common import (
+    make_autoencoder,
+    make_generator,
+    make_parser,
+    make_text_encoder,
+    print_json,
+    table,
+    time_in_turn,
+    write_section,
+)
+from torch.utils.flop_counter import FlopCounterMode
+
+from generation import PARTS, Generator
+from models.arithmetic import prefer_onednn
+from models.text_encoder import PretrainedTextEncoder
+from training.checkpoint import FLOW, PREDICTOR, STUDENT
+
+TEXT = "h e l l o w o r l d"
+PRODUCT = 2048
+
+
+def count_flops(work: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def sampler_and_decoder(generator: Generator, batch: int, frames: int) -> Callable[[], object]:
+    """Text embedded beforehand; noise, trajectory, decoding."""
+    with torch.no_grad():
+        text = generator._read([TEXT] * batch, batch)
+    return lambda: generator._sign(text, [frames] * batch, list(range(batch)))
+
+
+def rate(generators: dict[str, Generator], rounds: int) -> dict[str, object]:
+    a, b = torch.randn(PRODUCT, PRODUCT), torch.randn(PRODUCT, PRODUCT)
+    sides = {name: sampler_and_decoder(generator, 16, 120) for name, generator in generators.items()}
+    flops = {}
+    for name, generator in generators.items():  # autograd inside, the sync head's, cannot be counted: left out
+        head, net = getattr(generator.model.net, "sync_head", None), generator.model.net
+        if head is not None:
+            net.sync_head = None
+        flops[name] = count_flops(sides[name])
+        if head is not None:
+            net.sync_head = head
+    seconds = time_in_turn({**sides, "product": lambda: a @ b}, rounds)
+    product = 2 * PRODUCT**3 / seconds["product"]
+    return {
+        "product_gflops": round(product / 1e9, 1),
+        **{
+            name: {
+                "gflop": round(flops[name] / 1e9, 1),
+                "gflops": round(flops[name] / seconds[name] / 1e9, 1),
+                "of_product": round(flops[name] / seconds[name] / product, 3),
+            }
+            for name in sides
+        },
+    }
+
+
+def latency(generators: dict[str, Generator], rounds: int) -> dict[str, dict[str, float]]:
+    """Least seconds of each part of one clip, all generators in turn."""
+    best = {name: dict.fromkeys((*PARTS, "total"), float("inf")) for name in generators}
+    for turn in range(rounds + 1):
+        for name, generator in generators.items():
+            seconds = generator.generate([TEXT], [turn], [50])[0].seconds
+            for part, value in {**seconds, "total": sum(seconds.values())}.items():
+                best[name][part] = min(best[name][part], value if turn else float("inf"))
+    return {name: {part: round(value, 4) for part, value in parts.items()} for name, parts in best.items()}
+
+
+def batches(generator: Generator, count: int, batch_size: int = 32) -> dict[str, float]:
+    """Seconds of `count` texts in batches over those of every eighth alone, a slice of each in turn."""
+    draw = random.Random(0)
+    lengths = [draw.randint(20, 120) for _ in range(count)]
+    texts = [" ".join(draw.choices("abcdefghij", k=max(2, length // 10))) for length in lengths]
+    alone = list(range(0, count, 8))
+    started, single = generator.stream(texts, range(count), lengths, batch_size), []
+    seconds = 0.0
+    for _ in range(0, count, batch_size):  # a batch, then as many single clips as keep pace
+        made = [next(started)[1] for _ in range(batch_size)]
+        seconds += sum(sum(clip.seconds.values()) for clip in made)
+        for index in alone[: len(alone) * batch_size // count]:
+            single.append(sum(generator.generate([texts[index]], [index], [lengths[index]])[0].seconds.values()))
+        alone = alone[len(alone) * batch_size // count :] + alone[: len(alone) * batch_size // count]
+    together, one = count / seconds, 1 / statistics.mean(single)
+    return {"clips_per_second": round(together, 2), "one_at_a_time": round(one, 2), "ratio": round(together / one, 2)}
+
+
+def make_generators(encoder: PretrainedTextEncoder, bf16: bool) -> dict[str, Generator]:
+    autoencoder = make_autoencoder()
+    generators = {
+        "direction_1": make_generator(PREDICTOR, encoder, autoencoder),
+        "student_4": make_generator(STUDENT, encoder, autoencoder, 4),
+        "flow_4": make_generator(FLOW, encoder, autoencoder, 4),
+        "flow_50": make_generator(FLOW, encoder, autoencoder, 50),
+    }
+    if bf16:
+        for generator in generators.values():
+            generator.use_bf16()
+    return generators
+
+
+def measure(generators: dict[str, Generator], rounds: int, clips: int) -> dict[str, object]:
+    few = {name: generator for name, generator in generators.items() if name != "flow_50"}
+    seconds = latency(few, rounds)
+    fifty = latency({name: generators[name] for name in ("student_4", "flow_4", "flow_50")}, max(1, rounds // 3))
+    return {
+        "rate": rate({name: generators[name] for name in ("student_4", "flow_4")}, max(1, rounds // 3)),
+        "latency": {**seconds, "flow_50": fifty["flow_50"]},
+        "student_over_direction_1": round(seconds["student_4"]["total"] / seconds["direction_1"]["total"], 2),
+        "fifty_steps_over_student_4": round(fifty["flow_50"]["sampling"] / fifty["student_4"]["sampling"], 2),
+        "fifty_steps_over_flow_4": round(fifty["flow_50"]["sampling"] / fifty["flow_4"]["sampling"], 2),
+        "batches": batches(generators["student_4"], clips),
+    }
+
+
+def describe(name: str, figures: dict) -> list[list[object]]:
+    rate, seconds = figures["rate"], figures["latency"]
+    parts = {key: " + ".join(f"{1000 * row[part]:.0f}" for part in PARTS) for key, row in seconds.items()}
+    return [
+        [name, "sampling and decoding, batch 16, 120 frames: student in 4 steps; flow, of a matrix product's GFLOP/s",
+         f"{rate['student_4']['of_product']:.0%}; {rate['flow_4']['of_product']:.0%} of {rate['product_gflops']}"],
+        [name, "one clip of 50 frames, student in 4 steps over Direction 1 (text + sampling + decoding, ms)",
+         f"{figures['student_over_direction_1']} ({parts['student_4']} over {parts['direction_1']})"],
+        [name, "sampling in 50 steps over 4: the flow over the student; the flow over itself",
+         f"{figures['fifty_steps_over_student_4']}; {figures['fifty_steps_over_flow_4']}"],
+        [name, "256 texts of 20 to 120 frames, in batches of 32 over one at a time (clips a second)",
+         f"{figures['batches']['ratio']} ({figures['batches']['clips_per_second']} over "
+         f"{figures['batches']['one_at_a_time']})"],
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = make_parser(__doc__, rounds=9)
+    parser.add_argument("--clips", type=int, default=256, help="texts of the file; a multiple of 32")
+    args = parser.parse_args()
+    report: dict[str, object] = {"onednn": prefer_onednn()}
+    processor = torch.cpu.get_capabilities()
+    kinds = ("fp32", "bf16") if processor.get("avx512_bf16") or processor.get("amx_bf16") else ("fp32",)
+    for kind in kinds:
+        encoder = PretrainedTextEncoder(str(make_text_encoder(args.work_dir / "text_encoder")))
+        report[kind] = measure(make_generators(encoder, kind == "bf16"), args.rounds, args.clips)
+    print_json(report)
+    if args.write:
+        rows = [row for kind in kinds for row in describe(kind, report[kind])]
+        write_section(
+            "Sampling",
+            f"By `benchmarks/sampling.py --write`: default sizes, random weights, {torch.get_num_threads()} threads, "
+            f"{processor.get('cpu_name', 'CPU')}.\n\n" + table(["precision", "what", "figure"], rows),
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""oneDNN's products in MKL's place: no less exact, attention the same, and only where they stay fp32."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models import arithmetic, layers
+from models.layers import attend
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    yield
+    torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+def test_products_are_as_exact_as_fp32() -> None:
+    arithmetic.prefer_onednn()
+    for M, K, N in ((1, 512, 100), (77, 2048, 512), (300, 64, 300)):
+        x, w, b = torch.randn(M, K), torch.randn(N, K) / K**0.5, torch.randn(N)
+        expected = F.linear(x.double(), w.double(), b.double())
+        torch.testing.assert_close(F.linear(x, w, b).double(), expected, rtol=1e-5, atol=2e-5)
+
+
+def test_inexact_products_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.backends.mkldnn.matmul.fp32_precision = "none"
+    monkeypatch.setattr(arithmetic, "_exact", lambda: False)
+    assert not arithmetic.prefer_onednn()
+
+
+@pytest.mark.parametrize(("frames", "keys"), [(7, 7), (50, 12), (20, 300)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_is_the_same(monkeypatch: pytest.MonkeyPatch, frames: int, keys: int, masked: bool) -> None:
+    q, k, v = torch.randn(2, 3, frames, 8), torch.randn(2, 3, keys, 8), torch.randn(2, 3, keys, 8)
+    mask = torch.arange(keys)[None, None, None] < torch.tensor([keys, keys // 2]).view(2, 1, 1, 1) if masked else None
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    monkeypatch.setattr(layers, "uses_onednn", lambda: True)
+    torch.testing.assert_close(attend(q, k, v, mask), expected, rtol=1e-5, atol=1e-6)
