@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,8 +122,8 @@ def run_parts(parts: Sequence[Part], data: str, output_dir: Path, jobs: int) -> 
         for number, part in enumerate(parts, 1):
             futures[part.name] = pool.submit(run, number, part)
         try:
-            for future in futures.values():
+            for future in as_completed(futures.values()):
                 future.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)  # what runs already is waited for
             raise

@@ -76,7 +76,7 @@ def read_recipe(path: Path) -> dict[str, list[str]]:
     return flags
 
 
-def make_rows(groups: Sequence[str], strides: Sequence[int]) -> list[Row]:
+def make_rows(groups: Sequence[str], strides: Sequence[int], recipe_stride: int) -> list[Row]:
     whole = Row(WHOLE, "components", "flow", 50)
     rows = [replace(whole, label=label, group="baselines", scored=name) for name, label in BASELINES.items()]
     rows += [whole]
@@ -91,9 +91,10 @@ def make_rows(groups: Sequence[str], strides: Sequence[int]) -> list[Row]:
         rows += [Row(f"flow, {n} step{'s' * (n > 1)}", "steps", "flow", n) for n in TEACHER_STEPS]
         rows += [Row(f"student, {n} step{'s' * (n > 1)}", "steps", "student", n) for n in STUDENT_STEPS]
     if "strides" in groups:
+        other = {k: "" if k == recipe_stride else f"_stride{k}" for k in strides}
         made = [
-            Row(f"generated, stride {k}", "strides", f"flow_stride{k}", 50, autoencoder=f"autoencoder_stride{k}")
-            for k in strides
+            Row(f"generated, stride {k}", "strides", f"flow{end}", 50, autoencoder=f"autoencoder{end}")
+            for k, end in other.items()
         ]
         rows += [
             replace(row, label=f"reconstructed, stride {k}", scored="reconstruction")
@@ -108,13 +109,14 @@ def make_plan(
     strides: Sequence[int],
 ) -> Plan:  # fmt: skip
     """All parts, what is needed first, long trainings before short evaluations."""
-    rows = make_rows(groups, strides)
+    own = int(recipe["autoencoder"][recipe["autoencoder"].index("--temporal_stride") + 1])
+    rows = make_rows(groups, strides, own)
     models = {row.model: row for row in rows}
     parts = [_autoencoder("autoencoder", recipe["autoencoder"], data_flags)]
     parts += [
-        _autoencoder(f"autoencoder_stride{k}", _with_stride(recipe["autoencoder"], k), data_flags)
+        _autoencoder(name, _with_stride(recipe["autoencoder"], k), data_flags)
         for k in strides
-        if f"flow_stride{k}" in models
+        if (name := f"autoencoder_stride{k}") in {row.autoencoder for row in rows}
     ]
     parts.append(Part("back_translation", "train_pose_to_text.py", (*data_flags, *recipe["back_translation"])))
     order = sorted(models, key=lambda name: name == "student")  # after its teacher
