@@ -86,7 +86,7 @@ def run_part(part: Part, key: str, output_dir: Path, threads: int) -> float:
     command = [sys.executable, str(ROOT / part.script), *flags, "--output_dir", str(folder)]
     with open(folder / "output.log", "a") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": str(threads)}
+            command, stdout=log, stderr=subprocess.STDOUT, env={"OMP_NUM_THREADS": str(threads), **os.environ}
         )
         try:
             status = process.wait()
