@@ -1,6 +1,7 @@
 """Text -> pose for every model: load the checkpoints once, then `generate`. Inference and evaluation call this."""
 
 import argparse
+import copy
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -161,7 +162,8 @@ class Generator:
     def use_bf16(self) -> None:
         """From now on multiply matrices in bf16; what lies between the products, and the trajectory, stays fp32."""
         self.precision = "bf16"
-        for part in (self.model.net, self.autoencoder.decoder, self.model.text_encoder.module):
+        self.space = copy.deepcopy(self.space)  # the evaluation's autoencoder stays as it is
+        for part in (self.model.net, self.space, self.model.text_encoder.module):
             for module in part.modules():
                 if isinstance(module, nn.Linear):
                     module.to(torch.bfloat16)  # once, instead of at every product

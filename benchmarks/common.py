@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from poses.statistics import Statistics  # noqa: E402
 from training.checkpoint import PREDICTOR, STUDENT  # noqa: E402
 
 README = ROOT / "benchmarks" / "README.md"
+Side = TypeVar("Side")
 WORK_DIR = ROOT / "runs" / "benchmarks"
 
 
@@ -37,7 +39,7 @@ def make_parser(description: str | None, rounds: int) -> argparse.ArgumentParser
     return parser
 
 
-def time_in_turn(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def time_in_turn(sides: Mapping[Side, Callable[[], object]], rounds: int) -> dict[Side, float]:
     """The least seconds of each side, after one call of warm-up: A B A B ..., so that other load meets all alike."""
     for side in sides.values():
         side()

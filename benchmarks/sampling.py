@@ -102,7 +102,8 @@ def batches(generator: Generator, count: int, batch_size: int = 32) -> dict[str,
             single.append(sum(generator.generate([texts[index]], [index], [lengths[index]])[0].seconds.values()))
         alone = alone[len(alone) * batch_size // count :] + alone[: len(alone) * batch_size // count]
     together, one = count / seconds, 1 / statistics.mean(single)
-    return {"clips_per_second": round(together, 2), "one_at_a_time": round(one, 2), "ratio": round(together / one, 2)}
+    figures = {"clips_per_second": together, "one_at_a_time": one, "ratio": together / one}
+    return {"clips": count, **{name: round(value, 2) for name, value in figures.items()}}
 
 
 def make_generators(encoder: PretrainedTextEncoder, bf16: bool) -> dict[str, Generator]:
@@ -143,7 +144,7 @@ def describe(name: str, figures: dict) -> list[list[object]]:
          f"{figures['student_over_direction_1']} ({parts['student_4']} over {parts['direction_1']})"],
         [name, "sampling in 50 steps over 4: the flow over the student; the flow over itself",
          f"{figures['fifty_steps_over_student_4']}; {figures['fifty_steps_over_flow_4']}"],
-        [name, "256 texts of 20 to 120 frames, in batches of 32 over one at a time (clips a second)",
+        [name, f"{figures['batches']['clips']} texts of 20 to 120 frames, batches of 32 over one at a time (clips/s)",
          f"{figures['batches']['ratio']} ({figures['batches']['clips_per_second']} over "
          f"{figures['batches']['one_at_a_time']})"],
     ]  # fmt: skip

@@ -149,7 +149,8 @@ def test_the_sampled_field_is_the_sum_that_the_design_writes(matcher, inputs, pa
         gradient = sync_gradient(matcher.sync_head, z_t, time, expected, mask)
         assert gradient.abs().max() > 1e-4
         expected = expected - 5.0 * gradient
-    torch.testing.assert_close(matcher.guided_field(cond, cond_mask, mask, scale)(z_t, time), expected)
+    sampled = matcher.guided_field(cond, cond_mask, mask, scale)(z_t, time)
+    torch.testing.assert_close(sampled, expected, rtol=1e-5, atol=3e-5)  # gamma 5 magnifies the rounding of a product
 
 
 def test_the_loss_fits_the_field_that_is_sampled(matcher, inputs):

@@ -133,6 +133,7 @@ def test_bf16_signs_the_same_clips_to_its_precision(kind: str, statistics: Stati
     generator = make_generator(kind, "simple", 1, statistics)
     generator.use_bf16()
     assert generator.settings["precision"] == "bf16"
+    assert generator.autoencoder.decoder.embed.weight.dtype == torch.float32  # what `reconstruction` goes through
     for clip, expected in zip(generator.generate(TEXTS, SEEDS, LENGTHS), plain, strict=True):
         assert clip.pose.dtype == np.float32
         error = np.abs(clip.pose - expected.pose).mean() / expected.pose.std()

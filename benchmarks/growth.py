@@ -1,0 +1,106 @@
+"""How the cost of sampling and of judging grows with the frames of a clip and with the batch.
+
+    python benchmarks/growth.py [--rounds 2] [--write]
+
+Default sizes, random weights, and real letters to judge. Prints JSON, seconds: sampling with the student in 4 steps and
+decoding, over the frames of 4 clips and over the batch at 120 frames; judging 8 clips by every metric but
+back-translation, over their frames. --write puts the table and growth.png into benchmarks/.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from common import (
+    README,
+    make_autoencoder,
+    make_generator,
+    make_parser,
+    make_text_encoder,
+    print_json,
+    table,
+    time_in_turn,
+    unit_statistics,
+    write_section,
+)
+from generated import Signer
+from sampling import sampler_and_decoder
+
+from evaluation.judge import Judge
+from evaluation.metrics import Reference
+from models.arithmetic import prefer_onednn
+from models.text_encoder import PretrainedTextEncoder
+from poses.packed import write_pack
+from training.checkpoint import STUDENT
+
+FRAMES, BATCHES = (30, 60, 120, 240, 480), (1, 4, 16, 32)
+CLIPS_OF_FRAMES, FRAMES_OF_BATCHES, JUDGED, TEXTS = 4, 120, 8, ("hello", "world")
+
+
+def judging(frames: int, folder: Path) -> Callable[[], object]:
+    """Scores one row of JUDGED clips of so many frames, after what all rows share."""
+    signer, rng = Signer(), np.random.default_rng(0)
+    takes = [(text, signer.sign(text, frames, rng).pose) for text in TEXTS for _ in range(3 * JUDGED // len(TEXTS))]
+    ones = np.ones_like(takes[0][1])
+    train = write_pack(
+        folder / str(frames),
+        ((f"{i}", text, {"pose": pose, "seen": ones.astype(bool)}) for i, (text, pose) in enumerate(takes[::3])),
+    )
+    references = [Reference(f"{i}", text, pose, ones) for i, (text, pose) in enumerate(takes[1::3])]
+    judge = Judge(references, train, make_autoencoder(), unit_statistics())
+    return lambda: judge.score([pose for _, pose in takes[2::3]])
+
+
+def plot(sampling: dict, over_batch: dict, scoring: dict) -> None:
+    figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
+    for axis, values, label, title in (
+        (axes[0], sampling, "frames", f"sampling, {CLIPS_OF_FRAMES} clips"),
+        (axes[1], over_batch, "clips in a batch", f"sampling, {FRAMES_OF_BATCHES} frames"),
+        (axes[2], scoring, "frames", f"judging, {JUDGED} clips"),
+    ):
+        axis.loglog(list(values), list(values.values()), "o-")
+        axis.set(xlabel=label, ylabel="seconds", title=title)
+        axis.set_xticks(list(values), list(map(str, values)))
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    figure.savefig(README.with_name("growth.png"), dpi=80)
+
+
+def main() -> None:
+    args = make_parser(__doc__, rounds=2).parse_args()
+    onednn = prefer_onednn()
+    encoder = PretrainedTextEncoder(str(make_text_encoder(args.work_dir / "text_encoder")))
+    generator = make_generator(STUDENT, encoder, make_autoencoder(), 4)
+    frames = {n: sampler_and_decoder(generator, CLIPS_OF_FRAMES, n) for n in FRAMES}
+    batch = {n: sampler_and_decoder(generator, n, FRAMES_OF_BATCHES) for n in BATCHES}
+    sampling, over_batch = time_in_turn(frames, args.rounds), time_in_turn(batch, args.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        scoring = time_in_turn({n: judging(n, Path(folder)) for n in FRAMES}, args.rounds)
+    report = {
+        name: {n: round(value, 3) for n, value in values.items()}
+        for name, values in (("sampling", sampling), ("over_batch", over_batch), ("judging", scoring))
+    }
+    print_json({"onednn": onednn, **report})
+    if args.write:
+        plot(**{"sampling": sampling, "over_batch": over_batch, "scoring": scoring})
+        rows = [[n, report["sampling"][n], report["judging"][n]] for n in FRAMES]
+        by_batch = [[n, report["over_batch"][n], round(report["over_batch"][n] / n, 3)] for n in BATCHES]
+        write_section(
+            "How cost grows",
+            f"By `benchmarks/growth.py --write`: default sizes, random weights, {torch.get_num_threads()} threads; "
+            "sampling is the student's 4 steps and decoding, judging every metric but back-translation.\n\n"
+            + table(["frames", f"sampling {CLIPS_OF_FRAMES} clips, s", f"judging {JUDGED} clips, s"], rows)
+            + "\n\n"
+            + table(["clips in a batch", f"sampling {FRAMES_OF_BATCHES} frames, s", "s a clip"], by_batch)
+            + "\n\n![How cost grows](growth.png)",
+        )
+
+
+if __name__ == "__main__":
+    main()
