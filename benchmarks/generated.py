@@ -50,8 +50,13 @@ class Signer:
         return demo_data.Take(noisy[0] * (take.visibility > 0)[..., None], take.visibility, noisy[1])
 
 
-def write_split(folder: Path, split: str, lengths: Sequence[int], num_texts: int, seed: int = 0) -> None:
-    """A split of one clip a length in the data layout; its texts repeat after `num_texts` clips."""
+def write_split(
+    folder: Path, split: str, lengths: Sequence[int], num_texts: int, words: int | None = None, seed: int = 0
+) -> None:
+    """A split of one clip a length in the data layout; its texts repeat after `num_texts` clips.
+
+    words: length of the written texts, where it shall not be that of what is signed.
+    """
     signer, rng = Signer(), np.random.default_rng([seed, *split.encode()])
     longest = max(lengths)
     texts = [signer.text(longest, rng) for _ in range(num_texts)]
@@ -65,7 +70,8 @@ def write_split(folder: Path, split: str, lengths: Sequence[int], num_texts: int
         np.savez(folder / split / "poses" / f"{name}.npz", keypoints=take.keypoints, visibility=take.visibility)
         with open(folder / split / "nmms" / f"{name}.pkl", "wb") as file:
             pickle.dump(features.split_nmm(take.nmm), file)
-        lines.append(f"{name}|{' '.join(text)}\n")
+        written = text if words is None else rng.choice(list(text), words)
+        lines.append(f"{name}|{' '.join(written)}\n")
     (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
 
 
