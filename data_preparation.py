@@ -13,7 +13,7 @@ import errors
 from dataset import load_split
 from poses.files import SPLITS
 from poses.statistics import STATISTICS_FILE, compute_statistics
-from training.arguments import add_data_arguments
+from training.arguments import add_data_arguments, natural_int
 
 DATA_DIR = "data"  # the default of --data_dir
 
@@ -21,11 +21,13 @@ DATA_DIR = "data"  # the default of --data_dir
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_arguments(parser, default=DATA_DIR)
+    parser.add_argument("--num_workers", type=natural_int, default=4, help="processes that read clips")
     args = parser.parse_args()
 
-    packs = {split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad) for split in SPLITS}
-    train = packs["train"]
-    clips = ((train.field("pose", i), train.field("seen", i).astype(bool)) for i in range(len(train)))
+    packs = {
+        split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad, args.num_workers) for split in SPLITS
+    }
+    clips = ((item["pose"], item["seen"].astype(bool)) for item in packs["train"].stream())
     statistics = compute_statistics(clips, {"split": "train", "skip_bad": args.skip_bad})
     path = Path(args.data_dir) / STATISTICS_FILE
     statistics.save(path)

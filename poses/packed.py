@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,19 @@ class Pack:
             )
         start, stop = description["offsets"][index : index + 2]
         return self._maps[name][start:stop]
+
+    def stream(self) -> Iterator[Item]:
+        """Every clip's arrays in order, read and not mapped: memory stays that of one clip."""
+        with contextlib.ExitStack() as stack:
+            opened = {name: stack.enter_context(open(self.folder / name, "rb")) for name in self.fields}
+            for index in range(len(self)):
+                item = {}
+                for name, description in self.fields.items():
+                    start, stop = description["offsets"][index : index + 2]
+                    dtype, width = np.dtype(description["dtype"]), description["width"]
+                    content = opened[name].read((stop - start) * width * dtype.itemsize)
+                    item[name] = np.frombuffer(content, dtype).reshape(-1, width)
+                yield item
 
     def __getitem__(self, index: int) -> Item:
         return {name: self.field(name, index) for name in self.fields}

@@ -6,6 +6,7 @@ import torch
 from made_up import write_clip, write_data
 
 from dataset import LengthBatches, PoseDataset, collate, load_split, make_loader, resample
+from errors import UserError
 from poses import files, layout
 from poses.files import MAX_INTERPOLATED_GAP, fill_gaps
 from poses.packed import Pack, write_pack
@@ -103,6 +104,11 @@ def test_a_pack_gives_back_what_was_streamed_into_it(tmp_path):
         for name, value in item.items():
             assert pack[number][name].dtype == value.dtype
             assert np.array_equal(pack[number][name], value)
+    for item, streamed in zip(arrays, pack.stream(), strict=True):
+        assert item.keys() == streamed.keys()
+        for name, value in item.items():
+            assert streamed[name].dtype == value.dtype
+            assert np.array_equal(streamed[name], value)
     assert [path.name for path in tmp_path.iterdir()] == ["pack"]
 
 
@@ -114,6 +120,23 @@ def test_a_pack_that_fails_half_way_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="full"):
         write_pack(tmp_path / "pack", items())
     assert not list(tmp_path.iterdir())
+
+
+def test_workers_pack_the_same_files_and_name_the_same_damage(tmp_path):
+    write_data(tmp_path, {"train": [5, 6, 7, 8]})
+    packs = [load_split(tmp_path, "train", tmp_path / str(number), num_workers=number) for number in (0, 2)]
+    for name in ("pose", "seen", "index.json"):
+        assert (packs[0].folder / name).read_bytes() == (packs[1].folder / name).read_bytes()
+    for clip in ("train1", "train3"):
+        (tmp_path / "train" / "nmms" / f"{clip}.pkl").write_bytes(b"damaged")
+    said = []
+    for number in (0, 2):
+        with pytest.raises(UserError, match="2 of 4 clips") as error:
+            load_split(tmp_path, "train", tmp_path / str(number), num_workers=number)
+        said.append(str(error.value))
+    assert said[0] == said[1]
+    assert "train1.pkl" in said[0]
+    assert len(load_split(tmp_path, "train", skip_bad=True, num_workers=2)) == 2
 
 
 def test_a_changed_file_is_packed_again(tmp_path):
