@@ -110,3 +110,13 @@ ablation: .venv/installed
 	@[ -d "$(DATA_DIR)" ] || [ "$(DATA_DIR)" != demo/data ] || $(BIN)/python demo_data.py --output_dir demo/data
 	@[ -f "$(DATA_DIR)/normalization_stats.npz" ] || $(BIN)/python data_preparation.py --data_dir "$(DATA_DIR)"
 	$(BIN)/python run_ablation.py --data_dir "$(DATA_DIR)" --output_dir "$(ABLATION_DIR)" --jobs $(JOBS) $(ABLATION_FLAGS)
+
+
+# ---- make bench ------------------------------------------------------------------------------------------------------
+# Every benchmark one after the other, about half an hour on 2 cores; each prints JSON and can be run alone.
+
+BENCHMARKS := sampling prior growth training data evaluation gaussian full_size
+
+.PHONY: bench
+bench: .venv/installed
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done

@@ -7,7 +7,7 @@ loop reads each clip's .npz and .pkl, runs the text encoder and the autoencoder'
 batch to --max_seq_len. Both go through the same batches from the same weights with the same noise, in turns, a batch
 each, so that what else the machine does meets both: `ratio` is of clips a second, `losses` are both curves (dropout is
 off, or the two would draw other masks). `ratio_same_products` compares with the plain loop under the matrix products
-that this project chooses (models/cpu.py): what is left is the share of caching, batching and reading.
+that this project chooses (models/arithmetic.py): what is left is the share of caching, batching and reading.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from full_size import make_text_encoder
 from generated import ROOT, run_script, write_autoencoder, write_split
 
 from dataset import LengthBatches, collate
-from models import cpu
+from models.arithmetic import prefer_onednn, uses_onednn
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
@@ -145,12 +145,11 @@ def noise_of(latents: int) -> Iterator[None]:
 @contextmanager
 def default_products() -> Iterator[None]:
     """PyTorch's own choice of matrix products."""
-    chosen, cpu.ONEDNN = cpu.ONEDNN, False
     precision, torch.backends.mkldnn.matmul.fp32_precision = torch.backends.mkldnn.matmul.fp32_precision, "ieee"
     try:
         yield
     finally:
-        cpu.ONEDNN, torch.backends.mkldnn.matmul.fp32_precision = chosen, precision
+        torch.backends.mkldnn.matmul.fp32_precision = precision
 
 
 def measure(work: Path, data: Path, encoder: PretrainedTextEncoder, stride: int, num_batches: int) -> dict:
@@ -170,7 +169,7 @@ def measure(work: Path, data: Path, encoder: PretrainedTextEncoder, stride: int,
     set_sync_targets(model.net.sync_head, dataset.latents)
 
     ours, plain, quick = Ours(model, dataset), Plain(model, source, dataset.lengths), None
-    if cpu.ONEDNN:
+    if uses_onednn():
         quick = Plain(model, source, dataset.lengths)
     batches = list(LengthBatches(dataset.lengths, BATCH, shuffle=True))[:num_batches]
     for number, batch in enumerate([batches[-1], *batches]):  # the first one for warming up
@@ -205,7 +204,7 @@ def main() -> None:
     if not (encoder / "config.json").is_file():
         make_text_encoder(encoder)
     text_encoder = PretrainedTextEncoder(str(encoder))
-    report = {"torch_threads": torch.get_num_threads(), "onednn": cpu.ONEDNN}
+    report = {"torch_threads": torch.get_num_threads(), "onednn": prefer_onednn()}
     for stride in args.temporal_stride:
         report[f"stride_{stride}"] = measure(args.work_dir, data, text_encoder, stride, args.num_batches)
     print(json.dumps(report, indent=2))
