@@ -8,8 +8,14 @@ class UserError(Exception):
     """Something the user can mend. The message names the file, what is wrong with it, and what to do."""
 
 
+LESS_MEMORY = (
+    "lower --batch_size (in training raise --gradient_accumulation_steps as much) or --max_seq_len, "
+    "or free memory that other programs hold"
+)
+
+
 def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`; a `UserError`, a full disk or Ctrl-C ends it with one sentence instead of a traceback."""
+    """Run a script's `main`; what a user can mend, or Ctrl-C, ends it with one sentence instead of a traceback."""
     try:
         main()
     except UserError as error:
@@ -20,6 +26,17 @@ def run(main: Callable[[], None]) -> None:
         reason = error.strerror or error
         print(f"error: {where}{reason}; check the path, its permissions and the free space", file=sys.stderr)
         sys.exit(2)
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        print(f"error: out of memory ({str(error).splitlines()[0]}); {LESS_MEMORY}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("stopped by the user; go on with --resume_from last.pt where the stage has one", file=sys.stderr)
         sys.exit(130)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Of the main memory, or of a GPU's: `torch.OutOfMemoryError`, known by name, as not every script needs torch."""
+    by_name = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or by_name

@@ -14,6 +14,7 @@ import pytest
 import torch
 from made_up import write_clip, write_data
 
+import errors
 from poses import layout
 from poses.statistics import Statistics
 from training import checkpoint
@@ -299,3 +300,32 @@ def test_every_script_ends_through_errors_run():
     """The tests above call errors.run themselves; so must the scripts."""
     for script in (commands.ROOT / name.split()[0] for name in commands.COMMANDS.values()):
         assert script.read_text(encoding="utf-8").rstrip().endswith("errors.run(main)"), script
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore lines"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        MemoryError("Unable to allocate 9 TiB"),
+    ],
+)
+def test_too_little_memory_is_one_sentence_that_says_what_to_lower(error, capsys):
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        errors.run(main)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: out of memory (")
+    assert "--batch_size" in said
+    assert said.count("\n") == 1
+
+
+def test_any_other_fault_of_the_program_keeps_its_traceback():
+    def main() -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        errors.run(main)

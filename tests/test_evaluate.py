@@ -13,9 +13,12 @@ import demo_data
 import errors
 import evaluate
 import train_pose_to_text
+from dataset import load_split
 from errors import UserError
+from evaluation.judge import Judge
 from evaluation.metrics import Reference
 from poses import layout
+from training.checkpoint import load_autoencoder
 
 TRANSLATOR = "--num_epochs 2 --batch_size 8 --num_workers 0 --warmup_steps 2 --max_seq_len 40 --hidden_dim 32 "
 TRANSLATOR += "--num_heads 4 --encoder_layers 1 --decoder_layers 1 --max_tokens 16"
@@ -106,3 +109,37 @@ def test_predictions_are_read_from_npy_and_pose_files(tmp_path):
     assert np.isfinite(clips[1]).all()
     with pytest.raises(UserError, match=r"c\.npy: no such file, nor \.pose"):
         evaluate.read_predictions(tmp_path, [Reference("c", "", clips[0], weights[0])])
+
+
+def test_the_judge_asks_nothing_where_the_reference_never_saw_and_encodes_equal_clips_once(
+    data_dir, trained, monkeypatch
+):
+    """A clip that draws a hand which its reference never saw has the latents of one that draws it elsewhere."""
+    pack = load_split(data_dir, "test")
+    references = evaluate.read_references(pack)
+    autoencoder, statistics, _ = load_autoencoder(trained.autoencoder)
+    judge = Judge(references, load_split(data_dir, "train"), autoencoder, statistics)
+    hand = next(h for h in (layout.LEFT_HAND, layout.RIGHT_HAND) if not references[0].weight[:, h].any())
+    clips = [reference.pose.copy() for reference in references]
+    elsewhere = [clip.copy() for clip in clips]
+    elsewhere[0][:, hand] += 3
+    for weights in (None, [np.ones(clip.shape) for clip in clips]):
+        asked = judge._asked(clips, weights)
+        assert not asked[0][:, hand].any()
+        seen = (references[0].weight > 0).any(0)
+        assert (asked[0] == seen).all()
+        for z, other in zip(judge.encode(clips, asked), judge.encode(elsewhere, asked), strict=True):
+            np.testing.assert_array_equal(z, other)
+    lacking = [np.ones(clip.shape) for clip in clips]
+    lacking[0][:5] = 0  # what the prediction itself lacks stays out
+    assert not judge._asked(clips, lacking)[0][:5].any()
+
+    calls = []
+    encode = autoencoder.encode
+    monkeypatch.setattr(autoencoder, "encode", lambda *args: calls.append(1) or encode(*args))
+    poses, weights = ([getattr(r, name) for r in references] for name in ("pose", "weight"))
+    for z, known in zip(judge.encode(poses, weights), judge.reference_latents, strict=True):
+        assert z is known
+    still = np.tile(statistics.mean, (9, 1))
+    judge.encode([still, still], None)
+    assert len(calls) == 1

@@ -7,6 +7,7 @@ from models.layers import lengths_to_mask
 from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
 from models.text_encoder import train_tokenizer
 from poses import layout
+from train_pose_to_text import draw_unseen_hands
 
 TEXTS = ["good morning", "thank you", "how are you", "my name is", "again", "you"]
 LENGTHS = torch.tensor([11, 14, 9, 16, 8, 13])
@@ -108,3 +109,30 @@ def test_long_texts_are_cut_and_still_end(model):
 def test_a_width_that_heads_cannot_share_is_refused():
     with pytest.raises(ValueError, match="hidden_dim 30"):
         PoseToTextConfig("", hidden_dim=30, num_heads=4)
+
+
+def test_an_unseen_hand_is_drawn_in_three_clips_of_four_and_nothing_else_is_touched(model):
+    """Half of the clips never saw their left hand; the drawn one hangs on the wrist, still or as another clip moves."""
+    clips, frames = 400, 6
+    generator = torch.Generator().manual_seed(0)
+    pose = torch.randn(clips, frames, layout.POSE_DIM, generator=generator)
+    weight = torch.ones(pose.shape)
+    weight[::2, :, layout.LEFT_HAND] = 0
+    weight[1, 0, layout.LEFT_HAND] = 0  # unseen for a frame only
+    mask = torch.ones(clips, frames, dtype=torch.bool)
+    mask[:, -1], pose[:, -1] = False, 0.0
+    batch = {"pose": pose, "weight": weight, "pose_mask": mask}
+    before = pose.clone()
+    drawn = draw_unseen_hands(model, batch, generator)
+    assert torch.equal(pose, before)
+    changed = (drawn != pose)[:, :-1]
+    hand = torch.zeros(layout.POSE_DIM, dtype=torch.bool)
+    hand[layout.LEFT_HAND] = True
+    assert not changed[..., ~hand].any()
+    assert not changed[1::2].any()
+    assert not drawn[:, -1].any()
+    touched = changed[::2].any(2).any(1)
+    assert 0.65 < touched.float().mean() < 0.85
+    relative = model.hand_frame.relative(drawn)[::2, :-1, : hand.sum()][touched]
+    still = relative.std(1).amax(1) < 1e-3
+    assert 0.35 < still.float().mean() < 0.65

@@ -154,6 +154,30 @@ def test_training_stops_where_dev_no_longer_gets_better(statistics, tmp_path, mo
     assert load_checkpoint(tmp_path / "best_model.pt", KIND)["epoch"] == 2
 
 
+def test_a_run_that_stopped_early_trains_no_further_when_it_is_resumed(statistics, tmp_path, monkeypatch):
+    dev = iter([5.0, 3.0, 4.0, 3.0, 1.5, 2.0, 1.0, 1.0])  # four epochs, test, test again; then an epoch and test
+    monkeypatch.setattr(engine, "evaluate_loss", lambda *_: {"loss": next(dev)})
+    flags = {"num_epochs": 5, "resume_from": str(tmp_path / "last.pt")}
+    stopped = train_toy(tmp_path, statistics, num_epochs=5, early_stopping_patience=2)
+    again = train_toy(tmp_path, statistics, early_stopping_patience=2, **flags)
+    assert stopped["epoch"] == again["epoch"] == 4
+    assert same(stopped["weights"], again["weights"])
+    patient = train_toy(tmp_path, statistics, early_stopping_patience=3, **flags)
+    assert patient["epoch"] == 5
+    assert load_checkpoint(tmp_path / "best_model.pt", KIND)["epoch"] == 5
+
+
+def test_of_epochs_with_equal_scores_the_one_of_the_least_dev_loss_is_kept(statistics, tmp_path, monkeypatch):
+    dev = iter([5.0, 3.0, 4.0, 2.0, 0.0])
+    scores = iter([0.5, 0.5, 0.5, 0.4])
+    monkeypatch.setattr(engine, "evaluate_loss", lambda *_: {"loss": next(dev)})
+    loader = make_loader(ToyData(), 4, shuffle=False)
+    stage = Stage(KIND, nn.Linear(1, 1), {}, toy_loss, statistics, score=lambda *_: {"score": next(scores)})
+    settings = TrainSettings(str(tmp_path), num_epochs=4)
+    train(make_accelerator("no"), stage, loader, loader, lambda: loader, settings)
+    assert load_checkpoint(tmp_path / "best_model.pt", KIND)["epoch"] == 2
+
+
 def test_test_is_read_once_after_training(statistics, tmp_path, monkeypatch):
     events = []
     monkeypatch.setattr(engine, "_train_epoch", lambda *args: events.append("train") or {"loss": 1.0})

@@ -61,8 +61,8 @@ class TrainSettings:
 class Stage:
     """What is trained: its kind and what rebuilds it, the model, and loss(model, batch, generator) -> {"loss": ...}.
 
-    With score(accelerator, model, dev_loader) -> {"score": ...} the best epoch is the one of the highest dev score
-    instead of the least dev loss.
+    With score(accelerator, model, dev_loader) -> {"score": ...} the best epoch is the one of the highest dev score, and
+    among equal ones of the least dev loss, instead of the least dev loss alone.
     """
 
     kind: str
@@ -126,7 +126,7 @@ def train(
         optimizer, lambda step: _learning_rate_factor(step, warmup_steps, total_steps)
     )
     ema = copy.deepcopy(model).eval().requires_grad_(False)
-    progress = {"epoch": 0, "step": 0, "best": math.inf, "best_epoch": 0}
+    progress = {"epoch": 0, "step": 0, "best": math.inf, "best_loss": math.inf, "best_epoch": 0}
     if settings.resume_from:
         _resume(stage, settings, model, ema, optimizer, schedule, progress)
 
@@ -140,7 +140,7 @@ def train(
             f"epochs {progress['epoch'] + 1}-{settings.num_epochs} of {steps_per_epoch} steps"
         )
 
-    while progress["epoch"] < settings.num_epochs:
+    while progress["epoch"] < settings.num_epochs and not _waited_enough(settings, progress):
         progress["epoch"] += 1
         started = time.perf_counter()
         train_losses = _train_epoch(accelerator, objective, ema, optimizer, schedule, train_loader, settings, progress)
@@ -150,9 +150,9 @@ def train(
         if stage.score is not None:
             dev_losses |= stage.score(accelerator, ema, dev_loader)
             criterion = -dev_losses["score"]
-        improved = criterion < progress["best"]
+        improved = (criterion, dev_losses["loss"]) < (progress["best"], progress["best_loss"])
         if improved:
-            progress["best"], progress["best_epoch"] = criterion, progress["epoch"]
+            progress |= {"best": criterion, "best_loss": dev_losses["loss"], "best_epoch": progress["epoch"]}
         if main:
             record = {
                 "epoch": progress["epoch"], "step": progress["step"], "train": train_losses, "dev": dev_losses,
@@ -169,11 +169,8 @@ def train(
             }  # fmt: skip
             save_checkpoint(output_dir / "last.pt", content)
         accelerator.wait_for_everyone()
-        waited = progress["epoch"] - progress["best_epoch"]
-        if settings.early_stopping_patience and waited >= settings.early_stopping_patience:
-            if main:
-                print(f"stopped early: no better dev loss in {waited} epochs")
-            break
+    if main and _waited_enough(settings, progress):
+        print(f"stopped early: no better dev loss in {progress['epoch'] - progress['best_epoch']} epochs")
 
     best_path = output_dir / "best_model.pt"
     best = load_checkpoint(best_path, stage.kind)
@@ -184,6 +181,12 @@ def train(
         writer.close()
         print(f"wrote {best_path} (epoch {best['epoch']}, fingerprint {best['fingerprint']})")
     return best_path
+
+
+def _waited_enough(settings: TrainSettings, progress: dict) -> bool:
+    """Whether dev has not got better for as long as early stopping waits; also of a run that is resumed."""
+    waited = progress["epoch"] - progress["best_epoch"]
+    return 0 < settings.early_stopping_patience <= waited
 
 
 def _train_epoch(
@@ -307,14 +310,15 @@ def _resume(
     schedule.load_state_dict({**state["schedule"], "base_lrs": [group["initial_lr"] for group in flags]})
     for group, given, factor in zip(optimizer.param_groups, flags, schedule.lr_lambdas, strict=True):
         group.update(given, lr=given["initial_lr"] * factor(schedule.last_epoch))  # a flag counts from here on
-    progress.update({name: state[name] for name in progress})
+    progress.update({name: state[name] for name in progress if name in state})
     best, ours = Path(path).with_name("best_model.pt"), Path(settings.output_dir) / "best_model.pt"
     if best.is_file():
         if best.resolve() != ours.resolve():
             with write_whole(ours) as file:
                 file.write(best.read_bytes())
     else:
-        progress["best"] = math.inf  # so that this run writes one
+        # This run writes one.
+        progress |= {"best": math.inf, "best_loss": math.inf, "best_epoch": progress["epoch"]}
 
 
 def _checkpoint_content(stage: Stage, settings: TrainSettings, ema: nn.Module, progress: dict) -> dict:
