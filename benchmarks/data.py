@@ -58,7 +58,9 @@ def plain_loop(data_dir: Path, output: Path) -> None:
         poses.append(pose)
         weights.append(weight)
     values = np.ma.masked_array(np.concatenate(poses), ~np.concatenate(weights))
-    np.savez(output / "statistics.npz", mean=values.mean(0).filled(0), std=values.std(0).filled(1))
+    np.savez(
+        output / "statistics.npz", mean=values.mean(0, np.float64).filled(0), std=values.std(0, np.float64).filled(1)
+    )
 
 
 def prepare(work: Path, clips: int, num_workers: int) -> dict:

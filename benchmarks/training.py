@@ -60,10 +60,10 @@ class OneBatch(list):
 class Loop:
     """A copy of the model with its optimiser, and what a step has cost and found so far."""
 
-    def __init__(self, model: TextToLatent) -> None:
+    def __init__(self, model: TextToLatent, fused: bool = False) -> None:
         self.model = copy.deepcopy(model).train()
         self.ema = copy.deepcopy(model)
-        self.optimizer = torch.optim.AdamW(engine._parameter_groups(self.model, 0.01), 1e-4, (0.9, 0.99))
+        self.optimizer = torch.optim.AdamW(engine._parameter_groups(self.model, 0.01), 1e-4, (0.9, 0.99), fused=fused)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0)
         self.seconds, self.losses = [], []
 
@@ -77,7 +77,7 @@ class Ours(Loop):
     """The engine's own epoch, of one batch."""
 
     def __init__(self, model: TextToLatent, dataset: torch.utils.data.Dataset) -> None:
-        super().__init__(model)
+        super().__init__(model, fused=True)  # as the engine's
         self.dataset, self.accelerator = dataset, engine.make_accelerator("no")
         self.objective = engine._Objective(self.model, flow_loss)
 
