@@ -9,13 +9,9 @@ seconds and peak memory of each run, and the seconds of one clip of 50 frames at
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -23,22 +19,12 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from generated import run_script  # noqa: E402
+
 from generation import PARTS, SamplingSettings, load_generator  # noqa: E402
 
 TEXT = "h e l l o w o r l d"
 FRAMES = 50
-
-
-def run_script(script: str, *flags: object) -> dict[str, float]:
-    """Run a script as a user does; its wall seconds and its peak memory."""
-    started = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen([sys.executable, ROOT / script, *map(str, flags)], stdout=output, stderr=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        if status:
-            output.seek(0)
-            sys.exit(f"{script} failed:\n{output.read()}")
-    return {"seconds": round(time.perf_counter() - started, 2), "peak_gb": round(usage.ru_maxrss / 2**20, 2)}
 
 
 def make_text_encoder(folder: Path) -> None:

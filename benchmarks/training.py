@@ -26,7 +26,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from full_size import make_text_encoder
+from common import make_text_encoder
 from generated import ROOT, run_script, write_autoencoder, write_split
 
 from dataset import LengthBatches, collate
@@ -201,9 +201,7 @@ def main() -> None:
     data, encoder = args.work_dir / f"data_{args.num_batches}", args.work_dir / "text_encoder"
     if not (data / "normalization_stats.npz").is_file():
         make_data(data, BATCH * args.num_batches)
-    if not (encoder / "config.json").is_file():
-        make_text_encoder(encoder)
-    text_encoder = PretrainedTextEncoder(str(encoder))
+    text_encoder = PretrainedTextEncoder(str(make_text_encoder(encoder)))
     report = {"torch_threads": torch.get_num_threads(), "onednn": prefer_onednn()}
     for stride in args.temporal_stride:
         report[f"stride_{stride}"] = measure(args.work_dir, data, text_encoder, stride, args.num_batches)
