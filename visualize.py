@@ -85,9 +85,7 @@ def main() -> None:
     poses = [read_pose(path) for path in paths]
     captions = None
     if args.captions is not None:
-        captions = [
-            read_captions(args.captions, path.stem, len(pose)) for path, pose in zip(paths, poses, strict=True)
-        ]
+        captions = [read_captions(args.captions, path.stem, len(pose)) for path, pose in zip(paths, poses, strict=True)]
     named = list(zip(labels, poses, strict=True))
     if args.sheet is not None:
         contact_sheet(named, args.sheet, args.num_frames, captions, args.aspect)

@@ -1,6 +1,6 @@
 """Preparing 1,000 and 7,000 clips of 120 frames against a plain loop, and how fast batches are read. Prints JSON.
 
-    python benchmarks/data.py                   # makes 1.1 GB of clips in a temporary folder; some 5 minutes
+    python benchmarks/data.py                   # makes 1.1 GB of clips in a temporary folder; 2 minutes
     python benchmarks/data.py --clips 200       # a glance
 
 Preparation is data_preparation.py as a user runs it: every file checked, gaps filled, the pack and the statistics

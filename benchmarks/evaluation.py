@@ -1,6 +1,6 @@
 """evaluate.py on 500 clips of 120 frames, every metric but back-translation, against a plain loop. Prints JSON.
 
-    python benchmarks/evaluation.py                 # on 2 cores; minutes
+    python benchmarks/evaluation.py                 # 6 minutes on 2 cores
     python benchmarks/evaluation.py --clips 50      # a glance; the ratio grows with the number of clips
 
 The plain loop is one process, clip after clip: DTW in pure Python, in recognition and diversity for every pair of clips

@@ -1,6 +1,6 @@
 """A step of stage 2, flow training at default sizes, against a plain loop on the same model. Prints JSON.
 
-    python benchmarks/training.py                        # temporal stride 1 and 4; 5 to 10 minutes on 2 cores
+    python benchmarks/training.py                        # temporal stride 1 and 4; 2 minutes on 2 cores
 
 Lengths are uniform, 20 to 120 frames, 32 clips a batch, texts of 20 words, an encoder of BERT-base's size. The plain
 loop reads each clip's .npz and .pkl, runs the text encoder and the autoencoder's encoder in every step, and pads every
