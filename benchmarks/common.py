@@ -69,8 +69,11 @@ def print_json(report: Mapping[str, object]) -> None:
     print(json.dumps({"torch_threads": torch.get_num_threads(), **report}, indent=2))
 
 
-def make_text_encoder(folder: Path) -> Path:
-    """A BERT-base-sized encoder with random weights and a word-piece vocabulary of letters, in a local folder."""
+def make_text_encoder(folder: Path, vocab_size: int | None = None) -> Path:
+    """A BERT-base-sized encoder with random weights and a word-piece vocabulary of letters, in a local folder.
+
+    vocab_size: rows of its table of words, which cost memory and no time (default: those of the letters).
+    """
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     if (folder / "config.json").is_file():
@@ -81,7 +84,7 @@ def make_text_encoder(folder: Path) -> Path:
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
     torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=len(words))).save_pretrained(folder)  # the table's length costs nothing
+    BertModel(BertConfig(vocab_size=vocab_size or len(words))).save_pretrained(folder)
     return folder
 
 
@@ -100,25 +103,20 @@ def frozen(module: nn.Module) -> nn.Module:
 
 
 def make_generator(
-    kind: str, encoder: PretrainedTextEncoder, autoencoder: PoseAutoencoder, num_steps: int | None = None,
-    temporal_stride: int = 1, prior_type: str = "simple",
-) -> Generator:  # fmt: skip
+    kind: str, encoder: PretrainedTextEncoder, autoencoder: PoseAutoencoder, num_steps: int | None = None
+) -> Generator:
     """A predictor, flow (prior, sync guidance, guidance 2) or student of the default sizes, with random weights."""
     net: nn.Module
     if kind == PREDICTOR:
         net = LatentPredictor(PredictorConfig())
     else:
         steps = (1, 2, 4) if kind == STUDENT else ()
-        net = LatentFlowMatcher(
-            FlowConfig(
-                prior_type=prior_type, use_sync_guidance=True, student_steps=steps, temporal_stride=temporal_stride
-            )
-        )
+        net = LatentFlowMatcher(FlowConfig(prior_type="simple", use_sync_guidance=True, student_steps=steps))
     return Generator(
         autoencoder, unit_statistics(), frozen(TextToLatent(net, encoder)), SamplingSettings(num_steps), kind=kind,
         fingerprints={},
     )  # fmt: skip
 
 
-def make_autoencoder(temporal_stride: int = 1) -> PoseAutoencoder:
-    return frozen(PoseAutoencoder(AutoencoderConfig(temporal_stride=temporal_stride), unit_statistics()))
+def make_autoencoder() -> PoseAutoencoder:
+    return frozen(PoseAutoencoder(AutoencoderConfig(), unit_statistics()))

@@ -11,33 +11,17 @@ import argparse
 import json
 import shutil
 import statistics
-import sys
 from pathlib import Path
 
 import torch
+from common import ROOT, make_text_encoder
+from generated import run_script
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+from generation import PARTS, SamplingSettings, load_generator
 
-from generated import run_script  # noqa: E402
-
-from generation import PARTS, SamplingSettings, load_generator  # noqa: E402
-
+VOCAB_SIZE = 119547  # of multilingual BERT: its table counts in the peak memory
 TEXT = "h e l l o w o r l d"
 FRAMES = 50
-
-
-def make_text_encoder(folder: Path) -> None:
-    """A BERT-base-sized encoder with random weights and a word-piece vocabulary of letters, in a local folder."""
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    folder.mkdir(parents=True, exist_ok=True)
-    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters)]
-    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
-    BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
-    torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=119547)).save_pretrained(folder)
 
 
 def make_data(folder: Path) -> None:
@@ -85,8 +69,7 @@ def main() -> None:
     data, encoder = work / "data", work / "text_encoder"
     if not (data / "normalization_stats.npz").is_file():
         make_data(data)
-    if not (encoder / "config.json").is_file():
-        make_text_encoder(encoder)
+    make_text_encoder(encoder, VOCAB_SIZE)
     autoencoder, flow = work / "autoencoder" / "best_model.pt", work / "flow" / "best_model.pt"
     common = ("--data_dir", data, "--num_workers", 0)
     stage2 = (*common, "--autoencoder_checkpoint", autoencoder)

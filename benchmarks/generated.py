@@ -16,15 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import demo_data  # noqa: E402
-from models.autoencoder import AutoencoderConfig, PoseAutoencoder  # noqa: E402
-from poses import features  # noqa: E402
-from poses.statistics import STATISTICS_FILE, Statistics  # noqa: E402
-from training.checkpoint import AUTOENCODER, save_checkpoint  # noqa: E402
+import demo_data
+from models.autoencoder import AutoencoderConfig, PoseAutoencoder
+from poses import features
+from poses.statistics import STATISTICS_FILE, Statistics
+from training.checkpoint import AUTOENCODER, save_checkpoint
 
 ALPHABET = "ase"
 FRAMES_A_LETTER = 20  # so that strings need little stretching to fill a clip

@@ -3,11 +3,12 @@
     python benchmarks/training.py                        # temporal stride 1 and 4; 2 minutes on 2 cores
 
 Lengths are uniform, 20 to 120 frames, 32 clips a batch, texts of 20 words, an encoder of BERT-base's size. The plain
-loop reads each clip's .npz and .pkl, runs the text encoder and the autoencoder's encoder in every step, and pads every
-batch to --max_seq_len. Both go through the same batches from the same weights with the same noise, in turns, a batch
-each, so that what else the machine does meets both: `ratio` is of clips a second, `losses` are both curves (dropout is
-off, or the two would draw other masks). `ratio_same_products` compares with the plain loop under the matrix products
-that this project chooses (models/arithmetic.py): what is left is the share of caching, batching and reading.
+loop reads each clip's .npz and .pkl, runs the text encoder and the autoencoder's encoder in every step, pads every
+batch to --max_seq_len, and takes PyTorch's default AdamW, not the fused one. Both go through the same batches from the
+same weights with the same noise, in turns, a batch each, so that what else the machine does meets both: `ratio` is of
+clips a second, `losses` are both curves (dropout is off, or the two would draw other masks). `ratio_same_products`
+compares with the plain loop under the matrix products that this project chooses (models/arithmetic.py): what is left is
+the share of caching, batching, reading and the fused optimiser.
 """
 
 import argparse
