@@ -1,6 +1,7 @@
 """The tables and pictures of an ablation, from what its evaluations wrote: ablation.md, .csv, .tex and three plots."""
 
 import csv
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 
 from ablation.parts import read_record
 from ablation.plan import BASELINES, WHOLE, Plan, Row, seeded
-from evaluation.figures import Scores, compare, mean_figures, resample, with_interval
+from evaluation.figures import Scores, compare, figures, mean_figures, resample, with_interval
 from evaluation.report import is_marked, read_clips
 from poses.files import write_whole
 
@@ -56,8 +57,10 @@ def read_lines(plan: Plan, output_dir: Path, latency: Mapping[str, float]) -> li
     def folders(row: Row) -> list[Path]:
         return [output_dir / seeded(row.evaluation, seed) for seed in plan.seeds]
 
+    read = functools.cache(lambda folder: read_clips(folder / "clips_test.npz")[1])  # several rows are of one folder
+
     def runs(row: Row) -> list[Scores]:
-        return [read_clips(folder / "clips_test.npz")[1][row.scored] for folder in folders(row)]
+        return [read(folder)[row.scored] for folder in folders(row)]
 
     whole_row = next(row for row in plan.rows if row.label == WHOLE)
     whole = runs(whole_row)
@@ -67,12 +70,14 @@ def read_lines(plan: Plan, output_dir: Path, latency: Mapping[str, float]) -> li
         scores = runs(row)
         values = {"mean": {}, "spread": {}, "low": {}, "high": {}}
         counts = resample(len(scores[0]["dtw"]))
+        everything = np.ones((1, counts.shape[1]))
+        each = [figures(run) for run in scores]
         for name, figure in mean_figures(scores).items():
             # Latents of another autoencoder have another scale, and a floor's are not kept.
             if name == "frechet" and row.autoencoder != "autoencoder":
                 continue
             mean, low, high = with_interval(figure.at, counts[: figure.resamples], figure.centred)
-            single = [mean_figures([run])[name].at(np.ones((1, counts.shape[1])))[0] for run in scores]
+            single = [run[name].at(everything)[0] for run in each]
             spread = float(np.std(single, ddof=1)) if len(single) > 1 and np.isfinite(single).all() else None
             for key, value in zip(values, (mean, spread, low, high), strict=True):
                 values[key][name] = value
