@@ -1,4 +1,4 @@
-"""The metrics: pure functions of denormalised poses, as `DESIGN.md`, section 6, defines them.
+"""The metrics: pure functions of denormalised poses.
 
     T    frames of the reference          pose    [T,214], gaps filled in time
     T'   frames of the prediction         weight  [T,214], 1 where a number was seen, 0 where it was not

@@ -44,7 +44,7 @@ def frame_positions(x: Tensor) -> Tensor:
 
 def key_mask(mask: Tensor | None) -> Tensor | None:
     """mask [B,S] -> what attention takes, [B,1,1,S], or None where there is nothing to hide (asked on a CPU alone)."""
-    if mask is None or (not mask.is_cuda and not torch.compiler.is_compiling() and mask.all()):
+    if mask is None or (not mask.is_cuda and mask.all()):
         return None
     return mask[:, None, None, :]
 
