@@ -5,10 +5,10 @@
 Prints JSON; --write also puts the tables into benchmarks/README.md. The sides of a ratio are timed in turn, and each
 counts its least seconds.
 
-    rate         sampling and decoding at batch 16, 120 frames: achieved GFLOP/s over those of a matrix product of 2048
+    rate         sampling and decoding at batch 16, 120 frames: achieved GFLOP/s over those of an fp32 product of 2048
     latency      one clip of 50 frames, student in 4 steps over Direction 1, and 50 steps over 4
     batches      clips a second of 256 texts of 20 to 120 frames through `Generator.stream`, over one at a time
-    precision    the same rate and latency with matrix products in bf16, where the processor has them
+    precision    the same, over the same fp32 product, with matrix products in bf16 where the processor has them
 """
 
 import random
@@ -138,7 +138,7 @@ def describe(name: str, figures: dict) -> list[list[object]]:
     rate, seconds = figures["rate"], figures["latency"]
     parts = {key: " + ".join(f"{1000 * row[part]:.0f}" for part in PARTS) for key, row in seconds.items()}
     return [
-        [name, "sampling and decoding, batch 16, 120 frames: student in 4 steps; flow, of a matrix product's GFLOP/s",
+        [name, "sampling and decoding, batch 16, 120 frames: student in 4 steps; flow, of an fp32 product's GFLOP/s",
          f"{rate['student_4']['of_product']:.0%}; {rate['flow_4']['of_product']:.0%} of {rate['product_gflops']}"],
         [name, "one clip of 50 frames, student in 4 steps over Direction 1 (text + sampling + decoding, ms)",
          f"{figures['student_over_direction_1']} ({parts['student_4']} over {parts['direction_1']})"],
