@@ -77,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
         "--save_predictions", action="store_true", help="keep the clips in OUTPUT_DIR/predictions_SPLIT"
     )
     parser.add_argument("--num_workers", type=arguments.natural_int, default=4, help="processes that compare clips")
-    arguments.add_precision_argument(parser)
+    arguments.add_speed_arguments(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args()
     if args.predictions_dir is None and args.autoencoder_checkpoint is None:
@@ -176,6 +176,7 @@ def main() -> None:
             sampling_settings(args),
             kinds=kinds,
             precision=args.precision,
+            compiled=args.compiled,
         )
         autoencoder, statistics = generator.autoencoder, generator.statistics
         settings, checkpoints = (

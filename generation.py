@@ -74,16 +74,16 @@ class Generator:
         if kind in (FLOW, STUDENT) and sampling.guidance_scale is None:
             self.guidance_scale = model.net.config.guidance_scale
         self.device = model.latent_mean.device
-        self.precision = "fp32"
+        self.precision, self.compiled = "fp32", False
         self._times: TimeMemory | None = None
 
     @property
     def settings(self) -> dict[str, object]:
         """What decides the samples besides text, length and seed, for reports."""
         if self.kind == PREDICTOR:
-            return {"model": self.kind, "num_steps": 1, "precision": self.precision}
+            return {"model": self.kind, "num_steps": 1, "precision": self.precision, "compiled": self.compiled}
         return {
-            "model": self.kind, "precision": self.precision, "num_steps": self.num_steps,
+            "model": self.kind, "precision": self.precision, "compiled": self.compiled, "num_steps": self.num_steps,
             "guidance_scale": self.guidance_scale, "solver": self.solver, "space": self.model.net.config.space,
             "prior": self.model.net.config.prior_type,
             "sync_guidance": (self.kind == STUDENT and self.model.net.config.use_sync_guidance)
@@ -168,6 +168,24 @@ class Generator:
                 if isinstance(module, nn.Linear):
                     module.to(torch.bfloat16)  # once, instead of at every product
 
+    def compile(self) -> None:
+        """From now on run sampling and decoding as compiled code, in the precision that is set now.
+
+        The first single clip and the first batch wait for the compiler; further ones of any length and size do not. On
+        a CPU the weights are laid out for its products, once (freezing). Prior, sync head and text encoder stay as they
+        are: a complex FFT and a gradient are not for this compiler, and the text is read once.
+        """
+        self.compiled = True
+        how = {"dynamic": True, "options": {"freezing": self.device.type == "cpu"}}
+        net = self.model.net
+        if isinstance(net, LatentPredictor):
+            net.compile(**how)
+        else:
+            net.velocity_net.blocks = torch.compile(net.velocity_net.blocks, **how)
+        if isinstance(self.space, PoseAutoencoder):
+            self.space = copy.deepcopy(self.space)  # the evaluation's autoencoder stays as it is
+            self.space.decoder.compile(**how)
+
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
@@ -218,7 +236,7 @@ class _Clock:
 
 def load_generator(
     checkpoint: Path, autoencoder_checkpoint: Path, device: torch.device, sampling: SamplingSettings | None = None,
-    *, kinds: tuple[str, ...] = (PREDICTOR, FLOW, STUDENT), precision: str = "fp32",
+    *, kinds: tuple[str, ...] = (PREDICTOR, FLOW, STUDENT), precision: str = "fp32", compiled: bool = False,
 ) -> Generator:  # fmt: skip
     """Load both checkpoints, which must belong together, and check the sampling settings against them."""
     autoencoder, statistics, parent = load_autoencoder(autoencoder_checkpoint, device)
@@ -232,7 +250,19 @@ def load_generator(
     )  # fmt: skip
     if precision == "bf16":
         generator.use_bf16()
+    if compiled:
+        _require_compiler(device)
+        generator.compile()
     return generator
+
+
+def _require_compiler(device: torch.device) -> None:
+    """Refuse where the smallest function does not compile, before a long run meets that."""
+    try:
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+    except RuntimeError as error:  # no compiler, no Python headers, no Triton: each has an error of its own
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
+        raise UserError(f"--compile: PyTorch cannot compile here ({reason}); leave the flag out") from None
 
 
 def _check_sampling(net: LatentFlowMatcher, kind: str, sampling: SamplingSettings, checkpoint: Path) -> None:

@@ -26,8 +26,9 @@ def main() -> None:
 
     device = arguments.resolve_device(args.device)
     generator = load_generator(
-        args.predictor_checkpoint, args.autoencoder_checkpoint, device, kinds=(PREDICTOR,), precision=args.precision
-    )
+        args.predictor_checkpoint, args.autoencoder_checkpoint, device, kinds=(PREDICTOR,),
+        precision=args.precision, compiled=args.compiled,
+    )  # fmt: skip
     checkpoints = {"predictor": args.predictor_checkpoint, "autoencoder": args.autoencoder_checkpoint}
     for path in sign_to_files(generator, args, checkpoints):
         print(f"wrote {path} and {path.with_suffix('.json')}")

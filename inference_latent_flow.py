@@ -25,7 +25,7 @@ def main() -> None:
 
     generator = load_generator(
         args.flow_checkpoint, args.autoencoder_checkpoint, arguments.resolve_device(args.device),
-        sampling_settings(args), kinds=(FLOW, STUDENT), precision=args.precision,
+        sampling_settings(args), kinds=(FLOW, STUDENT), precision=args.precision, compiled=args.compiled,
     )  # fmt: skip
     checkpoints = {"flow": args.flow_checkpoint, "autoencoder": args.autoencoder_checkpoint}
     for path in sign_to_files(generator, args, checkpoints):

@@ -22,6 +22,7 @@ def prefer_onednn() -> bool:
     return uses_onednn()
 
 
+@torch.compiler.assume_constant_result
 def uses_onednn() -> bool:
     return torch.backends.mkldnn.matmul.fp32_precision == "bf16"
 

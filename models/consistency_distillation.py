@@ -53,7 +53,7 @@ def distillation_loss(
     row = torch.arange(len(states), device=states.device)
     start, stop = states[row, place * stride], states[row, (place + 1) * stride]  # [B,N,D]
     step = 1.0 / num_steps
-    memory = student.velocity_net.remember(cond, cond_mask)
-    velocity = student.velocity_net(start, place * step, memory, mask, step)
+    memory = student.velocity_net.remember(cond, cond_mask, mask)
+    velocity = student.velocity_net(start, place * step, memory, step)
     error = velocity - (stop - start) * num_steps[:, None, None]
     return {"loss": masked_mean(pseudo_huber(error, huber_scale), mask[..., None])}

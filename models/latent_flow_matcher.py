@@ -17,6 +17,7 @@ from models.layers import (
     SelfAttention,
     TimestepEmbedding,
     frame_positions,
+    key_mask,
     masked_mean,
     modulate,
     rotary,
@@ -64,11 +65,27 @@ class FlowConfig:
 
 
 @dataclass
-class TextMemory:
-    """What a trajectory needs of its text, computed once: every layer's keys and values, and the mask [B,L]."""
+class TrajectoryMemory:
+    """What every step of a trajectory needs and none changes, computed once: of the clips, and of their texts.
 
+    Every layer's keys and values of the text, and where the latents stand in the clip and in the text.
+    """
+
+    mask: Tensor  # [B,N]
+    cond_mask: Tensor  # [B,L]
     keys_values: list[tuple[Tensor, Tensor]]
-    mask: Tensor
+    here: tuple[Tensor, Tensor]  # `rotary`
+    in_text: tuple[Tensor, Tensor]
+
+    def first(self, count: int) -> "TrajectoryMemory":
+        """That of the first `count` clips."""
+        return TrajectoryMemory(
+            self.mask[:count],
+            self.cond_mask[:count],
+            [(keys[:count], values[:count]) for keys, values in self.keys_values],
+            self.here,
+            (self.in_text[0][:count], self.in_text[1][:count]),
+        )
 
 
 class TimeMemory:
@@ -110,15 +127,15 @@ class VelocityLayer(nn.Module):
         self.modulation = nn.Sequential(nn.SiLU(), zero_init(nn.Linear(H, 9 * H)))
 
     def forward(
-        self, x: Tensor, modulation: Tensor, mask: Tensor, keys_values: tuple[Tensor, Tensor], cond_mask: Tensor,
-        here: tuple[Tensor, Tensor], in_text: tuple[Tensor, Tensor],
+        self, x: Tensor, modulation: Tensor, frames: Tensor | None, keys_values: tuple[Tensor, Tensor],
+        tokens: Tensor | None, here: tuple[Tensor, Tensor], in_text: tuple[Tensor, Tensor],
     ) -> Tensor:  # fmt: skip
         parts = modulation.chunk(9, dim=-1)  # shift, scale, gate for each branch, each [B,H]
         shift, scale, gate = parts[0:3]
-        h = self.self_attention(modulate(self.norms[0](x), shift, scale), mask, here)
+        h = self.self_attention(modulate(self.norms[0](x), shift, scale), frames, here)
         x = torch.addcmul(x, gate[:, None], self.dropout(h))
         shift, scale, gate = parts[3:6]
-        h = self.cross_attention(modulate(self.norms[1](x), shift, scale), keys_values, cond_mask, in_text)
+        h = self.cross_attention(modulate(self.norms[1](x), shift, scale), keys_values, tokens, in_text)
         x = torch.addcmul(x, gate[:, None], self.dropout(h))
         shift, scale, gate = parts[6:9]
         return torch.addcmul(x, gate[:, None], self.dropout(self.feed(modulate(self.norms[2](x), shift, scale))))
@@ -141,9 +158,15 @@ class VelocityNet(nn.Module):
         self.modulation = nn.Sequential(nn.SiLU(), zero_init(nn.Linear(H, 2 * H)))
         self.out = zero_init(nn.Linear(H, config.latent_dim))
 
-    def remember(self, cond: Tensor, cond_mask: Tensor) -> TextMemory:
-        """cond [B,L,C] -> the keys and values of every layer; they do not depend on t."""
-        return TextMemory([layer.cross_attention.keys_values(cond) for layer in self.layers], cond_mask)
+    def remember(self, cond: Tensor, cond_mask: Tensor, mask: Tensor) -> TrajectoryMemory:
+        """cond [B,L,C], cond_mask [B,L], mask [B,N]."""
+        return TrajectoryMemory(
+            mask,
+            cond_mask,
+            [layer.cross_attention.keys_values(cond) for layer in self.layers],
+            rotary(frame_positions(mask), self.head_dim),
+            rotary(token_positions(mask, cond_mask), self.head_dim),
+        )
 
     def modulations(self, t: Tensor, step: Tensor | None = None) -> list[Tensor]:
         """What t [B] and a student's step [B] do to the norms: [B,9H] for each layer, [B,2H] for the output."""
@@ -153,16 +176,19 @@ class VelocityNet(nn.Module):
         return [module.modulation(time) for module in (*self.layers, self)]
 
     def forward(
-        self, z_t: Tensor, t: Tensor, memory: TextMemory, mask: Tensor, step: Tensor | None = None,
+        self, z_t: Tensor, t: Tensor, memory: TrajectoryMemory, step: Tensor | None = None,
         times: TimeMemory | None = None,
     ) -> Tensor:  # fmt: skip
+        return self.blocks(z_t, self.modulations(t, step) if times is None else times.at(t), memory)
+
+    def blocks(self, z_t: Tensor, modulations: list[Tensor], memory: TrajectoryMemory) -> Tensor:
+        """The net after its times: all of its work where `TimeMemory` and `TrajectoryMemory` hold the rest."""
         x = self.embed(z_t)
-        *inner, last = self.modulations(t, step) if times is None else times.at(t)
-        here = rotary(frame_positions(x), self.head_dim)
-        in_text = rotary(token_positions(mask, memory.mask), self.head_dim)
+        *inner, last = modulations
+        frames, tokens = key_mask(memory.mask), key_mask(memory.cond_mask)
         for layer, modulation, keys_values in zip(self.layers, inner, memory.keys_values, strict=True):
-            x = layer(x, modulation, mask, keys_values, memory.mask, here, in_text)
-        return self.out(modulate(self.norm(x), *last.chunk(2, dim=-1))) * mask[..., None]
+            x = layer(x, modulation, frames, keys_values, tokens, memory.here, memory.in_text)
+        return self.out(modulate(self.norm(x), *last.chunk(2, dim=-1))) * memory.mask[..., None]
 
 
 class LatentFlowMatcher(nn.Module):
@@ -194,13 +220,11 @@ class LatentFlowMatcher(nn.Module):
         cond = torch.where((drop[:, None] & first)[..., None], self.null_token.to(cond.dtype), cond)
         return cond, torch.where(drop[:, None], first, cond_mask)
 
-    def field(
-        self, z_t: Tensor, t: Tensor, memory: TextMemory, mask: Tensor, times: TimeMemory | None = None
-    ) -> Tensor:
+    def field(self, z_t: Tensor, t: Tensor, memory: TrajectoryMemory, times: TimeMemory | None = None) -> Tensor:
         """v_flow + lambda(t) v_prior, [B,N,D]: what is trained and what is sampled."""
-        velocity = self.velocity_net(z_t, t, memory, mask, times=times)
+        velocity = self.velocity_net(z_t, t, memory, times=times)
         if self.prior is not None:
-            velocity = velocity + self.prior_weight(t) * self.prior(z_t, t, mask)
+            velocity = velocity + self.prior_weight(t) * self.prior(z_t, t, memory.mask)
         return velocity
 
     def loss(
@@ -221,7 +245,7 @@ class LatentFlowMatcher(nn.Module):
             drop = (torch.rand(len(z_1), **draw) < self.config.cfg_dropout).to(z_1.device)
             cond, cond_mask = self.drop_text(cond, cond_mask, drop)
         real = mask[..., None]
-        flow = self.velocity_net(point.z_t, t, self.velocity_net.remember(cond, cond_mask), mask)
+        flow = self.velocity_net(point.z_t, t, self.velocity_net.remember(cond, cond_mask, mask))
         if self.prior is None:
             fit = masked_mean((flow - point.velocity) ** 2, real)
             return {"loss": fit, "flow": fit}
@@ -244,26 +268,25 @@ class LatentFlowMatcher(nn.Module):
 
         The text's keys and values are computed here, once; with guidance both branches run in one batch.
         """
-        config = self.config
+        config, B = self.config, len(cond)
         if guidance_scale == 1.0:
-            memory = self.velocity_net.remember(cond, cond_mask)
+            memory = with_text = self.velocity_net.remember(cond, cond_mask, mask)
         else:
-            nothing = self.drop_text(cond, cond_mask, torch.ones(len(cond), dtype=torch.bool, device=cond.device))
-            memory = self.velocity_net.remember(torch.cat([cond, nothing[0]]), torch.cat([cond_mask, nothing[1]]))
-            text_only = TextMemory([(k[: len(cond)], v[: len(cond)]) for k, v in memory.keys_values], cond_mask)
-        mask_twice = torch.cat([mask, mask])
+            nothing = self.drop_text(cond, cond_mask, torch.ones(B, dtype=torch.bool, device=cond.device))
+            memory = self.velocity_net.remember(
+                torch.cat([cond, nothing[0]]), torch.cat([cond_mask, nothing[1]]), torch.cat([mask, mask])
+            )
+            with_text = memory.first(B)
 
         def velocity(z_t: Tensor, t: Tensor) -> Tensor:
-            if guidance_scale == 1.0:
-                v = self.field(z_t, t, memory, mask, times)
-            elif GUIDANCE_INTERVAL[0] <= float(t[0]) <= GUIDANCE_INTERVAL[1]:
-                v_both = self.velocity_net(torch.cat([z_t, z_t]), torch.cat([t, t]), memory, mask_twice, times=times)
+            if guidance_scale != 1.0 and GUIDANCE_INTERVAL[0] <= float(t[0]) <= GUIDANCE_INTERVAL[1]:
+                v_both = self.velocity_net(torch.cat([z_t, z_t]), torch.cat([t, t]), memory, times=times)
                 v_text, v_null = v_both.chunk(2)
                 v = v_null + guidance_scale * (v_text - v_null)
                 if self.prior is not None:
                     v = v + self.prior_weight(t) * self.prior(z_t, t, mask)
             else:
-                v = self.field(z_t, t, text_only, mask, times)
+                v = self.field(z_t, t, with_text, times)
             if self.sync_head is not None and config.gamma_guidance > 0:
                 v = v - config.gamma_guidance * sync_gradient(self.sync_head, z_t, t, v, mask)
             return v
@@ -274,6 +297,6 @@ class LatentFlowMatcher(nn.Module):
         self, cond: Tensor, cond_mask: Tensor, mask: Tensor, num_steps: int, times: TimeMemory | None = None
     ) -> Velocity:
         """A student's mean velocity over each of `num_steps` equal steps, a function (z_t, t) -> v: one forward."""
-        memory = self.velocity_net.remember(cond, cond_mask)
+        memory = self.velocity_net.remember(cond, cond_mask, mask)
         step = torch.full((len(cond),), 1.0 / num_steps, device=cond.device)
-        return lambda z_t, t: self.velocity_net(z_t, t, memory, mask, step, times)
+        return lambda z_t, t: self.velocity_net(z_t, t, memory, step, times)

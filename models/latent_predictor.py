@@ -11,6 +11,7 @@ from models.layers import (
     FeedForward,
     SelfAttention,
     frame_positions,
+    key_mask,
     masked_mean,
     rotary,
     token_positions,
@@ -47,12 +48,12 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, mask: Tensor, cond: Tensor, cond_mask: Tensor, here: tuple[Tensor, Tensor],
+        self, x: Tensor, frames: Tensor | None, cond: Tensor, tokens: Tensor | None, here: tuple[Tensor, Tensor],
         in_text: tuple[Tensor, Tensor],
     ) -> Tensor:  # fmt: skip
-        x = x + self.dropout(self.self_attention(self.norms[0](x), mask, here))
+        x = x + self.dropout(self.self_attention(self.norms[0](x), frames, here))
         keys_values = self.cross_attention.keys_values(cond)
-        x = x + self.dropout(self.cross_attention(self.norms[1](x), keys_values, cond_mask, in_text))
+        x = x + self.dropout(self.cross_attention(self.norms[1](x), keys_values, tokens, in_text))
         return x + self.dropout(self.feed(self.norms[2](x)))
 
 
@@ -83,8 +84,9 @@ class LatentPredictor(nn.Module):
         x = self.queries_for(mask)
         here = rotary(frame_positions(x), self.head_dim)
         in_text = rotary(token_positions(mask, cond_mask), self.head_dim)
+        frames, tokens = key_mask(mask), key_mask(cond_mask)
         for layer in self.layers:
-            x = layer(x, mask, cond, cond_mask, here, in_text)
+            x = layer(x, frames, cond, tokens, here, in_text)
         return self.out(self.norm(x)) * mask[..., None]
 
 

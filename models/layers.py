@@ -43,8 +43,11 @@ def frame_positions(x: Tensor) -> Tensor:
 
 
 def key_mask(mask: Tensor | None) -> Tensor | None:
-    """mask [B,S] -> what attention takes, [B,1,1,S], or None where there is nothing to hide (asked on a CPU alone)."""
-    if mask is None or (not mask.is_cuda and mask.all()):
+    """mask [B,S] -> what attention takes, [B,1,1,S], or None where there is nothing to hide.
+
+    That is asked on a CPU alone: a GPU would have to wait for the answer, and a compiler would have to break off.
+    """
+    if mask is None or (not mask.is_cuda and not torch.compiler.is_compiling() and mask.all()):
         return None
     return mask[:, None, None, :]
 
@@ -63,7 +66,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention with rotary positions; padded keys are never attended to."""
+    """Multi-head self-attention with rotary positions; `seen`, as `attend` takes it, is what each frame attends to."""
 
     def __init__(self, hidden_dim: int, num_heads: int) -> None:
         super().__init__()
@@ -71,10 +74,10 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(hidden_dim, 3 * hidden_dim)
         self.out = nn.Linear(hidden_dim, hidden_dim)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor | None, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
         B, T, H = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # each [B,heads,T,head_dim]
-        x = attend(rotate(q, cos_sin), rotate(k, cos_sin), v, key_mask(mask))
+        x = attend(rotate(q, cos_sin), rotate(k, cos_sin), v, seen)
         return self.out(x.transpose(1, 2).reshape(B, T, H))
 
 
@@ -100,11 +103,11 @@ class CrossAttention(nn.Module):
         return rotate(k, rotary(frame_positions(cond), k.shape[-1])), v
 
     def forward(
-        self, x: Tensor, keys_values: tuple[Tensor, Tensor], cond_mask: Tensor, cos_sin: tuple[Tensor, Tensor]
+        self, x: Tensor, keys_values: tuple[Tensor, Tensor], keys: Tensor | None, cos_sin: tuple[Tensor, Tensor]
     ) -> Tensor:
         B, T, H = x.shape
         q = rotate(self.query(x).view(B, T, self.num_heads, -1).transpose(1, 2), cos_sin)
-        x = attend(q, *keys_values, key_mask(cond_mask))
+        x = attend(q, *keys_values, keys)
         return self.out(x.transpose(1, 2).reshape(B, T, H))
 
 
@@ -135,8 +138,8 @@ class EncoderLayer(nn.Module):
         self.feed = FeedForward(hidden_dim, dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
-        x = x + self.dropout(self.attention(self.norm_attention(x), mask, cos_sin))
+    def forward(self, x: Tensor, keys: Tensor | None, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
+        x = x + self.dropout(self.attention(self.norm_attention(x), keys, cos_sin))
         return x + self.dropout(self.feed(self.norm_feed(x)))
 
 
@@ -149,9 +152,9 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(hidden_dim, num_heads, dropout) for _ in range(num_layers))
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        cos_sin = rotary(frame_positions(x), self.head_dim)
+        cos_sin, keys = rotary(frame_positions(x), self.head_dim), key_mask(mask)
         for layer in self.layers:
-            x = layer(x, mask, cos_sin)
+            x = layer(x, keys, cos_sin)
         return x
 
 

@@ -16,12 +16,10 @@ from models.layers import (
     Encoder,
     FeedForward,
     SelfAttention,
-    attend,
     frame_positions,
     key_mask,
     lengths_to_mask,
     rotary,
-    rotate,
 )
 from poses import layout
 from poses.statistics import Statistics
@@ -48,35 +46,23 @@ class PoseToTextConfig:
             raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of twice num_heads {self.num_heads}")
 
 
-class CausalSelfAttention(SelfAttention):
-    """Self-attention of a text that is being written: no subword sees a later one."""
-
-    def forward(self, x: Tensor, mask: Tensor | None, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
-        B, L, H = x.shape
-        q, k, v = self.qkv(x).view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        earlier = torch.ones(L, L, dtype=torch.bool, device=x.device).tril()
-        real = key_mask(mask)
-        allowed = earlier if real is None else earlier & real
-        x = attend(rotate(q, cos_sin), rotate(k, cos_sin), v, allowed)
-        return self.out(x.transpose(1, 2).reshape(B, L, H))
-
-
 class DecoderLayer(nn.Module):
     """A pre-norm layer over subwords, x [B,L,H] -> [B,L,H]: what is written, the clip, a feed-forward."""
 
     def __init__(self, hidden_dim: int, num_heads: int, dropout: float) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(hidden_dim) for _ in range(3))
-        self.attention = CausalSelfAttention(hidden_dim, num_heads)
+        self.attention = SelfAttention(hidden_dim, num_heads)
         self.cross = CrossAttention(hidden_dim, hidden_dim, num_heads)
         self.feed = FeedForward(hidden_dim, dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, clip: tuple[Tensor, Tensor], clip_mask: Tensor, cos_sin: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        x = x + self.dropout(self.attention(self.norms[0](x), None, cos_sin))
-        x = x + self.dropout(self.cross(self.norms[1](x), clip, clip_mask, cos_sin))
+        self, x: Tensor, earlier: Tensor, clip: tuple[Tensor, Tensor], frames: Tensor | None,
+        cos_sin: tuple[Tensor, Tensor],
+    ) -> Tensor:  # fmt: skip
+        x = x + self.dropout(self.attention(self.norms[0](x), earlier, cos_sin))
+        x = x + self.dropout(self.cross(self.norms[1](x), clip, frames, cos_sin))
         return x + self.dropout(self.feed(self.norms[2](x)))
 
 
@@ -111,11 +97,13 @@ class PoseToText(nn.Module):
         return [layer.cross.keys_values(h) for layer in self.decoder], mask
 
     def decode(self, tokens: Tensor, clip: list[tuple[Tensor, Tensor]], clip_mask: Tensor) -> Tensor:
-        """tokens [B,L] -> logits of the subword after each, [B,L,V]."""
+        """tokens [B,L] -> logits of the subword after each, [B,L,V]; no subword sees a later one."""
         x = self.dropout(self.subwords(tokens))
         cos_sin = rotary(frame_positions(x), x.shape[-1] // self.config.num_heads)
+        earlier = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
+        frames = key_mask(clip_mask)
         for layer, keys_values in zip(self.decoder, clip, strict=True):
-            x = layer(x, keys_values, clip_mask, cos_sin)
+            x = layer(x, earlier, keys_values, frames, cos_sin)
         return self.to_logits(self.norms[1](x))
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:

@@ -44,10 +44,10 @@ class Answer(nn.Module):
         super().__init__()
         self.formula = formula
 
-    def remember(self, cond: Tensor, cond_mask: Tensor) -> None:
+    def remember(self, cond: Tensor, cond_mask: Tensor, mask: Tensor) -> None:
         return None
 
-    def forward(self, z: Tensor, t: Tensor, memory: None, mask: Tensor, step: Tensor) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor, memory: None, step: Tensor) -> Tensor:
         return self.formula(z, t, step)
 
 

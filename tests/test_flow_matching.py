@@ -127,7 +127,7 @@ def parts(matcher: LatentFlowMatcher, inputs: tuple[Tensor, ...]) -> tuple[At, A
     nothing = matcher.drop_text(cond, cond_mask, torch.ones(2, dtype=torch.bool))
 
     def flow(t: float, *text: Tensor) -> Tensor:
-        return matcher.velocity_net(z_t, torch.full((2,), t), matcher.velocity_net.remember(*text), mask)
+        return matcher.velocity_net(z_t, torch.full((2,), t), matcher.velocity_net.remember(*text, mask))
 
     return (
         lambda t: flow(t, cond, cond_mask),
@@ -160,8 +160,8 @@ def test_the_loss_fits_the_field_that_is_sampled(matcher, inputs):
     z_0 = torch.randn(z_1.shape, generator=generator)
     t = torch.sigmoid(torch.randn(2, generator=generator))
     point = path_sample(z_0, z_1, t)
-    memory = matcher.velocity_net.remember(cond, cond_mask)
-    error = (matcher.field(point.z_t, t, memory, mask) - point.velocity)[mask]
+    memory = matcher.velocity_net.remember(cond, cond_mask, mask)
+    error = (matcher.field(point.z_t, t, memory) - point.velocity)[mask]
     torch.testing.assert_close(losses["flow"], (error**2).mean())
     prior_error = (matcher.prior(point.z_t, t, mask) - point.velocity)[mask]
     torch.testing.assert_close(losses["prior"], (prior_error**2).mean())

@@ -1,11 +1,15 @@
 """One clip, one answer: what a text becomes depends on its text, length and seed, never on its batch or padding."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import torch._inductor.config
 from torch import nn
 
 import generation
+from errors import UserError
 from generation import Generator, SamplingSettings
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
 from models.flow_matching import predict_clean, sample_ode, time_grid
@@ -138,6 +142,29 @@ def test_bf16_signs_the_same_clips_to_its_precision(kind: str, statistics: Stati
         assert clip.pose.dtype == np.float32
         error = np.abs(clip.pose - expected.pose).mean() / expected.pose.std()
         assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize("kind", [PREDICTOR, FLOW])
+def test_compiled_networks_sign_the_same_clips_and_compile_once_for_one_clip_and_once_for_many(
+    kind: str, statistics: Statistics
+):
+    generator = make_generator(kind, "simple", 1, statistics)
+    plain = generator.generate(TEXTS, SEEDS, LENGTHS, batch_size=2)
+    generator.compile()
+    assert generator.settings["compiled"]
+    generator.generate(TEXTS[:1], SEEDS[:1], [9])
+    generator.generate(TEXTS, SEEDS, LENGTHS)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        clips = generator.generate(TEXTS[:1], SEEDS[:1], LENGTHS[:1])
+        clips += generator.generate(TEXTS[1:], SEEDS[1:], LENGTHS[1:])
+        for clip, expected in zip(clips, plain, strict=True):
+            np.testing.assert_allclose(clip.pose, expected.pose, atol=1e-4)
+
+
+def test_a_machine_without_a_compiler_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    with torch._inductor.config.patch("cpp.cxx", ("no-such-compiler",)), pytest.raises(UserError, match="--compile: "):
+        generation._require_compiler(torch.device("cpu"))
 
 
 def test_more_texts_than_are_read_at_once(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):

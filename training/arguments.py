@@ -114,10 +114,15 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
 
 
-def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
+    """How fast the networks sign; the clips stay the same, to the precision."""
     parser.add_argument(
         "--precision", type=precision, default="fp32",
         help="fp32, or bf16: matrix products in bf16, faster on GPUs and on CPUs with bf16 instructions",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compile", action="store_true", dest="compiled",
+        help="compile sampling and decoding (torch.compile): for many clips, since the first ones wait minutes for it",
     )  # fmt: skip
 
 
@@ -160,7 +165,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=positive_int, default=32)
     parser.add_argument("--data_dir", type=Path,
                         help="if given, its statistics must be those that the checkpoint was trained with")  # fmt: skip
-    add_precision_argument(parser)
+    add_speed_arguments(parser)
     add_device_argument(parser)
 
 
