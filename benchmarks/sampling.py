@@ -8,12 +8,15 @@ counts its least seconds.
     rate         sampling and decoding at batch 16, 120 frames: achieved GFLOP/s over those of an fp32 product of 2048
     latency      one clip of 50 frames, student in 4 steps over Direction 1, and 50 steps over 4
     batches      clips a second of 256 texts of 20 to 120 frames through `Generator.stream`, over one at a time
+    compiled     --compile: seconds of its warm-up, then of one clip and of batch 16, plain over compiled
     precision    the same, over the same fp32 product, with matrix products in bf16 where the processor has them
 """
 
 import random
 import statistics
+import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from common import (
@@ -106,6 +109,32 @@ def batches(generator: Generator, count: int, batch_size: int = 32) -> dict[str,
     return {"clips": count, **{name: round(value, 2) for name, value in figures.items()}}
 
 
+def compiled(encoder: PretrainedTextEncoder, bf16: bool, rounds: int) -> dict[str, object]:
+    """Direction 1 and the student, each plain and compiled: the wait for the compiler, and what it buys."""
+    plain, quick = (make_generators(encoder, bf16) for _ in range(2))
+    names, report = ("direction_1", "student_4"), {}
+    for name in names:
+        quick[name].compile()
+        marks = [time.perf_counter()]
+        for clips in (1, 2):
+            quick[name].generate([TEXT] * clips, list(range(clips)), [50, 40][:clips])
+            marks.append(time.perf_counter())
+        report[name] = {"warm_up_s": [round(stop - start, 1) for start, stop in pairwise(marks)]}
+    sides = {name: plain[name] for name in names} | {f"{name}_compiled": quick[name] for name in names}
+    one = latency(sides, rounds)
+    many = {name: sampler_and_decoder(side, 16, 120) for name, side in sides.items()}
+    batch = time_in_turn(many, max(1, rounds // 3))
+    for name in names:
+        seconds = [one[key]["total"] for key in (name, f"{name}_compiled")]
+        report[name] |= {
+            "clip_ms": [round(1000 * value, 1) for value in seconds],
+            "clip_ratio": round(seconds[0] / seconds[1], 2),
+            "batch_ratio": round(batch[name] / batch[f"{name}_compiled"], 2),
+        }
+    ratio = one["student_4_compiled"]["total"] / one["direction_1_compiled"]["total"]
+    return {**report, "student_over_direction_1": round(ratio, 2)}
+
+
 def make_generators(encoder: PretrainedTextEncoder, bf16: bool) -> dict[str, Generator]:
     autoencoder = make_autoencoder()
     generators = {
@@ -137,6 +166,7 @@ def measure(generators: dict[str, Generator], rounds: int, clips: int) -> dict[s
 def describe(name: str, figures: dict) -> list[list[object]]:
     rate, seconds = figures["rate"], figures["latency"]
     parts = {key: " + ".join(f"{1000 * row[part]:.0f}" for part in PARTS) for key, row in seconds.items()}
+    sides = [figures["compiled"][key] for key in ("direction_1", "student_4")]
     return [
         [name, "sampling and decoding, batch 16, 120 frames: student in 4 steps; flow, of an fp32 product's GFLOP/s",
          f"{rate['student_4']['of_product']:.0%}; {rate['flow_4']['of_product']:.0%} of {rate['product_gflops']}"],
@@ -147,6 +177,13 @@ def describe(name: str, figures: dict) -> list[list[object]]:
         [name, f"{figures['batches']['clips']} texts of 20 to 120 frames, batches of 32 over one at a time (clips/s)",
          f"{figures['batches']['ratio']} ({figures['batches']['clips_per_second']} over "
          f"{figures['batches']['one_at_a_time']})"],
+        [name, "`--compile`, Direction 1; student: one clip, plain over compiled (ms); batch 16, 120 frames, likewise",
+         "; ".join(f"{side['clip_ratio']} ({' over '.join(map(str, side['clip_ms']))})" for side in sides) + "; "
+         + "; ".join(str(side["batch_ratio"]) for side in sides)],
+        [name, "`--compile`, warm-up of the first clip and of the first batch, Direction 1; student (s)",
+         "; ".join(" + ".join(map(str, side["warm_up_s"])) for side in sides)],
+        [name, "`--compile`, one clip, student in 4 steps over Direction 1",
+         figures["compiled"]["student_over_direction_1"]],
     ]  # fmt: skip
 
 
@@ -160,6 +197,7 @@ def main() -> None:
     for kind in kinds:
         encoder = PretrainedTextEncoder(str(make_text_encoder(args.work_dir / "text_encoder")))
         report[kind] = measure(make_generators(encoder, kind == "bf16"), args.rounds, args.clips)
+        report[kind]["compiled"] = compiled(encoder, kind == "bf16", args.rounds)
     print_json(report)
     if args.write:
         rows = [row for kind in kinds for row in describe(kind, report[kind])]
