@@ -4,13 +4,16 @@ import argparse
 import copy
 import json
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch._inductor.config as inductor
 from torch import Tensor, nn
+from torch.ao.quantization import quantize_dynamic
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
@@ -19,7 +22,7 @@ from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.flow_matching import DEFAULT_SOLVER, sample_noise, sample_ode, time_grid
 from models.latent_flow_matcher import LatentFlowMatcher, TimeMemory
 from models.latent_predictor import LatentPredictor
-from models.layers import lengths_to_mask
+from models.layers import CrossAttention, FeedForward, SelfAttention, lengths_to_mask
 from models.text_to_latent import TextToLatent
 from poses.files import write_whole
 from poses.statistics import STATISTICS_FILE, Statistics
@@ -109,7 +112,7 @@ class Generator:
 
         Without `lengths` the texts of WINDOW clips are read first: the length of a text says little of its clip's.
         """
-        indices = range(len(texts))
+        indices, signed_together = range(len(texts)), 1 if self.precision == "int8" else batch_size
         if lengths is not None:
             indices = sorted(indices, key=lambda i: (lengths[i], i))
         for first in range(0, len(indices), WINDOW):
@@ -117,8 +120,8 @@ class Generator:
             read = self._read([texts[i] for i in window], batch_size)
             frames = [lengths[i] for i in window] if lengths is not None else [text.frames for text in read]
             order = sorted(range(len(window)), key=lambda row: (frames[row], row))
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
+            for start in range(0, len(order), signed_together):
+                rows = order[start : start + signed_together]
                 chosen = [window[row] for row in rows]
                 clips = self._sign(
                     [read[row] for row in rows], [frames[row] for row in rows], [seeds[i] for i in chosen]
@@ -168,6 +171,21 @@ class Generator:
                 if isinstance(module, nn.Linear):
                     module.to(torch.bfloat16)  # once, instead of at every product
 
+    def use_int8(self) -> None:
+        """From now on multiply attention and feed-forward in int8, and sign clip by clip. On a CPU alone.
+
+        Weights are rounded once, what they are multiplied with at every product, on a scale that a batch would share: a
+        clip would depend on its batch, so that there is none.
+        """
+        self.precision = "int8"
+        self.space = copy.deepcopy(self.space)  # the evaluation's autoencoder stays as it is
+        products = SelfAttention | CrossAttention | FeedForward
+        with warnings.catch_warnings():  # PyTorch's own quantisation will move to torchao; its version is pinned
+            warnings.simplefilter("ignore")
+            for part in (self.model.net, self.space):
+                for module in [module for module in part.modules() if isinstance(module, products)]:
+                    quantize_dynamic(module, {nn.Linear}, inplace=True)
+
     def compile(self) -> None:
         """From now on run sampling and decoding as compiled code, in the precision that is set now.
 
@@ -176,15 +194,16 @@ class Generator:
         are: a complex FFT and a gradient are not for this compiler, and the text is read once.
         """
         self.compiled = True
-        how = {"dynamic": True, "options": {"freezing": self.device.type == "cpu"}}
+        if self.device.type == "cpu":
+            inductor.freezing = True  # as an option of torch.compile it is read too late, and without a word
         net = self.model.net
         if isinstance(net, LatentPredictor):
-            net.compile(**how)
+            net.compile(dynamic=True)
         else:
-            net.velocity_net.blocks = torch.compile(net.velocity_net.blocks, **how)
+            net.velocity_net.blocks = torch.compile(net.velocity_net.blocks, dynamic=True)
         if isinstance(self.space, PoseAutoencoder):
             self.space = copy.deepcopy(self.space)  # the evaluation's autoencoder stays as it is
-            self.space.decoder.compile(**how)
+            self.space.decoder.compile(dynamic=True)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -250,6 +269,10 @@ def load_generator(
     )  # fmt: skip
     if precision == "bf16":
         generator.use_bf16()
+    if precision == "int8":
+        if device.type != "cpu" or compiled:
+            raise UserError("--precision int8 is for a CPU, without --compile; take bf16 elsewhere")
+        generator.use_int8()
     if compiled:
         _require_compiler(device)
         generator.compile()

@@ -10,6 +10,7 @@ counts its least seconds.
     batches      clips a second of 256 texts of 20 to 120 frames through `Generator.stream`, over one at a time
     compiled     --compile: seconds of its warm-up, then of one clip and of batch 16, plain over compiled
     precision    the same, over the same fp32 product, with matrix products in bf16 where the processor has them
+    int8         one clip of 50 frames in fp32 over int8, which is for one clip at a time
 """
 
 import random
@@ -109,9 +110,9 @@ def batches(generator: Generator, count: int, batch_size: int = 32) -> dict[str,
     return {"clips": count, **{name: round(value, 2) for name, value in figures.items()}}
 
 
-def compiled(encoder: PretrainedTextEncoder, bf16: bool, rounds: int) -> dict[str, object]:
+def compiled(encoder: PretrainedTextEncoder, precision: str, rounds: int) -> dict[str, object]:
     """Direction 1 and the student, each plain and compiled: the wait for the compiler, and what it buys."""
-    plain, quick = (make_generators(encoder, bf16) for _ in range(2))
+    plain, quick = (make_generators(encoder, precision) for _ in range(2))
     names, report = ("direction_1", "student_4"), {}
     for name in names:
         quick[name].compile()
@@ -135,7 +136,16 @@ def compiled(encoder: PretrainedTextEncoder, bf16: bool, rounds: int) -> dict[st
     return {**report, "student_over_direction_1": round(ratio, 2)}
 
 
-def make_generators(encoder: PretrainedTextEncoder, bf16: bool) -> dict[str, Generator]:
+def int8(encoder: PretrainedTextEncoder, rounds: int) -> dict[str, object]:
+    """Direction 1 and the student, one clip, in fp32 and in int8."""
+    names = ("direction_1", "student_4")
+    plain, quick = make_generators(encoder, "fp32"), make_generators(encoder, "int8")
+    one = latency({name: plain[name] for name in names} | {f"{name}_int8": quick[name] for name in names}, rounds)
+    ratios = {name: round(one[name]["total"] / one[f"{name}_int8"]["total"], 2) for name in names}
+    return {"latency": one, "ratio": ratios}
+
+
+def make_generators(encoder: PretrainedTextEncoder, precision: str) -> dict[str, Generator]:
     autoencoder = make_autoencoder()
     generators = {
         "direction_1": make_generator(PREDICTOR, encoder, autoencoder),
@@ -143,9 +153,11 @@ def make_generators(encoder: PretrainedTextEncoder, bf16: bool) -> dict[str, Gen
         "flow_4": make_generator(FLOW, encoder, autoencoder, 4),
         "flow_50": make_generator(FLOW, encoder, autoencoder, 50),
     }
-    if bf16:
-        for generator in generators.values():
+    for generator in generators.values():
+        if precision == "bf16":
             generator.use_bf16()
+        elif precision == "int8":
+            generator.use_int8()
     return generators
 
 
@@ -196,11 +208,19 @@ def main() -> None:
     kinds = ("fp32", "bf16") if processor.get("avx512_bf16") or processor.get("amx_bf16") else ("fp32",)
     for kind in kinds:
         encoder = PretrainedTextEncoder(str(make_text_encoder(args.work_dir / "text_encoder")))
-        report[kind] = measure(make_generators(encoder, kind == "bf16"), args.rounds, args.clips)
-        report[kind]["compiled"] = compiled(encoder, kind == "bf16", args.rounds)
+        report[kind] = measure(make_generators(encoder, kind), args.rounds, args.clips)
+        report[kind]["compiled"] = compiled(encoder, kind, args.rounds)
+    encoder = PretrainedTextEncoder(str(make_text_encoder(args.work_dir / "text_encoder")))
+    report["int8"] = int8(encoder, args.rounds)
     print_json(report)
     if args.write:
         rows = [row for kind in kinds for row in describe(kind, report[kind])]
+        one = report["int8"]["latency"]
+        pairs = [[round(1000 * one[key]["total"], 1) for key in (name, f"{name}_int8")]
+                 for name in ("direction_1", "student_4")]  # fmt: skip
+        rows.append(["int8", "one clip of 50 frames, fp32 over int8, Direction 1; student in 4 steps (ms)",
+                     "; ".join(f"{ratio} ({pair[0]} over {pair[1]})" for ratio, pair in
+                               zip(report["int8"]["ratio"].values(), pairs, strict=True))])  # fmt: skip
         write_section(
             "Sampling",
             f"By `benchmarks/sampling.py --write`: default sizes, random weights, {torch.get_num_threads()} threads, "

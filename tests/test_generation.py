@@ -132,6 +132,21 @@ def test_remembered_times_change_nothing(solver: str, statistics: Statistics):
 
 
 @pytest.mark.parametrize("kind", [PREDICTOR, FLOW, STUDENT])
+def test_int8_signs_nearly_the_same_clips_and_none_depends_on_its_batch(kind: str, statistics: Statistics):
+    plain = make_generator(kind, "simple", 1, statistics).generate(TEXTS, SEEDS, LENGTHS)
+    generator = make_generator(kind, "simple", 1, statistics)
+    generator.use_int8()
+    assert generator.settings["precision"] == "int8"
+    assert isinstance(generator.autoencoder.decoder.fine.layers[0].feed[0], nn.Linear)  # what `reconstruction` takes
+    together = generator.generate(TEXTS, SEEDS, LENGTHS)
+    for i, (clip, expected) in enumerate(zip(together, plain, strict=True)):
+        error = np.abs(clip.pose - expected.pose).mean() / expected.pose.std()
+        assert 0 < error < 0.05
+        alone = generator.generate(TEXTS[i : i + 1], SEEDS[i : i + 1], LENGTHS[i : i + 1])[0]
+        np.testing.assert_allclose(clip.pose, alone.pose, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [PREDICTOR, FLOW, STUDENT])
 def test_bf16_signs_the_same_clips_to_its_precision(kind: str, statistics: Statistics):
     plain = make_generator(kind, "simple", 1, statistics).generate(TEXTS, SEEDS, LENGTHS)
     generator = make_generator(kind, "simple", 1, statistics)

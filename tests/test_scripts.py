@@ -119,6 +119,17 @@ def test_the_seed_decides_the_clip_and_samples_differ(trained, data_dir, tmp_pat
     assert sign("e", "--seed 1 --guidance_scale 5") != sign("f", "--seed 1 --guidance_scale 1")
 
 
+def test_the_flags_of_speed_arrive_and_exclude_each_other(trained, data_dir, tmp_path: Path, capsys):
+    paths = {"D": data_dir, "O": tmp_path / "x.npy", **trained.paths}
+    commands.call("inference_flow", "--precision int8", **paths)
+    record = json.loads((tmp_path / "x.json").read_text())
+    assert (record["precision"], record["compiled"]) == ("int8", False)
+    with pytest.raises(SystemExit) as stop:
+        commands.call("inference_flow", "--precision int8 --compile", **paths)
+    assert stop.value.code == 2
+    assert "int8 is for a CPU, without --compile" in capsys.readouterr().err
+
+
 def test_a_file_of_texts_becomes_a_file_each_and_lengths_come_from_the_text(trained, tmp_path: Path):
     (tmp_path / "texts.txt").write_text("\ufeffhello\n\nl o n g\u2028line | bar\r\n", encoding="utf-8")
     assert read_texts(tmp_path / "texts.txt") == ["hello", "l o n g\u2028line | bar"]

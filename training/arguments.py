@@ -118,7 +118,8 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     """How fast the networks sign; the clips stay the same, to the precision."""
     parser.add_argument(
         "--precision", type=precision, default="fp32",
-        help="fp32, or bf16: matrix products in bf16, faster on GPUs and on CPUs with bf16 instructions",
+        help="fp32; bf16: matrix products in bf16, faster on GPUs and on CPUs with bf16 instructions; int8: on a CPU, "
+        "one clip at a time, the quickest for one",
     )  # fmt: skip
     parser.add_argument(
         "--compile", action="store_true", dest="compiled",
@@ -127,9 +128,9 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def precision(text: str) -> str:
-    """fp32, or bf16 where this machine multiplies in it; elsewhere it would be a hundred times slower."""
-    if text not in ("fp32", "bf16"):
-        raise argparse.ArgumentTypeError(f"{text} is neither fp32 nor bf16")
+    """fp32, int8, or bf16 where this machine multiplies in it; elsewhere it would be a hundred times slower."""
+    if text not in ("fp32", "bf16", "int8"):
+        raise argparse.ArgumentTypeError(f"{text} is none of fp32, bf16 and int8")
     processor = torch.cpu.get_capabilities()
     quick = torch.cuda.is_available() or processor.get("avx512_bf16") or processor.get("amx_bf16")
     if text == "bf16" and not quick:
