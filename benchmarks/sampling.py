@@ -33,7 +33,7 @@ from common import (
 from torch.utils.flop_counter import FlopCounterMode
 
 from generation import PARTS, Generator
-from models.arithmetic import prefer_onednn
+from models.arithmetic import keep_freed_memory, prefer_onednn
 from models.text_encoder import PretrainedTextEncoder
 from training.checkpoint import FLOW, PREDICTOR, STUDENT
 
@@ -203,7 +203,7 @@ def main() -> None:
     parser = make_parser(__doc__, rounds=9)
     parser.add_argument("--clips", type=int, default=256, help="texts of the file; a multiple of 32")
     args = parser.parse_args()
-    report: dict[str, object] = {"onednn": prefer_onednn()}
+    report: dict[str, object] = {"onednn": prefer_onednn(), "freed_memory_kept": keep_freed_memory()}
     processor = torch.cpu.get_capabilities()
     kinds = ("fp32", "bf16") if processor.get("avx512_bf16") or processor.get("amx_bf16") else ("fp32",)
     for kind in kinds:

@@ -1,6 +1,9 @@
 """oneDNN's products in MKL's place: no less exact, attention the same, and only where they stay fp32."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,3 +42,26 @@ def test_attention_is_the_same(monkeypatch: pytest.MonkeyPatch, frames: int, key
     expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     monkeypatch.setattr(layers, "uses_onednn", lambda: True)
     torch.testing.assert_close(attend(q, k, v, mask), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_kept_memory_is_not_asked_of_the_system_again():
+    """Page faults of large tensors that come and go, in a process of their own: thousands each, then none."""
+    program = """
+import resource, torch
+from models.arithmetic import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+first = faults()
+if keep_freed_memory():
+    faults()
+    print(first, faults())
+"""
+    root = Path(__file__).parent.parent
+    said = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True).stdout
+    if not said:
+        pytest.skip("another allocator than glibc's")
+    first, then = map(int, said.split())
+    assert then < first / 10

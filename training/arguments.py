@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from errors import UserError
-from models.arithmetic import prefer_onednn
+from models.arithmetic import keep_freed_memory, prefer_onednn
 from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH
 from training.engine import TrainSettings
@@ -140,6 +140,7 @@ def precision(text: str) -> str:
 
 def resolve_device(name: str | None) -> torch.device:
     prefer_onednn()
+    keep_freed_memory()
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
