@@ -3,8 +3,8 @@
     python benchmarks/prior.py [--rounds 5] [--write]
 
 Prints JSON. `mixer_over_transformers`: transformers' MambaMixer, slow path, over ours on the same weights (one mixer of
-the prior's width), with the memory of a plain process and with `keep_freed_memory`, as our scripts and all else here run:
-the slow path gains most by that. `mamba_over_simple`: MambaPrior over SimpleSSMPrior, both as the flow builds them. `over_frames`:
+the prior's width), with the memory of a plain process, then with `keep_freed_memory`, as our scripts run: the slow path
+gains most by that. `mamba_over_simple`: MambaPrior over SimpleSSMPrior, both as the flow builds them. `over_frames`:
 milliseconds of MambaPrior for one clip, forward and backward; `exponent`: their slope in a log-log fit from 250 frames
 on, 1 for a cost that is linear.
 """
