@@ -21,12 +21,14 @@ import importlib.util
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from models.arithmetic import small_products
 from models.layers import TimestepEmbedding, modulate, zero_init
 
 MIN_BLOCK_STEPS = 16  # the scan keeps the state of at most every so manieth step for its backward pass
@@ -76,7 +78,7 @@ def selective_scan_reference(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: 
 def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """What `selective_scan_reference` gives, four times faster to train, in little memory; differentiable once."""
     dtype = torch.promote_types(u.dtype, torch.float32)
-    with torch.autocast(u.device.type, enabled=False):
+    with torch.autocast(u.device.type, enabled=False), small_products():
         return _SelectiveScan.apply(*(x.to(dtype) for x in (u, delta, A, B, C)))
 
 
@@ -92,6 +94,7 @@ class _SelectiveScan(torch.autograd.Function):
     def forward(ctx: FunctionCtx, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
         (b, length, d), n = u.shape, A.shape[1]
         A_nd = A.t().contiguous()
+        A_log2 = A_nd / math.log(2)
         rows, k = _block_shape(u, n)
         buffers = u.new_empty(2, k + 1, rows, n, d)
         starts = u.new_empty(math.ceil(length / k), b, n, d)
@@ -101,7 +104,7 @@ class _SelectiveScan(torch.autograd.Function):
             for i, span in enumerate(_slices(length, k)):
                 u_k, delta_k, B_k, C_k = _block(clips, span, u, delta, B, C)
                 steps = len(u_k)
-                _, states = _run_block(buffers, starts[i, clips], delta_k, delta_k * u_k, A_nd, B_k)
+                _, states = _run_block(buffers, starts[i, clips], delta_k, delta_k * u_k, A_log2, B_k)
                 y_k = torch.bmm(C_k.view(-1, 1, n), states[1:].view(-1, n, d))  # [k*b,1,d]
                 y[clips, span] = y_k.view(steps, -1, d).transpose(0, 1)
                 if span.stop < length:
@@ -112,7 +115,7 @@ class _SelectiveScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_y: Tensor) -> tuple[Tensor, ...]:
-        with torch.autocast(grad_y.device.type, enabled=False):
+        with torch.autocast(grad_y.device.type, enabled=False), small_products():
             return _scan_backward(*ctx.saved_tensors, grad_y)
 
 
@@ -121,6 +124,7 @@ def _scan_backward(
 ) -> tuple[Tensor, ...]:
     """Gradients of u, delta, A, B, C; `starts` [blocks,b,n,d] holds the state before each block."""
     (b, length, d), n = u.shape, len(A_nd)
+    A_log2 = A_nd / math.log(2)
     rows, k = _block_shape(u, n)
     buffers, grad_buffer = u.new_empty(2, k + 1, rows, n, d), u.new_empty(k, rows, n, d)
     grad_u, grad_delta, grad_B, grad_C = (u.new_empty(x.shape) for x in (u, delta, B, C))
@@ -131,15 +135,16 @@ def _scan_backward(
             u_k, delta_k, B_k, C_k, grad_y_k = _block(clips, span, u, delta, B, C, grad_y)
             steps, size = u_k.shape[:2]
             delta_u = delta_k * u_k
-            decay, states = _run_block(buffers, starts[i, clips], delta_k, delta_u, A_nd, B_k)
+            decay, states = _run_block(buffers, starts[i, clips], delta_k, delta_u, A_log2, B_k)
 
             # dL/dh_t = C_t dL/dy_t + exp(delta_{t+1} A) dL/dh_{t+1}
             grad = _front(grad_buffer, steps, size)
             torch.mul(C_k[:, :, :, None], grad_y_k[:, :, None, :], out=grad)
             grad[-1] += carry
+            grads, decays = grad.unbind(), decay.unbind()
             for j in reversed(range(1, steps)):
-                grad[j - 1].addcmul_(decay[j], grad[j])
-            carry = decay[0] * grad[0]
+                grads[j - 1].addcmul_(decays[j], grads[j])
+            carry = decays[0] * grads[0]
 
             grad_flat, states_flat = grad.view(-1, n, d), states[1:].view(-1, n, d)
             grad_C_k = torch.bmm(grad_y_k.view(-1, 1, d), states_flat.transpose(1, 2)).view(steps, size, n)
@@ -148,8 +153,9 @@ def _scan_backward(
 
             # dL/d(delta_t A) = dL/dh_t exp(delta_t A) h_{t-1}
             grad.mul_(states[:-1]).mul_(decay)
-            for j in range(steps):
-                grad_A[:size].addcmul_(grad[j], delta_k[j, :, None, :])
+            grad_A_k = grad_A[:size]
+            for grad_j, delta_j in zip(grads, delta_k[:, :, None, :], strict=True):
+                grad_A_k.addcmul_(grad_j, delta_j)
             grad_delta_k = grad.mul_(A_nd).sum(2).addcmul_(grad_delta_u, u_k)
 
             parts = (grad_delta_u * delta_k, grad_delta_k, grad_B_k, grad_C_k)
@@ -159,16 +165,16 @@ def _scan_backward(
 
 
 def _run_block(
-    buffers: Tensor, start: Tensor, delta: Tensor, delta_u: Tensor, A_nd: Tensor, B: Tensor
+    buffers: Tensor, start: Tensor, delta: Tensor, delta_u: Tensor, A_log2: Tensor, B: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Decay [k,b,n,d] and the states [k+1,b,n,d] from `start` on, in `buffers`; delta, delta_u [k,b,d], B [k,b,n]."""
     steps, size = delta.shape[:2]
     decay, states = _front(buffers[0], steps, size), _front(buffers[1], steps + 1, size)
-    torch.mul(delta[:, :, None, :], A_nd, out=decay).exp_()
+    torch.mul(delta[:, :, None, :], A_log2, out=decay).exp2_()  # thrice as quick as exp where MKL's is taken
     torch.mul(B[:, :, :, None], delta_u[:, :, None, :], out=states[1:])
     states[0] = start
-    for j in range(steps):
-        states[j + 1].addcmul_(decay[j], states[j])
+    for (before, after), fade in zip(pairwise(states), decay, strict=True):
+        after.addcmul_(fade, before)
     return decay, states
 
 
