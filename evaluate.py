@@ -32,6 +32,7 @@ from evaluation.metrics import Reference
 from evaluation.report import BACK_TRANSLATION, build_report, format_table, write_clips, write_report
 from evaluation.text_metrics import text_scores
 from generation import PARTS, Generator, load_generator, sampling_settings
+from models.arithmetic import pack_linears
 from poses.features import read_pose_file
 from poses.files import SPLITS, fill_gaps, write_whole
 from poses.layout import POSE_DIM, keypoints_to_frame
@@ -216,6 +217,8 @@ def main() -> None:
             with write_whole(args.output_dir / f"predictions_{args.split}" / f"{reference.id}.npy") as file:
                 np.save(file, clip)
 
+    if autoencoder is not None and device.type == "cpu":
+        pack_linears(autoencoder)
     judge = Judge(references, train, autoencoder, statistics, args.num_workers)
     weights = [reference.weight for reference in references]
     candidates["reference"] = [reference.pose for reference in references], weights

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from errors import UserError
+from models.arithmetic import pack_linears
 from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.flow_matching import DEFAULT_SOLVER, sample_noise, sample_ode, time_grid
 from models.latent_flow_matcher import LatentFlowMatcher, TimeMemory
@@ -205,6 +206,16 @@ class Generator:
             self.space = copy.deepcopy(self.space)  # the evaluation's autoencoder stays as it is
             self.space.decoder.compile(dynamic=True)
 
+    def pack(self) -> None:
+        """From now on keep the weights in the layout that products on a CPU read, in the precision that is set now."""
+        parts = [self.model.text_encoder.module]
+        net = self.model.net
+        parts += [net] if isinstance(net, LatentPredictor) else [net.velocity_net, *filter(None, [net.prior])]
+        if isinstance(self.space, PoseAutoencoder):
+            parts.append(self.space.decoder)
+        for part in parts:
+            pack_linears(part)
+
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
@@ -276,6 +287,8 @@ def load_generator(
     if compiled:
         _require_compiler(device)
         generator.compile()
+    elif device.type == "cpu":
+        generator.pack()
     return generator
 
 

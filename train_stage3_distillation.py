@@ -15,8 +15,9 @@ import torch
 
 import errors
 from dataset import Batch, LatentDataset, make_loader
+from errors import UserError
 from models.consistency_distillation import distillation_loss
-from models.latent_flow_matcher import LatentFlowMatcher
+from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.text_encoder import SCRATCH, ScratchTextEncoder
 from models.text_to_latent import TextToLatent
 from training import arguments, stage2
@@ -26,7 +27,7 @@ from training.latents import conditions, latent_dataset, trajectory_pack
 
 STUDENT_STEPS = (1, 2, 4)
 NUM_SEGMENTS = max(STUDENT_STEPS)
-TEACHERS_OWN = ("hidden_dim", "num_layers", "num_heads")  # the student is a copy
+TEACHERS_OWN = ("hidden_dim", "num_heads")  # the student starts as a copy
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -40,6 +41,10 @@ def parse_arguments() -> argparse.Namespace:
     )
     for name in TEACHERS_OWN:
         parser.add_argument(f"--{name}", type=arguments.positive_int, help="must be the teacher's (default: is)")
+    parser.add_argument(
+        "--num_layers", type=arguments.positive_int,
+        help="of the student: the teacher's, or evenly spaced ones among them (default: half of them)",
+    )  # fmt: skip
     parser.add_argument("--text_encoder", help="must be the teacher's (default: is)")
     args = parser.parse_args()
     if args.num_teacher_steps < NUM_SEGMENTS:
@@ -47,8 +52,8 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def make_student(teacher: TextToLatent, guidance_scale: float) -> TextToLatent:
-    """A copy of the teacher that also knows its step; only its velocity net is trained."""
+def make_student(teacher: TextToLatent, guidance_scale: float, num_layers: int) -> TextToLatent:
+    """A copy of the teacher, of some of its layers, that also knows its step; only its velocity net is trained."""
     config = dataclasses.replace(
         teacher.net.config, student_steps=STUDENT_STEPS, guidance_scale=guidance_scale, dropout=0.0,
         num_inference_steps=NUM_SEGMENTS,
@@ -58,8 +63,19 @@ def make_student(teacher: TextToLatent, guidance_scale: float) -> TextToLatent:
         encoder = ScratchTextEncoder(dataclasses.replace(encoder.config, dropout=0.0))
     student = TextToLatent(LatentFlowMatcher(config), encoder)
     student.load_state_dict(teacher.state_dict(), strict=False)  # all but the step's embedding, which starts at zero
+    student.net.keep_layers(num_layers)
     student.requires_grad_(False).net.velocity_net.requires_grad_(True)
     return student
+
+
+def student_layers(args: argparse.Namespace, teacher: FlowConfig) -> int:
+    if args.num_layers is None:
+        return -(-teacher.num_layers // 2)
+    if args.num_layers > teacher.num_layers:
+        raise UserError(
+            f"--num_layers {args.num_layers}: the teacher has {teacher.num_layers}, of which its student keeps some"
+        )
+    return args.num_layers
 
 
 def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losses:
@@ -97,7 +113,7 @@ def main() -> None:
             num_workers=settings.num_workers, rank=accelerator.process_index, world_size=accelerator.num_processes,
         )  # fmt: skip
 
-    student = make_student(teacher, guidance_scale)
+    student = make_student(teacher, guidance_scale, student_layers(args, teacher.net.config))
     stage = Stage(
         STUDENT, student, dataclasses.asdict(student.net.config), loss, source.statistics, source.fingerprint,
         describe_text_encoder(student.text_encoder),

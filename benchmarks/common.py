@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -30,11 +32,12 @@ Side = TypeVar("Side")
 WORK_DIR = ROOT / "runs" / "benchmarks"
 
 
-def make_parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
-    """The flags that every benchmark of speed takes."""
+def make_parser(description: str | None, rounds: int | None = None) -> argparse.ArgumentParser:
+    """The flags that benchmarks of speed share; without `rounds` one times its sides in its own way."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work_dir", type=Path, default=WORK_DIR, help="keeps what is slow to make")
-    parser.add_argument("--rounds", type=int, default=rounds, help="how often each side is timed")
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds, help="how often each side is timed")
     parser.add_argument("--write", action="store_true", help="put the figures into benchmarks/README.md")
     return parser
 
@@ -63,6 +66,17 @@ def write_section(title: str, text: str) -> None:
 def table(header: list[str], rows: list[list[object]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def processor() -> str:
+    """The processor's name, with its generation, since that decides what it multiplies by."""
+    capabilities = torch.cpu.get_capabilities()
+    name = capabilities.get("cpu_name", platform.processor() or "CPU")
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        facts = dict(re.findall(r"^(cpu family|model)\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE))
+        name += "".join(f" {fact} {value}" for fact, value in facts.items()).replace("cpu family", "family")
+    return name
 
 
 def print_json(report: Mapping[str, object]) -> None:

@@ -24,6 +24,7 @@ from common import (
     make_parser,
     make_text_encoder,
     print_json,
+    processor,
     table,
     time_in_turn,
     unit_statistics,
@@ -34,7 +35,7 @@ from sampling import sampler_and_decoder
 
 from evaluation.judge import Judge
 from evaluation.metrics import Reference
-from models.arithmetic import prefer_onednn
+from models.arithmetic import keep_freed_memory, prefer_onednn
 from models.text_encoder import PretrainedTextEncoder
 from poses.packed import write_pack
 from training.checkpoint import STUDENT
@@ -75,8 +76,10 @@ def plot(sampling: dict, over_batch: dict, scoring: dict) -> None:
 def main() -> None:
     args = make_parser(__doc__, rounds=2).parse_args()
     onednn = prefer_onednn()
+    keep_freed_memory()
     encoder = PretrainedTextEncoder(str(make_text_encoder(args.work_dir / "text_encoder")))
     generator = make_generator(STUDENT, encoder, make_autoencoder(), 4)
+    generator.pack()
     frames = {n: sampler_and_decoder(generator, CLIPS_OF_FRAMES, n) for n in FRAMES}
     batch = {n: sampler_and_decoder(generator, n, FRAMES_OF_BATCHES) for n in BATCHES}
     sampling, over_batch = time_in_turn(frames, args.rounds), time_in_turn(batch, args.rounds)
@@ -93,7 +96,8 @@ def main() -> None:
         by_batch = [[n, report["over_batch"][n], round(report["over_batch"][n] / n, 3)] for n in BATCHES]
         write_section(
             "How cost grows",
-            f"By `benchmarks/growth.py --write`: default sizes, random weights, {torch.get_num_threads()} threads; "
+            f"By `benchmarks/growth.py --write`: default sizes, random weights, {torch.get_num_threads()} threads, "
+            f"{processor()}; "
             "sampling is the student's 4 steps and decoding, judging every metric but back-translation.\n\n"
             + table(["frames", f"sampling {CLIPS_OF_FRAMES} clips, s", f"judging {JUDGED} clips, s"], rows)
             + "\n\n"

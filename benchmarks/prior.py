@@ -11,7 +11,7 @@ on, 1 for a cost that is linear.
 
 import numpy as np
 import torch
-from common import make_parser, print_json, table, time_in_turn, write_section
+from common import make_parser, print_json, processor, table, time_in_turn, write_section
 from torch import Tensor, nn
 from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer as TransformersMixer
@@ -93,7 +93,7 @@ def main() -> None:
         write_section(
             "Prior",
             f"By `benchmarks/prior.py --write`: forward and backward, {BATCH} clips of {FRAMES} frames, default width, "
-            f"{torch.get_num_threads()} threads.\n\n" + table(["what", "figure"], rows),
+            f"{torch.get_num_threads()} threads, {processor()}.\n\n" + table(["what", "figure"], rows),
         )
 
 

@@ -7,17 +7,19 @@ counts its least seconds.
 
     rate         sampling and decoding at batch 16, 120 frames: achieved GFLOP/s over those of an fp32 product of 2048
     latency      one clip of 50 frames, student in 4 steps over Direction 1, and 50 steps over 4
-    batches      clips a second of 256 texts of 20 to 120 frames through `Generator.stream`, over one at a time
+    batches      clips a second of 256 texts of 20 to 120 frames through `Generator.stream`, over one at a time, and
+                 what that ratio would be if batches ran at the rate of an fp32 product
     compiled     --compile: seconds of its warm-up, then of one clip and of batch 16, plain over compiled
     precision    the same, over the same fp32 product, with matrix products in bf16 where the processor has them
-    int8         one clip of 50 frames in fp32 over int8, which is for one clip at a time
+    one_clip     one clip of 50 frames in fp32: with weights as PyTorch keeps them, and in int8, over packed weights
 """
 
 import random
 import statistics
 import time
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import islice, pairwise
+from pathlib import Path
 
 import torch
 from common import (
@@ -26,6 +28,7 @@ from common import (
     make_parser,
     make_text_encoder,
     print_json,
+    processor,
     table,
     time_in_turn,
     write_section,
@@ -41,8 +44,14 @@ TEXT = "h e l l o w o r l d"
 PRODUCT = 2048
 
 
+def packed_flops(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+    """Of `models.arithmetic.PackedLinear`."""
+    return 2 * x.numel() * weight[0]
+
+
 def count_flops(work: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter:
+    counted = {torch.ops.mkldnn._linear_pointwise: packed_flops}
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
         work()
     return counter.get_total_flops()
 
@@ -91,28 +100,34 @@ def latency(generators: dict[str, Generator], rounds: int) -> dict[str, dict[str
     return {name: {part: round(value, 4) for part, value in parts.items()} for name, parts in best.items()}
 
 
-def batches(generator: Generator, count: int, batch_size: int = 32) -> dict[str, float]:
-    """Seconds of `count` texts in batches over those of every eighth alone, a slice of each in turn."""
+def batches(generator: Generator, count: int, product: float, batch_size: int = 32) -> dict[str, float]:
+    """Clips a second of `count` texts in batches over those of every eighth alone, a slice of each in turn.
+
+    `limit`: that ratio if batches ran as quickly as a large product (`product` GFLOP/s), by the operations of the clips
+    that were signed alone.
+    """
     draw = random.Random(0)
     lengths = [draw.randint(20, 120) for _ in range(count)]
     texts = [" ".join(draw.choices("abcdefghij", k=max(2, length // 10))) for length in lengths]
-    alone = list(range(0, count, 8))
-    started, single = generator.stream(texts, range(count), lengths, batch_size), []
-    seconds = 0.0
+
+    def sign(index: int) -> float:
+        return sum(generator.generate([texts[index]], [index], [lengths[index]])[0].seconds.values())
+
+    alone = range(0, count, 8)
+    started, waiting, single, seconds = generator.stream(texts, range(count), lengths, batch_size), iter(alone), [], 0.0
     for _ in range(0, count, batch_size):  # a batch, then as many single clips as keep pace
         made = [next(started)[1] for _ in range(batch_size)]
         seconds += sum(sum(clip.seconds.values()) for clip in made)
-        for index in alone[: len(alone) * batch_size // count]:
-            single.append(sum(generator.generate([texts[index]], [index], [lengths[index]])[0].seconds.values()))
-        alone = alone[len(alone) * batch_size // count :] + alone[: len(alone) * batch_size // count]
+        single += [sign(index) for index in islice(waiting, batch_size // 8)]
     together, one = count / seconds, 1 / statistics.mean(single)
-    figures = {"clips_per_second": together, "one_at_a_time": one, "ratio": together / one}
+    gflops = sum(count_flops(lambda index=index: sign(index)) for index in alone) / sum(single) / 1e9
+    figures = {"clips_per_second": together, "one_at_a_time": one, "ratio": together / one, "limit": product / gflops}
     return {"clips": count, **{name: round(value, 2) for name, value in figures.items()}}
 
 
 def compiled(encoder: PretrainedTextEncoder, precision: str, rounds: int) -> dict[str, object]:
     """Direction 1 and the student, each plain and compiled: the wait for the compiler, and what it buys."""
-    plain, quick = (make_generators(encoder, precision) for _ in range(2))
+    plain, quick = make_generators(encoder, precision), make_generators(encoder, precision, packed=False)
     names, report = ("direction_1", "student_4"), {}
     for name in names:
         quick[name].compile()
@@ -136,16 +151,29 @@ def compiled(encoder: PretrainedTextEncoder, precision: str, rounds: int) -> dic
     return {**report, "student_over_direction_1": round(ratio, 2)}
 
 
-def int8(encoder: PretrainedTextEncoder, rounds: int) -> dict[str, object]:
-    """Direction 1 and the student, one clip, in fp32 and in int8."""
-    names = ("direction_1", "student_4")
-    plain, quick = make_generators(encoder, "fp32"), make_generators(encoder, "int8")
-    one = latency({name: plain[name] for name in names} | {f"{name}_int8": quick[name] for name in names}, rounds)
-    ratios = {name: round(one[name]["total"] / one[f"{name}_int8"]["total"], 2) for name in names}
-    return {"latency": one, "ratio": ratios}
+def one_clip(encoder_folder: Path, rounds: int) -> dict[str, object]:
+    """Direction 1 and the student, one clip: weights as PyTorch keeps them, packed, as shipped, and int8."""
+    names, sides = ("direction_1", "student_4"), {}
+    for kind, precision, packed in (("plain", "fp32", False), ("packed", "fp32", True), ("int8", "int8", True)):
+        made = make_generators(PretrainedTextEncoder(str(encoder_folder)), precision, packed)
+        sides |= {f"{name}_{kind}": made[name] for name in names}
+    one = latency(sides, rounds)
+    milliseconds = {side: round(1000 * parts["total"], 1) for side, parts in one.items()}
+    return {
+        "milliseconds": milliseconds,
+        "over_packed": {
+            name: {kind: round(milliseconds[f"{name}_{kind}"] / milliseconds[f"{name}_packed"], 2) for kind in
+                   ("plain", "int8")} for name in names
+        },
+        "student_over_direction_1": {
+            kind: round(milliseconds[f"student_4_{kind}"] / milliseconds[f"direction_1_{kind}"], 2)
+            for kind in ("plain", "packed", "int8")
+        },
+    }  # fmt: skip
 
 
-def make_generators(encoder: PretrainedTextEncoder, precision: str) -> dict[str, Generator]:
+def make_generators(encoder: PretrainedTextEncoder, precision: str, packed: bool = True) -> dict[str, Generator]:
+    """As the scripts make them; the encoder is packed too, for whoever takes it next."""
     autoencoder = make_autoencoder()
     generators = {
         "direction_1": make_generator(PREDICTOR, encoder, autoencoder),
@@ -158,6 +186,8 @@ def make_generators(encoder: PretrainedTextEncoder, precision: str) -> dict[str,
             generator.use_bf16()
         elif precision == "int8":
             generator.use_int8()
+        if packed:
+            generator.pack()
     return generators
 
 
@@ -165,13 +195,14 @@ def measure(generators: dict[str, Generator], rounds: int, clips: int) -> dict[s
     few = {name: generator for name, generator in generators.items() if name != "flow_50"}
     seconds = latency(few, rounds)
     fifty = latency({name: generators[name] for name in ("student_4", "flow_4", "flow_50")}, max(1, rounds // 3))
+    rates = rate({name: generators[name] for name in ("student_4", "flow_4")}, max(1, rounds // 3))
     return {
-        "rate": rate({name: generators[name] for name in ("student_4", "flow_4")}, max(1, rounds // 3)),
+        "rate": rates,
         "latency": {**seconds, "flow_50": fifty["flow_50"]},
         "student_over_direction_1": round(seconds["student_4"]["total"] / seconds["direction_1"]["total"], 2),
         "fifty_steps_over_student_4": round(fifty["flow_50"]["sampling"] / fifty["student_4"]["sampling"], 2),
         "fifty_steps_over_flow_4": round(fifty["flow_50"]["sampling"] / fifty["flow_4"]["sampling"], 2),
-        "batches": batches(generators["student_4"], clips),
+        "batches": batches(generators["student_4"], clips, rates["product_gflops"]),
     }
 
 
@@ -186,9 +217,10 @@ def describe(name: str, figures: dict) -> list[list[object]]:
          f"{figures['student_over_direction_1']} ({parts['student_4']} over {parts['direction_1']})"],
         [name, "sampling in 50 steps over 4: the flow over the student; the flow over itself",
          f"{figures['fifty_steps_over_student_4']}; {figures['fifty_steps_over_flow_4']}"],
-        [name, f"{figures['batches']['clips']} texts of 20 to 120 frames, batches of 32 over one at a time (clips/s)",
+        [name, f"{figures['batches']['clips']} texts of 20 to 120 frames, batches of 32 over one at a time (clips/s); "
+         "what that would be at the fp32 product's rate",
          f"{figures['batches']['ratio']} ({figures['batches']['clips_per_second']} over "
-         f"{figures['batches']['one_at_a_time']})"],
+         f"{figures['batches']['one_at_a_time']}); {figures['batches']['limit']}"],
         [name, "`--compile`, Direction 1; student: one clip, plain over compiled (ms); batch 16, 120 frames, likewise",
          "; ".join(f"{side['clip_ratio']} ({' over '.join(map(str, side['clip_ms']))})" for side in sides) + "; "
          + "; ".join(str(side["batch_ratio"]) for side in sides)],
@@ -204,27 +236,29 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=256, help="texts of the file; a multiple of 32")
     args = parser.parse_args()
     report: dict[str, object] = {"onednn": prefer_onednn(), "freed_memory_kept": keep_freed_memory()}
-    processor = torch.cpu.get_capabilities()
-    kinds = ("fp32", "bf16") if processor.get("avx512_bf16") or processor.get("amx_bf16") else ("fp32",)
+    folder, capabilities = make_text_encoder(args.work_dir / "text_encoder"), torch.cpu.get_capabilities()
+    kinds = ("fp32", "bf16") if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else ("fp32",)
     for kind in kinds:
-        encoder = PretrainedTextEncoder(str(make_text_encoder(args.work_dir / "text_encoder")))
+        encoder = PretrainedTextEncoder(str(folder))
         report[kind] = measure(make_generators(encoder, kind), args.rounds, args.clips)
         report[kind]["compiled"] = compiled(encoder, kind, args.rounds)
-    encoder = PretrainedTextEncoder(str(make_text_encoder(args.work_dir / "text_encoder")))
-    report["int8"] = int8(encoder, args.rounds)
+    report["one_clip"] = one_clip(folder, args.rounds)
     print_json(report)
     if args.write:
         rows = [row for kind in kinds for row in describe(kind, report[kind])]
-        one = report["int8"]["latency"]
-        pairs = [[round(1000 * one[key]["total"], 1) for key in (name, f"{name}_int8")]
-                 for name in ("direction_1", "student_4")]  # fmt: skip
-        rows.append(["int8", "one clip of 50 frames, fp32 over int8, Direction 1; student in 4 steps (ms)",
-                     "; ".join(f"{ratio} ({pair[0]} over {pair[1]})" for ratio, pair in
-                               zip(report["int8"]["ratio"].values(), pairs, strict=True))])  # fmt: skip
+        figures = report["one_clip"]
+        for kind, what in (("plain", "weights as PyTorch keeps them, over packed"), ("int8", "in int8, over fp32")):
+            pairs = "; ".join(
+                f"{figures['over_packed'][name][kind]} ({figures['milliseconds'][f'{name}_{kind}']} over "
+                f"{figures['milliseconds'][f'{name}_packed']})" for name in figures["over_packed"]
+            )  # fmt: skip
+            rows.append([kind, f"one clip of 50 frames, {what}: Direction 1; student in 4 steps (ms)", pairs])
+            ratio = figures["student_over_direction_1"][kind]
+            rows.append([kind, "one clip, student in 4 steps over Direction 1", ratio])
         write_section(
             "Sampling",
             f"By `benchmarks/sampling.py --write`: default sizes, random weights, {torch.get_num_threads()} threads, "
-            f"{processor.get('cpu_name', 'CPU')}.\n\n" + table(["precision", "what", "figure"], rows),
+            f"{processor()}.\n\n" + table(["precision", "what", "figure"], rows),
         )
 
 

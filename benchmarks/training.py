@@ -1,41 +1,40 @@
 """A step of stage 2, flow training at default sizes, against a plain loop on the same model. Prints JSON.
 
-    python benchmarks/training.py                        # temporal stride 1 and 4; 2 minutes on 2 cores
+    python benchmarks/training.py [--write]              # temporal stride 1 and 4; 7 minutes on 2 cores
 
 Lengths are uniform, 20 to 120 frames, 32 clips a batch, texts of 20 words, an encoder of BERT-base's size. The plain
 loop reads each clip's .npz and .pkl, runs the text encoder and the autoencoder's encoder in every step, pads every
 batch to --max_seq_len, and takes PyTorch's default AdamW, not the fused one. Both go through the same batches from the
-same weights with the same noise, in turns, a batch each, so that what else the machine does meets both: `ratio` is of
-clips a second, `losses` are both curves (dropout is off, or the two would draw other masks). `ratio_same_products`
-compares with the plain loop under the matrix products that this project chooses (models/arithmetic.py): what is left is
-the share of caching, batching, reading and the fused optimiser.
+same weights with the same noise, each in a process of its own, in turns, a batch each, so that what else the machine
+does meets both. `ratio` is of clips a second; `losses` are both curves (dropout is off, or the two would draw other
+masks). `ratio_same_products` compares with the plain loop under the products and the memory that this project chooses
+(models/arithmetic.py): what is left is the share of caching, batching, reading and the fused optimiser, of which
+`arithmetic`, the ratio of both sides' operations, is what any loop could gain.
 """
 
-import argparse
+import contextlib
 import copy
-import json
-import sys
+import multiprocessing
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from common import make_parser, make_text_encoder, print_json, processor, table, write_section
+from generated import run_script, write_autoencoder, write_split
+from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from common import make_text_encoder
-from generated import ROOT, run_script, write_autoencoder, write_split
-
-from dataset import LengthBatches, collate
-from models.arithmetic import prefer_onednn, uses_onednn
+from dataset import LengthBatches, collate, load_split
+from models.arithmetic import keep_freed_memory, prefer_onednn
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
 from poses.files import list_clips, read_clip
+from poses.statistics import STATISTICS_FILE
 from train_stage2_latent_flow import loss as flow_loss
 from training import engine
 from training.checkpoint import load_autoencoder
@@ -59,19 +58,16 @@ class OneBatch(list):
 
 
 class Loop:
-    """A copy of the model with its optimiser, and what a step has cost and found so far."""
+    """A model with its optimiser, its average and its schedule."""
 
     def __init__(self, model: TextToLatent, fused: bool = False) -> None:
-        self.model = copy.deepcopy(model).train()
-        self.ema = copy.deepcopy(model)
+        self.model, self.ema = model.train(), copy.deepcopy(model)
         self.optimizer = torch.optim.AdamW(engine._parameter_groups(self.model, 0.01), 1e-4, (0.9, 0.99), fused=fused)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0)
-        self.seconds, self.losses = [], []
 
-    def step(self, batch: list[tuple[int, int]], number: int) -> None:
-        started = time.perf_counter()
-        self.losses.append(self._step(batch, number))
-        self.seconds.append(time.perf_counter() - started)
+    def step(self, batch: list[tuple[int, int]], number: int) -> float:
+        """Of the batch's (index, epoch); its loss."""
+        raise NotImplementedError
 
 
 class Ours(Loop):
@@ -82,7 +78,7 @@ class Ours(Loop):
         self.dataset, self.accelerator = dataset, engine.make_accelerator("no")
         self.objective = engine._Objective(self.model, flow_loss)
 
-    def _step(self, batch: list[tuple[int, int]], number: int) -> float:
+    def step(self, batch: list[tuple[int, int]], number: int) -> float:
         loader = torch.utils.data.DataLoader(self.dataset, batch_sampler=OneBatch([batch]), collate_fn=collate)
         progress = {"epoch": number, "step": number}
         losses = engine._train_epoch(
@@ -99,7 +95,7 @@ class Plain(Loop):
         self.source, self.lengths = source, lengths
         self.clips = list(list_clips(source.data_dir, "train").items())
 
-    def _step(self, batch: list[tuple[int, int]], number: int) -> float:
+    def step(self, batch: list[tuple[int, int]], number: int) -> float:
         statistics, autoencoder = self.source.statistics, self.source.autoencoder
         items = []
         for index, _ in batch:
@@ -128,7 +124,7 @@ class Plain(Loop):
         return loss.item()
 
 
-@contextmanager
+@contextlib.contextmanager
 def noise_of(latents: int) -> Iterator[None]:
     """Let noise [B,N,D] be what a batch of so many latents draws, zero beyond, so that padding changes no loss."""
     draw = torch.randn
@@ -143,24 +139,15 @@ def noise_of(latents: int) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def default_products() -> Iterator[None]:
-    """PyTorch's own choice of matrix products."""
-    precision, torch.backends.mkldnn.matmul.fp32_precision = torch.backends.mkldnn.matmul.fp32_precision, "ieee"
-    try:
-        yield
-    finally:
-        torch.backends.mkldnn.matmul.fp32_precision = precision
-
-
-def measure(work: Path, data: Path, encoder: PretrainedTextEncoder, stride: int, num_batches: int) -> dict:
-    checkpoint = work / f"autoencoder_{stride}.pt"
-    write_autoencoder(checkpoint, data, stride)
-    autoencoder, statistics, content = load_autoencoder(checkpoint)
+def make_loop(side: str, work: Path, data: Path, stride: int) -> Loop:
+    """`ours`, `plain` as a script begins, or `plain_same`, under the same products and memory as ours."""
+    if side != "plain":
+        prefer_onednn()
+        keep_freed_memory()
+    encoder = PretrainedTextEncoder(str(work / "text_encoder"))
+    autoencoder, statistics, content = load_autoencoder(work / f"autoencoder_{stride}.pt")
     source = LatentSource(autoencoder, statistics, content["fingerprint"], data, work / "cache", LONGEST, "resample")
-    started = time.perf_counter()
     dataset = latent_dataset(source, "train", encoder, torch.device("cpu"))
-    once = time.perf_counter() - started
     config = FlowConfig(
         cond_dim=encoder.dim, temporal_stride=stride, prior_type="simple", use_sync_guidance=True, dropout=0.0
     )
@@ -168,45 +155,107 @@ def measure(work: Path, data: Path, encoder: PretrainedTextEncoder, stride: int,
     model = TextToLatent(LatentFlowMatcher(config), encoder)
     set_latent_scale(model, dataset.latents)
     set_sync_targets(model.net.sync_head, dataset.latents)
+    return Ours(model, dataset) if side == "ours" else Plain(model, source, dataset.lengths)
 
-    ours, plain, quick = Ours(model, dataset), Plain(model, source, dataset.lengths), None
-    if uses_onednn():
-        quick = Plain(model, source, dataset.lengths)
-    batches = list(LengthBatches(dataset.lengths, BATCH, shuffle=True))[:num_batches]
-    for number, batch in enumerate([batches[-1], *batches]):  # the first one for warming up
-        ours.step(batch, number)
-        with default_products():
-            plain.step(batch, number)
-        if quick is not None:
-            quick.step(batch, number)
+
+def serve(connection: Connection, *made_of: object) -> None:
+    """A process: makes its loop, then takes a step for each (batch, number) and answers loss and seconds."""
+    loop = make_loop(*made_of)
+    while True:
+        connection.send("ready")
+        if (task := connection.recv()) is None:
+            return
+        batch, number, count = task
+        operations = FlopCounterMode(display=False) if count else contextlib.nullcontext()
+        with operations:
+            started = time.perf_counter()
+            loss = loop.step(batch, number)
+            seconds = time.perf_counter() - started
+        connection.send((loss, seconds, operations.get_total_flops() if count else 0))
+
+
+class Side:
+    """A loop in a process of its own, and what its steps have cost and found."""
+
+    def __init__(self, *made_of: object) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, *made_of), daemon=True)
+        self.process.start()
+        self.connection.recv()
+        self.losses, self.seconds, self.operations = [], [], 0
+
+    def step(self, batch: list[tuple[int, int]], number: int, count: bool) -> None:
+        self.connection.send((batch, number, count))
+        loss, seconds, operations = self.connection.recv()
+        self.connection.recv()
+        self.losses.append(loss)
+        if not count:
+            self.seconds.append(seconds)
+        self.operations += operations
+
+    def stop(self) -> None:
+        self.connection.send(None)
+        self.process.join()
+
+
+def measure(work: Path, data: Path, stride: int, num_batches: int) -> dict:
+    write_autoencoder(work / f"autoencoder_{stride}.pt", data, stride)
+    sides = {name: Side(name, work, data, stride) for name in ("ours", "plain", "plain_same")}
+    lengths = -(-load_split(data, "train").lengths("pose") // stride)
+    batches = list(LengthBatches(lengths, BATCH, shuffle=True))[:num_batches]
+    for number, batch in enumerate(2 * batches):  # the first half to warm up and to count operations
+        for side in sides.values():
+            side.step(batch, number, count=number < len(batches))
+    for side in sides.values():
+        side.stop()
+    ours, plain, same = sides.values()
     clips = sum(len(batch) for batch in batches)
-    seconds, plain_seconds = (sum(loop.seconds[1:]) for loop in (ours, plain))
-    difference = max(abs(a - b) / b for a, b in zip(ours.losses, plain.losses, strict=True))
-    report = {
-        "once_seconds": round(once, 1), "clips": clips,
-        "clips_per_second": round(clips / seconds, 2), "plain_clips_per_second": round(clips / plain_seconds, 2),
-        "ratio": round(plain_seconds / seconds, 2),
+    rates = {name: clips / sum(side.seconds) for name, side in sides.items()}
+    return {
+        "clips": clips, "clips_per_second": {name: round(rate, 2) for name, rate in rates.items()},
+        "ratio": round(rates["ours"] / rates["plain"], 2),
+        "ratio_same_products": round(rates["ours"] / rates["plain_same"], 2),
+        "arithmetic": round(plain.operations / ours.operations, 2),
+        "gflops": {name: round(side.operations / sum(side.seconds) / 1e9) for name, side in sides.items()},
+        "losses": {name: [round(loss, 6) for loss in side.losses] for name, side in sides.items()},
+        "largest_relative_difference": max(
+            abs(a - b) / b for side in (plain, same) for a, b in zip(ours.losses, side.losses, strict=True)
+        ),
     }  # fmt: skip
-    if quick is not None:
-        report["ratio_same_products"] = round(sum(quick.seconds[1:]) / seconds, 2)
-    losses = {"ours": [round(v, 6) for v in ours.losses], "plain": [round(v, 6) for v in plain.losses]}
-    return {**report, "losses": losses, "largest_relative_difference": difference}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work_dir", type=Path, default=ROOT / "runs" / "benchmark_training")
+    parser = make_parser(__doc__)
     parser.add_argument("--temporal_stride", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--num_batches", type=int, default=4)
     args = parser.parse_args()
-    data, encoder = args.work_dir / f"data_{args.num_batches}", args.work_dir / "text_encoder"
-    if not (data / "normalization_stats.npz").is_file():
+    work = args.work_dir / "training"
+    data = work / f"data_{args.num_batches}"
+    if not (data / STATISTICS_FILE).is_file():
         make_data(data, BATCH * args.num_batches)
-    text_encoder = PretrainedTextEncoder(str(make_text_encoder(encoder)))
-    report = {"torch_threads": torch.get_num_threads(), "onednn": prefer_onednn()}
-    for stride in args.temporal_stride:
-        report[f"stride_{stride}"] = measure(args.work_dir, data, text_encoder, stride, args.num_batches)
-    print(json.dumps(report, indent=2))
+    make_text_encoder(work / "text_encoder")
+    report = {stride: measure(work, data, stride, args.num_batches) for stride in args.temporal_stride}
+    print_json({"onednn": prefer_onednn(), **{f"stride_{stride}": figures for stride, figures in report.items()}})
+    if args.write:
+        rows = [
+            [
+                stride, figures["clips_per_second"]["ours"], figures["clips_per_second"]["plain"], figures["ratio"],
+                figures["ratio_same_products"], figures["arithmetic"], f"{figures['largest_relative_difference']:.0e}",
+            ]
+            for stride, figures in report.items()
+        ]  # fmt: skip
+        header = ["temporal stride", "clips a second", "plain", "ratio", "same products", "arithmetic", "losses differ"]
+        write_section(
+            "Training",
+            "By `benchmarks/training.py --write`: a step of stage 2 (flow with prior and sync head, default sizes, "
+            f"{BATCH} clips of {SHORTEST} to\n{LONGEST} frames, texts of {WORDS} words, an encoder of BERT's size) "
+            "against a plain loop that reads files, runs both encoders in\nevery step, pads to "
+            f"{LONGEST} frames and takes PyTorch's default AdamW; each a process of its own, in turns,\n"
+            f"{torch.get_num_threads()} threads, {processor()}. *Same products*: the plain loop, too, multiplies by "
+            "oneDNN and keeps freed\nmemory. *Arithmetic*: its operations over ours, all that is to be gained besides."
+            "\n\n" + table(header, rows),
+        )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 The sum of the first two is one field: the loss fits it, the sampler integrates it. The third acts when sampling only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -209,6 +209,13 @@ class LatentFlowMatcher(nn.Module):
                 SyncConfig(latent_dim=config.latent_dim, temporal_stride=config.temporal_stride)
             )
 
+    def keep_layers(self, count: int) -> None:
+        """Go on with `count` of the velocity net's layers, evenly spaced, the first among them and the last."""
+        layers = self.velocity_net.layers
+        kept = torch.linspace(0, len(layers) - 1, count).round().long().tolist()
+        self.velocity_net.layers = nn.ModuleList(layers[i] for i in kept)
+        self.config = replace(self.config, num_layers=count)
+
     def prior_weight(self, t: Tensor) -> Tensor:
         """lambda(t) [B,1,1]."""
         return (self.config.lambda_prior * (1 - t))[:, None, None]
@@ -220,12 +227,17 @@ class LatentFlowMatcher(nn.Module):
         cond = torch.where((drop[:, None] & first)[..., None], self.null_token.to(cond.dtype), cond)
         return cond, torch.where(drop[:, None], first, cond_mask)
 
-    def field(self, z_t: Tensor, t: Tensor, memory: TrajectoryMemory, times: TimeMemory | None = None) -> Tensor:
+    def field(self, z_t: Tensor, t: Tensor, memory: TrajectoryMemory) -> Tensor:
         """v_flow + lambda(t) v_prior, [B,N,D]: what is trained and what is sampled."""
-        velocity = self.velocity_net(z_t, t, memory, times=times)
-        if self.prior is not None:
-            velocity = velocity + self.prior_weight(t) * self.prior(z_t, t, memory.mask)
-        return velocity
+        return self.add_prior(self.velocity_net(z_t, t, memory), z_t, t, memory.mask)
+
+    def add_prior(
+        self, velocity: Tensor, z_t: Tensor, t: Tensor, mask: Tensor, filters: list[Tensor | None] | None = None
+    ) -> Tensor:
+        """The field [B,N,D] from v_flow; `filters`: what the prior remembers of a trajectory."""
+        if self.prior is None:
+            return velocity
+        return velocity + self.prior_weight(t) * self.prior(z_t, t, mask, filters)
 
     def loss(
         self, z_1: Tensor, mask: Tensor, cond: Tensor, cond_mask: Tensor, generator: torch.Generator
@@ -266,7 +278,8 @@ class LatentFlowMatcher(nn.Module):
     ) -> Velocity:  # fmt: skip
         """The field of a trajectory as a function (z_t, t) -> v, with classifier-free and sync guidance.
 
-        The text's keys and values are computed here, once; with guidance both branches run in one batch.
+        The text's keys and values and the prior's filters are computed here, once; with guidance both branches run in
+        one batch.
         """
         config, B = self.config, len(cond)
         if guidance_scale == 1.0:
@@ -277,16 +290,16 @@ class LatentFlowMatcher(nn.Module):
                 torch.cat([cond, nothing[0]]), torch.cat([cond_mask, nothing[1]]), torch.cat([mask, mask])
             )
             with_text = memory.first(B)
+        filters = None if self.prior is None else self.prior.remember(mask.shape[1])
 
         def velocity(z_t: Tensor, t: Tensor) -> Tensor:
             if guidance_scale != 1.0 and GUIDANCE_INTERVAL[0] <= float(t[0]) <= GUIDANCE_INTERVAL[1]:
                 v_both = self.velocity_net(torch.cat([z_t, z_t]), torch.cat([t, t]), memory, times=times)
                 v_text, v_null = v_both.chunk(2)
                 v = v_null + guidance_scale * (v_text - v_null)
-                if self.prior is not None:
-                    v = v + self.prior_weight(t) * self.prior(z_t, t, mask)
             else:
-                v = self.field(z_t, t, with_text, times)
+                v = self.velocity_net(z_t, t, with_text, times=times)
+            v = self.add_prior(v, z_t, t, mask, filters)
             if self.sync_head is not None and config.gamma_guidance > 0:
                 v = v - config.gamma_guidance * sync_gradient(self.sync_head, z_t, t, v, mask)
             return v

@@ -171,7 +171,7 @@ class TimestepEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         angle = t.float()[:, None] * self.frequency
-        return self.net(torch.cat([angle.cos(), angle.sin()], dim=-1).to(self.net[0].weight.dtype))
+        return self.net(torch.cat([angle.cos(), angle.sin()], dim=-1))
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

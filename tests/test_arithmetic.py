@@ -1,5 +1,6 @@
-"""oneDNN's products in MKL's place: no less exact, attention the same, and only where they stay fp32."""
+"""oneDNN's products in MKL's place: no less exact, attention the same, weights packed for them, only where they fit."""
 
+import copy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from models import arithmetic, layers
 from models.layers import attend
@@ -42,6 +44,27 @@ def test_attention_is_the_same(monkeypatch: pytest.MonkeyPatch, frames: int, key
     expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     monkeypatch.setattr(layers, "uses_onednn", lambda: True)
     torch.testing.assert_close(attend(q, k, v, mask), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_weights_multiply_alike(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    """Of every number of rows, of rows that do not lie together, with and without a bias; only linear layers change."""
+    monkeypatch.setattr(arithmetic, "uses_onednn", lambda: True)
+    plain = nn.Sequential(nn.Linear(48, 96), nn.GELU(), nn.Sequential(nn.Linear(96, 30, bias=False))).to(dtype)
+    packed = copy.deepcopy(plain).requires_grad_(False)
+    arithmetic.pack_linears(packed)
+    kinds = [type(module) for module in packed.modules()]
+    assert (kinds.count(arithmetic.PackedLinear), kinds.count(nn.Linear)) == (2, 0)
+    tolerance = {torch.float32: 1e-6, torch.bfloat16: 1e-2}[dtype]
+    for x in (torch.randn(1, 48), torch.randn(2, 7, 48), torch.randn(70, 2, 48).transpose(0, 1), torch.randn(500, 48)):
+        torch.testing.assert_close(packed(x.to(dtype)), plain(x.to(dtype)), rtol=tolerance, atol=tolerance)
+
+
+def test_weights_that_onednn_does_not_multiply_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arithmetic, "uses_onednn", lambda: False)
+    module = nn.Sequential(nn.Linear(4, 4))
+    arithmetic.pack_linears(module)
+    assert type(module[0]) is nn.Linear
 
 
 def test_kept_memory_is_not_asked_of_the_system_again():

@@ -223,6 +223,7 @@ FLAGS = {
     ("autoencoder", "--batch_size 0"): "--batch_size: 0 is not a positive whole number",
     ("autoencoder", "--max_seq_len -1"): "--max_seq_len: -1 is not a positive whole number",
     ("student", "--num_teacher_steps 3"): "--num_teacher_steps 3: a teacher takes at least 4",
+    ("student", "--num_layers 3"): "--num_layers 3: the teacher has 2, of which",
     ("inference", "--target_length 0"): "--target_length: 0 is not a positive whole number",
     ("inference", "--text ' '"): "an empty text has no signs",
     ("inference", "--device gpu"): "--device gpu: no such device",

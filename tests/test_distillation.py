@@ -1,5 +1,6 @@
 """The student's targets where the teacher's trajectories are known in closed form, and what its loss must not see."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -60,6 +61,21 @@ def student() -> LatentFlowMatcher:
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     return model.eval()
+
+
+def test_a_student_keeps_evenly_spaced_layers_of_its_teacher():
+    """And what it keeps is its teacher's: with all of them it is the same field."""
+    torch.manual_seed(0)
+    teacher = LatentFlowMatcher(FlowConfig(latent_dim=2, hidden_dim=16, num_layers=6, num_heads=2, cond_dim=8))
+    for count, expected in ((6, [0, 1, 2, 3, 4, 5]), (3, [0, 2, 5]), (2, [0, 5]), (1, [0])):
+        student = copy.deepcopy(teacher)
+        student.keep_layers(count)
+        layers = dict(teacher.velocity_net.layers.named_children())
+        for kept, number in zip(student.velocity_net.layers, expected, strict=True):
+            for name, weight in layers[str(number)].state_dict().items():
+                assert torch.equal(kept.state_dict()[name], weight)
+        assert student.config.num_layers == count
+        LatentFlowMatcher(student.config).load_state_dict(student.state_dict())
 
 
 def noise(*shape: int) -> Tensor:

@@ -16,6 +16,7 @@ from models.flow_matching import predict_clean, sample_ode, time_grid
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher, VelocityNet
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.layers import CrossAttention, lengths_to_mask
+from models.mamba_prior import BidirectionalS4D
 from models.sync_guidance import SyncConfig, SyncGuidanceHead, soft_lag, sync_gradient
 from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
@@ -100,10 +101,10 @@ def test_seeds_decide_the_takes_of_a_text(statistics: Statistics):
 
 
 @pytest.mark.parametrize("kind", [FLOW, STUDENT])
-def test_text_and_times_are_computed_once(kind: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
-    """Keys and values once a trajectory and layer, what the norms need of the times once for all trajectories."""
+def test_text_times_and_filters_are_computed_once(kind: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
+    """Keys, values and filters once a trajectory and layer, what the norms need of the times once for all of them."""
     generator = make_generator(kind, "simple", 1, statistics)
-    calls = {"keys_values": 0, "modulations": 0}
+    calls = {"keys_values": 0, "modulations": 0, "kernels": 0}
 
     def count(owner: type, name: str) -> None:
         original = getattr(owner, name)
@@ -116,8 +117,10 @@ def test_text_and_times_are_computed_once(kind: str, statistics: Statistics, mon
 
     count(CrossAttention, "keys_values")
     count(VelocityNet, "modulations")
+    count(BidirectionalS4D, "kernels")
     generator.generate(TEXTS, SEEDS, LENGTHS, batch_size=2)
-    assert calls == {"keys_values": 2 * FLOW_SIZES["num_layers"], "modulations": 1}
+    filters = 0 if kind == STUDENT else 2 * FLOW_SIZES["prior_layers"]
+    assert calls == {"keys_values": 2 * FLOW_SIZES["num_layers"], "modulations": 1, "kernels": filters}
 
 
 @pytest.mark.parametrize("solver", ["ab2", "midpoint"])
@@ -157,6 +160,18 @@ def test_bf16_signs_the_same_clips_to_its_precision(kind: str, statistics: Stati
         assert clip.pose.dtype == np.float32
         error = np.abs(clip.pose - expected.pose).mean() / expected.pose.std()
         assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize("kind", [PREDICTOR, FLOW, STUDENT])
+def test_packed_weights_sign_the_same_clips(kind: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("models.arithmetic.uses_onednn", lambda: True)
+    plain = make_generator(kind, "simple", 1, statistics).generate(TEXTS, SEEDS, LENGTHS)
+    generator = make_generator(kind, "simple", 1, statistics)
+    generator.pack()
+    linear = [name for name, module in generator.model.named_modules() if type(module) is nn.Linear]
+    assert all(name.startswith(("length.", "net.sync_head.")) for name in linear)
+    for clip, expected in zip(generator.generate(TEXTS, SEEDS, LENGTHS), plain, strict=True):
+        np.testing.assert_allclose(clip.pose, expected.pose, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [PREDICTOR, FLOW])

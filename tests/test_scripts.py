@@ -44,7 +44,7 @@ def test_the_full_size_commands_are_understood(name: str, monkeypatch):
 @pytest.mark.parametrize("name", TRAINERS)
 def test_every_trainer_takes_the_common_flags(name: str, monkeypatch):
     words = [*commands.COMMANDS[name].split(), *FOR_EVERY_TRAINER.split()]
-    if name == "student":  # a copy of its teacher, to whom its sizes belong
+    if name == "student":
         args = parse([*words, "--num_layers", "6", "--num_heads", "8"], monkeypatch)
     else:
         args = parse([*words, "--num_heads", "8"], monkeypatch)

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from dataset import Batch
 from errors import UserError
-from models.arithmetic import prefer_onednn
+from models.arithmetic import keep_freed_memory, prefer_onednn
 from poses.files import write_whole
 from poses.statistics import Statistics
 from training.checkpoint import load_checkpoint, load_weights, require_equal, save_checkpoint
@@ -89,6 +89,7 @@ class _Objective(nn.Module):
 def make_accelerator(mixed_precision: str) -> Accelerator:
     """An accelerator that refuses to run several processes that do not know of each other."""
     prefer_onednn()
+    keep_freed_memory()
     accelerator = Accelerator(mixed_precision=mixed_precision)
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started > 1 and accelerator.num_processes == 1:
