@@ -16,8 +16,8 @@ import torch
 import errors
 from dataset import Batch, LatentDataset, make_loader
 from errors import UserError
-from models.consistency_distillation import distillation_loss
-from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.consistency_distillation import distillation_loss, student_layers
+from models.latent_flow_matcher import LatentFlowMatcher
 from models.text_encoder import SCRATCH, ScratchTextEncoder
 from models.text_to_latent import TextToLatent
 from training import arguments, stage2
@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=arguments.positive_int, help="must be the teacher's (default: is)")
     parser.add_argument(
         "--num_layers", type=arguments.positive_int,
-        help="of the student: the teacher's, or evenly spaced ones among them (default: half of them)",
+        help="of the student: the teacher's, or evenly spaced ones among them (default: two thirds of them)",
     )  # fmt: skip
     parser.add_argument("--text_encoder", help="must be the teacher's (default: is)")
     args = parser.parse_args()
@@ -68,16 +68,6 @@ def make_student(teacher: TextToLatent, guidance_scale: float, num_layers: int) 
     return student
 
 
-def student_layers(args: argparse.Namespace, teacher: FlowConfig) -> int:
-    if args.num_layers is None:
-        return -(-teacher.num_layers // 2)
-    if args.num_layers > teacher.num_layers:
-        raise UserError(
-            f"--num_layers {args.num_layers}: the teacher has {teacher.num_layers}, of which its student keeps some"
-        )
-    return args.num_layers
-
-
 def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losses:
     cond, cond_mask = conditions(model, batch)
     states = batch["states"].unflatten(2, (NUM_SEGMENTS + 1, -1)).transpose(1, 2)  # [B,S+1,N,D]
@@ -99,6 +89,12 @@ def main() -> None:
         require_equal(f"--{name}", getattr(args, name), getattr(teacher.net.config, name), args.teacher_checkpoint)
     encoder_name = content["text_encoder"].get("name", SCRATCH)
     require_equal("--text_encoder", args.text_encoder, encoder_name, args.teacher_checkpoint)
+    teacher_layers = teacher.net.config.num_layers
+    num_layers = student_layers(teacher_layers) if args.num_layers is None else args.num_layers
+    if num_layers > teacher_layers:
+        raise UserError(f"--num_layers {num_layers}: the teacher has {teacher_layers}, of which its student keeps some")
+    if args.num_layers is None and accelerator.is_main_process:
+        print(f"student: {num_layers} of the teacher's {teacher_layers} layers (--num_layers)")
     guidance_scale = teacher.net.config.guidance_scale if args.guidance_scale is None else args.guidance_scale
 
     def loader(split: str) -> torch.utils.data.DataLoader:
@@ -113,7 +109,7 @@ def main() -> None:
             num_workers=settings.num_workers, rank=accelerator.process_index, world_size=accelerator.num_processes,
         )  # fmt: skip
 
-    student = make_student(teacher, guidance_scale, student_layers(args, teacher.net.config))
+    student = make_student(teacher, guidance_scale, num_layers)
     stage = Stage(
         STUDENT, student, dataclasses.asdict(student.net.config), loss, source.statistics, source.fingerprint,
         describe_text_encoder(student.text_encoder),
