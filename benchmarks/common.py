@@ -19,7 +19,6 @@ sys.path.insert(0, str(ROOT))
 
 from generation import Generator, SamplingSettings  # noqa: E402
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder  # noqa: E402
-from models.consistency_distillation import student_layers  # noqa: E402
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher  # noqa: E402
 from models.latent_predictor import LatentPredictor, PredictorConfig  # noqa: E402
 from models.text_encoder import PretrainedTextEncoder  # noqa: E402
@@ -128,8 +127,8 @@ def make_generator(
     else:
         steps = (1, 2, 4) if kind == STUDENT else ()
         net = LatentFlowMatcher(FlowConfig(prior_type="simple", use_sync_guidance=True, student_steps=steps))
-        if kind == STUDENT:
-            net.keep_layers(num_layers or student_layers(net.config.num_layers))
+        if num_layers is not None:
+            net.keep_layers(num_layers)
     return Generator(
         autoencoder, unit_statistics(), frozen(TextToLatent(net, encoder)), SamplingSettings(num_steps), kind=kind,
         fingerprints={},

@@ -37,7 +37,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from generation import PARTS, Generator
 from models.arithmetic import keep_freed_memory, prefer_onednn
-from models.latent_flow_matcher import FlowConfig
 from models.text_encoder import PretrainedTextEncoder
 from training.checkpoint import FLOW, PREDICTOR, STUDENT
 
@@ -154,7 +153,7 @@ def compiled(encoder: PretrainedTextEncoder, precision: str, rounds: int) -> dic
 
 def one_clip(encoder_folder: Path, rounds: int) -> dict[str, object]:
     """Direction 1 and the student, one clip: weights as PyTorch keeps them, packed, as shipped, and int8."""
-    names, sides = ("direction_1", "student_4", "student_4_of_all_layers"), {}
+    names, sides = ("direction_1", "student_4", "student_4_of_4_layers"), {}
     for kind, precision, packed in (("plain", "fp32", False), ("packed", "fp32", True), ("int8", "int8", True)):
         made = make_generators(PretrainedTextEncoder(str(encoder_folder)), precision, packed)
         sides |= {f"{name}_{kind}": made[name] for name in names}
@@ -179,7 +178,7 @@ def make_generators(encoder: PretrainedTextEncoder, precision: str, packed: bool
     generators = {
         "direction_1": make_generator(PREDICTOR, encoder, autoencoder),
         "student_4": make_generator(STUDENT, encoder, autoencoder, 4),
-        "student_4_of_all_layers": make_generator(STUDENT, encoder, autoencoder, 4, FlowConfig().num_layers),
+        "student_4_of_4_layers": make_generator(STUDENT, encoder, autoencoder, 4, num_layers=4),
         "flow_4": make_generator(FLOW, encoder, autoencoder, 4),
         "flow_50": make_generator(FLOW, encoder, autoencoder, 50),
     }
@@ -254,10 +253,10 @@ def main() -> None:
                 f"{figures['over_packed'][name][kind]} ({figures['milliseconds'][f'{name}_{kind}']} over "
                 f"{figures['milliseconds'][f'{name}_packed']})" for name in figures["over_packed"]
             )  # fmt: skip
-            sides = "Direction 1; student in 4 steps; of all its teacher's layers"
+            sides = "Direction 1; student in 4 steps; of 4 layers"
             rows.append([kind, f"one clip of 50 frames, {what}: {sides} (ms)", pairs])
             ratios = "; ".join(map(str, figures["over_direction_1"][kind]))
-            rows.append([kind, "one clip, student in 4 steps over Direction 1; of all its teacher's layers", ratios])
+            rows.append([kind, "one clip, student in 4 steps over Direction 1; of 4 layers", ratios])
         write_section(
             "Sampling",
             f"By `benchmarks/sampling.py --write`: default sizes, random weights, {torch.get_num_threads()} threads, "

@@ -8,7 +8,6 @@ a two-time flow map (Frans et al. 2024; Boffi et al. 2024) fitted to the teacher
 every count of steps, guidance and prior folded in.
 """
 
-import math
 from itertools import pairwise
 
 import torch
@@ -30,14 +29,6 @@ def teacher_trajectory(velocity: Velocity, z_0: Tensor, num_teacher_steps: int, 
     grid = torch.cat([segment + part for segment, part in enumerate(parts)] + [torch.tensor([num_segments])])
     states = ode_states(velocity, z_0, (grid / num_segments).to(z_0))
     return torch.stack([z_0, *(z for step, z in enumerate(states, 1) if step in marks)], dim=1)
-
-
-def student_layers(teacher_layers: int) -> int:
-    """How many of its teacher's layers a student keeps if nothing else is said: two thirds.
-
-    That costs it a little (README) and saves a third of every step.
-    """
-    return math.ceil(2 * teacher_layers / 3)
 
 
 def pseudo_huber(error: Tensor, scale: float) -> Tensor:
