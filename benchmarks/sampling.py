@@ -211,6 +211,7 @@ def describe(name: str, figures: dict) -> list[list[object]]:
     rate, seconds = figures["rate"], figures["latency"]
     parts = {key: " + ".join(f"{1000 * row[part]:.0f}" for part in PARTS) for key, row in seconds.items()}
     sides = [figures["compiled"][key] for key in ("direction_1", "student_4")]
+    limit = f"; {figures['batches']['limit']}" if name == "fp32" else ""  # the product is one of fp32
     return [
         [name, "sampling and decoding, batch 16, 120 frames: student in 4 steps; flow, of an fp32 product's GFLOP/s",
          f"{rate['student_4']['of_product']:.0%}; {rate['flow_4']['of_product']:.0%} of {rate['product_gflops']}"],
@@ -218,10 +219,10 @@ def describe(name: str, figures: dict) -> list[list[object]]:
          f"{figures['student_over_direction_1']} ({parts['student_4']} over {parts['direction_1']})"],
         [name, "sampling in 50 steps over 4: the flow over the student; the flow over itself",
          f"{figures['fifty_steps_over_student_4']}; {figures['fifty_steps_over_flow_4']}"],
-        [name, f"{figures['batches']['clips']} texts of 20 to 120 frames, batches of 32 over one at a time (clips/s); "
-         "what that would be at the fp32 product's rate",
+        [name, f"{figures['batches']['clips']} texts of 20 to 120 frames, batches of 32 over one at a time (clips/s)"
+         f"{limit and '; that ratio at the rate of a product'}",
          f"{figures['batches']['ratio']} ({figures['batches']['clips_per_second']} over "
-         f"{figures['batches']['one_at_a_time']}); {figures['batches']['limit']}"],
+         f"{figures['batches']['one_at_a_time']}){limit}"],
         [name, "`--compile`, Direction 1; student: one clip, plain over compiled (ms); batch 16, 120 frames, likewise",
          "; ".join(f"{side['clip_ratio']} ({' over '.join(map(str, side['clip_ms']))})" for side in sides) + "; "
          + "; ".join(str(side["batch_ratio"]) for side in sides)],
@@ -255,8 +256,9 @@ def main() -> None:
             )  # fmt: skip
             sides = "Direction 1; student in 4 steps; of 4 layers"
             rows.append([kind, f"one clip of 50 frames, {what}: {sides} (ms)", pairs])
-            ratios = "; ".join(map(str, figures["over_direction_1"][kind]))
-            rows.append([kind, "one clip, student in 4 steps over Direction 1; of 4 layers", ratios])
+        for kind, ratios in figures["over_direction_1"].items():
+            what = "one clip, student in 4 steps over Direction 1; student of 4 layers"
+            rows.append([kind, what, "; ".join(map(str, ratios))])
         write_section(
             "Sampling",
             f"By `benchmarks/sampling.py --write`: default sizes, random weights, {torch.get_num_threads()} threads, "
