@@ -210,7 +210,7 @@ class LatentFlowMatcher(nn.Module):
             )
 
     def keep_layers(self, count: int) -> None:
-        """Go on with `count` of the velocity net's layers, evenly spaced, the first among them and the last."""
+        """Go on with `count` of the velocity net's layers, evenly spaced from first to last; one is the first."""
         layers = self.velocity_net.layers
         kept = torch.linspace(0, len(layers) - 1, count).round().long().tolist()
         self.velocity_net.layers = nn.ModuleList(layers[i] for i in kept)
