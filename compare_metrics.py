@@ -11,11 +11,12 @@ import argparse
 import json
 from pathlib import Path
 
-import errors
-from errors import UserError
-from evaluation.figures import Scores, compare
+from evaluation.intervals import Scores, compare
 from evaluation.report import ROWS, read_clips
-from poses.files import SPLITS, write_whole
+from poses.files import SPLITS
+from runtime import errors
+from runtime.errors import UserError
+from runtime.files import write_whole
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -9,11 +9,11 @@ DATA_DIR/cache/ (each split in one memory-mapped file; pass --cache_dir where DA
 import argparse
 from pathlib import Path
 
-import errors
-from dataset import load_split
 from poses.files import SPLITS
+from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, compute_statistics
-from training.arguments import add_data_arguments, natural_int
+from runtime import errors
+from runtime.arguments import add_data_arguments, natural_int
 
 DATA_DIR = "data"  # the default of --data_dir
 

@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from errors import UserError, run
-from poses import features, files, layout
+from poses import face, files, layout
+from runtime.errors import UserError, run
+from runtime.files import write_whole
 
 FPS = 25.0
 WORD_LIST = Path(__file__).with_name("demo_words.txt")
@@ -121,7 +122,7 @@ def read_alphabet(lexicon_dir: Path, alphabet: str) -> dict[str, Letter]:
 
 def read_letter(path: Path) -> Letter:
     """Read a letter's clip, brought to 25 fps, and find where the hand holds it, between its way up and down."""
-    recording = features.read_pose_file(path)
+    recording = files.read_pose_file(path)
     take = Take(recording.keypoints, recording.visibility, recording.nmm)
     if recording.fps > 0 and abs(recording.fps - FPS) > 0.1:
         take = take.at(np.linspace(0, len(take) - 1, max(2, round(len(take) * FPS / recording.fps))))
@@ -244,16 +245,16 @@ def write_data(
         np.savez(folder / "poses" / f"{clip_id}.npz", keypoints=spelled.take.keypoints,
                  visibility=spelled.take.visibility, fps=np.float32(FPS))  # fmt: skip
         with open(folder / "nmms" / f"{clip_id}.pkl", "wb") as file:
-            pickle.dump(features.split_nmm(spelled.take.nmm), file)
+            pickle.dump(face.split_nmm(spelled.take.nmm), file)
         lines[name].append(f"{clip_id}|{' '.join(letters_of(text, clips))}\n")
         spelling[clip_id] = spelled.segments
         frames[name] += len(spelled.take)
-    with files.write_whole(output_dir / "spelling.json", "w") as file:
+    with write_whole(output_dir / "spelling.json", "w") as file:
         json.dump(spelling, file, ensure_ascii=False)
     for name in files.SPLITS:
         shutil.rmtree(output_dir / name, ignore_errors=True)
         (partial / name).rename(output_dir / name)
-        with files.write_whole(output_dir / f"{name}.txt", "w") as file:
+        with write_whole(output_dir / f"{name}.txt", "w") as file:
             file.writelines(sorted(lines[name]))
     shutil.rmtree(partial)
     return frames
@@ -261,7 +262,7 @@ def write_data(
 
 def write_held_out(path: Path, alphabet: str, texts: Sequence[list[str]]) -> None:
     """A line `SPLIT/poses/ID.npz|text` for each spelled text: where its real clip lies, and its text in the data."""
-    with files.write_whole(path, "w") as file:
+    with write_whole(path, "w") as file:
         for letters in texts:
             split, kind = ("test", "word") if len(letters) > 1 else ("train", "letter")
             file.write(f"{split}/poses/{_clip_id(alphabet, kind, ''.join(letters))}.npz|{' '.join(letters)}\n")

@@ -21,32 +21,33 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-import errors
-from dataset import load_split
-from errors import UserError
+from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder
 from evaluation.back_translation import BackTranslator
 from evaluation.baselines import mean_poses, nearest_text_clips, random_clips
-from evaluation.figures import summarise
-from evaluation.judge import Judge
-from evaluation.metrics import Reference
+from evaluation.clips import Reference
+from evaluation.evaluator import Judge
+from evaluation.intervals import summarise
+from evaluation.predictions import read_predictions
 from evaluation.report import BACK_TRANSLATION, build_report, format_table, write_clips, write_report
 from evaluation.text_metrics import text_scores
 from generation import PARTS, Generator, load_generator, sampling_settings
-from models.arithmetic import pack_linears
-from poses.features import read_pose_file
-from poses.files import SPLITS, fill_gaps, write_whole
-from poses.layout import POSE_DIM, keypoints_to_frame
-from poses.packed import Pack
+from models.speed import pack_linears
+from poses.files import SPLITS
+from poses.pack import Pack
+from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
+from runtime import errors
+from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int
+from runtime.errors import UserError
+from runtime.files import write_whole
 from training import arguments
-from training.checkpoint import FLOW, PREDICTOR, STUDENT, load_autoencoder
 
 Clips = tuple[list[np.ndarray], list[np.ndarray] | None]  # poses [T,214], what was seen of them (None: everything)
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = arguments.make_parser(__doc__)
-    arguments.add_data_arguments(parser)
+    parser = make_parser(__doc__)
+    add_data_arguments(parser)
     judged = parser.add_mutually_exclusive_group(required=True)
     judged.add_argument("--predictor_checkpoint", type=Path, help="Direction 1")
     judged.add_argument("--flow_checkpoint", type=Path, help="Direction 2, the flow or its student")
@@ -61,13 +62,13 @@ def parse_arguments() -> argparse.Namespace:
         "--back_translation_checkpoint", type=Path,
         help="best_model.pt of train_pose_to_text.py: reads every row's clips back, for BLEU, ROUGE-L, chrF and WER",
     )  # fmt: skip
-    parser.add_argument("--num_beams", type=arguments.positive_int, default=4, help="of the back-translator; 1: greedy")
+    parser.add_argument("--num_beams", type=positive_int, default=4, help="of the back-translator; 1: greedy")
     arguments.add_sampling_arguments(parser)
     parser.add_argument("--split", choices=SPLITS, default="dev")
     parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--batch_size", type=arguments.positive_int, default=32)
+    parser.add_argument("--batch_size", type=positive_int, default=32)
     parser.add_argument(
-        "--seed", type=arguments.natural_int, default=0, help="clip n of the split starts from seed + n"
+        "--seed", type=natural_int, default=0, help="clip n of the split starts from seed + n"
     )
     parser.add_argument("--oracle_length", action="store_true", help="give each clip its reference's length")
     parser.add_argument(
@@ -77,7 +78,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--save_predictions", action="store_true", help="keep the clips in OUTPUT_DIR/predictions_SPLIT"
     )
-    parser.add_argument("--num_workers", type=arguments.natural_int, default=4, help="processes that compare clips")
+    parser.add_argument("--num_workers", type=natural_int, default=4, help="processes that compare clips")
     arguments.add_speed_arguments(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args()
@@ -118,48 +119,6 @@ def shuffled_texts(texts: list[str], seed: int) -> list[str]:
         raise UserError("--shuffle_texts: all clips of the split have one text; there is no wrong one to sign")
     successor = dict(zip(ring, ring[1:] + ring[:1], strict=True))
     return [successor[text] for text in texts]
-
-
-def read_predictions(folder: Path, references: list[Reference]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """ID.npy or ID.pose for every clip of the split: poses [T,214], denormalised, and their weights (1 = seen)."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; --predictions_dir holds ID.npy or ID.pose for every clip")
-    clips, weights = [], []
-    for reference in references:
-        path = folder / f"{reference.id}.npy"
-        if path.with_suffix(".pose").is_file() and not path.is_file():
-            clip, seen = read_pose_prediction(path.with_suffix(".pose"))
-        else:
-            clip = read_array_prediction(path)
-            seen = np.ones(clip.shape, bool)
-        clips.append(clip)
-        weights.append(seen.astype(np.float32))
-    return clips, weights
-
-
-def read_pose_prediction(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pose [T,214] of a `.pose` file and what it holds [T,214]: a peer's clip that lacks a hand lacks its weight."""
-    recording = read_pose_file(path)
-    keypoints, seen = fill_gaps(recording.keypoints, recording.visibility > 0)
-    if not seen.any():
-        raise UserError(f"{path}: no keypoint has a confidence above 0; export it again")
-    nmm_seen = np.repeat(recording.face_seen[:, None], recording.nmm.shape[1], axis=1)
-    seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
-    return keypoints_to_frame(keypoints, recording.nmm), seen
-
-
-def read_array_prediction(path: Path) -> np.ndarray:
-    try:
-        clip = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file, nor .pose; every clip of the split needs its prediction") from None
-    except (ValueError, EOFError, OSError):
-        raise UserError(f"{path}: not a readable .npy of numbers; write it again with numpy.save") from None
-    if clip.ndim != 2 or clip.shape[1] != POSE_DIM or not len(clip) or clip.dtype.kind not in "fiu":
-        raise UserError(f"{path}: {clip.dtype} {list(clip.shape)}; expected float [T,{POSE_DIM}], T at least 1")
-    if not np.isfinite(clip).all():
-        raise UserError(f"{path}: holds NaN or infinity; a prediction has every number")
-    return clip.astype(np.float32)
 
 
 def main() -> None:

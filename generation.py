@@ -17,17 +17,17 @@ from torch.ao.quantization import quantize_dynamic
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from errors import UserError
-from models.arithmetic import pack_linears
+from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_text_to_latent, require_equal
 from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.flow_matching import DEFAULT_SOLVER, sample_noise, sample_ode, time_grid
 from models.latent_flow_matcher import LatentFlowMatcher, TimeMemory
 from models.latent_predictor import LatentPredictor
 from models.layers import CrossAttention, FeedForward, SelfAttention, lengths_to_mask
+from models.speed import pack_linears
 from models.text_to_latent import TextToLatent
-from poses.files import write_whole
 from poses.statistics import STATISTICS_FILE, Statistics
-from training.checkpoint import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_text_to_latent, require_equal
+from runtime.errors import UserError
+from runtime.files import read_texts, write_whole
 
 PARTS = ("text", "sampling", "decoding")
 WINDOW = 512  # texts that are read before the first is signed; their embeddings lie in memory
@@ -358,15 +358,3 @@ def sign_to_files(generator: Generator, args: argparse.Namespace, checkpoints: d
     return paths
 
 
-def read_texts(path: Path) -> list[str]:
-    """The lines of a text file, blank ones left out."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; it should hold a text a line") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8; convert it, for example with iconv") from None
-    texts = [line.strip() for line in lines if line.strip()]
-    if not texts:
-        raise UserError(f"{path}: holds no text; write one a line")
-    return texts

@@ -9,14 +9,15 @@ Writes OUTPUT_PATH, [T,214] float32 in data units, and a .json beside it: second
 
 from pathlib import Path
 
-import errors
+from checkpoints import FLOW, STUDENT
 from generation import load_generator, sampling_settings, sign_to_files
+from runtime import errors
+from runtime.arguments import make_parser
 from training import arguments
-from training.checkpoint import FLOW, STUDENT
 
 
 def main() -> None:
-    parser = arguments.make_parser(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--flow_checkpoint", required=True, type=Path, help="best_model.pt of stage 2 or stage 3")
     arguments.add_autoencoder_argument(parser)
     arguments.add_inference_arguments(parser)

@@ -14,30 +14,31 @@ import argparse
 import statistics
 from pathlib import Path
 
-import errors
 from ablation.parts import run_parts
 from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
 from ablation.report import plot_quality, plot_training, read_lines, write_tables
-from dataset import load_split
-from errors import UserError
 from generation import SamplingSettings, load_generator
+from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
+from runtime import errors
+from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int
+from runtime.errors import UserError
 from training import arguments
 
 TIMES = 7  # a latency is the median of so many
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = arguments.make_parser(__doc__)
-    arguments.add_data_arguments(parser)
+    parser = make_parser(__doc__)
+    add_data_arguments(parser)
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--recipe", type=Path, default=RECIPES / "small.json",
                         help="JSON, the flags of every stage (default: ablation/small.json, for a CPU)")  # fmt: skip
-    parser.add_argument("--seeds", type=arguments.natural_int, nargs="+", default=[0, 1, 2], help="default 0 1 2")
+    parser.add_argument("--seeds", type=natural_int, nargs="+", default=[0, 1, 2], help="default 0 1 2")
     parser.add_argument("--groups", choices=GROUPS, nargs="+", default=["components", "steps"],
                         help="default components steps")  # fmt: skip
     parser.add_argument("--temporal_strides", type=int, choices=(1, 2, 4), nargs="+", default=[1, 2, 4])
-    parser.add_argument("--jobs", type=arguments.positive_int, default=1, help="parts that run at a time (default 1)")
+    parser.add_argument("--jobs", type=positive_int, default=1, help="parts that run at a time (default 1)")
     arguments.add_device_argument(parser)
     return parser.parse_args()
 

@@ -17,31 +17,41 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-import errors
-from dataset import Batch, PoseDataset, load_split, make_loader
-from errors import UserError
-from evaluation.figures import bleu_formula
+from checkpoints import POSE_TO_TEXT
+from dataset import Batch, PoseDataset, make_loader
+from evaluation.intervals import bleu_formula
 from evaluation.text_metrics import normalize_text, text_scores
 from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
 from models.text_encoder import train_tokenizer
 from poses import layout
+from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
+from runtime import errors
+from runtime.arguments import (
+    add_data_arguments,
+    add_dataclass_arguments,
+    add_sequence_arguments,
+    build_dataclass,
+    make_parser,
+    natural_float,
+    positive_int,
+)
+from runtime.errors import UserError
 from training import arguments
-from training.checkpoint import POSE_TO_TEXT
 from training.engine import Losses, Stage, make_accelerator, train
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = arguments.make_parser(__doc__)
-    arguments.add_data_arguments(parser)
-    arguments.add_sequence_arguments(parser, long_clips="resample")
+    parser = make_parser(__doc__)
+    add_data_arguments(parser)
+    add_sequence_arguments(parser, long_clips="resample")
     arguments.add_training_arguments(parser, num_epochs=100, learning_rate=5e-4)
-    parser.add_argument("--vocab_size", type=arguments.positive_int, default=2000, help="subwords, at most")
+    parser.add_argument("--vocab_size", type=positive_int, default=2000, help="subwords, at most")
     parser.add_argument(
-        "--augmentation", type=arguments.natural_float, default=1.0,
+        "--augmentation", type=natural_float, default=1.0,
         help="how far train clips vary in speed, size, angle and place: 0 not at all, 1 visibly (default 1)",
     )  # fmt: skip
-    arguments.add_dataclass_arguments(parser, "model", PoseToTextConfig, skip=("tokenizer", "max_frames"))
+    add_dataclass_arguments(parser, "model", PoseToTextConfig, skip=("tokenizer", "max_frames"))
     return parser.parse_args()
 
 
@@ -103,7 +113,7 @@ def main() -> None:
     texts = [normalize_text(text) for text in packs["train"].texts]
     if not any(texts):
         raise UserError(f"{args.data_dir}/train.txt: every text is empty; the back-translator learns from text")
-    config = arguments.build_dataclass(
+    config = build_dataclass(
         PoseToTextConfig, args, tokenizer=train_tokenizer(texts, args.vocab_size), max_frames=args.max_seq_len
     )
 

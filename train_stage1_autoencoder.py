@@ -12,26 +12,35 @@ import dataclasses
 import torch
 from torch.utils.data import DataLoader
 
-import errors
-from dataset import Batch, PoseDataset, load_split, make_loader
+from checkpoints import AUTOENCODER
+from dataset import Batch, PoseDataset, make_loader
 from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
+from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
+from runtime import errors
+from runtime.arguments import (
+    add_data_arguments,
+    add_dataclass_arguments,
+    add_sequence_arguments,
+    build_dataclass,
+    make_parser,
+    natural_float,
+)
 from training import arguments
-from training.checkpoint import AUTOENCODER
 from training.engine import Losses, Stage, make_accelerator, train
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = arguments.make_parser(__doc__)
-    arguments.add_data_arguments(parser)
-    arguments.add_sequence_arguments(parser, long_clips="crop")
+    parser = make_parser(__doc__)
+    add_data_arguments(parser)
+    add_sequence_arguments(parser, long_clips="crop")
     arguments.add_training_arguments(parser, num_epochs=100, learning_rate=1e-4)
     parser.add_argument(
-        "--augmentation", type=arguments.natural_float, default=0.0,
+        "--augmentation", type=natural_float, default=0.0,
         help="how far train clips vary in speed, size, angle and place: 0 not at all, 1 visibly",
     )  # fmt: skip
-    arguments.add_dataclass_arguments(parser, "autoencoder", AutoencoderConfig)
-    arguments.add_dataclass_arguments(parser, "loss", AutoencoderLoss)
+    add_dataclass_arguments(parser, "autoencoder", AutoencoderConfig)
+    add_dataclass_arguments(parser, "loss", AutoencoderLoss)
     parser.add_argument(
         "--text_encoder", help="taken, and said to be unused, so that one set of flags serves all stages"
     )
@@ -41,8 +50,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     settings = arguments.train_settings(args)
-    config = arguments.build_dataclass(AutoencoderConfig, args)
-    loss = arguments.build_dataclass(AutoencoderLoss, args)
+    config = build_dataclass(AutoencoderConfig, args)
+    loss = build_dataclass(AutoencoderLoss, args)
     accelerator = make_accelerator(settings.mixed_precision)
     torch.manual_seed(settings.seed)
     if args.text_encoder is not None and accelerator.is_main_process:

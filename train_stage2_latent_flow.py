@@ -14,13 +14,14 @@ import dataclasses
 
 import torch
 
-import errors
+from checkpoints import FLOW, describe_text_encoder
 from dataset import Batch
 from models.latent_flow_matcher import SPACES, FlowConfig, LatentFlowMatcher
 from models.mamba_prior import resolve_prior_type
 from models.text_to_latent import TextToLatent
+from runtime import errors
+from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
 from training import arguments, stage2
-from training.checkpoint import FLOW, describe_text_encoder
 from training.engine import Losses, Stage, make_accelerator, train
 from training.latents import conditions, set_latent_scale, set_sync_targets
 
@@ -30,10 +31,10 @@ FROM_ELSEWHERE = (
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = arguments.make_parser(__doc__)
+    parser = make_parser(__doc__)
     stage2.add_stage2_arguments(parser, num_epochs=100, learning_rate=1e-4)
     arguments.add_text_encoder_arguments(parser)
-    arguments.add_dataclass_arguments(parser, "flow", FlowConfig, skip=FROM_ELSEWHERE)
+    add_dataclass_arguments(parser, "flow", FlowConfig, skip=FROM_ELSEWHERE)
     parser.add_argument(
         "--space", choices=SPACES, default="latent",
         help="latent: of the autoencoder; pose: the normalised poses themselves, for comparison (default latent)",
@@ -69,7 +70,7 @@ def main() -> None:
     source = stage2.open_source(args, accelerator.device).in_space(args.space)
     stage2.require_shape(args, source)
     encoder = stage2.make_text_encoder(args, source, accelerator.device)
-    config = arguments.build_dataclass(
+    config = build_dataclass(
         FlowConfig, args, latent_dim=source.autoencoder.config.latent_dim, cond_dim=encoder.dim,
         temporal_stride=source.autoencoder.config.temporal_stride, space=args.space, prior_type=prior_type,
         use_sync_guidance=args.use_sync_guidance, student_steps=(),

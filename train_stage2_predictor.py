@@ -13,21 +13,22 @@ import dataclasses
 
 import torch
 
-import errors
+from checkpoints import PREDICTOR, describe_text_encoder
 from dataset import Batch
 from models.latent_predictor import LatentPredictor, PredictorConfig, latent_regression_loss
 from models.text_to_latent import TextToLatent
+from runtime import errors
+from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
 from training import arguments, stage2
-from training.checkpoint import PREDICTOR, describe_text_encoder
 from training.engine import Losses, Stage, make_accelerator, train
 from training.latents import conditions, set_latent_scale
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = arguments.make_parser(__doc__)
+    parser = make_parser(__doc__)
     stage2.add_stage2_arguments(parser, num_epochs=80, learning_rate=5e-4)
     arguments.add_text_encoder_arguments(parser)
-    arguments.add_dataclass_arguments(parser, "predictor", PredictorConfig, skip=("latent_dim", "cond_dim"))
+    add_dataclass_arguments(parser, "predictor", PredictorConfig, skip=("latent_dim", "cond_dim"))
     return parser.parse_args()
 
 
@@ -47,7 +48,7 @@ def main() -> None:
     source = stage2.open_source(args, accelerator.device)
     stage2.require_shape(args, source)
     encoder = stage2.make_text_encoder(args, source, accelerator.device)
-    config = arguments.build_dataclass(
+    config = build_dataclass(
         PredictorConfig, args, latent_dim=source.autoencoder.config.latent_dim, cond_dim=encoder.dim
     )
 

@@ -13,15 +13,16 @@ import dataclasses
 
 import torch
 
-import errors
+from checkpoints import FLOW, STUDENT, describe_text_encoder, load_text_to_latent, require_equal
 from dataset import Batch, LatentDataset, make_loader
-from errors import UserError
 from models.consistency_distillation import distillation_loss
 from models.latent_flow_matcher import LatentFlowMatcher
 from models.text_encoder import SCRATCH, ScratchTextEncoder
 from models.text_to_latent import TextToLatent
+from runtime import errors
+from runtime.arguments import make_parser, natural_float, positive_int
+from runtime.errors import UserError
 from training import arguments, stage2
-from training.checkpoint import FLOW, STUDENT, describe_text_encoder, load_text_to_latent, require_equal
 from training.engine import Losses, Stage, make_accelerator, train
 from training.latents import conditions, latent_dataset, trajectory_pack
 
@@ -31,18 +32,18 @@ TEACHERS_OWN = ("hidden_dim", "num_heads")  # the student starts as a copy
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = arguments.make_parser(__doc__)
+    parser = make_parser(__doc__)
     stage2.add_stage2_arguments(parser, num_epochs=50, learning_rate=1e-4)
     parser.add_argument("--teacher_checkpoint", required=True, help="best_model.pt of train_stage2_latent_flow.py")
-    parser.add_argument("--num_teacher_steps", type=arguments.positive_int, default=50, help="default 50")
-    parser.add_argument("--guidance_scale", type=arguments.natural_float, help="folded in (default: the teacher's)")
+    parser.add_argument("--num_teacher_steps", type=positive_int, default=50, help="default 50")
+    parser.add_argument("--guidance_scale", type=natural_float, help="folded in (default: the teacher's)")
     parser.add_argument(
-        "--trajectories_per_clip", type=arguments.positive_int, default=8, help="of each train text (default 8)"
+        "--trajectories_per_clip", type=positive_int, default=8, help="of each train text (default 8)"
     )
     for name in TEACHERS_OWN:
-        parser.add_argument(f"--{name}", type=arguments.positive_int, help="must be the teacher's (default: is)")
+        parser.add_argument(f"--{name}", type=positive_int, help="must be the teacher's (default: is)")
     parser.add_argument(
-        "--num_layers", type=arguments.positive_int,
+        "--num_layers", type=positive_int,
         help="of the student, evenly spaced ones of its teacher's: fewer are quicker (default: all)",
     )  # fmt: skip
     parser.add_argument("--text_encoder", help="must be the teacher's (default: is)")

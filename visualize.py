@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-import errors
-from errors import UserError
 from poses import layout
 from poses.files import read_clip
 from poses.render import contact_sheet, video
-from training.arguments import make_parser, positive_float, positive_int
+from runtime import errors
+from runtime.arguments import make_parser, positive_float, positive_int
+from runtime.errors import UserError
 
 
 def parse_arguments() -> argparse.Namespace:

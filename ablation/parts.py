@@ -16,8 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from errors import UserError
-from poses.files import write_whole
+from runtime.errors import UserError
+from runtime.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = "part.json"

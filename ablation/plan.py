@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ablation.parts import Part
-from errors import UserError
+from runtime.errors import UserError
 
 RECIPES = Path(__file__).parent  # small.json, full_size.json
 RECIPE_KEYS = ("autoencoder", "back_translation", "predictor", "flow", "prior", "student", "evaluation")

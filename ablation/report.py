@@ -13,9 +13,9 @@ import numpy as np
 
 from ablation.parts import read_record
 from ablation.plan import BASELINES, WHOLE, Plan, Row, seeded
-from evaluation.figures import Scores, compare, figures, mean_figures, resample, with_interval
+from evaluation.intervals import Scores, compare, figures, mean_figures, resample, with_interval
 from evaluation.report import is_marked, read_clips
-from poses.files import write_whole
+from runtime.files import write_whole
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt

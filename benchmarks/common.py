@@ -17,15 +17,15 @@ from torch import nn
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from generation import Generator, SamplingSettings  # noqa: E402
-from models.autoencoder import AutoencoderConfig, PoseAutoencoder  # noqa: E402
-from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher  # noqa: E402
-from models.latent_predictor import LatentPredictor, PredictorConfig  # noqa: E402
-from models.text_encoder import PretrainedTextEncoder  # noqa: E402
-from models.text_to_latent import TextToLatent  # noqa: E402
-from poses.layout import HANDS, POSE_DIM  # noqa: E402
-from poses.statistics import Statistics  # noqa: E402
-from training.checkpoint import PREDICTOR, STUDENT  # noqa: E402
+from checkpoints import PREDICTOR, STUDENT
+from generation import Generator, SamplingSettings
+from models.autoencoder import AutoencoderConfig, PoseAutoencoder
+from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.latent_predictor import LatentPredictor, PredictorConfig
+from models.text_encoder import PretrainedTextEncoder
+from models.text_to_latent import TextToLatent
+from poses.layout import HANDS, POSE_DIM
+from poses.statistics import Statistics
 
 README = ROOT / "benchmarks" / "README.md"
 Side = TypeVar("Side")

@@ -27,12 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from generated import run_script, write_split
 
-from dataset import LatentDataset, PoseDataset, load_split, make_loader
+from dataset import LatentDataset, PoseDataset, make_loader
 from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from poses import layout
 from poses.files import read_keypoints
-from poses.packed import write_pack
+from poses.pack import write_pack
+from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
 
 FRAMES, TOKENS, BATCH = 120, 22, 32

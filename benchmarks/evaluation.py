@@ -26,12 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from generated import ROOT, Signer, run_script, write_autoencoder, write_split
 
-from dataset import load_split
+from checkpoints import load_autoencoder
 from evaluate import read_references
-from evaluation import metrics, naturalness
-from evaluation.figures import FRECHET_RESAMPLES
-from evaluation.metrics import ClipAndWeight, Reference
-from training.checkpoint import load_autoencoder
+from evaluation import evaluator, metrics, naturalness, recognition, sync
+from evaluation.clips import ClipAndWeight, Reference
+from evaluation.intervals import FRECHET_RESAMPLES
+from poses import motion
+from poses.splits import load_split
 
 TAKES = 5  # clips of each text
 TRAIN_CLIPS = 1000
@@ -75,8 +76,8 @@ def plain_align(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def plain_sign_distance(a: ClipAndWeight, b: ClipAndWeight) -> float:
-    """What `metrics.sign_distances` gives for one pair."""
-    (x, x_seen), (y, y_seen) = metrics._arms_and_hands(a), metrics._arms_and_hands(b)
+    """What `recognition.sign_distances` gives for one pair."""
+    (x, x_seen), (y, y_seen) = recognition._arms_and_hands(a), recognition._arms_and_hands(b)
     costs = []
     for points, seen in zip(x, x_seen, strict=True):
         both = seen & y_seen
@@ -92,7 +93,7 @@ class Plain:
         self.samples, self.seconds = samples, {}
         references = read_references(load_split(work / "data", "test"))
         self.train = load_split(work / "data", "train")
-        self.scale = metrics.nmm_scale(references)
+        self.scale = sync.nmm_scale(references)
         self.limits = naturalness.hand_limits(self.train)
         self.frames = naturalness.TrainFrames.build(self.train, references[:8])
         self.autoencoder, self.statistics, _ = load_autoencoder(work / "autoencoder.pt")
@@ -128,8 +129,8 @@ class Plain:
 
     def _clip(self, pair: tuple[np.ndarray, Reference]) -> None:
         prediction, reference = pair
-        metrics._score_clip((prediction, None, reference, self.scale, metrics.MAX_LAG))
-        watched = metrics.watched_keypoints(reference.weight)
+        evaluator._score_clip((prediction, None, reference, self.scale, sync.MAX_LAG))
+        watched = motion.watched_keypoints(reference.weight)
         naturalness.bone_length_variation(prediction, None, watched)
         naturalness.implausible_hands(prediction, None, watched, self.limits)
         self.frames.copied(prediction, None)
@@ -169,7 +170,7 @@ def check(work: Path) -> float:
     references = read_references(load_split(work / "data", "test"))[:4]
     clips = [(reference.pose, reference.weight) for reference in references]
     plain = [[plain_sign_distance(a, b) for b in clips] for a in clips]
-    return float(np.abs(np.array(plain) - metrics.sign_distances(clips, clips)).max())
+    return float(np.abs(np.array(plain) - recognition.sign_distances(clips, clips)).max())
 
 
 def main() -> None:

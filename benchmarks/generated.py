@@ -19,10 +19,10 @@ import torch
 from common import ROOT
 
 import demo_data
+from checkpoints import AUTOENCODER, save_checkpoint
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
-from poses import features
+from poses import face
 from poses.statistics import STATISTICS_FILE, Statistics
-from training.checkpoint import AUTOENCODER, save_checkpoint
 
 ALPHABET = "ase"
 FRAMES_A_LETTER = 20  # so that strings need little stretching to fill a clip
@@ -67,7 +67,7 @@ def write_split(
         name = f"{split}{number:05d}"
         np.savez(folder / split / "poses" / f"{name}.npz", keypoints=take.keypoints, visibility=take.visibility)
         with open(folder / split / "nmms" / f"{name}.pkl", "wb") as file:
-            pickle.dump(features.split_nmm(take.nmm), file)
+            pickle.dump(face.split_nmm(take.nmm), file)
         written = text if words is None else rng.choice(list(text), words)
         lines.append(f"{name}|{' '.join(written)}\n")
     (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8")

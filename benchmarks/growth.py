@@ -33,12 +33,12 @@ from common import (
 from generated import Signer
 from sampling import sampler_and_decoder
 
-from evaluation.judge import Judge
-from evaluation.metrics import Reference
-from models.arithmetic import keep_freed_memory, prefer_onednn
+from checkpoints import STUDENT
+from evaluation.clips import Reference
+from evaluation.evaluator import Judge
 from models.text_encoder import PretrainedTextEncoder
-from poses.packed import write_pack
-from training.checkpoint import STUDENT
+from poses.pack import write_pack
+from runtime.cpu import keep_freed_memory, prefer_onednn
 
 FRAMES, BATCHES = (30, 60, 120, 240, 480), (1, 4, 16, 32)
 CLIPS_OF_FRAMES, FRAMES_OF_BATCHES, JUDGED, TEXTS = 4, 120, 8, ("hello", "world")

@@ -18,10 +18,13 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import errors  # noqa: E402
-from dataset import load_split  # noqa: E402
-from evaluation.metrics import ClipAndWeight, align, sign_distances  # noqa: E402
-from poses import layout  # noqa: E402
+import errors
+
+from evaluation.clips import ClipAndWeight
+from evaluation.metrics import align
+from evaluation.recognition import sign_distances
+from poses import layout
+from poses.splits import load_split
 
 MARGIN = 2  # frames of transition left out on either side of a letter's piece
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer as TransformersMixer
 
-from models.arithmetic import keep_freed_memory, prefer_onednn
 from models.latent_flow_matcher import FlowConfig
 from models.mamba_prior import MambaMixer, PriorConfig, build_prior
+from runtime.cpu import keep_freed_memory, prefer_onednn
 
 BATCH, FRAMES = 32, 120
 LENGTHS = (125, 250, 500, 1000, 2000)

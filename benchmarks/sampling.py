@@ -35,17 +35,17 @@ from common import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
+from checkpoints import FLOW, PREDICTOR, STUDENT
 from generation import PARTS, Generator
-from models.arithmetic import keep_freed_memory, prefer_onednn
 from models.text_encoder import PretrainedTextEncoder
-from training.checkpoint import FLOW, PREDICTOR, STUDENT
+from runtime.cpu import keep_freed_memory, prefer_onednn
 
 TEXT = "h e l l o w o r l d"
 PRODUCT = 2048
 
 
 def packed_flops(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
-    """Of `models.arithmetic.PackedLinear`."""
+    """Of `models.speed.PackedLinear`."""
     return 2 * x.numel() * weight[0]
 
 

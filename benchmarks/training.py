@@ -8,7 +8,7 @@ batch to --max_seq_len, and takes PyTorch's default AdamW, not the fused one. Bo
 same weights with the same noise, each in a process of its own, in turns, a batch each, so that what else the machine
 does meets both. `ratio` is of clips a second; `losses` are both curves (dropout is off, or the two would draw other
 masks). `ratio_same_products` compares with the plain loop under the products and the memory that this project chooses
-(models/arithmetic.py): what is left is the share of caching, batching, reading and the fused optimiser, of which
+(runtime/cpu.py): what is left is the share of caching, batching, reading and the fused optimiser, of which
 `arithmetic`, the ratio of both sides' operations, is what any loop could gain.
 """
 
@@ -28,16 +28,17 @@ from common import make_parser, make_text_encoder, print_json, processor, table,
 from generated import run_script, write_autoencoder, write_split
 from torch.utils.flop_counter import FlopCounterMode
 
-from dataset import LengthBatches, collate, load_split
-from models.arithmetic import keep_freed_memory, prefer_onednn
+from checkpoints import load_autoencoder
+from dataset import LengthBatches, collate
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
 from poses.files import list_clips, read_clip
+from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE
+from runtime.cpu import keep_freed_memory, prefer_onednn
 from train_stage2_latent_flow import loss as flow_loss
 from training import engine
-from training.checkpoint import load_autoencoder
 from training.latents import LatentSource, energies, latent_dataset, set_latent_scale, set_sync_targets
 
 SHORTEST, LONGEST, BATCH, WORDS = 20, 120, 32, 20

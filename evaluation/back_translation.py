@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from checkpoints import load_pose_to_text
 from dataset import resample
 from models.layers import lengths_to_mask
-from training.checkpoint import load_pose_to_text
 
 BATCH_SIZE = 32
 

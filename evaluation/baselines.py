@@ -4,8 +4,8 @@ from collections import Counter
 
 import numpy as np
 
-from evaluation.metrics import Reference
-from poses.packed import Pack
+from evaluation.clips import Reference
+from poses.pack import Pack
 from poses.statistics import Statistics
 
 Clips = tuple[list[np.ndarray], list[np.ndarray]]  # poses [T,214], weights [T,214]

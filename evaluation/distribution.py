@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from evaluation.metrics import ClipAndWeight, sign_distances
-from parallel import parallel_map
+from evaluation.clips import ClipAndWeight
+from evaluation.recognition import sign_distances
+from runtime.parallel import parallel_map
 
 Array = np.ndarray
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.metrics import HAND_AND_WRIST, ClipAndWeight, Reference, keypoints_seen, observe, shoulder_frame
-from parallel import parallel_map
+from evaluation.clips import ClipAndWeight, Reference
 from poses import layout
-from poses.packed import Pack
+from poses.motion import HAND_AND_WRIST, keypoints_seen, observe, shoulder_frame
+from poses.pack import Pack
+from runtime.parallel import parallel_map
 
 Array = np.ndarray
 
@@ -155,7 +156,7 @@ def _nearest(clip: ClipAndWeight, right: Array, right_visible: Array) -> Array:
     points, visible = points[chosen], visible[chosen]
     enough = visible.mean(1) >= _SEEN_SHARE
     points, visible = points[enough], visible[enough]
-    # As in `metrics._distances`: the sum of squares over points seen in both is one matrix product.
+    # As in `recognition._distances`: the sum of squares over points seen in both is one matrix product.
     left = np.concatenate([(points**2).sum(-1), -2 * points[..., 0], -2 * points[..., 1], visible], axis=1)
     squares, count = left @ right, visible @ right_visible  # [t,M]
     squares[count < _SEEN_SHARE * visible.shape[1]] = np.inf

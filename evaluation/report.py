@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from errors import UserError
-from evaluation.figures import Scores
-from evaluation.metrics import Reference
-from poses.files import write_whole
+from evaluation.clips import Reference
+from evaluation.intervals import Scores
+from runtime.errors import UserError
+from runtime.files import write_whole
 
 ROWS = ("model", "shuffled_texts", "reference", "reconstruction", "mean_pose", "random_clip", "nearest_text")
 # The table's lines by subject; every key of a row that stands in none is in the JSON only.

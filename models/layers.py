@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.arithmetic import uses_onednn
+from runtime.cpu import uses_onednn
 
 MAX_WHOLE_KEYS = 256  # of attention without fusion: beyond, its scores leave the caches
 

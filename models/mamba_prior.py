@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from models.arithmetic import small_products
 from models.layers import TimestepEmbedding, modulate, zero_init
+from runtime.cpu import small_products
 
 MIN_BLOCK_STEPS = 16  # the scan keeps the state of at most every so manieth step for its backward pass
 BUFFER_ELEMENTS = 2**19  # numbers in a scratch buffer of the scan, a thread: what the caches of a CPU core hold

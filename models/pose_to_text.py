@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from models.autoencoder import HandFrame
+from models.hands import HandFrame
 from models.layers import (
     CrossAttention,
     Encoder,

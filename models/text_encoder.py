@@ -9,8 +9,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 
-from errors import UserError
 from models.layers import Encoder, lengths_to_mask
+from runtime.errors import UserError
 
 DEFAULT_TEXT_ENCODER = "bert-base-multilingual-cased"
 SCRATCH = "scratch"

@@ -1,11 +1,38 @@
 """What both directions of stage 2 share: text encoder, length and scale of the latents around the network itself."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.latent_flow_matcher import LatentFlowMatcher
-from models.latent_predictor import LatentPredictor, LengthPredictor
+from models.latent_predictor import LatentPredictor
 from models.text_encoder import ScratchTextEncoder, TextEncoder
+
+
+class LengthPredictor(nn.Module):
+    """c [B,L,C] -> a log-normal distribution over the clip's frames; the mean adds up what each token takes.
+
+    A sum over tokens knows how long an unseen sentence is once it knows its words.
+    """
+
+    def __init__(self, cond_dim: int, hidden_dim: int = 128) -> None:
+        super().__init__()
+        self.token = nn.Sequential(
+            nn.LayerNorm(cond_dim), nn.Linear(cond_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, 1)
+        )
+        self.log_spread = nn.Parameter(torch.tensor(-1.0))
+        self.log_scale = nn.Parameter(torch.tensor(2.3))  # about ten frames a token at the start
+
+    def forward(self, cond: Tensor, cond_mask: Tensor) -> Tensor:
+        """The median length in frames [B], a real number."""
+        frames = F.softplus(self.token(cond).squeeze(-1)) * cond_mask
+        return self.log_scale.exp() * frames.sum(1).clamp_min(1e-3)
+
+    def loss(self, cond: Tensor, cond_mask: Tensor, frames: Tensor) -> Tensor:
+        """Negative log-likelihood of log(frames) [B] under the predicted normal distribution, scalar."""
+        error = frames.float().log() - self(cond, cond_mask).log()
+        spread = self.log_spread.clamp(-3.0, 1.0)
+        return (0.5 * (error / spread.exp()) ** 2 + spread).mean()
 
 
 class TextToLatent(nn.Module):

@@ -6,19 +6,17 @@ DATA_DIR/{split}.txt                     ID|text a line, UTF-8
 """
 
 import io
-import os
 import pickle
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from errors import UserError
 from poses import layout
+from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, interpolate_gaps, nmm_from_face_mesh
+from runtime.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 MAX_INTERPOLATED_GAP = 5  # frames; a keypoint unseen for longer is no data, though its place is filled for the networks
@@ -32,27 +30,6 @@ class Clip:
     text: str
     pose: np.ndarray
     seen: np.ndarray
-
-
-@contextmanager
-def write_whole(path: Path, mode: str = "wb") -> Iterator[IO]:
-    """Open a file that appears at `path` complete or not at all: written beside it, flushed to disk, then renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            reason = error.strerror or error  # numpy reports a write that falls short without an error number
-            raise UserError(f"{path}: not written ({reason}); check the free space and the permissions") from error
-        raise
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -228,3 +205,76 @@ def list_clips(data_dir: Path, split: str) -> dict[str, str]:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return ",".join(map(str, shape))
+
+
+# The components of a full Holistic file, with the numbers of points that each may have.
+COMPONENTS = {
+    "POSE_LANDMARKS": (layout.NUM_BODY,),
+    "FACE_LANDMARKS": (NUM_FACE, NUM_FACE_WITH_IRIS),
+    "LEFT_HAND_LANDMARKS": (layout.NUM_HAND,),
+    "RIGHT_HAND_LANDMARKS": (layout.NUM_HAND,),
+}
+
+
+@dataclass(frozen=True)
+class PoseRecording:
+    """One `.pose` file: keypoints [T,75,2] in image units (0..1), visibility [T,75] (0..1), nmm [T,64] in the order of
+    `layout.NMM_FEATURES`, face_seen [T] bool (False: nmm interpolated in time; no face at all: zeros), fps in frames a
+    second. All float32 but face_seen."""
+
+    keypoints: np.ndarray
+    visibility: np.ndarray
+    nmm: np.ndarray
+    face_seen: np.ndarray
+    fps: float
+
+
+def read_pose_file(path: Path, z_scale: float = 1.0) -> PoseRecording:
+    """Read the first person of a full MediaPipe Holistic `.pose` file (v0.1 or v0.2).
+
+    What was not found, such as a hand, is zeros with visibility 0. `z_scale` multiplies the mesh's z, which the usual
+    converter leaves in image widths where x and y are pixels: with 1 (z as the file has it) yaw and pitch of such
+    files are near 0; the width of the recorded image, where it is known, gives the true angles.
+    """
+    from pose_format import Pose  # here, so that the mesh features need no .pose library
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file = Pose.read(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (struct.error, ValueError, IndexError, KeyError, TypeError, NotImplementedError, MemoryError, OverflowError):
+        raise UserError(f"{path}: not a readable .pose file (truncated, or another format?); fetch it again") from None
+    start, places, sizes = 0, {}, {}
+    for component in file.header.components:
+        sizes[component.name] = len(component.points)
+        places[component.name] = slice(start, start + len(component.points))
+        start += len(component.points)
+    wrong = [name for name, full in COMPONENTS.items() if sizes.get(name) not in full]
+    if wrong:
+        wrong = [f"{name} (it has {sizes.get(name, 0)} points)" for name in wrong]
+        raise UserError(
+            f"{path}: not a full MediaPipe Holistic file: missing or reduced are {', '.join(wrong)}; "
+            "use the unreduced file, with 33 body, 468 or 478 face and 21 + 21 hand points"
+        )
+    if file.body.data.ndim != 4 or 0 in file.body.data.shape[:2]:
+        raise UserError(f"{path}: zero frames or no person; leave the file out or record it again")
+    points = np.nan_to_num(np.ma.getdata(file.body.data)[:, 0])  # [T,points,3 or more]
+    confidence = np.nan_to_num(np.asarray(file.body.confidence)[:, 0])
+    manual = [places[name] for name in COMPONENTS if name != "FACE_LANDMARKS"]
+    size = np.array([file.header.dimensions.width, file.header.dimensions.height])
+    if (size <= 0).any():
+        raise UserError(f"{path}: its header gives an image of {size[0]} x {size[1]} pixels; export it again")
+    visibility = np.concatenate([confidence[:, place] for place in manual], axis=1).clip(0, 1)
+    keypoints = np.concatenate([points[:, place, :2] / size for place in manual], axis=1) * (visibility[..., None] > 0)
+    face = points[:, places["FACE_LANDMARKS"], :3] * np.array([1.0, 1.0, z_scale])
+    nmm = nmm_from_face_mesh(face)
+    face_seen = (confidence[:, places["FACE_LANDMARKS"]] > 0).all(axis=1) & np.isfinite(nmm).all(axis=1)
+    return PoseRecording(
+        keypoints.astype(np.float32),
+        visibility.astype(np.float32),
+        interpolate_gaps(nmm, face_seen),
+        face_seen,
+        float(file.body.fps),
+    )

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from poses import layout
-from poses.features import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
+from poses.face import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
 
 INK, BODY_COLOUR, SKIN, LIPS, FRAME = (35, 38, 43), (96, 104, 116), (246, 240, 234), (196, 92, 88), (218, 221, 226)
 HANDS = {"left": layout.LEFT_HAND_KEYPOINTS, "right": layout.RIGHT_HAND_KEYPOINTS}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from errors import UserError
 from poses import layout
-from poses.files import write_whole
+from runtime.errors import UserError
+from runtime.files import write_whole
 
 STATISTICS_FILE = "normalization_stats.npz"
 _ARRAYS = {"mean": layout.POSE_DIM, "std": layout.POSE_DIM, "hand_mean": layout.HANDS.stop - layout.HANDS.start,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import errors
+from runtime import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 

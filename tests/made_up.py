@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from poses import files, layout
+from poses import layout
+from runtime.files import write_whole
 
 
 def write_clip(folder: Path, split: str, clip_id: str, frames: int, rng: np.random.Generator, **changes) -> None:
@@ -15,9 +16,9 @@ def write_clip(folder: Path, split: str, clip_id: str, frames: int, rng: np.rand
     for name, value in changes.items():
         (nmm if name in layout.NMM_FEATURES else pose)[name] = value
     arrays = {name: value for name, value in pose.items() if value is not None}
-    with files.write_whole(folder / split / "poses" / f"{clip_id}.npz") as file:
+    with write_whole(folder / split / "poses" / f"{clip_id}.npz") as file:
         np.savez(file, **arrays)
-    with files.write_whole(folder / split / "nmms" / f"{clip_id}.pkl") as file:
+    with write_whole(folder / split / "nmms" / f"{clip_id}.pkl") as file:
         pickle.dump({name: value for name, value in nmm.items() if value is not None}, file)
 
 

@@ -14,7 +14,7 @@ import run_ablation
 from ablation import parts
 from ablation.parts import Part, is_done, keys_of, run_parts
 from ablation.plan import RECIPES, WHOLE, make_plan, read_recipe
-from errors import UserError
+from runtime.errors import UserError
 
 COUNTING = """import argparse, pathlib
 parser = argparse.ArgumentParser()

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.autoencoder import AutoencoderConfig, AutoencoderLoss, HandFrame, PoseAutoencoder
+from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
+from models.hands import HandFrame
 from models.layers import lengths_to_mask
 from poses import layout
 from poses.statistics import Statistics, compute_statistics, hands_minus_wrists

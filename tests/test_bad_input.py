@@ -14,10 +14,10 @@ import pytest
 import torch
 from made_up import write_clip, write_data
 
-import errors
+import checkpoints
 from poses import layout
 from poses.statistics import Statistics
-from training import checkpoint
+from runtime import errors
 
 KEYPOINTS = (20, layout.NUM_KEYPOINTS, 2)
 
@@ -205,7 +205,7 @@ def test_a_checkpoint_of_another_stage_or_another_autoencoder(trained, data_dir,
     content = torch.load(trained.autoencoder, weights_only=True)
     content["weights"]["encoder.embed.bias"] += 1
     del content["fingerprint"], content["format"]
-    checkpoint.save_checkpoint(tmp_path / "other.pt", content)
+    checkpoints.save_checkpoint(tmp_path / "other.pt", content)
     said = refused("inference", **{**paths, "A": tmp_path / "other.pt"})
     assert "trained on the autoencoder" in said
     assert "pass the autoencoder it was trained on" in said

@@ -5,12 +5,13 @@ import pytest
 import torch
 from made_up import write_clip, write_data
 
-from dataset import LengthBatches, PoseDataset, collate, load_split, make_loader, resample
-from errors import UserError
+from dataset import LengthBatches, PoseDataset, collate, make_loader, resample
 from poses import files, layout
 from poses.files import MAX_INTERPOLATED_GAP, fill_gaps
-from poses.packed import Pack, write_pack
+from poses.pack import Pack, write_pack
+from poses.splits import load_split
 from poses.statistics import Statistics, compute_statistics
+from runtime.errors import UserError
 
 LENGTHS = [9, 30, 4, 17, 60, 12, 5, 25, 33, 8]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import demo_data
-from errors import UserError
 from poses import files, layout
+from runtime.errors import UserError
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("spoken_to_signed") is None, reason="spoken-to-signed is not installed"

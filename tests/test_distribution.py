@@ -6,8 +6,8 @@ import scipy.linalg
 from test_metrics import make_clip, make_references
 
 from evaluation.distribution import BLOCK, LARGE_GROUP, frechet_distance, latent_scores, moments, spread
-from evaluation.figures import compare, figures, mean_of, resample, with_interval
-from evaluation.metrics import sign_distances
+from evaluation.intervals import compare, figures, mean_of, resample, with_interval
+from evaluation.recognition import sign_distances
 from poses import layout
 
 

@@ -10,15 +10,15 @@ import pytest
 
 import compare_metrics
 import demo_data
-import errors
 import evaluate
 import train_pose_to_text
-from dataset import load_split
-from errors import UserError
-from evaluation.judge import Judge
-from evaluation.metrics import Reference
+from checkpoints import load_autoencoder
+from evaluation.clips import Reference
+from evaluation.evaluator import Judge
 from poses import layout
-from training.checkpoint import load_autoencoder
+from poses.splits import load_split
+from runtime import errors
+from runtime.errors import UserError
 
 TRANSLATOR = "--num_epochs 2 --batch_size 8 --num_workers 0 --warmup_steps 2 --max_seq_len 40 --hidden_dim 32 "
 TRANSLATOR += "--num_heads 4 --encoder_layers 1 --decoder_layers 1 --max_tokens 16"

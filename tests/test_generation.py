@@ -9,7 +9,7 @@ import torch._inductor.config
 from torch import nn
 
 import generation
-from errors import UserError
+from checkpoints import FLOW, PREDICTOR, STUDENT
 from generation import Generator, SamplingSettings
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
 from models.flow_matching import predict_clean, sample_ode, time_grid
@@ -22,7 +22,7 @@ from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tok
 from models.text_to_latent import TextToLatent
 from poses.layout import POSE_DIM
 from poses.statistics import Statistics
-from training.checkpoint import FLOW, PREDICTOR, STUDENT
+from runtime.errors import UserError
 
 TEXTS = ["a", "a rather long sentence, with many words in it", "hello world", "sea"]
 LENGTHS = [3, 37, 21, 8]
@@ -164,7 +164,7 @@ def test_bf16_signs_the_same_clips_to_its_precision(kind: str, statistics: Stati
 
 @pytest.mark.parametrize("kind", [PREDICTOR, FLOW, STUDENT])
 def test_packed_weights_sign_the_same_clips(kind: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("models.arithmetic.uses_onednn", lambda: True)
+    monkeypatch.setattr("models.speed.uses_onednn", lambda: True)
     plain = make_generator(kind, "simple", 1, statistics).generate(TEXTS, SEEDS, LENGTHS)
     generator = make_generator(kind, "simple", 1, statistics)
     generator.pack()

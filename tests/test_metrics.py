@@ -9,10 +9,11 @@ import pytest
 from dtaidistance import dtw_ndim
 from dtw import dtw as dtw_python
 
-from evaluation import metrics
-from evaluation.figures import evaluate_row, summarise
-from evaluation.metrics import Reference
-from poses import layout
+from evaluation import evaluator, metrics, recognition, sync
+from evaluation.clips import Reference
+from evaluation.evaluator import evaluate_row
+from evaluation.intervals import summarise
+from poses import layout, motion
 
 TEXTS = ("hello", "thanks", "again")
 ONES = np.ones((1, layout.POSE_DIM))
@@ -147,20 +148,20 @@ def test_a_face_shifted_by_k_frames_against_the_hands_has_lag_k(lag):
     pose[:, layout.HANDS] += np.cumsum(speed)[:, None]
     pose[:, layout.NMM] += np.cumsum(np.roll(speed, lag))[:, None]
     seen = np.ones(pose.shape, bool)
-    hands, face = metrics.hand_energy(pose, seen), metrics.face_energy(pose, seen, np.ones(layout.NMM_DIM))
-    assert metrics.sync_lag(hands, face, max_lag=8) == abs(lag)
-    correlation = metrics.sync_correlation(hands, face)
+    hands, face = motion.hand_energy(pose, seen), motion.face_energy(pose, seen, np.ones(layout.NMM_DIM))
+    assert sync.sync_lag(hands, face, max_lag=8) == abs(lag)
+    correlation = sync.sync_correlation(hands, face)
     assert correlation == pytest.approx(1) if lag == 0 else correlation < 0.8
 
 
 def test_no_feature_of_the_face_outweighs_another():
     """Each of the four features, moving by one scale a frame in all its numbers, adds a quarter of the energy."""
     scale = np.random.default_rng(0).uniform(0.01, 10, layout.NMM_DIM)
-    for group in metrics.FACE_GROUPS:
+    for group in motion.FACE_GROUPS:
         pose = np.zeros((4, layout.POSE_DIM))
         pose[:, group] = np.arange(4)[:, None]
         pose[:, layout.NMM] *= scale
-        assert metrics.face_energy(pose, pose == pose, scale) == pytest.approx(np.full(3, 0.25))
+        assert motion.face_energy(pose, pose == pose, scale) == pytest.approx(np.full(3, 0.25))
 
 
 def test_an_unseen_hand_moves_as_its_wrist_does():
@@ -170,7 +171,7 @@ def test_an_unseen_hand_moves_as_its_wrist_does():
     pose[:, layout.HANDS] = np.random.default_rng(0).normal(size=(6, 84))
     seen = np.ones(pose.shape, bool)
     seen[:, layout.HANDS] = False
-    assert metrics.hand_energy(pose, seen) == pytest.approx(np.full(5, 0.05))
+    assert motion.hand_energy(pose, seen) == pytest.approx(np.full(5, 0.05))
 
 
 def test_motion_ratio_follows_the_speed_and_not_the_place_or_the_size():
@@ -187,13 +188,13 @@ def test_what_the_reference_did_not_see_changes_no_metric():
     references = make_references(hide=True)
     rng = np.random.default_rng(1)
     predictions = [make_clip(50 + n, 18 + n) for n in range(len(references))]
-    scores = metrics.score_clips(predictions, references)
+    scores = evaluator.score_clips(predictions, references)
     for value in (1e6, math.nan):
         spoilt = [
             dataclasses.replace(r, pose=np.where(r.weight > 0, r.pose, value * rng.uniform(size=r.pose.shape)))
             for r in references
         ]
-        for name, values in metrics.score_clips(predictions, spoilt).items():
+        for name, values in evaluator.score_clips(predictions, spoilt).items():
             np.testing.assert_array_equal(values, scores[name], err_msg=name)
 
 
@@ -224,11 +225,11 @@ def test_recognition_distance_is_dtw_whatever_the_length_of_the_clips_beside_it(
     clips = [make_clip(n, frames) for n, frames in enumerate((5, 9, 16))]
     gallery = [make_clip(10 + n, frames) for n, frames in enumerate((12, 4))]
     moved = [np.concatenate([c[:, layout.MANUAL] * 2.5 + 1, c[:, layout.NMM]], axis=1) for c in clips]
-    distances = metrics.sign_distances([(c, None) for c in moved], [(c, None) for c in gallery])
+    distances = recognition.sign_distances([(c, None) for c in moved], [(c, None) for c in gallery])
     for n, clip in enumerate(clips):
         for m, other in enumerate(gallery):
             a, b = (
-                metrics.shoulder_frame(c, np.ones(c.shape, bool))[:, layout.ARMS_AND_HANDS].reshape(len(c), -1)
+                motion.shoulder_frame(c, np.ones(c.shape, bool))[:, layout.ARMS_AND_HANDS].reshape(len(c), -1)
                 for c in (clip, other)
             )
             total, path = plain_dtw(a, b)
@@ -239,7 +240,7 @@ def test_recognition_distance_is_dtw_whatever_the_length_of_the_clips_beside_it(
 def test_a_clip_given_twice_has_the_same_distances_and_none_to_itself():
     clips = [(make_clip(n, 6 + n), None) for n in range(3)]
     unseen = np.zeros((6, layout.POSE_DIM))
-    distances = metrics.sign_distances([clips[1], clips[0], clips[1], (clips[0][0], unseen)], clips)
+    distances = recognition.sign_distances([clips[1], clips[0], clips[1], (clips[0][0], unseen)], clips)
     assert (distances[0] == distances[2]).all()
     assert (distances[0, 1], distances[1, 0]) == (0, 0)
     assert np.count_nonzero(distances == 0) == 3
@@ -251,10 +252,10 @@ def test_recognition_follows_the_texts_not_the_order():
     rng = np.random.default_rng(0)
     generated = [r.pose + rng.normal(scale=0.002, size=r.pose.shape) for r in references]
     texts = [r.text for r in references]
-    first, among = metrics.recognition(generated, texts, references[::-1])
+    first, among = recognition.recognition(generated, texts, references[::-1])
     assert first.all()
     assert among.all()
-    first, _ = metrics.recognition(generated[1:] + generated[:1], texts, references)
+    first, _ = recognition.recognition(generated[1:] + generated[:1], texts, references)
     assert not first.any()
 
 
@@ -262,7 +263,8 @@ def test_without_shoulders_nothing_is_recognised():
     references = make_references()
     weights = [r.weight.copy() for r in references]
     weights[0][:, layout.keypoint_dims(np.array([layout.LEFT_SHOULDER]))] = 0
-    first, among = metrics.recognition([r.pose for r in references], [r.text for r in references], references, weights)
+    poses, texts = [r.pose for r in references], [r.text for r in references]
+    first, among = recognition.recognition(poses, texts, references, weights)
     assert first.tolist() == among.tolist() == [False] + [True] * 5
 
 
@@ -276,7 +278,7 @@ def test_workers_change_no_figure():
 def test_each_clip_has_its_values_and_any_selection_makes_a_row():
     references = make_references()
     predictions = [make_clip(50 + n) for n in range(len(references))]
-    scores = metrics.score_clips(predictions, references)
+    scores = evaluator.score_clips(predictions, references)
     assert {len(values) for values in scores.values()} == {len(references)}
     one = summarise({name: values[2:3] for name, values in scores.items()})
     alone = evaluate_row(predictions[2:3], references[2:3], gallery=references)

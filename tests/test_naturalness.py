@@ -7,9 +7,10 @@ import pytest
 from test_metrics import make_clip
 
 from evaluation import naturalness
-from evaluation.metrics import Reference, watched_keypoints
+from evaluation.clips import Reference
 from poses import layout
-from poses.packed import Pack, write_pack
+from poses.motion import watched_keypoints
+from poses.pack import Pack, write_pack
 
 ALL = np.ones(layout.NUM_KEYPOINTS, bool)
 

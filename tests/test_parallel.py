@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from parallel import parallel_map
+from runtime.parallel import parallel_map
 
 
 def work(task: int, factor: int) -> tuple[int, int]:

@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from errors import UserError
-from evaluation.metrics import Reference
+from evaluation.clips import Reference
 from evaluation.report import FIGURES, ROWS, build_report, format_table, read_clips, write_clips, write_report
+from runtime.errors import UserError
 
 KEYS = [name for names in FIGURES.values() for name in names]
 

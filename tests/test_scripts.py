@@ -11,9 +11,9 @@ import commands
 import numpy as np
 import pytest
 
-from generation import read_texts
 from poses import files, layout
 from poses.statistics import Statistics
+from runtime.files import read_texts
 
 TRAINERS = ("autoencoder", "predictor", "flow", "student")
 FOR_EVERY_TRAINER = (

@@ -7,7 +7,7 @@ import sacrebleu
 from nltk.translate.bleu_score import corpus_bleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from evaluation.figures import figures, resample
+from evaluation.intervals import figures, resample
 from evaluation.text_metrics import normalize_text, text_scores
 
 TEXT = "rain falls in the north tomorrow and the sun shines over the south coast"

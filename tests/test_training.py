@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from checkpoints import fingerprint, load_checkpoint, save_checkpoint
 from dataset import make_loader
-from errors import UserError
 from poses.statistics import Statistics
+from runtime.errors import UserError
 from training import engine
-from training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from training.engine import Stage, TrainSettings, make_accelerator, train
 
 KIND = "autoencoder"  # of the toy's checkpoints; any would do

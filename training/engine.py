@@ -24,12 +24,12 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from checkpoints import load_checkpoint, load_weights, require_equal, save_checkpoint
 from dataset import Batch
-from errors import UserError
-from models.arithmetic import keep_freed_memory, prefer_onednn
-from poses.files import write_whole
 from poses.statistics import Statistics
-from training.checkpoint import load_checkpoint, load_weights, require_equal, save_checkpoint
+from runtime.cpu import keep_freed_memory, prefer_onednn
+from runtime.errors import UserError
+from runtime.files import write_whole
 
 Losses = dict[str, Tensor]
 LossFunction = Callable[[nn.Module, Batch, torch.Generator | None], Losses]

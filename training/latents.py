@@ -15,9 +15,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor
 from tqdm import tqdm
 
-from dataset import Batch, LatentDataset, PoseDataset, collate, load_split
-from errors import UserError
-from evaluation.metrics import face_energy, hand_energy
+from dataset import Batch, LatentDataset, PoseDataset, collate
 from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.consistency_distillation import teacher_trajectory
 from models.flow_matching import DEFAULT_SOLVER, sample_noise
@@ -25,8 +23,11 @@ from models.sync_guidance import SyncGuidanceHead
 from models.text_encoder import PretrainedTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
 from poses import layout
-from poses.packed import Item, Pack, write_pack
+from poses.motion import face_energy, hand_energy
+from poses.pack import Item, Pack, write_pack
+from poses.splits import load_split
 from poses.statistics import Statistics
+from runtime.errors import UserError
 
 
 @dataclass(frozen=True)

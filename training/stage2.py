@@ -7,8 +7,8 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dataset import Batch, load_split, make_loader
-from errors import UserError
+from checkpoints import load_autoencoder, require_equal
+from dataset import Batch, make_loader
 from models.autoencoder import PoseSpace
 from models.text_encoder import (
     SCRATCH,
@@ -19,8 +19,10 @@ from models.text_encoder import (
     train_tokenizer,
 )
 from models.text_to_latent import TextToLatent
+from poses.splits import load_split
+from runtime.arguments import add_data_arguments, add_sequence_arguments, positive_int
+from runtime.errors import UserError
 from training import arguments
-from training.checkpoint import load_autoencoder, require_equal
 from training.engine import Losses, TrainSettings
 from training.latents import LatentSource, latent_dataset
 
@@ -28,13 +30,13 @@ LENGTH_WEIGHT = 0.1  # of the length predictor's loss beside the stage's own
 
 
 def add_stage2_arguments(parser: argparse.ArgumentParser, *, num_epochs: int, learning_rate: float) -> None:
-    arguments.add_data_arguments(parser)
+    add_data_arguments(parser)
     arguments.add_autoencoder_argument(parser)
-    arguments.add_sequence_arguments(parser, long_clips="resample")
+    add_sequence_arguments(parser, long_clips="resample")
     arguments.add_training_arguments(parser, num_epochs=num_epochs, learning_rate=learning_rate)
-    parser.add_argument("--latent_dim", type=arguments.positive_int, help="must be the autoencoder's (default: is)")
+    parser.add_argument("--latent_dim", type=positive_int, help="must be the autoencoder's (default: is)")
     parser.add_argument(
-        "--temporal_stride", type=arguments.positive_int, help="must be the autoencoder's (default: is)"
+        "--temporal_stride", type=positive_int, help="must be the autoencoder's (default: is)"
     )
 
 

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models import arithmetic, layers
+from models import layers, speed
 from models.layers import attend
+from runtime import cpu
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def restored() -> Iterator[None]:
 
 
 def test_products_are_as_exact_as_fp32() -> None:
-    arithmetic.prefer_onednn()
+    cpu.prefer_onednn()
     for M, K, N in ((1, 512, 100), (77, 2048, 512), (300, 64, 300)):
         x, w, b = torch.randn(M, K), torch.randn(N, K) / K**0.5, torch.randn(N)
         expected = F.linear(x.double(), w.double(), b.double())
@@ -32,8 +33,8 @@ def test_products_are_as_exact_as_fp32() -> None:
 
 def test_inexact_products_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.backends.mkldnn.matmul.fp32_precision = "none"
-    monkeypatch.setattr(arithmetic, "_exact", lambda: False)
-    assert not arithmetic.prefer_onednn()
+    monkeypatch.setattr(cpu, "_exact", lambda: False)
+    assert not cpu.prefer_onednn()
 
 
 @pytest.mark.parametrize(("frames", "keys"), [(7, 7), (50, 12), (20, 300)])
@@ -49,21 +50,21 @@ def test_attention_is_the_same(monkeypatch: pytest.MonkeyPatch, frames: int, key
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_packed_weights_multiply_alike(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
     """Of every number of rows, of rows that do not lie together, with and without a bias; only linear layers change."""
-    monkeypatch.setattr(arithmetic, "uses_onednn", lambda: True)
+    monkeypatch.setattr(speed, "uses_onednn", lambda: True)
     plain = nn.Sequential(nn.Linear(48, 96), nn.GELU(), nn.Sequential(nn.Linear(96, 30, bias=False))).to(dtype)
     packed = copy.deepcopy(plain).requires_grad_(False)
-    arithmetic.pack_linears(packed)
+    speed.pack_linears(packed)
     kinds = [type(module) for module in packed.modules()]
-    assert (kinds.count(arithmetic.PackedLinear), kinds.count(nn.Linear)) == (2, 0)
+    assert (kinds.count(speed.PackedLinear), kinds.count(nn.Linear)) == (2, 0)
     tolerance = {torch.float32: 1e-6, torch.bfloat16: 1e-2}[dtype]
     for x in (torch.randn(1, 48), torch.randn(2, 7, 48), torch.randn(70, 2, 48).transpose(0, 1), torch.randn(500, 48)):
         torch.testing.assert_close(packed(x.to(dtype)), plain(x.to(dtype)), rtol=tolerance, atol=tolerance)
 
 
 def test_weights_that_onednn_does_not_multiply_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arithmetic, "uses_onednn", lambda: False)
+    monkeypatch.setattr(speed, "uses_onednn", lambda: False)
     module = nn.Sequential(nn.Linear(4, 4))
-    arithmetic.pack_linears(module)
+    speed.pack_linears(module)
     assert type(module[0]) is nn.Linear
 
 
@@ -71,7 +72,7 @@ def test_kept_memory_is_not_asked_of_the_system_again():
     """Page faults of large tensors that come and go, in a process of their own: thousands each, then none."""
     program = """
 import resource, torch
-from models.arithmetic import keep_freed_memory
+from runtime.cpu import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):

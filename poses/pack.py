@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from errors import UserError
+from runtime.errors import UserError
 
 Item = dict[str, np.ndarray]
 

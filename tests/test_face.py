@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from errors import UserError
-from poses import features, layout
+from poses import layout
+from poses.face import OUTER_LIP, interpolate_gaps, nmm_from_face_mesh, split_nmm
+from poses.files import read_pose_file
+from runtime.errors import UserError
 
 
 def face_mesh(points: int = 478) -> np.ndarray:
@@ -21,7 +23,7 @@ def face_mesh(points: int = 478) -> np.ndarray:
         face[0, mirrored[index], :2] = 100 - x, y
     for index, (x, y) in {0: (50, 70), 13: (50, 80), 14: (50, 80), 17: (50, 92), 10: (50, -60), 152: (50, 130)}.items():
         face[0, index, :2] = x, y
-    ring = [index for index in features.OUTER_LIP if index not in (0, 17, 61, 291)]
+    ring = [index for index in OUTER_LIP if index not in (0, 17, 61, 291)]
     angle = np.linspace(0, 2 * np.pi, len(ring), endpoint=False)
     face[0, ring, 0], face[0, ring, 1] = 50 + 20 * np.cos(angle), 80 + 8 * np.sin(angle)
     if points == 478:
@@ -39,7 +41,7 @@ def turned(face: np.ndarray, angle: float) -> np.ndarray:
 
 
 def features_of(face: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: value[0] for name, value in features.split_nmm(features.nmm_from_face_mesh(face)).items()}
+    return {name: value[0] for name, value in split_nmm(nmm_from_face_mesh(face)).items()}
 
 
 def test_known_distances_in_units_of_the_eye_line():
@@ -71,7 +73,7 @@ def test_roll_is_measured_and_changes_nothing_else(roll: float):
 def test_size_and_place_do_not_matter():
     face = face_mesh()
     np.testing.assert_allclose(
-        features.nmm_from_face_mesh(face * 0.37 + [30.0, -90.0, 7.0]), features.nmm_from_face_mesh(face), atol=1e-6
+        nmm_from_face_mesh(face * 0.37 + [30.0, -90.0, 7.0]), nmm_from_face_mesh(face), atol=1e-6
     )
 
 
@@ -91,7 +93,7 @@ def test_without_irises_the_lids_stand_for_the_gaze():
 
 
 def test_order_and_shape_follow_the_layout():
-    nmm = features.nmm_from_face_mesh(np.repeat(face_mesh(), 3, axis=0))
+    nmm = nmm_from_face_mesh(np.repeat(face_mesh(), 3, axis=0))
     assert nmm.shape == (3, layout.NMM_DIM)
     assert nmm.dtype == np.float32
     frame = np.concatenate([np.zeros(layout.MANUAL_DIM), nmm[0]])
@@ -102,9 +104,9 @@ def test_order_and_shape_follow_the_layout():
 
 def test_a_missing_face_is_interpolated_in_time():
     values = np.array([[0.0], [99.0], [2.0], [99.0]], dtype=np.float32)
-    filled = features.interpolate_gaps(values, np.array([True, False, True, False]))
+    filled = interpolate_gaps(values, np.array([True, False, True, False]))
     np.testing.assert_allclose(filled[:, 0], [0, 1, 2, 2])
-    assert not features.interpolate_gaps(values, np.zeros(4, dtype=bool)).any()
+    assert not interpolate_gaps(values, np.zeros(4, dtype=bool)).any()
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,7 @@ def letter_file() -> Path:
 
 
 def test_a_real_letter_is_read(letter_file: Path):
-    recording = features.read_pose_file(letter_file)
+    recording = read_pose_file(letter_file)
     frames = len(recording.keypoints)
     assert recording.keypoints.shape == (frames, 75, 2)
     assert recording.visibility.shape == (frames, 75)
@@ -129,12 +131,12 @@ def test_a_real_letter_is_read(letter_file: Path):
     assert 0 <= recording.visibility.min() <= recording.visibility.max() <= 1
     hand, wrist = recording.keypoints[:, layout.RIGHT_HAND_KEYPOINTS.start], recording.keypoints[:, layout.RIGHT_WRIST]
     assert np.abs(hand - wrist).max() < 0.1  # the hand hangs on its arm
-    aus = features.split_nmm(recording.nmm)["facial_aus"]
+    aus = split_nmm(recording.nmm)["facial_aus"]
     assert ((aus[:, 13] > 0.3) & (aus[:, 13] < 0.9)).all()  # a mouth's width, in eye lines
 
 
 def test_z_scale_turns_stored_depth_into_angles(letter_file: Path):
-    plain, scaled = (features.read_pose_file(letter_file, z_scale=scale).nmm[:, 17:19] for scale in (1, 500))
+    plain, scaled = (read_pose_file(letter_file, z_scale=scale).nmm[:, 17:19] for scale in (1, 500))
     np.testing.assert_allclose(np.tan(scaled), 500 * np.tan(plain), rtol=1e-2, atol=1e-4)
 
 
@@ -144,7 +146,7 @@ def test_a_truncated_file_is_named(letter_file: Path, tmp_path: Path, share: flo
     damaged = tmp_path / "damaged.pose"
     damaged.write_bytes(content[: int(share * len(content))])
     with pytest.raises(UserError, match=r"damaged\.pose: not a readable"):
-        features.read_pose_file(damaged)
+        read_pose_file(damaged)
 
 
 def test_a_reduced_file_is_refused_with_what_it_lacks(letter_file: Path, tmp_path: Path):
@@ -154,9 +156,9 @@ def test_a_reduced_file_is_refused_with_what_it_lacks(letter_file: Path, tmp_pat
     with open(tmp_path / "reduced.pose", "wb") as file:
         pose.write(file)
     with pytest.raises(UserError, match=r"FACE_LANDMARKS \(it has 0 points\), LEFT_HAND_LANDMARKS"):
-        features.read_pose_file(tmp_path / "reduced.pose")
+        read_pose_file(tmp_path / "reduced.pose")
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(UserError, match="no such file"):
-        features.read_pose_file(tmp_path / "nowhere.pose")
+        read_pose_file(tmp_path / "nowhere.pose")

@@ -12,15 +12,15 @@ from typing import TypeVar
 
 import torch
 
-from errors import UserError
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.pose_to_text import PoseToText, PoseToTextConfig
 from models.text_encoder import PretrainedTextEncoder, ScratchTextConfig, ScratchTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
-from poses.files import write_whole
 from poses.statistics import Statistics
+from runtime.errors import UserError
+from runtime.files import write_whole
 
 FORMAT = 1
 AUTOENCODER, PREDICTOR, FLOW, STUDENT = "autoencoder", "predictor", "flow", "student"

@@ -1,19 +1,25 @@
 """Everything that one row of the report needs, computed once for all rows: references, train clips, latents."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from evaluation.clips import ClipAndWeight, Reference
 from evaluation.distribution import latent_scores, spread
-from evaluation.figures import Scores
-from evaluation.metrics import ClipAndWeight, Reference, score_clips, watched_keypoints
+from evaluation.intervals import Scores, summarise
+from evaluation.metrics import dtw, dtw_mje, mean_squared_errors
 from evaluation.naturalness import TrainFrames, bone_length_variation, hand_limits, implausible_hands
+from evaluation.recognition import recognition
+from evaluation.sync import MAX_LAG, nmm_scale, sync_correlation, sync_lag, sync_null
 from models.autoencoder import PoseAutoencoder
-from parallel import parallel_map
-from poses.packed import Pack
+from poses import layout
+from poses.motion import face_energy, hand_energy, mean_where, motion, observe, watched_keypoints
+from poses.pack import Pack
 from poses.statistics import Statistics
+from runtime.parallel import parallel_map
 
 Array = np.ndarray
 
@@ -103,3 +109,78 @@ def _naturalness(
     (pose, weight), watched = task
     hands = implausible_hands(pose, weight, watched, limits)
     return bone_length_variation(pose, weight, watched), hands, *train_frames.copied(pose, weight)
+
+
+def score_clips(
+    predictions: Sequence[Array],
+    references: Sequence[Reference],
+    prediction_weights: Sequence[Array] | None = None,
+    gallery: Sequence[Reference] | None = None,
+    max_lag: int = MAX_LAG,
+    num_workers: int = 0,
+) -> dict[str, Array]:
+    """The metrics that compare each clip with its reference, {name: [N] or [N,K]}, NaN where undefined.
+
+    predictions[n] belongs to references[n]. Values that the figure divides, or shows side by side, have K columns:
+    prediction, reference, and for the sync figures the prediction with its face shuffled in time.
+
+    prediction_weights: for predictions that are real clips or follow one frame by frame (reference, reconstruction).
+    gallery: the clips among which recognition looks for the nearest, `references` by default.
+    num_workers: processes; 0 and 1 stay in this one, and no figure depends on it.
+    """
+    if len(predictions) != len(references) or not references:
+        raise ValueError(f"{len(predictions)} predictions for {len(references)} references")
+    gallery = references if gallery is None else gallery
+    weights = prediction_weights or [None] * len(predictions)
+    scale = nmm_scale(gallery)
+    tasks = ((*pair, scale, max_lag) for pair in zip(predictions, weights, references, strict=True))
+    clips = list(parallel_map(_score_clip, tasks, num_workers))
+    scores = {name: np.array([clip[name] for clip in clips], np.float64) for name in clips[0]}
+    texts = [reference.text for reference in references]
+    first, among = recognition(predictions, texts, gallery, prediction_weights, num_workers)
+    return scores | {"recognition": first.astype(np.float64), "recognition_top5": among.astype(np.float64)}
+
+
+def _score_clip(task: tuple[Array, Array | None, Reference, Array, int]) -> dict[str, object]:
+    prediction, prediction_weight, reference, scale, max_lag = task
+    pose, weight = reference.pose, reference.weight
+    distance, path = dtw(prediction, pose, weight, prediction_weight)
+    errors = mean_squared_errors(prediction, pose, weight, path, prediction_weight)
+    # A hand that the reference hardly saw is its wrist in both clips, or their energies would not be of the same thing.
+    watched = np.ones(layout.POSE_DIM, bool)
+    watched[layout.MANUAL] = np.repeat(watched_keypoints(weight), 2)
+    sync, speeds = [], []
+    for clip, clip_weight in ((prediction, prediction_weight), (pose, weight)):
+        numbers, seen = observe(clip, clip_weight)
+        energies = hand_energy(numbers, seen & watched), face_energy(numbers, seen, scale)
+        sync.append((sync_correlation(*energies), sync_lag(*energies, max_lag)))
+        speeds.append(float(mean_where(energies[1], np.isfinite(energies[1]))))
+        if not sync[1:]:
+            null = sync_null(*energies, max_lag)
+    joints = dtw_mje(prediction, pose, weight, prediction_weight)
+    frames = len(pose)  # a long clip counts more in ratios of motion
+    arms = (prediction, pose, weight, prediction_weight, layout.ARMS_AND_HANDS)
+    unknown = (math.nan, math.nan)
+    return {
+        "dtw": distance,
+        "dtw_mje": joints.full,
+        "dtw_mje_body": joints.body,
+        "dtw_mje_left_hand": joints.left_hand,
+        "dtw_mje_right_hand": joints.right_hand,
+        "mse": errors.full,
+        "mse_manual": errors.manual,
+        "mse_nmm": errors.nmm,
+        "mse_aligned": errors.aligned,
+        "frames": frames,
+        "hand_speeds": frames * np.array(motion(prediction, pose, weight, prediction_weight) or unknown),
+        "speeds": frames * np.array(motion(*arms) or unknown),
+        "jerks": frames * np.array(motion(*arms, order=3) or unknown),
+        "face_speeds": frames * np.array(speeds),
+        "sync_correlation": [*(correlation for correlation, _ in sync), null[0]],
+        "sync_lag": [*(lag for _, lag in sync), null[1]],
+    }
+
+
+def evaluate_row(*args: object, **kwargs: object) -> dict[str, float | int | None]:
+    """`summarise` of `score_clips`, whose arguments it takes: what needs neither train clips nor an autoencoder."""
+    return summarise(score_clips(*args, **kwargs))

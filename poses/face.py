@@ -6,14 +6,9 @@ the distance to the camera matters. Head pose is in radians: yaw > 0 where the s
 camera than the right one, pitch > 0 where the chin is farther than the forehead, roll > 0 clockwise in the picture.
 """
 
-import struct
-import warnings
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from errors import UserError
 from poses import layout
 
 # Points of the face mesh; "left" and "right" are the signer's.
@@ -27,27 +22,6 @@ RIGHT_LIP_CORNER, LEFT_LIP_CORNER = 61, 291
 OUTER_LIP = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
 
 NUM_FACE, NUM_FACE_WITH_IRIS = 468, 478
-
-# The components of a full Holistic file, with the numbers of points that each may have.
-COMPONENTS = {
-    "POSE_LANDMARKS": (layout.NUM_BODY,),
-    "FACE_LANDMARKS": (NUM_FACE, NUM_FACE_WITH_IRIS),
-    "LEFT_HAND_LANDMARKS": (layout.NUM_HAND,),
-    "RIGHT_HAND_LANDMARKS": (layout.NUM_HAND,),
-}
-
-
-@dataclass(frozen=True)
-class PoseRecording:
-    """One `.pose` file: keypoints [T,75,2] in image units (0..1), visibility [T,75] (0..1), nmm [T,64] in the order of
-    `layout.NMM_FEATURES`, face_seen [T] bool (False: nmm interpolated in time; no face at all: zeros), fps in frames a
-    second. All float32 but face_seen."""
-
-    keypoints: np.ndarray
-    visibility: np.ndarray
-    nmm: np.ndarray
-    face_seen: np.ndarray
-    fps: float
 
 
 def nmm_from_face_mesh(face: np.ndarray) -> np.ndarray:
@@ -120,57 +94,6 @@ def split_nmm(nmm: np.ndarray) -> dict[str, np.ndarray]:
     parts = np.split(nmm, ends, axis=1)
     items = zip(layout.NMM_FEATURES.items(), parts, strict=True)
     return {key: part.reshape(len(nmm), *shape) for (key, shape), part in items}
-
-
-def read_pose_file(path: Path, z_scale: float = 1.0) -> PoseRecording:
-    """Read the first person of a full MediaPipe Holistic `.pose` file (v0.1 or v0.2).
-
-    What was not found, such as a hand, is zeros with visibility 0. `z_scale` multiplies the mesh's z, which the usual
-    converter leaves in image widths where x and y are pixels: with 1 (z as the file has it) yaw and pitch of such
-    files are near 0; the width of the recorded image, where it is known, gives the true angles.
-    """
-    from pose_format import Pose  # here, so that the mesh features need no .pose library
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            file = Pose.read(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (struct.error, ValueError, IndexError, KeyError, TypeError, NotImplementedError, MemoryError, OverflowError):
-        raise UserError(f"{path}: not a readable .pose file (truncated, or another format?); fetch it again") from None
-    start, places, sizes = 0, {}, {}
-    for component in file.header.components:
-        sizes[component.name] = len(component.points)
-        places[component.name] = slice(start, start + len(component.points))
-        start += len(component.points)
-    wrong = [name for name, full in COMPONENTS.items() if sizes.get(name) not in full]
-    if wrong:
-        wrong = [f"{name} (it has {sizes.get(name, 0)} points)" for name in wrong]
-        raise UserError(
-            f"{path}: not a full MediaPipe Holistic file: missing or reduced are {', '.join(wrong)}; "
-            "use the unreduced file, with 33 body, 468 or 478 face and 21 + 21 hand points"
-        )
-    if file.body.data.ndim != 4 or 0 in file.body.data.shape[:2]:
-        raise UserError(f"{path}: zero frames or no person; leave the file out or record it again")
-    points = np.nan_to_num(np.ma.getdata(file.body.data)[:, 0])  # [T,points,3 or more]
-    confidence = np.nan_to_num(np.asarray(file.body.confidence)[:, 0])
-    manual = [places[name] for name in COMPONENTS if name != "FACE_LANDMARKS"]
-    size = np.array([file.header.dimensions.width, file.header.dimensions.height])
-    if (size <= 0).any():
-        raise UserError(f"{path}: its header gives an image of {size[0]} x {size[1]} pixels; export it again")
-    visibility = np.concatenate([confidence[:, place] for place in manual], axis=1).clip(0, 1)
-    keypoints = np.concatenate([points[:, place, :2] / size for place in manual], axis=1) * (visibility[..., None] > 0)
-    face = points[:, places["FACE_LANDMARKS"], :3] * np.array([1.0, 1.0, z_scale])
-    nmm = nmm_from_face_mesh(face)
-    face_seen = (confidence[:, places["FACE_LANDMARKS"]] > 0).all(axis=1) & np.isfinite(nmm).all(axis=1)
-    return PoseRecording(
-        keypoints.astype(np.float32),
-        visibility.astype(np.float32),
-        interpolate_gaps(nmm, face_seen),
-        face_seen,
-        float(file.body.fps),
-    )
 
 
 def interpolate_gaps(values: np.ndarray, seen: np.ndarray) -> np.ndarray:

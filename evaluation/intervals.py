@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.distribution import frechet_distance, moments
-from evaluation.metrics import score_clips
 
 Array = np.ndarray
 Scores = dict[str, Array]  # the values of the clips, {name: [N] or [N,K]}, NaN where undefined
@@ -172,11 +171,6 @@ def summarise(scores: Scores) -> dict[str, float | int | None]:
     row["sync_undefined"] = int(np.isnan(scores["sync_correlation"][:, 0]).sum())
     row["mse_aligned"] = int(scores["mse_aligned"].sum())
     return row
-
-
-def evaluate_row(*args: object, **kwargs: object) -> dict[str, float | int | None]:
-    """`summarise` of `score_clips`, whose arguments it takes: what needs neither train clips nor an autoencoder."""
-    return summarise(score_clips(*args, **kwargs))
 
 
 def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[str, float | None]]:

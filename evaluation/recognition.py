@@ -1,0 +1,151 @@
+"""Recognition: whose sign is a clip nearest to? DTW of arms and hands between all clips of two sets."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from evaluation.clips import Array, ClipAndWeight, Reference
+from poses import layout
+from poses.motion import keypoints_seen, observe, shoulder_frame
+from runtime.parallel import parallel_map
+
+TOP = 5  # of the recognition's wider figure
+
+
+# One task of the recognition: fixed sizes, so that workers change no figure, and few enough cells for the caches.
+CHUNK_PREDICTIONS, CHUNK_REFERENCES, CHUNK_CELLS = 64, 32, 2**20
+
+
+def _arms_and_hands(clip: ClipAndWeight) -> tuple[Array, Array]:
+    """Arms and hands in the `shoulder_frame` [T,K,2], and seen [T,K], without the frames that saw none of them."""
+    pose, seen = observe(*clip)
+    points = shoulder_frame(pose, seen)
+    if points is None:
+        return np.zeros((0, len(layout.ARMS_AND_HANDS), 2)), np.zeros((0, len(layout.ARMS_AND_HANDS)), bool)
+    visible = keypoints_seen(seen)[:, layout.ARMS_AND_HANDS]
+    some = visible.any(1)
+    return points[some][:, layout.ARMS_AND_HANDS], visible[some]
+
+
+def _warped_means(costs: Array, lengths: Array) -> Array:
+    """Mean cost along the cheapest path, [N], of N problems at once: costs [T,T',N], the first `lengths` [N] of T'.
+
+    Diagonal by diagonal: what stands on one depends on the two before it only. Then back along each path, to count it.
+    """
+    rows, columns, count = costs.shape
+    flat = costs.reshape(rows * columns, count)
+    total = np.empty((rows + columns + 1, rows + 1, count))  # diagonal + 2, row + 1; what is read outside is infinite
+    total[0, 0], total[1, :2] = 0.0, np.inf  # the corner before the first cell, and the cells beside it
+    for diagonal in range(rows + columns - 1):
+        first, last = max(0, diagonal - columns + 1), min(rows - 1, diagonal)
+        older, old, new = total[diagonal : diagonal + 3]
+        here, above = slice(first + 1, last + 2), slice(first, last + 1)
+        new[first], new[last + 2 : last + 3] = np.inf, np.inf
+        best = np.minimum(older[above], old[above], out=new[here])
+        np.minimum(best, old[here], out=best)
+        step = max(1, columns - 1)  # from a cell to its neighbour down to the left
+        best += flat[diagonal + first * step : diagonal + last * step + 1 : step]
+    n, row, column = np.arange(count), np.full(count, rows - 1), lengths - 1
+    steps, further = np.ones(count), row + column > 0
+    while further.any():
+        diagonal = row + column
+        both, up, left = total[diagonal, row, n], total[diagonal + 1, row, n], total[diagonal + 1, row + 1, n]
+        go_left = left < np.minimum(both, up)  # of equal ways the straight one, then the one up
+        row, column = row - (further & ~go_left), column - (further & (go_left | (both <= up)))
+        steps += further
+        further = row + column > 0
+    return total[rows + lengths, rows, n] / steps
+
+
+def _distances(task: tuple[list[tuple[Array, Array]], list[tuple[Array, Array]]], groups: Array) -> Array:
+    """Distances of predictions to references, [N,M], both as `_arms_and_hands` gives them; inf if incomparable.
+
+    groups [K]: keypoints of one number are seen together or not at all, in every frame of these clips.
+    """
+    predictions, references = task
+    distances = np.full((len(predictions), len(references)), np.inf)
+    usable = [n for n, (points, _) in enumerate(predictions) if len(points)]
+    if not usable:
+        return distances
+    sizes = np.bincount(groups).astype(np.float64)  # [G]
+    _, one_of = np.unique(groups, return_index=True)
+    in_group = np.eye(len(sizes))[groups]  # [K,G]
+    lengths = np.array([len(predictions[n][0]) for n in usable])
+    K, G, longest = len(groups), len(sizes), lengths.max()
+    # Sum over points seen in both of |p - r|² = |p|² s_r − 2 p·r + s_p |r|², r and p being 0 if unseen: one product.
+    left = np.zeros((2 * K + 2 * G, longest, len(usable)))
+    for n, k in enumerate(usable):
+        points, visible = predictions[k]
+        points = points * visible[..., None]
+        parts = (-2 * points[..., 0], -2 * points[..., 1], (points**2).sum(-1) @ in_group, visible[:, one_of])
+        left[:, : lengths[n], n] = np.concatenate(parts, axis=1).T
+    left = left.reshape(len(left), -1)  # [2K+2G,T'N]
+    for m, (points, visible) in enumerate(references):
+        if len(points) == 0:
+            continue
+        points, seen = points * visible[..., None], visible[:, one_of].astype(np.float64)
+        right = np.concatenate([points[..., 0], points[..., 1], seen, (points**2).sum(-1) @ in_group], axis=1)
+        means, count = right @ left, (seen * sizes) @ left[-G:]  # [T,T'N]
+        np.maximum(means, 0.0, out=means)  # rounding
+        if count.all():
+            np.divide(means, count, out=means)
+        else:
+            np.divide(means, count, out=means, where=count > 0)
+            means[count == 0] = np.inf
+        costs = np.sqrt(means, out=means).reshape(len(points), longest, len(usable))
+        distances[usable, m] = _warped_means(costs, lengths)
+    return distances
+
+
+def _alike(columns: Iterable[Array]) -> Array:
+    """A number for each array, the same for equal ones, 0, 1, 2, … as they come."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(column.tobytes(), len(numbers)) for column in columns])
+
+
+def sign_distances(
+    predictions: Sequence[ClipAndWeight], references: Sequence[ClipAndWeight], num_workers: int = 0
+) -> Array:
+    """DTW distances of arms and hands between clips, [N,M], in shoulder widths.
+
+    Poses are taken from the shoulders' centre in units of the shoulders' width. Two frames differ by the root mean
+    square distance of their keypoints of arms and hands, over those that *both* clips saw there: a hand that the
+    reference did not see asks nothing of the prediction, and references with few and with many seen keypoints have the
+    same unit. The distance is the mean of that along the DTW path; inf where nothing can be compared.
+    """
+    left, right = (list(parallel_map(_arms_and_hands, clips, num_workers)) for clips in (predictions, references))
+    groups = _alike(np.concatenate([visible for _, visible in left + right]).T)
+    # Clips that occur several times (a train clip drawn twice, the mean pose) are compared once.
+    number = _alike(np.concatenate([points.ravel(), visible.ravel()]) for points, visible in left + right)
+    number, other_number = number[: len(left)], number[len(left) :]
+    _, distinct = np.unique(number, return_index=True)
+    order = distinct[np.argsort([len(left[n][0]) for n in distinct], kind="stable")]  # alike in length: less padding
+    longest = max(len(points) for points, _ in left), max(len(points) for points, _ in right)
+    size = min(CHUNK_PREDICTIONS, max(1, CHUNK_CELLS // max(1, longest[0] * longest[1])))
+    rows = [order[start : start + size] for start in range(0, len(order), size)]
+    columns = [slice(start, start + CHUNK_REFERENCES) for start in range(0, len(right), CHUNK_REFERENCES)]
+    blocks = [(row, column) for row in rows for column in columns]
+    distances = np.full((len(left), len(right)), np.inf)
+    tasks = (([left[n] for n in row], right[column]) for row, column in blocks)
+    for (row, column), block in zip(blocks, parallel_map(_distances, tasks, num_workers, groups), strict=True):
+        distances[row, column] = block
+    distances = distances[distinct[number]]
+    distances[(number[:, None] == other_number) & np.isfinite(distances)] = 0.0  # and not what rounding leaves
+    return distances
+
+
+def recognition(
+    generated: Sequence[Array],
+    generated_texts: Sequence[str],
+    references: Sequence[Reference],
+    generated_weights: Sequence[Array] | None = None,
+    num_workers: int = 0,
+) -> tuple[Array, Array]:
+    """Whether each clip's nearest reference has its text, and whether one of its TOP nearest has: two [N] bool."""
+    weights = generated_weights or [None] * len(generated)
+    clips = [(reference.pose, reference.weight) for reference in references]
+    distances = sign_distances(list(zip(generated, weights, strict=True)), clips, num_workers)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :TOP]
+    same = np.array([reference.text for reference in references])[nearest] == np.array(generated_texts)[:, None]
+    same &= np.isfinite(np.take_along_axis(distances, nearest, axis=1))
+    return same[:, 0], same.any(1)

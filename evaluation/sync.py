@@ -1,0 +1,66 @@
+"""Synchrony of hands and face: correlation and lag of their motion energies, and what chance gives."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from evaluation.clips import Array, Reference
+from poses import layout
+from poses.motion import mean_where
+
+MAX_LAG = 10  # frames
+NULL_SHUFFLES = 20  # of a clip's face in time, for what sync figures give by chance
+
+
+def nmm_scale(references: Sequence[Reference]) -> Array:
+    """Standard deviation of each NMM number over the references' seen frames, [64]: the unit of `face_energy`."""
+    numbers = np.concatenate([reference.pose[:, layout.NMM] for reference in references]).astype(np.float64)
+    seen = np.concatenate([reference.weight[:, layout.NMM] for reference in references]) > 0
+    deviation = numbers - mean_where(numbers, seen, axis=0)
+    scale = np.sqrt(np.nan_to_num(mean_where(deviation**2, seen, axis=0)))
+    constant = scale <= 1e-6 * np.nan_to_num(np.abs(mean_where(numbers, seen, axis=0)))  # rounding is no motion
+    return np.where(constant, 0.0, scale)
+
+
+def _centred(hands: Array, face: Array) -> tuple[Array, Array] | None:
+    """Both signals minus their means, 0 where either is unknown; None where one is constant or too short to tell."""
+    known = np.isfinite(hands) & np.isfinite(face)
+    if known.sum() < 3:
+        return None
+    centred = []
+    for signal in (hands, face):
+        if signal[known].std() <= 1e-6 * np.abs(signal[known]).max():
+            return None
+        centred.append(np.where(known, signal - signal[known].mean(), 0.0))
+    return centred[0], centred[1]
+
+
+def sync_correlation(hands: Array, face: Array) -> float | None:
+    """Pearson correlation of two energies [T-1]; None where one of them is constant."""
+    signals = _centred(hands, face)
+    if signals is None:
+        return None
+    hands, face = signals
+    return float(hands @ face / math.sqrt((hands @ hands) * (face @ face)))
+
+
+def sync_lag(hands: Array, face: Array, max_lag: int = MAX_LAG) -> int | None:
+    """|lag|, frames, within ±max_lag, that maximises the cross-correlation of two energies; None if one is constant."""
+    signals = _centred(hands, face)
+    if signals is None:
+        return None
+    hands, face = signals
+    centre = len(hands) - 1
+    correlation = np.correlate(face, hands, mode="full")  # of lags -centre..centre
+    lags = sorted(range(-min(max_lag, centre), min(max_lag, centre) + 1), key=abs)
+    return abs(max(lags, key=lambda lag: correlation[centre + lag]))  # of equal ones the least
+
+
+def sync_null(hands: Array, face: Array, max_lag: int = MAX_LAG) -> tuple[float, float]:
+    """Mean correlation and lag of the hands with the face shuffled in time: what no synchrony at all would score."""
+    rng = np.random.default_rng(0)
+    shuffled = [(hands, rng.permutation(face)) for _ in range(NULL_SHUFFLES)]
+    correlations = np.array([sync_correlation(*pair) for pair in shuffled], np.float64)
+    lags = np.array([sync_lag(*pair, max_lag) for pair in shuffled], np.float64)
+    return tuple(float(mean_where(values, np.isfinite(values))) for values in (correlations, lags))

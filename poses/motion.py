@@ -1,0 +1,121 @@
+"""What moves in a clip and how fast: shoulder frame, speeds, motion energy of hands and face."""
+
+import numpy as np
+
+from poses import layout
+from poses.files import fill_gaps
+
+Array = np.ndarray
+WATCHED_SHARE = 0.5  # a keypoint's motion is compared where the reference saw it in this share of its frames or more
+
+
+# Where a hand's motion is read: its 21 keypoints, or the body's wrist while they are unseen.
+HAND_AND_WRIST = ((layout.LEFT_HAND_KEYPOINTS, layout.LEFT_WRIST), (layout.RIGHT_HAND_KEYPOINTS, layout.RIGHT_WRIST))
+_KEYPOINTS = np.arange(layout.NUM_KEYPOINTS)
+WRISTS_AND_HANDS = np.concatenate([np.append(_KEYPOINTS[hand], wrist) for hand, wrist in HAND_AND_WRIST])
+FACE_GROUPS = (layout.FACIAL_AUS, layout.HEAD_POSE, layout.EYE_GAZE, layout.MOUTH_SHAPE)
+
+
+def observe(pose: Array, weight: Array | None) -> tuple[Array, Array]:
+    """Pose [T,214] float64, unseen numbers rebuilt from the seen ones alone (zeros if never seen), and seen [T,214]."""
+    pose = np.asarray(pose, np.float64)
+    if weight is None:
+        return pose, np.ones(pose.shape, bool)
+    seen = np.asarray(weight) > 0
+    return fill_gaps(pose, seen)[0], seen
+
+
+def keypoints_seen(seen: Array) -> Array:
+    """Which keypoints were seen, [T,75] bool, from numbers seen [T,214]: a keypoint needs both x and y."""
+    return layout.frame_to_keypoints(seen).all(-1)
+
+
+def watched_keypoints(weight: Array) -> Array:
+    """The keypoints whose motion is compared, [75] bool: those a clip saw in at least half of its frames."""
+    return keypoints_seen(np.asarray(weight) > 0).mean(0) >= WATCHED_SHARE
+
+
+def shoulder_frame(pose: Array, seen: Array) -> Array | None:
+    """Keypoints [T,75,2] from the shoulders' centre (each frame's), in shoulder widths (the clip's median).
+
+    None where a clip never saw a shoulder, or its shoulders coincide.
+    """
+    shoulders = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
+    points = layout.frame_to_keypoints(pose)
+    left, right = points[:, shoulders[0]], points[:, shoulders[1]]
+    width = np.median(np.linalg.norm(left - right, axis=-1))
+    if not keypoints_seen(seen)[:, shoulders].any(0).all() or width == 0:
+        return None
+    return (points - (left + right)[:, None] / 2) / width
+
+
+def mean_where(values: Array, where: Array, axis: int | None = None) -> Array:
+    """Mean of `values` where `where` holds, along `axis`; NaN where it holds nowhere. Values elsewhere may be NaN."""
+    count = np.asarray(where.sum(axis), np.float64)
+    total = np.where(where, values, 0.0).sum(axis)
+    return np.divide(total, count, out=np.full_like(count, np.nan), where=count > 0)
+
+
+def _steps(values: Array, seen: Array, order: int = 1) -> tuple[Array, Array]:
+    """Difference of `order` from frame to frame [T-order,...] and where all the frames that it takes were seen."""
+    length = max(0, len(seen) - order)
+    return np.diff(values, order, axis=0), np.all([seen[k : k + length] for k in range(order + 1)], axis=0)
+
+
+def motion(
+    prediction: Array,
+    reference: Array,
+    weight: Array,
+    prediction_weight: Array | None = None,
+    keypoints: Array = WRISTS_AND_HANDS,
+    order: int = 1,
+) -> tuple[float, float] | None:
+    """Mean speed (order 1) or jerk (order 3) of keypoints in the prediction and in the reference, shoulder widths a
+    frame (to the power of order).
+
+    Both over the same keypoints: of `keypoints` those that the reference saw in at least half of its frames (and that
+    moved in sight in both clips), from the shoulders' centre. None where there is no such keypoint.
+    """
+    watched = keypoints[watched_keypoints(weight)[keypoints]]
+    speeds = []
+    for pose, clip_weight in ((prediction, prediction_weight), (reference, weight)):
+        pose, seen = observe(pose, clip_weight)
+        points = shoulder_frame(pose, seen)
+        if points is None:
+            return None
+        change, both = _steps(points[:, watched], keypoints_seen(seen)[:, watched], order)
+        speeds.append(mean_where(np.linalg.norm(change, axis=-1), both, axis=0))  # [watched]
+    common = np.isfinite(speeds).all(0)
+    if not common.any():
+        return None
+    return float(speeds[0][common].mean()), float(speeds[1][common].mean())
+
+
+def hand_energy(pose: Array, seen: Array) -> Array:
+    """Motion energy of the hands [T-1], image units a frame: mean speed of the two hands.
+
+    A hand's speed is the mean over its keypoints seen in both frames; with none, that of the body's wrist. NaN where
+    there is neither.
+    """
+    change, both = _steps(layout.frame_to_keypoints(pose), keypoints_seen(seen))
+    speed = np.linalg.norm(change, axis=-1)  # [T-1,75]
+    hands = []
+    for hand, wrist in HAND_AND_WRIST:
+        own = mean_where(speed[:, hand], both[:, hand], axis=1)
+        hands.append(np.where(np.isnan(own), np.where(both[:, wrist], speed[:, wrist], np.nan), own))
+    energy = np.stack(hands)
+    return mean_where(energy, np.isfinite(energy), axis=0)
+
+
+def face_energy(pose: Array, seen: Array, scale: Array) -> Array:
+    """Motion energy of the face [T-1]: mean absolute change of the NMM numbers, each over its `scale` [64].
+
+    The mean is taken within each of the four features and then over them, so that neither the 40 numbers of the mouth
+    nor the radians of the head decide alone. Numbers of scale 0 (they never move) are left out.
+    """
+    change, both = _steps(pose[:, layout.NMM], seen[:, layout.NMM])
+    both = both & (scale > 0)
+    change = np.abs(change) / np.where(scale > 0, scale, 1.0)
+    groups = [slice(group.start - layout.NMM.start, group.stop - layout.NMM.start) for group in FACE_GROUPS]
+    energy = np.stack([mean_where(change[:, group], both[:, group], axis=1) for group in groups])
+    return mean_where(energy, np.isfinite(energy), axis=0)
