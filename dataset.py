@@ -41,7 +41,7 @@ def augment(
 
 
 class PoseDataset(Dataset):
-    """Clips of a split: pose [T,214] normalised, weight [T,214] in {0,1}, text, id.
+    """Clips of a split: pose [T,214] normalised, seen [T,214] bool, text, id.
 
     Clips longer than `max_seq_len` are cut to a window that (seed, epoch, index) alone decide (`long_clips="crop"`), or
     squeezed in time ("resample"), which keeps a sentence's end with its text. An item's index is (index, epoch).
@@ -75,7 +75,7 @@ class PoseDataset(Dataset):
             "id": self.pack.ids[index],
             "text": self.pack.texts[index],
             "pose": self.statistics.normalize(pose, seen),
-            "weight": seen.astype(np.float32),
+            "seen": seen,
         }
 
 
@@ -103,7 +103,10 @@ class LatentDataset(Dataset):
 
 
 def collate(items: list[Item]) -> Batch:
-    """Pad every array of the items to the longest of the batch: `x` [B,T,...] and its mask `x_mask` [B,T] bool."""
+    """Pad every array `x` of the items to the longest of the batch, [B,T,...], with a mask `x_mask` [B,T] bool.
+
+    What is bool itself (`seen`) is padded with False and needs no mask of its own.
+    """
     batch: Batch = {}
     for name, first in items[0].items():
         values = [item[name] for item in items]
@@ -111,11 +114,13 @@ def collate(items: list[Item]) -> Batch:
             batch[name] = values
             continue
         lengths = torch.tensor([len(value) for value in values])
-        padded = torch.zeros(len(values), int(lengths.max()), *first.shape[1:])
+        dtype = torch.bool if first.dtype == bool else torch.float32
+        padded = torch.zeros(len(values), int(lengths.max()), *first.shape[1:], dtype=dtype)
         for row, value in zip(padded, values, strict=True):
             row[: len(value)] = torch.from_numpy(np.array(value))
         batch[name] = padded
-        batch[f"{name}_mask"] = torch.arange(padded.shape[1])[None] < lengths[:, None]
+        if dtype != torch.bool:
+            batch[f"{name}_mask"] = torch.arange(padded.shape[1])[None] < lengths[:, None]
     return batch
 
 

@@ -63,7 +63,7 @@ def draw_unseen_hands(model: PoseToText, batch: Batch, generator: torch.Generato
     wrong, and 2 % with that constant put in). So it gets some hand on the wrist: a still one of a random shape, or
     that of another clip of the batch.
     """
-    pose, weight = batch["pose"].clone(), batch["weight"]
+    pose, seen = batch["pose"].clone(), batch["seen"]
     body, relative = pose[..., layout.BODY], model.hand_frame.relative(pose)
     half = relative.shape[-1] // 2
 
@@ -74,7 +74,7 @@ def draw_unseen_hands(model: PoseToText, batch: Batch, generator: torch.Generato
     drawn = torch.where(uniform() < 0.5, still, relative.roll(1, dims=0))
     drawn = model.hand_frame.absolute(body, drawn)
     for hand, part in ((layout.LEFT_HAND, slice(0, half)), (layout.RIGHT_HAND, slice(half, 2 * half))):
-        never = (weight[..., hand] == 0).all(2).all(1)[:, None, None]
+        never = (~seen[..., hand]).all(2).all(1)[:, None, None]
         pose[..., hand] = torch.where(never & (uniform() < 0.75), drawn[..., part], pose[..., hand])
     return pose * batch["pose_mask"][..., None]
 

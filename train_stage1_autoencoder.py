@@ -69,7 +69,7 @@ def main() -> None:
         )  # fmt: skip
 
     def stage_loss(model: PoseAutoencoder, batch: Batch, generator: torch.Generator) -> Losses:
-        return loss(model, batch["pose"], batch["weight"], batch["pose_mask"], generator if model.training else None)
+        return loss(model, batch["pose"], batch["seen"], batch["pose_mask"], generator if model.training else None)
 
     stage = Stage(AUTOENCODER, PoseAutoencoder(config, statistics), dataclasses.asdict(config), stage_loss, statistics)
     train(accelerator, stage, loader("train"), loader("dev"), lambda: loader("test"), settings)

@@ -101,10 +101,11 @@ def training_clips_per_second(statistics: Statistics) -> dict[str, float]:
     z, cond = torch.randn(BATCH, frames, 256), torch.randn(BATCH, TOKENS, 768)
     cond_mask = torch.ones(BATCH, TOKENS, dtype=torch.bool)
     autoencoder, pose = PoseAutoencoder(AutoencoderConfig(), statistics), torch.randn(BATCH, frames, layout.POSE_DIM)
+    seen = torch.ones_like(pose, dtype=torch.bool)
     seconds = {
         "latents": step_seconds(flow, lambda: flow.loss(z, mask, cond, cond_mask, generator)["loss"]),
         "poses": step_seconds(
-            autoencoder, lambda: AutoencoderLoss()(autoencoder, pose, torch.ones_like(pose), mask, generator)["loss"]
+            autoencoder, lambda: AutoencoderLoss()(autoencoder, pose, seen, mask, generator)["loss"]
         ),
     }
     return {name: BATCH / value for name, value in seconds.items()}

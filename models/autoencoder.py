@@ -174,17 +174,20 @@ class AutoencoderLoss:
         self,
         model: PoseAutoencoder,
         pose: Tensor,
-        weight: Tensor,
+        seen: Tensor,
         mask: Tensor,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """pose, weight [B,T,214], mask [B,T] -> `loss` and its parts, scalars. Without a generator nothing is drawn."""
+        """pose [B,T,214], seen [B,T,214] bool, mask [B,T] -> `loss` and its parts, scalars.
+
+        Without a generator nothing is drawn.
+        """
         noise = None
         if generator is not None:
             shape = (pose.shape[0], model.num_latents(pose.shape[1]), model.config.latent_dim)
             noise = torch.randn(shape, generator=generator, device=pose.device)
         levels, mean, log_variance = model(pose, mask, noise)
-        weight = weight * mask[..., None]
+        weight = (seen & mask[..., None]).to(pose.dtype)
         scaled = weight.clone()
         scaled[..., layout.HANDS] *= self.hand_weight
         reconstruction = masked_mean(F.smooth_l1_loss(levels.pose, pose, reduction="none"), scaled)

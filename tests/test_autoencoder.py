@@ -76,20 +76,20 @@ def test_hands_follow_the_wrists(statistics: Statistics):
 def test_unseen_numbers_are_no_target(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
     """Weight 0: whatever stands there, no loss differs by a bit; and no gradient flows to what is decoded there."""
     model, (pose, mask) = make_model(statistics, stride=2), draw([9, 6])
-    weight = (torch.rand(pose.shape, generator=torch.Generator().manual_seed(1)) < 0.6).float()
-    weight[..., layout.LEFT_HAND] = 0
+    seen = torch.rand(pose.shape, generator=torch.Generator().manual_seed(1)) < 0.6
+    seen[..., layout.LEFT_HAND] = False
     posterior = [value.detach() for value in model.posterior(pose, mask)]
     monkeypatch.setattr(model, "posterior", lambda pose, mask: posterior)  # the target changes, the input does not
     decoded = []
     decode = model.decode_levels
     monkeypatch.setattr(model, "decode_levels", lambda *args: decoded.append(decode(*args)) or decoded[-1])
 
-    nonsense = torch.where((weight * mask[..., None]) > 0, pose, -77.0)
-    first, second = (AutoencoderLoss()(model, target, weight, mask) for target in (pose, nonsense))
+    nonsense = torch.where(seen & mask[..., None], pose, -77.0)
+    first, second = (AutoencoderLoss()(model, target, seen, mask) for target in (pose, nonsense))
     assert {name: value.item() for name, value in first.items()} == {name: v.item() for name, v in second.items()}
 
     levels = decoded[-1]
-    unseen = (weight * mask[..., None]) == 0
+    unseen = ~(seen & mask[..., None])
     unseen[..., model.hand_frame.wrist_dims.unique()] = False  # an unseen wrist still learns from its seen hand
     for name, where in {"pose": slice(None), "body": layout.BODY, "relative": layout.HANDS}.items():
         (grad,) = torch.autograd.grad(second["loss"], getattr(levels, name), retain_graph=True)
@@ -111,11 +111,11 @@ def test_what_was_never_seen_stays_at_the_mean():
     torch.manual_seed(0)
     model = PoseAutoencoder(AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, temporal_stride=2), statistics)
     pose = torch.from_numpy(np.stack([statistics.normalize(*clip) for clip in zip(data, seen, strict=True)]))
-    weight, mask = torch.from_numpy(seen).float(), torch.ones(6, 12, dtype=torch.bool)
+    seen, mask = torch.from_numpy(seen), torch.ones(6, 12, dtype=torch.bool)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for _ in range(5):
         optimizer.zero_grad()
-        AutoencoderLoss()(model, pose, weight, mask, torch.Generator().manual_seed(0))["loss"].backward()
+        AutoencoderLoss()(model, pose, seen, mask, torch.Generator().manual_seed(0))["loss"].backward()
         optimizer.step()
     with torch.no_grad():
         decoded = model.eval().decode(torch.randn(2, 6, 6), mask[:2])

@@ -116,12 +116,12 @@ def test_an_unseen_hand_is_drawn_in_three_clips_of_four_and_nothing_else_is_touc
     clips, frames = 400, 6
     generator = torch.Generator().manual_seed(0)
     pose = torch.randn(clips, frames, layout.POSE_DIM, generator=generator)
-    weight = torch.ones(pose.shape)
-    weight[::2, :, layout.LEFT_HAND] = 0
-    weight[1, 0, layout.LEFT_HAND] = 0  # unseen for a frame only
+    seen = torch.ones(pose.shape, dtype=torch.bool)
+    seen[::2, :, layout.LEFT_HAND] = False
+    seen[1, 0, layout.LEFT_HAND] = False  # unseen for a frame only
     mask = torch.ones(clips, frames, dtype=torch.bool)
     mask[:, -1], pose[:, -1] = False, 0.0
-    batch = {"pose": pose, "weight": weight, "pose_mask": mask}
+    batch = {"pose": pose, "seen": seen, "pose_mask": mask}
     before = pose.clone()
     drawn = draw_unseen_hands(model, batch, generator)
     assert torch.equal(pose, before)

@@ -74,7 +74,7 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
             for row, (clip_id, text) in enumerate(zip(batch["id"], batch["text"], strict=True)):
                 frames = int(batch["pose_mask"][row].sum())
                 pose = source.statistics.denormalize(batch["pose"][row, :frames].numpy())
-                seen = batch["weight"][row, :frames].numpy() > 0
+                seen = batch["seen"][row, :frames].numpy()
                 energy = energies(pose, seen, source.statistics)
                 yield clip_id, text, {"z": z[row, : int(model.num_latents(frames))], "energy": energy}
 
