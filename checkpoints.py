@@ -7,24 +7,38 @@ text_encoder, settings, epoch, fingerprint; in last.pt also `training`: raw weig
 import dataclasses
 import hashlib
 import pickle
+import re
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
+from models.consistency_distillation import Student, StudentConfig
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.pose_to_text import PoseToText, PoseToTextConfig
-from models.text_encoder import PretrainedTextEncoder, ScratchTextConfig, ScratchTextEncoder, TextEncoder
-from models.text_to_latent import TextToLatent
+from models.text_encoder import (
+    SCRATCH,
+    PretrainedTextEncoder,
+    ScratchTextConfig,
+    ScratchTextEncoder,
+    TextEncoder,
+    TextEncoderNotLoadable,
+)
+from models.text_to_latent import Network, TextToLatent
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.files import write_whole
 
 FORMAT = 1
-AUTOENCODER, PREDICTOR, FLOW, STUDENT = "autoencoder", "predictor", "flow", "student"
-POSE_TO_TEXT = "pose_to_text"
+AUTOENCODER, POSE_TO_TEXT = "autoencoder", "pose_to_text"
+PREDICTOR, FLOW, STUDENT = LatentPredictor.kind, LatentFlowMatcher.kind, Student.kind
+NETWORKS: dict[str, tuple[type, type]] = {  # from text to latents, each with what builds it
+    PREDICTOR: (LatentPredictor, PredictorConfig),
+    FLOW: (LatentFlowMatcher, FlowConfig),
+    STUDENT: (Student, StudentConfig),
+}
 SCRIPT_OF = {
     AUTOENCODER: "train_stage1_autoencoder.py",
     PREDICTOR: "train_stage2_predictor.py",
@@ -34,7 +48,7 @@ SCRIPT_OF = {
 }
 _REQUIRED = {"format", "kind", "config", "weights", "statistics", "parent", "fingerprint"}
 
-Config = TypeVar("Config", AutoencoderConfig, PredictorConfig, FlowConfig, ScratchTextConfig, PoseToTextConfig)
+Config = TypeVar("Config")
 
 
 def fingerprint(weights: dict[str, torch.Tensor]) -> str:
@@ -75,7 +89,26 @@ def load_checkpoint(path: Path, *kinds: str) -> dict:
         raise UserError(
             f"{path}: a checkpoint of kind '{content['kind']}', but '{wanted}' is needed here ({SCRIPT_OF[kinds[0]]})"
         )
-    return content
+    return _brought_up_to_date(content)
+
+
+def _brought_up_to_date(content: dict) -> dict:
+    """A checkpoint as this version writes it: parts that had other names before get those of today."""
+    weights = [content["weights"]] + ([content["training"]["model"]] if "training" in content else [])
+    config = dict(content["config"])
+    if content["kind"] in (FLOW, STUDENT) and "student_steps" in config:
+        config["step_counts"] = config.pop("student_steps")  # a student was a flow that knew its steps
+        names = {field.name for field in dataclasses.fields(NETWORKS[content["kind"]][1])}
+        config = {name: value for name, value in config.items() if name in names}
+        if content["kind"] == STUDENT:
+            for state in weights:
+                state.pop("net.null_token", None)
+    if content["kind"] == POSE_TO_TEXT:
+        for state in weights:
+            for name in [name for name in state if re.match(r"decoder\.\d+\.(attention|cross)\.", name)]:
+                new = name.replace(".attention.", ".self_attention.").replace(".cross.", ".cross_attention.")
+                state[new] = state.pop(name)
+    return {**content, "config": config}
 
 
 def build_config(config_type: type[Config], values: dict, where: str) -> Config:
@@ -115,21 +148,30 @@ def load_pose_to_text(path: Path, device: torch.device | str = "cpu") -> tuple[P
 def describe_text_encoder(encoder: TextEncoder) -> dict:
     """What rebuilds a text encoder: the name of a pretrained one, or the configuration of one trained from scratch."""
     if isinstance(encoder, ScratchTextEncoder):
-        return {"scratch": dataclasses.asdict(encoder.config)}
+        return {SCRATCH: dataclasses.asdict(encoder.config)}
     return {"name": encoder.name}
 
 
+def open_text_encoder(name: str, device: torch.device | str) -> PretrainedTextEncoder:
+    """The pretrained encoder of this name or folder."""
+    try:
+        return PretrainedTextEncoder(name, device)
+    except TextEncoderNotLoadable as error:
+        raise UserError(
+            f"{error}; pass a local folder that holds one, or train one from scratch: --text_encoder {SCRATCH}"
+        ) from None
+
+
 def build_text_encoder(description: dict, device: torch.device | str) -> TextEncoder:
-    if "scratch" in description:
-        return ScratchTextEncoder(build_config(ScratchTextConfig, description["scratch"], "the text encoder"))
-    return PretrainedTextEncoder(description["name"], device)
+    if SCRATCH in description:
+        return ScratchTextEncoder(build_config(ScratchTextConfig, description[SCRATCH], "the text encoder"))
+    return open_text_encoder(description["name"], device)
 
 
-def build_net(content: dict, where: str) -> LatentPredictor | LatentFlowMatcher:
+def build_network(content: dict, where: str) -> Network:
     """The untrained network of a stage-2 or stage-3 checkpoint."""
-    if content["kind"] == PREDICTOR:
-        return LatentPredictor(build_config(PredictorConfig, content["config"], where))
-    return LatentFlowMatcher(build_config(FlowConfig, content["config"], where))
+    network_type, config_type = NETWORKS[content["kind"]]
+    return network_type(build_config(config_type, content["config"], where))
 
 
 def load_text_to_latent(
@@ -142,7 +184,7 @@ def load_text_to_latent(
             f"{path}: trained on the autoencoder {content['parent']}, but --autoencoder_checkpoint is "
             f"{parent['fingerprint']}; pass the autoencoder it was trained on"
         )
-    model = TextToLatent(build_net(content, str(path)), build_text_encoder(content["text_encoder"], device))
+    model = TextToLatent(build_network(content, str(path)), build_text_encoder(content["text_encoder"], device))
     load_weights(model, content["weights"], str(path))
     return model.to(device).eval().requires_grad_(False), content
 

@@ -30,7 +30,7 @@ from evaluation.intervals import summarise
 from evaluation.predictions import read_predictions
 from evaluation.report import BACK_TRANSLATION, build_report, format_table, write_clips, write_report
 from evaluation.text_metrics import text_scores
-from generation import PARTS, Generator, load_generator, sampling_settings
+from generation import PARTS, Generator, load_generator
 from models.speed import pack_linears
 from poses.files import SPLITS
 from poses.pack import Pack
@@ -133,7 +133,7 @@ def main() -> None:
             checkpoint,
             args.autoencoder_checkpoint,
             device,
-            sampling_settings(args),
+            arguments.sampling_settings(args),
             kinds=kinds,
             precision=args.precision,
             compiled=args.compiled,

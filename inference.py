@@ -7,13 +7,57 @@
 Writes OUTPUT_PATH, [T,214] float32 in data units, and a .json beside it: seconds, seed, checkpoints.
 """
 
+import argparse
+import json
 from pathlib import Path
 
-from checkpoints import PREDICTOR
-from generation import load_generator, sign_to_files
+import numpy as np
+from tqdm import tqdm
+
+from checkpoints import PREDICTOR, require_equal
+from generation import Generator, load_generator
+from poses.statistics import STATISTICS_FILE, Statistics
 from runtime import errors
 from runtime.arguments import make_parser
+from runtime.errors import UserError
+from runtime.files import read_texts, write_whole
 from training import arguments
+
+
+def output_paths(output_path: Path, count: int, numbered: bool) -> list[Path]:
+    """Where `count` clips go: OUTPUT_PATH itself, or numbered from _0001 on before .npy."""
+    if not numbered:
+        return [output_path]
+    stem = output_path.with_suffix("")
+    return [stem.with_name(f"{stem.name}_{number:04d}.npy") for number in range(1, count + 1)]
+
+
+def sign_to_files(generator: Generator, args: argparse.Namespace, checkpoints: dict[str, Path]) -> list[Path]:
+    """Sign the texts of the flags (`add_inference_arguments`) and write each clip with its .json as it is made.
+
+    `checkpoints`: paths by name, for the .json. Both directions' scripts end in this.
+    """
+    if args.data_dir is not None:
+        given = Statistics.load(args.data_dir / STATISTICS_FILE).fingerprint
+        kept = generator.statistics.fingerprint
+        require_equal(f"--data_dir {args.data_dir} with statistics", given, kept, args.output_path)
+    texts = read_texts(args.text_file) if args.text_file else [args.text.strip()]
+    if not all(texts):
+        raise UserError("--text: an empty text has no signs; write something")
+    jobs = [(text, args.seed + k) for text in texts for k in range(args.num_samples)]
+    paths = output_paths(args.output_path, len(jobs), numbered=bool(args.text_file) or args.num_samples > 1)
+    lengths = [args.target_length] * len(jobs) if args.target_length else None
+    clips = generator.stream(*map(list, zip(*jobs, strict=True)), lengths, args.batch_size)
+    for index, clip in tqdm(clips, total=len(jobs), unit="clip", disable=None if len(jobs) > 1 else True):
+        text, seed = jobs[index]
+        record = {"text": text, "frames": len(clip.pose), "seed": seed, "seconds": clip.seconds, **generator.settings}
+        record["checkpoints"] = {name: str(path) for name, path in checkpoints.items()}
+        record["fingerprints"] = generator.fingerprints
+        with write_whole(paths[index]) as file:
+            np.save(file, clip.pose)
+        with write_whole(paths[index].with_suffix(".json"), "w") as file:
+            json.dump(record, file, indent=2, ensure_ascii=False)
+    return paths
 
 
 def main() -> None:
@@ -25,11 +69,14 @@ def main() -> None:
     arguments.add_inference_arguments(parser)
     args = parser.parse_args()
 
-    device = arguments.resolve_device(args.device)
     generator = load_generator(
-        args.predictor_checkpoint, args.autoencoder_checkpoint, device, kinds=(PREDICTOR,),
-        precision=args.precision, compiled=args.compiled,
-    )  # fmt: skip
+        args.predictor_checkpoint,
+        args.autoencoder_checkpoint,
+        arguments.resolve_device(args.device),
+        kinds=(PREDICTOR,),
+        precision=args.precision,
+        compiled=args.compiled,
+    )
     checkpoints = {"predictor": args.predictor_checkpoint, "autoencoder": args.autoencoder_checkpoint}
     for path in sign_to_files(generator, args, checkpoints):
         print(f"wrote {path} and {path.with_suffix('.json')}")

@@ -10,7 +10,8 @@ Writes OUTPUT_PATH, [T,214] float32 in data units, and a .json beside it: second
 from pathlib import Path
 
 from checkpoints import FLOW, STUDENT
-from generation import load_generator, sampling_settings, sign_to_files
+from generation import load_generator
+from inference import sign_to_files
 from runtime import errors
 from runtime.arguments import make_parser
 from training import arguments
@@ -25,9 +26,14 @@ def main() -> None:
     args = parser.parse_args()
 
     generator = load_generator(
-        args.flow_checkpoint, args.autoencoder_checkpoint, arguments.resolve_device(args.device),
-        sampling_settings(args), kinds=(FLOW, STUDENT), precision=args.precision, compiled=args.compiled,
-    )  # fmt: skip
+        args.flow_checkpoint,
+        args.autoencoder_checkpoint,
+        arguments.resolve_device(args.device),
+        arguments.sampling_settings(args),
+        kinds=(FLOW, STUDENT),
+        precision=args.precision,
+        compiled=args.compiled,
+    )
     checkpoints = {"flow": args.flow_checkpoint, "autoencoder": args.autoencoder_checkpoint}
     for path in sign_to_files(generator, args, checkpoints):
         print(f"wrote {path} and {path.with_suffix('.json')}")

@@ -17,7 +17,8 @@ from pathlib import Path
 from ablation.parts import run_parts
 from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
 from ablation.report import plot_quality, plot_training, read_lines, write_tables
-from generation import SamplingSettings, load_generator
+from generation import load_generator
+from models.flow_matching import SamplingSettings
 from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
 from runtime import errors

@@ -26,7 +26,7 @@ from training.engine import Losses, Stage, make_accelerator, train
 from training.latents import conditions, set_latent_scale, set_sync_targets
 
 FROM_ELSEWHERE = (
-    "latent_dim", "cond_dim", "temporal_stride", "space", "prior_type", "use_sync_guidance", "student_steps",
+    "latent_dim", "cond_dim", "temporal_stride", "space", "prior_type", "use_sync_guidance",
 )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     config = build_dataclass(
         FlowConfig, args, latent_dim=source.autoencoder.config.latent_dim, cond_dim=encoder.dim,
         temporal_stride=source.autoencoder.config.temporal_stride, space=args.space, prior_type=prior_type,
-        use_sync_guidance=args.use_sync_guidance, student_steps=(),
+        use_sync_guidance=args.use_sync_guidance,
     )  # fmt: skip
 
     def loader(split: str) -> torch.utils.data.DataLoader:

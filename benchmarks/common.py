@@ -18,8 +18,10 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from checkpoints import PREDICTOR, STUDENT
-from generation import Generator, SamplingSettings
+from generation import Generator
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
+from models.consistency_distillation import Student, StudentConfig
+from models.flow_matching import SamplingSettings
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.text_encoder import PretrainedTextEncoder
@@ -117,22 +119,27 @@ def frozen(module: nn.Module) -> nn.Module:
 
 
 def make_generator(
-    kind: str, encoder: PretrainedTextEncoder, autoencoder: PoseAutoencoder, num_steps: int | None = None,
+    kind: str,
+    encoder: PretrainedTextEncoder,
+    autoencoder: PoseAutoencoder,
+    num_steps: int | None = None,
     num_layers: int | None = None,
-) -> Generator:  # fmt: skip
-    """A predictor, flow (prior, sync guidance, guidance 2) or student of the default sizes, with random weights."""
+    **how: object,
+) -> Generator:
+    """A predictor, flow (prior, sync guidance, guidance 2) or student of the default sizes, with random weights.
+
+    how: `precision`, `compiled` and `packed` of the Generator.
+    """
+    flow = FlowConfig(prior_type="simple", use_sync_guidance=True)
     net: nn.Module
     if kind == PREDICTOR:
         net = LatentPredictor(PredictorConfig())
+    elif kind == STUDENT:
+        net = Student(StudentConfig.of_teacher(flow, flow.guidance_scale, num_layers or flow.num_layers))
     else:
-        steps = (1, 2, 4) if kind == STUDENT else ()
-        net = LatentFlowMatcher(FlowConfig(prior_type="simple", use_sync_guidance=True, student_steps=steps))
-        if num_layers is not None:
-            net.keep_layers(num_layers)
-    return Generator(
-        autoencoder, unit_statistics(), frozen(TextToLatent(net, encoder)), SamplingSettings(num_steps), kind=kind,
-        fingerprints={},
-    )  # fmt: skip
+        net = LatentFlowMatcher(flow)
+    model = frozen(TextToLatent(net, encoder))
+    return Generator(autoencoder, unit_statistics(), model, SamplingSettings(num_steps), **how)
 
 
 def make_autoencoder() -> PoseAutoencoder:

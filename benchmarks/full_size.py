@@ -18,7 +18,8 @@ import torch
 from common import ROOT, make_text_encoder
 from generated import run_script
 
-from generation import PARTS, SamplingSettings, load_generator
+from generation import PARTS, load_generator
+from models.flow_matching import SamplingSettings
 
 VOCAB_SIZE = 119547  # of multilingual BERT: its table counts in the peak memory
 TEXT = "h e l l o w o r l d"

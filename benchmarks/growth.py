@@ -78,8 +78,7 @@ def main() -> None:
     onednn = prefer_onednn()
     keep_freed_memory()
     encoder = PretrainedTextEncoder(str(make_text_encoder(args.work_dir / "text_encoder")))
-    generator = make_generator(STUDENT, encoder, make_autoencoder(), 4)
-    generator.pack()
+    generator = make_generator(STUDENT, encoder, make_autoencoder(), 4, packed=True)
     frames = {n: sampler_and_decoder(generator, CLIPS_OF_FRAMES, n) for n in FRAMES}
     batch = {n: sampler_and_decoder(generator, n, FRAMES_OF_BATCHES) for n in BATCHES}
     sampling, over_batch = time_in_turn(frames, args.rounds), time_in_turn(batch, args.rounds)

@@ -58,9 +58,8 @@ def count_flops(work: Callable[[], object]) -> int:
 
 def sampler_and_decoder(generator: Generator, batch: int, frames: int) -> Callable[[], object]:
     """Text embedded beforehand; noise, trajectory, decoding."""
-    with torch.no_grad():
-        text = generator._read([TEXT] * batch, batch)
-    return lambda: generator._sign(text, [frames] * batch, list(range(batch)))
+    text = generator.read([TEXT] * batch, batch)
+    return lambda: generator.sign(text, [frames] * batch, list(range(batch)))
 
 
 def rate(generators: dict[str, Generator], rounds: int) -> dict[str, object]:
@@ -127,10 +126,10 @@ def batches(generator: Generator, count: int, product: float, batch_size: int = 
 
 def compiled(encoder: PretrainedTextEncoder, precision: str, rounds: int) -> dict[str, object]:
     """Direction 1 and the student, each plain and compiled: the wait for the compiler, and what it buys."""
-    plain, quick = make_generators(encoder, precision), make_generators(encoder, precision, packed=False)
+    plain = make_generators(encoder, precision)
+    quick = make_generators(encoder, precision, packed=False, compiled=True)
     names, report = ("direction_1", "student_4"), {}
     for name in names:
-        quick[name].compile()
         marks = [time.perf_counter()]
         for clips in (1, 2):
             quick[name].generate([TEXT] * clips, list(range(clips)), [50, 40][:clips])
@@ -172,24 +171,18 @@ def one_clip(encoder_folder: Path, rounds: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def make_generators(encoder: PretrainedTextEncoder, precision: str, packed: bool = True) -> dict[str, Generator]:
+def make_generators(
+    encoder: PretrainedTextEncoder, precision: str, packed: bool = True, compiled: bool = False
+) -> dict[str, Generator]:
     """As the scripts make them; the encoder is packed too, for whoever takes it next."""
-    autoencoder = make_autoencoder()
-    generators = {
-        "direction_1": make_generator(PREDICTOR, encoder, autoencoder),
-        "student_4": make_generator(STUDENT, encoder, autoencoder, 4),
-        "student_4_of_4_layers": make_generator(STUDENT, encoder, autoencoder, 4, num_layers=4),
-        "flow_4": make_generator(FLOW, encoder, autoencoder, 4),
-        "flow_50": make_generator(FLOW, encoder, autoencoder, 50),
+    autoencoder, how = make_autoencoder(), {"precision": precision, "packed": packed, "compiled": compiled}
+    return {
+        "direction_1": make_generator(PREDICTOR, encoder, autoencoder, **how),
+        "student_4": make_generator(STUDENT, encoder, autoencoder, 4, **how),
+        "student_4_of_4_layers": make_generator(STUDENT, encoder, autoencoder, 4, num_layers=4, **how),
+        "flow_4": make_generator(FLOW, encoder, autoencoder, 4, **how),
+        "flow_50": make_generator(FLOW, encoder, autoencoder, 50, **how),
     }
-    for generator in generators.values():
-        if precision == "bf16":
-            generator.use_bf16()
-        elif precision == "int8":
-            generator.use_int8()
-        if packed:
-            generator.pack()
-    return generators
 
 
 def measure(generators: dict[str, Generator], rounds: int, clips: int) -> dict[str, object]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.hands import HandFrame
-from models.layers import Encoder, masked_mean, zero_init
+from models.layers import Encoder, masked_mean, require_head_sizes, zero_init
 from poses import layout
 from poses.statistics import Statistics
 
@@ -27,8 +27,7 @@ class AutoencoderConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.hidden_dim % (2 * self.num_heads):
-            raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of twice num_heads {self.num_heads}")
+        require_head_sizes(self.hidden_dim, self.num_heads)
         if self.temporal_stride not in (1, 2, 4):
             raise ValueError(f"temporal_stride {self.temporal_stride} must be 1, 2 or 4")
 
@@ -55,6 +54,8 @@ class PoseEncoder(nn.Module):
 
 class PoseDecoder(nn.Module):
     """z [B,N,D] -> three supervised levels: body, then hands given the body, then face and a residual on all."""
+
+    compiled_method = "forward"
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -148,6 +149,10 @@ class PoseSpace(nn.Module):
     """
 
     config = AutoencoderConfig(latent_dim=layout.POSE_DIM, temporal_stride=1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = nn.Identity()  # where an autoencoder has its network
 
     def num_latents(self, num_frames: Tensor | int) -> Tensor | int:
         return num_frames

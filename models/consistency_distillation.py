@@ -5,17 +5,170 @@ The teacher's guided ODE is a fixed map along the trajectory. The student learns
     v_student(z_t, t, d) ~ (z_{t+d} - z_t) / d,      d in {1, 1/2, 1/4},
 
 a two-time flow map (Frans et al. 2024; Boffi et al. 2024) fitted to the teacher's own states, so one student serves
-every count of steps, guidance and prior folded in.
+every count of steps. Guidance, prior and synchrony are part of what it learns.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.flow_matching import Velocity, ode_states
-from models.latent_flow_matcher import LatentFlowMatcher
-from models.layers import masked_mean
+from models.flow_matching import (
+    SamplingSettings,
+    Velocity,
+    evaluation_times,
+    ode_states,
+    require_as_trained,
+    sample_noise,
+    sample_ode,
+    time_grid,
+)
+from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.layers import masked_mean, require_head_sizes
+from models.velocity_net import TimeTable, VelocityNet
+
+STEP_COUNTS = (1, 2, 4)  # how many steps a student may take
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """What builds a `Student`; kept in its checkpoint."""
+
+    latent_dim: int = 256
+    hidden_dim: int = 512
+    num_layers: int = 6
+    num_heads: int = 8
+    cond_dim: int = 768
+    temporal_stride: int = 1
+    space: str = "latent"
+    dropout: float = 0.0
+    step_counts: tuple[int, ...] = STEP_COUNTS
+    guidance_scale: float = 2.0  # the teacher's, which the student has learnt
+    prior_type: str = "none"  # likewise
+    use_sync_guidance: bool = False  # likewise
+
+    def __post_init__(self) -> None:
+        require_head_sizes(self.hidden_dim, self.num_heads)
+        object.__setattr__(self, "step_counts", tuple(self.step_counts))  # a checkpoint keeps a list
+
+    @classmethod
+    def of_teacher(cls, teacher: FlowConfig, guidance_scale: float, num_layers: int) -> "StudentConfig":
+        """A student of the teacher's sizes, with `num_layers` of its layers."""
+        return cls(
+            latent_dim=teacher.latent_dim,
+            hidden_dim=teacher.hidden_dim,
+            num_layers=num_layers,
+            num_heads=teacher.num_heads,
+            cond_dim=teacher.cond_dim,
+            temporal_stride=teacher.temporal_stride,
+            space=teacher.space,
+            guidance_scale=guidance_scale,
+            prior_type=teacher.prior_type,
+            use_sync_guidance=teacher.use_sync_guidance,
+        )
+
+
+class Student(nn.Module):
+    """The mean velocity over a step, as a velocity net that knows the step's size."""
+
+    kind = "student"
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.velocity_net = VelocityNet(config, knows_step=True)
+
+    def start_from(self, teacher: LatentFlowMatcher) -> None:
+        """Copy the teacher's velocity net: of its layers as many as the student has, evenly spaced from first to last.
+
+        The step's embedding starts at zero, so a student of all layers starts as its teacher's field without guidance.
+        """
+        count, available = self.config.num_layers, len(teacher.velocity_net.layers)
+        kept = torch.linspace(0, available - 1, count).round().long().tolist()  # one layer: the first
+        for name, part in teacher.velocity_net.named_children():
+            if name != "layers":
+                getattr(self.velocity_net, name).load_state_dict(part.state_dict())
+        for layer, number in zip(self.velocity_net.layers, kept, strict=True):
+            layer.load_state_dict(teacher.velocity_net.layers[number].state_dict())
+
+    def loss(
+        self,
+        states: Tensor,
+        mask: Tensor,
+        cond: Tensor,
+        cond_mask: Tensor,
+        generator: torch.Generator,
+        huber_scale: float = 0.3,
+    ) -> dict[str, Tensor]:
+        """Distance between the student's and the teacher's mean velocity over one random step of each clip, scalar.
+
+        states [B,S+1,N,D] on the teacher's trajectories, S a multiple of every count in `step_counts`.
+        """
+        counts, num_segments = torch.tensor(self.config.step_counts), states.shape[1] - 1
+        draw = {"generator": generator, "device": generator.device}
+        num_steps = counts.to(generator.device)[torch.randint(len(counts), (len(states),), **draw)]  # [B]
+        place = (torch.rand(len(states), **draw) * num_steps).long()  # [B], which of its steps each clip takes
+        num_steps, place = num_steps.to(states.device), place.to(states.device)
+        stride = num_segments // num_steps  # [B]
+        row = torch.arange(len(states), device=states.device)
+        start, stop = states[row, place * stride], states[row, (place + 1) * stride]  # [B,N,D]
+        step = 1.0 / num_steps
+        context = self.velocity_net.context(cond, cond_mask, mask)
+        velocity = self.velocity_net(start, place * step, context, step)  # [B,N,D]
+        error = velocity - (stop - start) * num_steps[:, None, None]
+        return {"loss": masked_mean(pseudo_huber(error, huber_scale), mask[..., None])}
+
+    # ---- sampling ----------------------------------------------------------------------------------------------------
+
+    def step_field(
+        self, cond: Tensor, cond_mask: Tensor, mask: Tensor, num_steps: int, table: TimeTable | None = None
+    ) -> Velocity:
+        """The mean velocity over each of `num_steps` equal steps, as a function (z_t, t) -> v: one forward."""
+        context = self.velocity_net.context(cond, cond_mask, mask)
+        step = torch.full((len(cond),), 1.0 / num_steps, device=cond.device)  # [B]
+        return lambda z_t, t: self.velocity_net(z_t, t, context, step, table)
+
+    def resolve(self, settings: SamplingSettings) -> SamplingSettings:
+        """The settings with the configuration's in place of None. ValueError where this student cannot follow them."""
+        config = self.config
+        if settings.num_steps is not None and settings.num_steps not in config.step_counts:
+            known = ", ".join(map(str, config.step_counts))
+            raise ValueError(f"num_steps {settings.num_steps}: this student takes {known} steps")
+        if settings.solver not in (None, "euler"):
+            raise ValueError(f"solver {settings.solver}: a student knows its own steps, which are euler's")
+        require_as_trained("use_ssm_prior", settings.use_ssm_prior, config.prior_type != "none")
+        require_as_trained("guidance_scale", settings.guidance_scale, config.guidance_scale)
+        require_as_trained("use_sync_guidance", settings.use_sync_guidance, config.use_sync_guidance)
+        return SamplingSettings(
+            num_steps=settings.num_steps or max(config.step_counts),
+            guidance_scale=config.guidance_scale,
+            solver="euler",
+            use_ssm_prior=config.prior_type != "none",
+            use_sync_guidance=config.use_sync_guidance,
+        )
+
+    describe = LatentFlowMatcher.describe
+
+    def time_table(self, settings: SamplingSettings) -> TimeTable:
+        """What all clips that are sampled with these settings share; of these weights."""
+        times = evaluation_times(time_grid(settings.num_steps), settings.solver)
+        return TimeTable.build(self.velocity_net, times, 1.0 / settings.num_steps)
+
+    def sample(
+        self,
+        cond: Tensor,
+        cond_mask: Tensor,
+        mask: Tensor,
+        seeds: Sequence[int],
+        settings: SamplingSettings,
+        table: TimeTable | None = None,
+    ) -> Tensor:
+        """Latents [B,N,D] of texts cond [B,L,C], cond_mask [B,L], mask [B,N]; each clip's noise comes from its seed."""
+        z_0 = sample_noise(seeds, mask.sum(1).tolist(), self.config.latent_dim).to(cond.device)
+        velocity = self.step_field(cond, cond_mask, mask, settings.num_steps, table)
+        return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver)
 
 
 def teacher_trajectory(velocity: Velocity, z_0: Tensor, num_teacher_steps: int, num_segments: int) -> Tensor:
@@ -27,33 +180,10 @@ def teacher_trajectory(velocity: Velocity, z_0: Tensor, num_teacher_steps: int, 
     marks = [segment * num_teacher_steps // num_segments for segment in range(num_segments + 1)]
     parts = [torch.arange(stop - start) / (stop - start) for start, stop in pairwise(marks)]
     grid = torch.cat([segment + part for segment, part in enumerate(parts)] + [torch.tensor([num_segments])])
-    states = ode_states(velocity, z_0, (grid / num_segments).to(z_0))
+    states = ode_states(velocity, z_0, (grid / num_segments).to(z_0.dtype))
     return torch.stack([z_0, *(z for step, z in enumerate(states, 1) if step in marks)], dim=1)
 
 
 def pseudo_huber(error: Tensor, scale: float) -> Tensor:
     """Quadratic near zero, linear beyond `scale`: sqrt(error^2 + scale^2) - scale, elementwise."""
     return (error**2 + scale**2).sqrt() - scale
-
-
-def distillation_loss(
-    student: LatentFlowMatcher, states: Tensor, mask: Tensor, cond: Tensor, cond_mask: Tensor,
-    generator: torch.Generator, huber_scale: float = 0.3,
-) -> dict[str, Tensor]:  # fmt: skip
-    """Distance between the student's and the teacher's mean velocity over one random step of each clip, scalar.
-
-    states [B,S+1,N,D] on the teacher's trajectories, S a multiple of every count in `student_steps`.
-    """
-    counts, num_segments = torch.tensor(student.config.student_steps), states.shape[1] - 1
-    draw = {"generator": generator, "device": generator.device}
-    num_steps = counts.to(generator.device)[torch.randint(len(counts), (len(states),), **draw)]  # [B]
-    place = (torch.rand(len(states), **draw) * num_steps).long()  # which of its steps each clip takes
-    num_steps, place = num_steps.to(states.device), place.to(states.device)
-    stride = num_segments // num_steps
-    row = torch.arange(len(states), device=states.device)
-    start, stop = states[row, place * stride], states[row, (place + 1) * stride]  # [B,N,D]
-    step = 1.0 / num_steps
-    memory = student.velocity_net.remember(cond, cond_mask, mask)
-    velocity = student.velocity_net(start, place * step, memory, step)
-    error = velocity - (stop - start) * num_steps[:, None, None]
-    return {"loss": masked_mean(pseudo_huber(error, huber_scale), mask[..., None])}

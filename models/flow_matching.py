@@ -13,15 +13,16 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-Velocity = Callable[[Tensor, Tensor], Tensor]  # (z_t [B,N,D], t [B]) -> [B,N,D]
+# (z_t [B,N,D], t [B]) -> [B,N,D]. When sampling, t is one time for all clips and lies on the CPU: what depends on it is
+# decided without waiting for a GPU.
+Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass
 class PathSample:
-    """A point on the path: z_t [B,N,D] at t [B], and the velocity u [B,N,D] there."""
+    """A point on the path, z_t [B,N,D], and the velocity u [B,N,D] there."""
 
     z_t: Tensor
-    t: Tensor
     velocity: Tensor
 
 
@@ -30,7 +31,7 @@ def path_sample(z_0: Tensor, z_1: Tensor, t: Tensor) -> PathSample:
     if t.ndim != 1:
         raise ValueError(f"t must be [B], got {tuple(t.shape)}")
     at = expand(t, z_0)
-    return PathSample(z_t=(1 - at) * z_0 + at * z_1, t=t, velocity=z_1 - z_0)
+    return PathSample(z_t=(1 - at) * z_0 + at * z_1, velocity=z_1 - z_0)
 
 
 def predict_clean(z_t: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
@@ -39,13 +40,30 @@ def predict_clean(z_t: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
 
 
 def expand(t: Tensor, like: Tensor) -> Tensor:
-    """t [B] -> [B,1,...] with as many dimensions as `like`."""
-    return t.view(-1, *[1] * (like.ndim - 1))
+    """t [B] -> [B,1,...] with as many dimensions as `like`, on its device."""
+    return t.to(like.device).view(-1, *[1] * (like.ndim - 1))
 
 
-def sample_times(batch: int, generator: torch.Generator, device: torch.device, scale: float = 1.0) -> Tensor:
+def sample_times(batch: int, generator: torch.Generator, device: torch.device) -> Tensor:
     """Logit-normal times [B] (Esser et al. 2024): more of them in the middle of the path, where it is hardest."""
-    return torch.sigmoid(scale * torch.randn(batch, generator=generator, device=generator.device)).to(device)
+    return torch.sigmoid(torch.randn(batch, generator=generator, device=generator.device)).to(device)
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How latents are sampled. None stands for what the network's configuration says."""
+
+    num_steps: int | None = None
+    guidance_scale: float | None = None
+    solver: str | None = None
+    use_ssm_prior: bool | None = None
+    use_sync_guidance: bool | None = None
+
+
+def require_as_trained(name: str, asked: object, trained: object) -> None:
+    """ValueError where `asked`, unless None, is not what the network was trained with."""
+    if asked is not None and asked != trained:
+        raise ValueError(f"{name} {asked} contradicts {trained}")
 
 
 def _euler(velocity: Velocity, z: Tensor, t: Tensor, dt: Tensor) -> Tensor:
@@ -82,11 +100,23 @@ def sample_noise(seeds: Sequence[int], lengths: Sequence[int], dim: int) -> Tens
     return noise
 
 
-def time_grid(num_steps: int, device: torch.device | None = None) -> Tensor:
-    """Equal steps from 0 to 1, [num_steps + 1]."""
+def time_grid(num_steps: int) -> Tensor:
+    """Equal steps from 0 to 1, [num_steps + 1], on the CPU."""
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-    return torch.linspace(0.0, 1.0, num_steps + 1, device=device)
+    return torch.linspace(0.0, 1.0, num_steps + 1)
+
+
+def evaluation_times(grid: Tensor, solver: str) -> Tensor:
+    """The distinct times at which a solver asks for the velocity along a grid, ascending."""
+    times = []
+
+    def watch(z: Tensor, t: Tensor) -> Tensor:
+        times.append(t[0])
+        return z
+
+    sample_ode(watch, torch.zeros(1), grid, solver)
+    return torch.stack(times).unique()
 
 
 def ode_states(velocity: Velocity, z: Tensor, grid: Tensor, solver: str = DEFAULT_SOLVER) -> Iterator[Tensor]:

@@ -1,21 +1,15 @@
 """Direction 1, the baseline: text to latents in one pass, by regression."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import (
-    CrossAttention,
-    FeedForward,
-    SelfAttention,
-    frame_positions,
-    key_mask,
-    masked_mean,
-    rotary,
-    token_positions,
-)
+from models.flow_matching import SamplingSettings
+from models.layers import Context, DecoderLayer, masked_mean, require_head_sizes
 
 
 @dataclass(frozen=True)
@@ -29,69 +23,74 @@ class PredictorConfig:
     cond_dim: int = 768
     num_queries: int = 100
     dropout: float = 0.1
+    space: ClassVar[str] = "latent"
 
     def __post_init__(self) -> None:
-        if self.hidden_dim % (2 * self.num_heads):
-            raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of twice num_heads {self.num_heads}")
-
-
-class DecoderLayer(nn.Module):
-    """A pre-norm transformer decoder layer: frames attend to each other, then to the text."""
-
-    def __init__(self, config: PredictorConfig) -> None:
-        super().__init__()
-        H = config.hidden_dim
-        self.norms = nn.ModuleList(nn.LayerNorm(H) for _ in range(3))
-        self.self_attention = SelfAttention(H, config.num_heads)
-        self.cross_attention = CrossAttention(H, config.cond_dim, config.num_heads)
-        self.feed = FeedForward(H, config.dropout)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(
-        self, x: Tensor, frames: Tensor | None, cond: Tensor, tokens: Tensor | None, here: tuple[Tensor, Tensor],
-        in_text: tuple[Tensor, Tensor],
-    ) -> Tensor:  # fmt: skip
-        x = x + self.dropout(self.self_attention(self.norms[0](x), frames, here))
-        keys_values = self.cross_attention.keys_values(cond)
-        x = x + self.dropout(self.cross_attention(self.norms[1](x), keys_values, tokens, in_text))
-        return x + self.dropout(self.feed(self.norms[2](x)))
+        require_head_sizes(self.hidden_dim, self.num_heads)
 
 
 class LatentPredictor(nn.Module):
     """c [B,L,C] -> normalised latents [B,N,D], from learnable queries interpolated to the clip's length."""
+
+    kind = "predictor"
+    compiled_method = "forward"
 
     def __init__(self, config: PredictorConfig) -> None:
         super().__init__()
         self.config = config
         self.head_dim = config.hidden_dim // config.num_heads
         self.queries = nn.Parameter(0.02 * torch.randn(config.num_queries, config.hidden_dim))
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(
+            DecoderLayer(config.hidden_dim, config.num_heads, config.cond_dim, config.dropout)
+            for _ in range(config.num_layers)
+        )
         self.norm = nn.LayerNorm(config.hidden_dim)
         self.out = nn.Linear(config.hidden_dim, config.latent_dim)
 
     def queries_for(self, mask: Tensor) -> Tensor:
         """The queries stretched over each clip's own length, [B,N,H] (never over the batch's padding)."""
-        lengths = mask.sum(1, keepdim=True)
-        index = torch.arange(mask.shape[1], device=mask.device)[None]
+        lengths = mask.sum(1, keepdim=True)  # [B,1]
+        index = torch.arange(mask.shape[1], device=mask.device)[None]  # [1,N]
         place = (index / (lengths - 1).clamp_min(1)).clamp(max=1.0) * (len(self.queries) - 1)  # [B,N]
-        left = place.floor().long()
-        right = (left + 1).clamp(max=len(self.queries) - 1)
-        share = (place - left)[..., None].to(self.queries.dtype)
-        return torch.lerp(self.queries[left], self.queries[right], share)
+        left = place.floor().long()  # [B,N]
+        right = (left + 1).clamp(max=len(self.queries) - 1)  # [B,N]
+        weight = (place - left)[..., None].to(self.queries.dtype)  # [B,N,1], of the right one
+        return torch.lerp(self.queries[left], self.queries[right], weight)  # [B,N,H]
 
     def forward(self, cond: Tensor, cond_mask: Tensor, mask: Tensor) -> Tensor:
         """cond [B,L,C], cond_mask [B,L], mask of latents [B,N] -> [B,N,D], zero at padded latents."""
-        x = self.queries_for(mask)
-        here = rotary(frame_positions(x), self.head_dim)
-        in_text = rotary(token_positions(mask, cond_mask), self.head_dim)
-        frames, tokens = key_mask(mask), key_mask(cond_mask)
-        for layer in self.layers:
-            x = layer(x, frames, cond, tokens, here, in_text)
-        return self.out(self.norm(x)) * mask[..., None]
+        x = self.queries_for(mask)  # [B,N,H]
+        context = Context.of_text(self.layers, cond, cond_mask, mask, self.head_dim)
+        for layer, layer_context in zip(self.layers, context.layers(), strict=True):
+            x = layer(x, None, layer_context)  # [B,N,H]
+        return self.out(self.norm(x)) * mask[..., None]  # [B,N,D]
+
+    # ---- sampling, as the flow and its student do it -----------------------------------------------------------------
+
+    def resolve(self, settings: SamplingSettings) -> SamplingSettings:
+        """The settings that count: one pass, whatever they ask for."""
+        return SamplingSettings(num_steps=1)
+
+    def describe(self, settings: SamplingSettings) -> dict[str, object]:
+        """What decides the latents besides text, length and seed."""
+        return {"num_steps": 1}
+
+    def time_table(self, settings: SamplingSettings) -> None:
+        """Nothing: there is no time."""
+
+    def sample(
+        self,
+        cond: Tensor,
+        cond_mask: Tensor,
+        mask: Tensor,
+        seeds: Sequence[int],
+        settings: SamplingSettings,
+        table: None = None,
+    ) -> Tensor:
+        """The latents [B,N,D] of each text; seeds and settings change nothing here."""
+        return self(cond, cond_mask, mask)
 
 
 def latent_regression_loss(prediction: Tensor, z_1: Tensor, mask: Tensor) -> Tensor:
     """Smooth L1 between predicted and true normalised latents [B,N,D] over real latents, scalar."""
     return masked_mean(F.smooth_l1_loss(prediction, z_1, reduction="none"), mask[..., None])
-
-

@@ -1,6 +1,8 @@
 """Layers that several networks share: attention with rotary positions, feed-forward, time embedding, masked sums."""
 
 import math
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from runtime.cpu import uses_onednn
 
 MAX_WHOLE_KEYS = 256  # of attention without fusion: beyond, its scores leave the caches
+Rotary = tuple[Tensor, Tensor]  # cosine and sine of rotary positions, each [B,1,T,head_dim/2]
 
 
 def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
@@ -23,14 +26,14 @@ def lengths_to_mask(lengths: Tensor, max_length: int | None = None) -> Tensor:
     return positions[None, :] < lengths[:, None]
 
 
-def rotary(positions: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
+def rotary(positions: Tensor, head_dim: int) -> Rotary:
     """Cosine, sine [B,1,T,head_dim/2] of rotary positions (RoFormer, Su et al. 2021); positions [B,T] may be real."""
     frequency = 10000.0 ** (-torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim)
     angle = positions.float()[:, None, :, None] * frequency
     return angle.cos(), angle.sin()
 
 
-def rotate(x: Tensor, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x: Tensor, cos_sin: Rotary) -> Tensor:
     """Turn each pair of channels of x [B,heads,T,head_dim] by its position's angle."""
     cos, sin = (part.to(x.dtype) for part in cos_sin)
     x1, x2 = x.chunk(2, dim=-1)
@@ -66,7 +69,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention with rotary positions; `seen`, as `attend` takes it, is what each frame attends to."""
+    """Multi-head self-attention with rotary positions."""
 
     def __init__(self, hidden_dim: int, num_heads: int) -> None:
         super().__init__()
@@ -74,11 +77,12 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(hidden_dim, 3 * hidden_dim)
         self.out = nn.Linear(hidden_dim, hidden_dim)
 
-    def forward(self, x: Tensor, seen: Tensor | None, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cos_sin: Rotary) -> Tensor:
+        """x [B,T,H] -> [B,T,H]; mask as `attend` takes it."""
         B, T, H = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # each [B,heads,T,head_dim]
-        x = attend(rotate(q, cos_sin), rotate(k, cos_sin), v, seen)
-        return self.out(x.transpose(1, 2).reshape(B, T, H))
+        x = attend(rotate(q, cos_sin), rotate(k, cos_sin), v, mask)  # [B,heads,T,head_dim]
+        return self.out(x.transpose(1, 2).reshape(B, T, H))  # [B,T,H]
 
 
 class CrossAttention(nn.Module):
@@ -103,12 +107,13 @@ class CrossAttention(nn.Module):
         return rotate(k, rotary(frame_positions(cond), k.shape[-1])), v
 
     def forward(
-        self, x: Tensor, keys_values: tuple[Tensor, Tensor], keys: Tensor | None, cos_sin: tuple[Tensor, Tensor]
+        self, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None, cos_sin: Rotary
     ) -> Tensor:
+        """x [B,T,H] -> [B,T,H]; mask of the text's tokens as `attend` takes it, cos_sin of the frames in the text."""
         B, T, H = x.shape
-        q = rotate(self.query(x).view(B, T, self.num_heads, -1).transpose(1, 2), cos_sin)
-        x = attend(q, *keys_values, keys)
-        return self.out(x.transpose(1, 2).reshape(B, T, H))
+        q = rotate(self.query(x).view(B, T, self.num_heads, -1).transpose(1, 2), cos_sin)  # [B,heads,T,head_dim]
+        x = attend(q, *keys_values, mask)  # [B,heads,T,head_dim]
+        return self.out(x.transpose(1, 2).reshape(B, T, H))  # [B,T,H]
 
 
 def token_positions(mask: Tensor, cond_mask: Tensor) -> Tensor:
@@ -138,8 +143,8 @@ class EncoderLayer(nn.Module):
         self.feed = FeedForward(hidden_dim, dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, keys: Tensor | None, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
-        x = x + self.dropout(self.attention(self.norm_attention(x), keys, cos_sin))
+    def forward(self, x: Tensor, mask: Tensor | None, cos_sin: Rotary) -> Tensor:
+        x = x + self.dropout(self.attention(self.norm_attention(x), mask, cos_sin))
         return x + self.dropout(self.feed(self.norm_feed(x)))
 
 
@@ -152,10 +157,100 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(hidden_dim, num_heads, dropout) for _ in range(num_layers))
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        cos_sin, keys = rotary(frame_positions(x), self.head_dim), key_mask(mask)
+        cos_sin, mask = rotary(frame_positions(x), self.head_dim), key_mask(mask)
         for layer in self.layers:
-            x = layer(x, keys, cos_sin)
+            x = layer(x, mask, cos_sin)  # [B,T,H]
         return x
+
+
+class LayerContext(NamedTuple):
+    """What a `DecoderLayer` needs besides its input."""
+
+    self_mask: Tensor | None  # of the frames, as `attend` takes it
+    self_rotary: Rotary  # where the frames stand in the clip
+    keys_values: tuple[Tensor, Tensor]  # of the text, `CrossAttention.keys_values`
+    cross_mask: Tensor | None  # of the text's tokens, as `attend` takes it
+    cross_rotary: Rotary  # where the frames stand in the text
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all steps of a trajectory share: masks, positions, and the text as each layer reads it."""
+
+    mask: Tensor  # [B,N]
+    cond_mask: Tensor  # [B,L]
+    keys_values: list[tuple[Tensor, Tensor]]  # of each layer, [B,heads,L,head_dim]
+    self_rotary: Rotary
+    cross_rotary: Rotary
+
+    @classmethod
+    def of_text(cls, layers: nn.ModuleList, cond: Tensor, cond_mask: Tensor, mask: Tensor, head_dim: int) -> "Context":
+        """cond [B,L,C], cond_mask [B,L], mask [B,N], for `DecoderLayer`s."""
+        return cls(
+            mask,
+            cond_mask,
+            [layer.cross_attention.keys_values(cond) for layer in layers],
+            rotary(frame_positions(mask), head_dim),
+            rotary(token_positions(mask, cond_mask), head_dim),
+        )
+
+    def layers(self) -> list[LayerContext]:
+        """The context of each layer, in order."""
+        self_mask, cross_mask = key_mask(self.mask), key_mask(self.cond_mask)
+        return [
+            LayerContext(self_mask, self.self_rotary, keys_values, cross_mask, self.cross_rotary)
+            for keys_values in self.keys_values
+        ]
+
+    def first(self, count: int) -> "Context":
+        """The context of the first `count` clips."""
+        keys_values = [(keys[:count], values[:count]) for keys, values in self.keys_values]
+        cos, sin = self.cross_rotary
+        return Context(
+            self.mask[:count], self.cond_mask[:count], keys_values, self.self_rotary, (cos[:count], sin[:count])
+        )
+
+
+class DecoderLayer(nn.Module):
+    """Frames attend to each other, then to a text; then a feed-forward. Pre-norm, x [B,T,H] -> [B,T,H].
+
+    With `adaptive`, time shifts and scales each branch's input and gates its output (DiT, Peebles & Xie 2023).
+    """
+
+    def __init__(
+        self, hidden_dim: int, num_heads: int, cond_dim: int, dropout: float, *, adaptive: bool = False
+    ) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden_dim, elementwise_affine=not adaptive) for _ in range(3))
+        self.self_attention = SelfAttention(hidden_dim, num_heads)
+        self.cross_attention = CrossAttention(hidden_dim, cond_dim, num_heads)
+        self.feed = FeedForward(hidden_dim, dropout)
+        self.dropout = nn.Dropout(dropout)
+        if adaptive:
+            self.modulation = nn.Sequential(nn.SiLU(), zero_init(nn.Linear(hidden_dim, 9 * hidden_dim)))
+
+    def forward(self, x: Tensor, modulation: Tensor | None, context: LayerContext) -> Tensor:
+        """modulation [B,9H]: shift, scale and gate of each branch; None without `adaptive`."""
+        branches = (
+            lambda h: self.self_attention(h, context.self_mask, context.self_rotary),
+            lambda h: self.cross_attention(h, context.keys_values, context.cross_mask, context.cross_rotary),
+            self.feed,
+        )
+        parts = None if modulation is None else modulation.chunk(9, dim=-1)  # each [B,H]
+        for number, (norm, branch) in enumerate(zip(self.norms, branches, strict=True)):
+            if parts is None:
+                x = x + self.dropout(branch(norm(x)))
+            else:
+                shift, scale, gate = parts[3 * number : 3 * number + 3]
+                h = branch(modulate(norm(x), shift, scale))  # [B,T,H]
+                x = torch.addcmul(x, gate[:, None], self.dropout(h))
+        return x
+
+
+def require_head_sizes(hidden_dim: int, num_heads: int) -> None:
+    """ValueError unless every head has an even number of channels, as rotary positions need."""
+    if hidden_dim % (2 * num_heads):
+        raise ValueError(f"hidden_dim {hidden_dim} must be a multiple of twice num_heads {num_heads}")
 
 
 class TimestepEmbedding(nn.Module):
@@ -170,7 +265,7 @@ class TimestepEmbedding(nn.Module):
         )
 
     def forward(self, t: Tensor) -> Tensor:
-        angle = t.float()[:, None] * self.frequency
+        angle = t.to(self.frequency.device).float()[:, None] * self.frequency  # [B,frequencies]
         return self.net(torch.cat([angle.cos(), angle.sin()], dim=-1))
 
 

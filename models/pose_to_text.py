@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from models.hands import HandFrame
 from models.layers import (
-    CrossAttention,
+    DecoderLayer,
     Encoder,
-    FeedForward,
-    SelfAttention,
+    LayerContext,
     frame_positions,
     key_mask,
     lengths_to_mask,
+    require_head_sizes,
     rotary,
 )
 from poses import layout
@@ -42,28 +42,7 @@ class PoseToTextConfig:
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.hidden_dim % (2 * self.num_heads):
-            raise ValueError(f"hidden_dim {self.hidden_dim} must be a multiple of twice num_heads {self.num_heads}")
-
-
-class DecoderLayer(nn.Module):
-    """A pre-norm layer over subwords, x [B,L,H] -> [B,L,H]: what is written, the clip, a feed-forward."""
-
-    def __init__(self, hidden_dim: int, num_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(hidden_dim) for _ in range(3))
-        self.attention = SelfAttention(hidden_dim, num_heads)
-        self.cross = CrossAttention(hidden_dim, hidden_dim, num_heads)
-        self.feed = FeedForward(hidden_dim, dropout)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(
-        self, x: Tensor, earlier: Tensor, clip: tuple[Tensor, Tensor], frames: Tensor | None,
-        cos_sin: tuple[Tensor, Tensor],
-    ) -> Tensor:  # fmt: skip
-        x = x + self.dropout(self.attention(self.norms[0](x), earlier, cos_sin))
-        x = x + self.dropout(self.cross(self.norms[1](x), clip, frames, cos_sin))
-        return x + self.dropout(self.feed(self.norms[2](x)))
+        require_head_sizes(self.hidden_dim, self.num_heads)
 
 
 class PoseToText(nn.Module):
@@ -81,7 +60,7 @@ class PoseToText(nn.Module):
         self.encoder = Encoder(H, config.num_heads, config.encoder_layers, config.dropout)
         self.subwords = nn.Embedding(self.tokenizer.get_vocab_size(), H)
         self.decoder = nn.ModuleList(
-            DecoderLayer(H, config.num_heads, config.dropout) for _ in range(config.decoder_layers)
+            DecoderLayer(H, config.num_heads, H, config.dropout) for _ in range(config.decoder_layers)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(H) for _ in range(2))
         self.dropout = nn.Dropout(config.dropout)
@@ -94,7 +73,7 @@ class PoseToText(nn.Module):
         stride = self.config.frame_stride
         mask = lengths_to_mask((mask.sum(1) + stride - 1) // stride, h.shape[1])
         h = self.norms[0](self.encoder(self.dropout(F.gelu(h)), mask))
-        return [layer.cross.keys_values(h) for layer in self.decoder], mask
+        return [layer.cross_attention.keys_values(h) for layer in self.decoder], mask
 
     def decode(self, tokens: Tensor, clip: list[tuple[Tensor, Tensor]], clip_mask: Tensor) -> Tensor:
         """tokens [B,L] -> logits of the subword after each, [B,L,V]; no subword sees a later one."""
@@ -103,7 +82,7 @@ class PoseToText(nn.Module):
         earlier = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
         frames = key_mask(clip_mask)
         for layer, keys_values in zip(self.decoder, clip, strict=True):
-            x = layer(x, earlier, keys_values, frames, cos_sin)
+            x = layer(x, None, LayerContext(earlier, cos_sin, keys_values, frames, cos_sin))  # [B,L,H]
         return self.to_logits(self.norms[1](x))
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:

@@ -1,18 +1,86 @@
-"""How the networks run faster with the same weights: bf16, int8, compiled code, packed weights."""
+"""How trained networks run faster: matrix products in bf16 or int8, compiled code, weights packed for a CPU's products.
+
+Each function changes a frozen network in place. What must stay as it is (the evaluation's autoencoder) is copied first.
+"""
+
+import warnings
 
 import torch
+import torch._inductor.config as inductor
 from torch import Tensor, nn
+from torch.ao.quantization import quantize_dynamic
 
+from models.layers import CrossAttention, FeedForward, SelfAttention
 from runtime.cpu import uses_onednn
 
+PRECISIONS = ("fp32", "bf16", "int8")
 PACKED_FOR = 64  # rows that oneDNN lays weights out for; from that size on it is the layout of any number of rows
+
+
+def quicken(
+    network: nn.Module, decoder: nn.Module, text_encoder: nn.Module, *, precision: str, compiled: bool, packed: bool
+) -> None:
+    """Make a frozen generator's parts quick in `precision`. The text is read once, so its encoder is never compiled."""
+    if precision == "bf16":
+        for part in (network, decoder, text_encoder):
+            use_bf16(part)
+    for part in (network, decoder):
+        if precision == "int8":
+            use_int8(part)
+        if compiled:
+            compile_network(part)
+    if packed:
+        for part in (network, decoder, text_encoder):
+            pack_linears(part)
+
+
+def use_bf16(network: nn.Module) -> None:
+    """Keep the weights of linear layers in bf16, for products under bf16 autocast; the rest stays fp32."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)  # once, instead of at every product
+
+
+def use_int8(network: nn.Module) -> None:
+    """Multiply attention and feed-forward in dynamic int8, on a CPU.
+
+    Weights are rounded once. What they are multiplied with is rounded at every product, on a scale that a whole batch
+    shares: to keep a clip independent of its batch, sign clip by clip.
+    """
+    products = SelfAttention | CrossAttention | FeedForward
+    with warnings.catch_warnings():  # PyTorch's own quantisation will move to torchao; its version is pinned
+        warnings.simplefilter("ignore")
+        for module in [module for module in network.modules() if isinstance(module, products)]:
+            quantize_dynamic(module, {nn.Linear}, inplace=True)
+
+
+def compile_network(network: nn.Module) -> None:
+    """Compile what a module names as its `compiled_method`, for any batch and length; two graphs, one for one clip.
+
+    The first single clip and the first batch wait for the compiler. On a CPU the weights are laid out for its products,
+    once (freezing). Other modules stay as they are: the compiler takes neither a complex FFT nor a gradient.
+    """
+    if not any(parameter.is_cuda for parameter in network.parameters()):
+        inductor.freezing = True  # as an option of torch.compile it is read too late, and without a word
+    for module in network.modules():
+        if method := getattr(module, "compiled_method", None):
+            setattr(module, method, torch.compile(getattr(module, method), dynamic=True))
+
+
+def why_not_compilable(device: torch.device) -> str | None:
+    """The reason why PyTorch cannot compile the smallest function on `device`; None where it can."""
+    try:
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+    except RuntimeError as error:  # no compiler, no Python headers, no Triton: each has an error of its own
+        return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
+    return None
 
 
 class PackedLinear(nn.Module):
     """A linear layer whose weight lies as oneDNN's products read it, for inference on a CPU: the same to the last bit.
 
     nn.Linear has the weight brought into that layout at every product, which for a text's few tokens takes as long as
-    the product itself. torch.compile packs through the same two operators.
+    the product itself. torch.compile packs through the same two operators. It has no gradient.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -25,8 +93,10 @@ class PackedLinear(nn.Module):
 
 
 def pack_linears(module: nn.Module) -> None:
-    """Put a `PackedLinear` in the place of every linear layer that oneDNN multiplies. The module is then frozen."""
+    """Replace every linear layer that oneDNN multiplies by a `PackedLinear`, but where sampling takes a gradient."""
     for name, child in module.named_children():
+        if getattr(child, "differentiated_when_sampling", False):
+            continue
         if type(child) is not nn.Linear:
             pack_linears(child)
         elif child.weight.dtype == torch.bfloat16 or (child.weight.dtype == torch.float32 and uses_onednn()):

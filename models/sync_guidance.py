@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.flow_matching import predict_clean
+from models.flow_matching import expand, predict_clean
 from models.layers import masked_mean
 
-GUIDED_INTERVAL = (0.2, 0.8)  # of t: before, the clip is noise; after, it is settled
+SYNC_INTERVAL = (0.2, 0.8)  # of t: before, the clip is noise; after, it is settled
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class SyncConfig:
 
 class SyncGuidanceHead(nn.Module):
     """z [B,N,D] -> motion energy of hands and face [B,N*stride,2], in units of the train mean (1 is usual)."""
+
+    differentiated_when_sampling = True
 
     def __init__(self, config: SyncConfig) -> None:
         super().__init__()
@@ -94,15 +96,15 @@ def sync_loss(head: SyncGuidanceHead, z_1: Tensor, latent_mask: Tensor) -> Tenso
 
 
 def sync_gradient(head: SyncGuidanceHead, z_t: Tensor, t: Tensor, velocity: Tensor, latent_mask: Tensor) -> Tensor:
-    """The gradient [B,N,D] of L_sync at the predicted clean latent; zero outside GUIDED_INTERVAL.
+    """The gradient [B,N,D] of L_sync at the predicted clean latent; zero outside SYNC_INTERVAL.
 
     t [B]. The velocity is held fixed: the gradient goes through the head alone, not through the network again.
     """
-    low, high = GUIDED_INTERVAL
+    low, high = SYNC_INTERVAL
     active = (t >= low) & (t <= high)
     if not active.any():
         return torch.zeros_like(z_t)
     with torch.enable_grad():
         clean = predict_clean(z_t, t, velocity).detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(sync_loss(head, clean, latent_mask).sum(), clean)
-    return gradient * active[:, None, None] * latent_mask[..., None]
+    return gradient * expand(active, z_t) * latent_mask[..., None]

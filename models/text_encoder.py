@@ -10,7 +10,6 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor, nn
 
 from models.layers import Encoder, lengths_to_mask
-from runtime.errors import UserError
 
 DEFAULT_TEXT_ENCODER = "bert-base-multilingual-cased"
 SCRATCH = "scratch"
@@ -29,10 +28,15 @@ def _hub_reachable() -> bool:
     return True
 
 
-class PretrainedTextEncoder:
-    """A frozen Hugging Face encoder, named on the hub or in a local folder. Its weights stay out of checkpoints."""
+class TextEncoderNotLoadable(Exception):
+    """A pretrained encoder is neither on the hub, nor in its cache, nor in a local folder."""
 
-    trainable = False
+
+class PretrainedTextEncoder:
+    """A frozen Hugging Face encoder, named on the hub or in a local folder. Its weights stay out of checkpoints.
+
+    Raises TextEncoderNotLoadable.
+    """
 
     def __init__(self, name: str, device: torch.device | str = "cpu") -> None:
         from transformers import AutoModel, AutoTokenizer, logging  # slow to import, and needless for `scratch`
@@ -47,10 +51,7 @@ class PretrainedTextEncoder:
             self.model = AutoModel.from_pretrained(name, **local).to(self.device).eval().requires_grad_(False)
         except Exception as error:  # each format of weights and each tokenizer has errors of its own
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
-            raise UserError(
-                f"text encoder {where} could not be loaded ({reason}); pass a local folder that holds one, "
-                f"or train one from scratch: --text_encoder {SCRATCH}"
-            ) from None
+            raise TextEncoderNotLoadable(f"text encoder {where} could not be loaded ({reason})") from None
 
     @property
     def dim(self) -> int:
@@ -103,8 +104,6 @@ def train_tokenizer(texts: list[str], vocab_size: int = 8000) -> str:
 
 class ScratchTextEncoder(nn.Module):
     """A small transformer over subwords, trained together with the stage that uses it."""
-
-    trainable = True
 
     def __init__(self, config: ScratchTextConfig) -> None:
         super().__init__()

@@ -1,12 +1,16 @@
-"""What both directions of stage 2 share: text encoder, length and scale of the latents around the network itself."""
+"""What every network from text to latents stands in: text encoder, length predictor, and the latents' scale."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.consistency_distillation import Student
 from models.latent_flow_matcher import LatentFlowMatcher
 from models.latent_predictor import LatentPredictor
 from models.text_encoder import ScratchTextEncoder, TextEncoder
+
+# What answers `sample(cond, cond_mask, mask, seeds, settings, table)`, `resolve`, `describe` and `time_table`.
+Network = LatentPredictor | LatentFlowMatcher | Student
 
 
 class LengthPredictor(nn.Module):
@@ -36,13 +40,13 @@ class LengthPredictor(nn.Module):
 
 
 class TextToLatent(nn.Module):
-    """Text -> latents of the autoencoder. `net` is a `LatentPredictor` (Direction 1) or a `LatentFlowMatcher` (2).
+    """Text -> latents of the autoencoder. `net` is a `LatentPredictor`, a `LatentFlowMatcher` or its `Student`.
 
     Latents are normalised per dimension with the mean and std of the train latents, kept as buffers. A frozen
     pretrained text encoder is used but is no part of the weights; one trained from scratch is.
     """
 
-    def __init__(self, net: LatentPredictor | LatentFlowMatcher, text_encoder: TextEncoder) -> None:
+    def __init__(self, net: Network, text_encoder: TextEncoder) -> None:
         super().__init__()
         self.net = net
         self.scratch = text_encoder if isinstance(text_encoder, ScratchTextEncoder) else None
@@ -67,5 +71,5 @@ class TextToLatent(nn.Module):
         return z * self.latent_std + self.latent_mean
 
     def predict_frames(self, cond: Tensor, cond_mask: Tensor) -> Tensor:
-        """The clip's length in frames, [B] long, at least 1: the median of what the text's lengths are."""
+        """The predicted median of the clip's length in frames, [B] long, at least 1."""
         return self.length(cond, cond_mask).round().long().clamp_min(1)

@@ -1,13 +1,12 @@
 """The student's targets where the teacher's trajectories are known in closed form, and what its loss must not see."""
 
-import copy
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from models.consistency_distillation import distillation_loss, teacher_trajectory
+from models.consistency_distillation import Student, StudentConfig, teacher_trajectory
 from models.flow_matching import sample_ode, time_grid
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.layers import lengths_to_mask
@@ -45,19 +44,18 @@ class Answer(nn.Module):
         super().__init__()
         self.formula = formula
 
-    def remember(self, cond: Tensor, cond_mask: Tensor, mask: Tensor) -> None:
+    def context(self, cond: Tensor, cond_mask: Tensor, mask: Tensor) -> None:
         return None
 
-    def forward(self, z: Tensor, t: Tensor, memory: None, step: Tensor) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor, context: None, step: Tensor) -> Tensor:
         return self.formula(z, t, step)
 
 
 @pytest.fixture
-def student() -> LatentFlowMatcher:
+def student() -> Student:
     """A student whose every weight is random, so that no part of it is silent."""
     torch.manual_seed(0)
-    config = FlowConfig(latent_dim=2, hidden_dim=16, num_layers=2, num_heads=2, cond_dim=8, student_steps=(1, 2, 4))
-    model = LatentFlowMatcher(config)
+    model = Student(StudentConfig(latent_dim=2, hidden_dim=16, num_layers=2, num_heads=2, cond_dim=8))
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     return model.eval()
@@ -68,14 +66,14 @@ def test_a_student_keeps_evenly_spaced_layers_of_its_teacher():
     torch.manual_seed(0)
     teacher = LatentFlowMatcher(FlowConfig(latent_dim=2, hidden_dim=16, num_layers=6, num_heads=2, cond_dim=8))
     for count, expected in ((6, [0, 1, 2, 3, 4, 5]), (3, [0, 2, 5]), (2, [0, 5]), (1, [0])):
-        student = copy.deepcopy(teacher)
-        student.keep_layers(count)
+        student = Student(StudentConfig.of_teacher(teacher.config, guidance_scale=2.0, num_layers=count))
+        student.start_from(teacher)
         layers = dict(teacher.velocity_net.layers.named_children())
         for kept, number in zip(student.velocity_net.layers, expected, strict=True):
             for name, weight in layers[str(number)].state_dict().items():
                 assert torch.equal(kept.state_dict()[name], weight)
         assert student.config.num_layers == count
-        LatentFlowMatcher(student.config).load_state_dict(student.state_dict())
+        Student(student.config).load_state_dict(student.state_dict())
 
 
 def noise(*shape: int) -> Tensor:
@@ -106,7 +104,7 @@ def test_the_last_state_is_the_exact_one_to_second_order():
     assert (teacher_trajectory(field, z_0, 50, 4) - exact).abs().max() < 2e-3
 
 
-def test_the_students_target_is_the_true_mean_velocity(student: LatentFlowMatcher):
+def test_the_students_target_is_the_true_mean_velocity(student: Student):
     """Zero loss for the closed form on exact states; for the velocity of the moment, or another step's mean, not."""
     z_0, mask = noise(64, 5, 2), torch.ones(64, 5, dtype=torch.bool)
     states = torch.stack([state(z_0, torch.full((64,), n / 4, dtype=torch.float64)) for n in range(5)], dim=1)
@@ -114,7 +112,7 @@ def test_the_students_target_is_the_true_mean_velocity(student: LatentFlowMatche
     def loss(formula: Callable[[Tensor, Tensor, Tensor], Tensor]) -> float:
         student.velocity_net = Answer(formula)
         generator = torch.Generator().manual_seed(0)
-        return distillation_loss(student, states, mask, None, None, generator)["loss"].item()
+        return student.loss(states, mask, None, None, generator)["loss"].item()
 
     assert loss(mean_velocity) < 1e-12
     assert loss(lambda z, t, step: field(z, t)) > 0.01
@@ -131,14 +129,14 @@ def test_a_perfect_student_ends_where_its_teacher_ends_in_any_number_of_steps():
         torch.testing.assert_close(found, end)
 
 
-def test_the_loss_does_not_see_padding(student: LatentFlowMatcher):
+def test_the_loss_does_not_see_padding(student: Student):
     torch.manual_seed(1)
     mask, cond_mask = lengths_to_mask(torch.tensor([6, 4])), lengths_to_mask(torch.tensor([5, 3]))
     states, cond = torch.randn(2, 5, 6, 2) * mask[:, None, :, None], torch.randn(2, 5, 8)
 
     def loss(states: Tensor, mask: Tensor, cond: Tensor, cond_mask: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(3)
-        return distillation_loss(student, states, mask, cond, cond_mask, generator)["loss"]
+        return student.loss(states, mask, cond, cond_mask, generator)["loss"]
 
     expected = loss(states, mask, cond, cond_mask)
     longer = nn.functional.pad(states, (0, 0, 0, 3)), nn.functional.pad(mask, (0, 3))

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from benchmarks import gaussian
 from models.flow_matching import DEFAULT_SOLVER, Velocity, path_sample, sample_noise, sample_ode, time_grid
-from models.latent_flow_matcher import GUIDANCE_INTERVAL, FlowConfig, LatentFlowMatcher
+from models.latent_flow_matcher import TEXT_GUIDANCE_INTERVAL, FlowConfig, LatentFlowMatcher
 from models.layers import lengths_to_mask
-from models.sync_guidance import GUIDED_INTERVAL, sync_gradient, sync_loss
+from models.sync_guidance import SYNC_INTERVAL, sync_gradient, sync_loss
 
 MEAN, COVARIANCE = gaussian.MEAN.double(), gaussian.COVARIANCE.double()
 
@@ -127,7 +127,7 @@ def parts(matcher: LatentFlowMatcher, inputs: tuple[Tensor, ...]) -> tuple[At, A
     nothing = matcher.drop_text(cond, cond_mask, torch.ones(2, dtype=torch.bool))
 
     def flow(t: float, *text: Tensor) -> Tensor:
-        return matcher.velocity_net(z_t, torch.full((2,), t), matcher.velocity_net.remember(*text, mask))
+        return matcher.velocity_net(z_t, torch.full((2,), t), matcher.velocity_net.context(*text, mask))
 
     return (
         lambda t: flow(t, cond, cond_mask),
@@ -141,11 +141,11 @@ def parts(matcher: LatentFlowMatcher, inputs: tuple[Tensor, ...]) -> tuple[At, A
 def test_the_sampled_field_is_the_sum_that_the_design_writes(matcher, inputs, parts, t: float, scale: float):
     z_t, cond, cond_mask, mask = inputs
     with_text, without_text, prior = (part(t) for part in parts)
-    free = scale == 1.0 or GUIDANCE_INTERVAL[0] <= t <= GUIDANCE_INTERVAL[1]
+    free = scale == 1.0 or TEXT_GUIDANCE_INTERVAL[0] <= t <= TEXT_GUIDANCE_INTERVAL[1]
     scale_here = scale if free else 1.0
     expected = without_text + scale_here * (with_text - without_text) + 0.3 * (1 - t) * prior
     time = torch.full((2,), t)
-    if GUIDED_INTERVAL[0] <= t <= GUIDED_INTERVAL[1]:
+    if SYNC_INTERVAL[0] <= t <= SYNC_INTERVAL[1]:
         gradient = sync_gradient(matcher.sync_head, z_t, time, expected, mask)
         assert gradient.abs().max() > 1e-4
         expected = expected - 5.0 * gradient
@@ -160,8 +160,8 @@ def test_the_loss_fits_the_field_that_is_sampled(matcher, inputs):
     z_0 = torch.randn(z_1.shape, generator=generator)
     t = torch.sigmoid(torch.randn(2, generator=generator))
     point = path_sample(z_0, z_1, t)
-    memory = matcher.velocity_net.remember(cond, cond_mask, mask)
-    error = (matcher.field(point.z_t, t, memory) - point.velocity)[mask]
+    v_flow = matcher.velocity_net(point.z_t, t, matcher.velocity_net.context(cond, cond_mask, mask))
+    error = (matcher.add_prior(v_flow, point.z_t, t, mask) - point.velocity)[mask]
     torch.testing.assert_close(losses["flow"], (error**2).mean())
     prior_error = (matcher.prior(point.z_t, t, mask) - point.velocity)[mask]
     torch.testing.assert_close(losses["prior"], (prior_error**2).mean())

@@ -1,5 +1,6 @@
 """One clip, one answer: what a text becomes depends on its text, length and seed, never on its batch or padding."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,18 @@ from torch import nn
 
 import generation
 from checkpoints import FLOW, PREDICTOR, STUDENT
-from generation import Generator, SamplingSettings
+from generation import Generator
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
-from models.flow_matching import predict_clean, sample_ode, time_grid
-from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher, VelocityNet
+from models.consistency_distillation import Student, StudentConfig
+from models.flow_matching import SamplingSettings, predict_clean, sample_ode, time_grid
+from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.layers import CrossAttention, lengths_to_mask
 from models.mamba_prior import BidirectionalS4D
 from models.sync_guidance import SyncConfig, SyncGuidanceHead, soft_lag, sync_gradient
 from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
+from models.velocity_net import VelocityNet
 from poses.layout import POSE_DIM
 from poses.statistics import Statistics
 from runtime.errors import UserError
@@ -41,25 +44,24 @@ def with_random_weights(module: nn.Module, scale: float = 0.1) -> nn.Module:
     return module
 
 
-def make_generator(kind: str, prior: str, stride: int, statistics: Statistics) -> Generator:
+def make_generator(kind: str, prior: str, stride: int, statistics: Statistics, **how: object) -> Generator:
     torch.manual_seed(0)
-    config = AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, temporal_stride=stride)
     encoder = ScratchTextEncoder(ScratchTextConfig(train_tokenizer(TEXTS), dim=16, num_layers=1, num_heads=2))
     if kind == PREDICTOR:
         net = LatentPredictor(PredictorConfig(6, 16, 2, 2, cond_dim=16, num_queries=10))
     else:
-        steps = (1, 2, 4) if kind == STUDENT else ()
-        net = LatentFlowMatcher(
-            FlowConfig(**FLOW_SIZES, prior_type=prior, temporal_stride=stride, student_steps=steps)
-        )  # fmt: skip
-        if net.sync_head is not None:
-            net.sync_head.target_correlation.fill_(0.8)
-    autoencoder = with_random_weights(PoseAutoencoder(config, statistics))
+        config = FlowConfig(**FLOW_SIZES, prior_type=prior, temporal_stride=stride)
+        net = LatentFlowMatcher(config)
+        net.sync_head.target_correlation.fill_(0.8)
+        if kind == STUDENT:
+            net = Student(StudentConfig.of_teacher(config, config.guidance_scale, config.num_layers))
+    sizes = AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, temporal_stride=stride)
+    autoencoder = with_random_weights(PoseAutoencoder(sizes, statistics))
     model = with_random_weights(TextToLatent(net, encoder))
     for module in (autoencoder, model):
         module.eval().requires_grad_(False)
     sampling = SamplingSettings(num_steps=4 if kind == STUDENT else None)
-    return Generator(autoencoder, statistics, model, sampling, kind=kind, fingerprints={})
+    return Generator(autoencoder, statistics, model, sampling, **how)
 
 
 CASES = [
@@ -103,7 +105,6 @@ def test_seeds_decide_the_takes_of_a_text(statistics: Statistics):
 @pytest.mark.parametrize("kind", [FLOW, STUDENT])
 def test_text_times_and_filters_are_computed_once(kind: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
     """Keys, values and filters once a trajectory and layer, what the norms need of the times once for all of them."""
-    generator = make_generator(kind, "simple", 1, statistics)
     calls = {"keys_values": 0, "modulations": 0, "kernels": 0}
 
     def count(owner: type, name: str) -> None:
@@ -118,6 +119,7 @@ def test_text_times_and_filters_are_computed_once(kind: str, statistics: Statist
     count(CrossAttention, "keys_values")
     count(VelocityNet, "modulations")
     count(BidirectionalS4D, "kernels")
+    generator = make_generator(kind, "simple", 1, statistics)
     generator.generate(TEXTS, SEEDS, LENGTHS, batch_size=2)
     filters = 0 if kind == STUDENT else 2 * FLOW_SIZES["prior_layers"]
     assert calls == {"keys_values": 2 * FLOW_SIZES["num_layers"], "modulations": 1, "kernels": filters}
@@ -129,16 +131,30 @@ def test_remembered_times_change_nothing(solver: str, statistics: Statistics):
     cond, mask = torch.randn(2, 5, 16), lengths_to_mask(torch.tensor([9, 6]))
     cond_mask, grid, z_0 = lengths_to_mask(torch.tensor([5, 3])), time_grid(6), torch.randn(2, 9, 6) * mask[..., None]
     plain = sample_ode(net.guided_field(cond, cond_mask, mask, 2.0), z_0, grid, solver)
-    times = net.remember_times(grid)
-    remembered = sample_ode(net.guided_field(cond, cond_mask, mask, 2.0, times), z_0, grid, solver)
+    table = net.time_table(SamplingSettings(num_steps=6, solver=solver))
+    remembered = sample_ode(net.guided_field(cond, cond_mask, mask, 2.0, table=table), z_0, grid, solver)
     torch.testing.assert_close(remembered, plain, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "prior"), [(FLOW, "simple"), (FLOW, "mamba"), (STUDENT, "none")])
+def test_sampling_mixes_no_devices(kind: str, prior: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
+    """Times lie on the CPU, networks elsewhere: PyTorch's device without memory refuses a mix as a GPU does."""
+    monkeypatch.setattr("models.layers.key_mask", lambda mask: mask[:, None, None, :])  # asks no values of the mask
+    monkeypatch.setattr(torch, "autocast", lambda *args, **options: contextlib.nullcontext())  # knows no such device
+    net = make_generator(kind, prior, 1, statistics).model.net.to("meta")
+    settings, mask = net.resolve(SamplingSettings()), torch.ones(2, 9, dtype=torch.bool, device="meta")
+    text = torch.randn(2, 5, 16, device="meta"), torch.ones(2, 5, dtype=torch.bool, device="meta")
+    field, how = (net.step_field, 4) if kind == STUDENT else (net.guided_field, 2.0)
+    velocity = field(*text, mask, how, table=net.time_table(settings))
+    z_1 = sample_ode(velocity, torch.randn(2, 9, 6, device="meta"), time_grid(settings.num_steps), settings.solver)
+    assert z_1.device.type == "meta"
+    assert z_1.shape == (2, 9, 6)
 
 
 @pytest.mark.parametrize("kind", [PREDICTOR, FLOW, STUDENT])
 def test_int8_signs_nearly_the_same_clips_and_none_depends_on_its_batch(kind: str, statistics: Statistics):
     plain = make_generator(kind, "simple", 1, statistics).generate(TEXTS, SEEDS, LENGTHS)
-    generator = make_generator(kind, "simple", 1, statistics)
-    generator.use_int8()
+    generator = make_generator(kind, "simple", 1, statistics, precision="int8")
     assert generator.settings["precision"] == "int8"
     assert isinstance(generator.autoencoder.decoder.fine.layers[0].feed[0], nn.Linear)  # what `reconstruction` takes
     together = generator.generate(TEXTS, SEEDS, LENGTHS)
@@ -152,8 +168,7 @@ def test_int8_signs_nearly_the_same_clips_and_none_depends_on_its_batch(kind: st
 @pytest.mark.parametrize("kind", [PREDICTOR, FLOW, STUDENT])
 def test_bf16_signs_the_same_clips_to_its_precision(kind: str, statistics: Statistics):
     plain = make_generator(kind, "simple", 1, statistics).generate(TEXTS, SEEDS, LENGTHS)
-    generator = make_generator(kind, "simple", 1, statistics)
-    generator.use_bf16()
+    generator = make_generator(kind, "simple", 1, statistics, precision="bf16")
     assert generator.settings["precision"] == "bf16"
     assert generator.autoencoder.decoder.embed.weight.dtype == torch.float32  # what `reconstruction` goes through
     for clip, expected in zip(generator.generate(TEXTS, SEEDS, LENGTHS), plain, strict=True):
@@ -166,8 +181,7 @@ def test_bf16_signs_the_same_clips_to_its_precision(kind: str, statistics: Stati
 def test_packed_weights_sign_the_same_clips(kind: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("models.speed.uses_onednn", lambda: True)
     plain = make_generator(kind, "simple", 1, statistics).generate(TEXTS, SEEDS, LENGTHS)
-    generator = make_generator(kind, "simple", 1, statistics)
-    generator.pack()
+    generator = make_generator(kind, "simple", 1, statistics, packed=True)
     linear = [name for name, module in generator.model.named_modules() if type(module) is nn.Linear]
     assert all(name.startswith(("length.", "net.sync_head.")) for name in linear)
     for clip, expected in zip(generator.generate(TEXTS, SEEDS, LENGTHS), plain, strict=True):
@@ -178,9 +192,8 @@ def test_packed_weights_sign_the_same_clips(kind: str, statistics: Statistics, m
 def test_compiled_networks_sign_the_same_clips_and_compile_once_for_one_clip_and_once_for_many(
     kind: str, statistics: Statistics
 ):
-    generator = make_generator(kind, "simple", 1, statistics)
-    plain = generator.generate(TEXTS, SEEDS, LENGTHS, batch_size=2)
-    generator.compile()
+    plain = make_generator(kind, "simple", 1, statistics).generate(TEXTS, SEEDS, LENGTHS, batch_size=2)
+    generator = make_generator(kind, "simple", 1, statistics, compiled=True)
     assert generator.settings["compiled"]
     generator.generate(TEXTS[:1], SEEDS[:1], [9])
     generator.generate(TEXTS, SEEDS, LENGTHS)
@@ -193,8 +206,9 @@ def test_compiled_networks_sign_the_same_clips_and_compile_once_for_one_clip_and
 
 def test_a_machine_without_a_compiler_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    nowhere, cpu = Path("nowhere.pt"), torch.device("cpu")
     with torch._inductor.config.patch("cpp.cxx", ("no-such-compiler",)), pytest.raises(UserError, match="--compile: "):
-        generation._require_compiler(torch.device("cpu"))
+        generation.load_generator(nowhere, nowhere, cpu, compiled=True)
 
 
 def test_more_texts_than_are_read_at_once(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):

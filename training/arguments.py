@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES
+from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES, SamplingSettings
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH
 from runtime.arguments import fraction, natural_float, natural_int, positive_float, positive_int
 from runtime.cpu import keep_freed_memory, prefer_onednn
@@ -132,3 +132,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
 
 
+def sampling_settings(args: argparse.Namespace) -> SamplingSettings:
+    """The settings that the flags of `add_sampling_arguments` ask for."""
+    return SamplingSettings(
+        args.num_steps, args.guidance_scale, args.solver, args.use_ssm_prior, args.use_sync_guidance
+    )

@@ -7,17 +7,10 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from checkpoints import load_autoencoder, require_equal
+from checkpoints import load_autoencoder, open_text_encoder, require_equal
 from dataset import Batch, make_loader
 from models.autoencoder import PoseSpace
-from models.text_encoder import (
-    SCRATCH,
-    PretrainedTextEncoder,
-    ScratchTextConfig,
-    ScratchTextEncoder,
-    TextEncoder,
-    train_tokenizer,
-)
+from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, TextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
 from poses.splits import load_split
 from runtime.arguments import add_data_arguments, add_sequence_arguments, positive_int
@@ -60,7 +53,7 @@ def require_shape(args: argparse.Namespace, source: LatentSource) -> None:
 
 def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: torch.device) -> TextEncoder:
     if args.text_encoder != SCRATCH:
-        return PretrainedTextEncoder(args.text_encoder, device)
+        return open_text_encoder(args.text_encoder, device)
     texts = load_split(source.data_dir, "train", source.cache_dir, source.skip_bad).texts
     tokenizer = train_tokenizer(texts, args.vocab_size)
     try:

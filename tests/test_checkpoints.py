@@ -1,0 +1,61 @@
+"""Checkpoints of earlier versions go on working: they load as what they were, sign the same clips, and resume."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from checkpoints import FLOW, POSE_TO_TEXT, STUDENT, fingerprint, load_checkpoint, load_text_to_latent, save_checkpoint
+from models.latent_flow_matcher import FlowConfig
+from models.pose_to_text import PoseToText, PoseToTextConfig
+from models.text_encoder import train_tokenizer
+from poses.statistics import Statistics
+
+
+def saved(path: Path, content: dict) -> Path:
+    """`content` on disk as an earlier version wrote it; its fingerprint is that of its own weights."""
+    save_checkpoint(path, {name: value for name, value in content.items() if name not in ("format", "fingerprint")})
+    return path
+
+
+def raw(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def test_a_flow_of_before_students_had_a_configuration_of_their_own(trained, tmp_path: Path):
+    content = raw(trained.flow)
+    old = saved(tmp_path / "old.pt", {**content, "config": {**content["config"], "student_steps": ()}})
+    assert load_checkpoint(old, FLOW)["config"] == load_checkpoint(trained.flow, FLOW)["config"]
+
+
+def test_a_student_that_was_a_flow_which_knew_its_steps(trained, tmp_path: Path):
+    content, teacher = raw(trained.student), raw(trained.flow)
+    config = {**teacher["config"], "student_steps": [1, 2, 4], "dropout": 0.0, "num_inference_steps": 4}
+    assert set(config) == {field.name for field in dataclasses.fields(FlowConfig)} | {"student_steps"}
+    weights = {**content["weights"], "net.null_token": torch.zeros(config["cond_dim"])}
+    old = saved(tmp_path / "old.pt", {**content, "config": config, "weights": weights})
+    parent = {"fingerprint": content["parent"]}
+    (ours, _), (theirs, loaded) = (load_text_to_latent(path, (STUDENT,), parent) for path in (trained.student, old))
+    assert theirs.net.config == ours.net.config
+    assert loaded["fingerprint"] == fingerprint(weights)
+    for name, value in ours.state_dict().items():
+        assert torch.equal(theirs.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("where", ["weights", "training"])
+def test_a_back_translator_whose_attention_had_other_names(where: str, statistics: Statistics, tmp_path: Path):
+    config = PoseToTextConfig(train_tokenizer(["a b", "c"]), 16, 2, 1, 2)
+    weights = PoseToText(config, statistics).state_dict()
+    old_names = {
+        name: name.replace(".self_attention.", ".attention.").replace(".cross_attention.", ".cross.")
+        for name in weights
+    }
+    assert sum(name != old for name, old in old_names.items()) > 10
+    old = {old_names[name]: value for name, value in weights.items()}
+    content = {"kind": POSE_TO_TEXT, "config": dataclasses.asdict(config), "weights": old, "parent": None}
+    content |= {"statistics": statistics.to_dict(), "training": {"model": dict(old)}}
+    loaded = load_checkpoint(saved(tmp_path / "old.pt", content), POSE_TO_TEXT)
+    state = loaded["weights"] if where == "weights" else loaded["training"]["model"]
+    assert state.keys() == weights.keys()
+    PoseToText(config, statistics).load_state_dict(state)
