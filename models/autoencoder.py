@@ -10,21 +10,22 @@ from models.hands import HandFrame
 from models.layers import Encoder, masked_mean, require_head_sizes, zero_init
 from poses import layout
 from poses.statistics import Statistics
+from runtime.config import described
 
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
     """What builds a `PoseAutoencoder`; kept in its checkpoint."""
 
-    latent_dim: int = 256
-    hidden_dim: int = 512
-    num_heads: int = 8
-    encoder_layers: int = 6
-    coarse_layers: int = 4
-    medium_layers: int = 4
-    fine_layers: int = 6
-    temporal_stride: int = 1
-    dropout: float = 0.1
+    latent_dim: int = described(256, "numbers in each latent")
+    hidden_dim: int = described(512, "width of the encoder and the decoder")
+    num_heads: int = described(8, "attention heads of each layer")
+    encoder_layers: int = described(6, "layers of the encoder")
+    coarse_layers: int = described(4, "decoder layers that lead to the body")
+    medium_layers: int = described(4, "decoder layers that lead from the body to the hands")
+    fine_layers: int = described(6, "decoder layers that lead from the hands to the face and the details")
+    temporal_stride: int = described(1, "frames that one latent stands for: 1, 2 or 4")
+    dropout: float = described(0.1, "probability that training drops an activation")
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
@@ -169,19 +170,14 @@ class PoseSpace(nn.Module):
 class AutoencoderLoss:
     """Every level, the hands' shape and the velocity, each under the weights of what was seen; and a mild KL."""
 
-    hand_weight: float = 2.0
-    hand_shape_weight: float = 1.0
-    velocity_weight: float = 1.0
-    level_weight: float = 0.5
-    kl_weight: float = 1e-4
+    hand_weight: float = described(2.0, "weight of the hands' numbers beside the others'")
+    hand_shape_weight: float = described(1.0, "weight of the hands relative to their wrists")
+    velocity_weight: float = described(1.0, "weight of the change from frame to frame")
+    level_weight: float = described(0.5, "weight of the decoder's first outputs, body and hands")
+    kl_weight: float = described(1e-4, "weight of the latents' distance to a standard normal distribution")
 
     def __call__(
-        self,
-        model: PoseAutoencoder,
-        pose: Tensor,
-        seen: Tensor,
-        mask: Tensor,
-        generator: torch.Generator | None = None,
+        self, model: PoseAutoencoder, pose: Tensor, seen: Tensor, mask: Tensor, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
         """pose [B,T,214], seen [B,T,214] bool, mask [B,T] -> `loss` and its parts, scalars.
 

@@ -28,6 +28,7 @@ from models.layers import masked_mean, require_head_sizes
 from models.mamba_prior import PriorConfig, build_prior
 from models.sync_guidance import SyncConfig, SyncGuidanceHead, sync_gradient
 from models.velocity_net import TimeTable, VelocityNet
+from runtime.config import described
 
 SPACES = ("latent", "pose")
 TEXT_GUIDANCE_INTERVAL = (0.0, 0.9)  # of t: near the clean end guidance by the text only adds trembling
@@ -38,22 +39,24 @@ class FlowConfig:
     """What builds a `LatentFlowMatcher`; kept in its checkpoint."""
 
     latent_dim: int = 256
-    hidden_dim: int = 512
-    num_layers: int = 6
-    num_heads: int = 8
+    hidden_dim: int = described(512, "width of the velocity network")
+    num_layers: int = described(6, "layers of the velocity network")
+    num_heads: int = described(8, "attention heads of each layer")
     cond_dim: int = 768
     temporal_stride: int = 1
-    space: str = "latent"  # what the flow's latents are: the autoencoder's, or with "pose" the normalised poses
-    dropout: float = 0.1
-    cfg_dropout: float = 0.1
+    space: str = described(
+        "latent", "where the flow runs: in the autoencoder's latents, or in the normalised poses", choices=SPACES
+    )
+    dropout: float = described(0.1, "probability that training drops an activation")
+    cfg_dropout: float = described(0.1, "share of train clips whose text is hidden, for classifier-free guidance")
     prior_type: str = "none"  # none, mamba or simple
-    prior_hidden_dim: int = 256
-    prior_layers: int = 4
-    lambda_prior: float = 0.1
-    use_sync_guidance: bool = False
-    gamma_guidance: float = 0.01
-    num_inference_steps: int = 50  # what inference, evaluation and distillation take by default
-    guidance_scale: float = 2.0  # the same, for classifier-free guidance
+    prior_hidden_dim: int = described(256, "width of the prior")
+    prior_layers: int = described(4, "layers of the prior")
+    lambda_prior: float = described(0.1, "weight of the prior in the field at t = 0; it falls to 0 at t = 1")
+    use_sync_guidance: bool = described(False, "train the sync head, and guide samples by it")
+    gamma_guidance: float = described(0.01, "size of the sync guidance, relative to the field's")
+    num_inference_steps: int = described(50, "steps that inference and evaluation take by default")
+    guidance_scale: float = described(2.0, "classifier-free guidance that sampling takes by default; 1 is none")
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)

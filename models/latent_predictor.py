@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.flow_matching import SamplingSettings
 from models.layers import Context, DecoderLayer, masked_mean, require_head_sizes
+from runtime.config import described
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,12 @@ class PredictorConfig:
     """What builds a `LatentPredictor`; kept in its checkpoint."""
 
     latent_dim: int = 256
-    hidden_dim: int = 512
-    num_layers: int = 6
-    num_heads: int = 8
+    hidden_dim: int = described(512, "width of the network")
+    num_layers: int = described(6, "layers of the network")
+    num_heads: int = described(8, "attention heads of each layer")
     cond_dim: int = 768
-    num_queries: int = 100
-    dropout: float = 0.1
+    num_queries: int = described(100, "learnt queries, which are stretched over a clip's length")
+    dropout: float = described(0.1, "probability that training drops an activation")
     space: ClassVar[str] = "latent"
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ from models.layers import (
 )
 from poses import layout
 from poses.statistics import Statistics
+from runtime.config import described
 
 BEGIN, END, PAD = "[CLS]", "[SEP]", "[PAD]"
 
@@ -32,14 +33,14 @@ class PoseToTextConfig:
     """What builds a `PoseToText`; its subwords travel inside, as their JSON, so the checkpoint alone reads clips."""
 
     tokenizer: str
-    hidden_dim: int = 256
-    num_heads: int = 8
-    encoder_layers: int = 3
-    decoder_layers: int = 3
-    frame_stride: int = 2
+    hidden_dim: int = described(256, "width of the network")
+    num_heads: int = described(8, "attention heads of each layer")
+    encoder_layers: int = described(3, "layers that read the clip")
+    decoder_layers: int = described(3, "layers that write the text")
+    frame_stride: int = described(2, "frames that the encoder takes together")
     max_frames: int = 120
-    max_tokens: int = 64
-    dropout: float = 0.3
+    max_tokens: int = described(64, "subwords of a text at most")
+    dropout: float = described(0.3, "probability that training drops an activation")
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
