@@ -36,7 +36,7 @@ from poses.files import SPLITS
 from poses.pack import Pack
 from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
-from runtime import errors
+from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int
 from runtime.errors import UserError
 from runtime.files import write_whole
@@ -123,6 +123,7 @@ def shuffled_texts(texts: list[str], seed: int) -> list[str]:
 
 def main() -> None:
     args = parse_arguments()
+    cpu.tune()
     device = arguments.resolve_device(args.device)
     checkpoint = args.predictor_checkpoint or args.flow_checkpoint
     kinds = (PREDICTOR,) if args.predictor_checkpoint else (FLOW, STUDENT)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from checkpoints import PREDICTOR, require_equal
 from generation import Generator, load_generator
 from poses.statistics import STATISTICS_FILE, Statistics
-from runtime import errors
+from runtime import cpu, errors
 from runtime.arguments import make_parser
 from runtime.errors import UserError
 from runtime.files import read_texts, write_whole
@@ -68,6 +68,7 @@ def main() -> None:
     arguments.add_autoencoder_argument(parser)
     arguments.add_inference_arguments(parser)
     args = parser.parse_args()
+    cpu.tune()
 
     generator = load_generator(
         args.predictor_checkpoint,

@@ -12,7 +12,7 @@ from pathlib import Path
 from checkpoints import FLOW, STUDENT
 from generation import load_generator
 from inference import sign_to_files
-from runtime import errors
+from runtime import cpu, errors
 from runtime.arguments import make_parser
 from training import arguments
 
@@ -24,6 +24,7 @@ def main() -> None:
     arguments.add_inference_arguments(parser)
     arguments.add_sampling_arguments(parser)
     args = parser.parse_args()
+    cpu.tune()
 
     generator = load_generator(
         args.flow_checkpoint,

@@ -21,7 +21,7 @@ from generation import load_generator
 from models.flow_matching import SamplingSettings
 from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
-from runtime import errors
+from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int
 from runtime.errors import UserError
 from training import arguments
@@ -60,6 +60,7 @@ def measure_latency(plan: Plan, args: argparse.Namespace, text: str, frames: int
 
 def main() -> None:
     args = parse_arguments()
+    cpu.tune()
     if len(set(args.seeds)) < len(args.seeds):
         raise UserError("--seeds: one of them stands twice; give different ones")
     recipe = read_recipe(args.recipe)

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from checkpoints import POSE_TO_TEXT
-from dataset import Batch, PoseDataset, make_loader
+from dataset import Batch, PoseDataset
 from evaluation.intervals import bleu_formula
 from evaluation.text_metrics import normalize_text, text_scores
 from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
@@ -26,32 +26,28 @@ from models.text_encoder import train_tokenizer
 from poses import layout
 from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
-from runtime import errors
+from runtime import cpu, errors
 from runtime.arguments import (
     add_data_arguments,
     add_dataclass_arguments,
     add_sequence_arguments,
     build_dataclass,
     make_parser,
-    natural_float,
     positive_int,
 )
 from runtime.errors import UserError
-from training import arguments
-from training.engine import Losses, Stage, make_accelerator, train
+from training.arguments import add_training_arguments
+from training.engine import Losses, Stage, make_accelerator, split_loader, train
+from training.settings import TrainSettings
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_data_arguments(parser)
-    add_sequence_arguments(parser, long_clips="resample")
-    arguments.add_training_arguments(parser, num_epochs=100, learning_rate=5e-4)
-    parser.add_argument("--vocab_size", type=positive_int, default=2000, help="subwords, at most")
-    parser.add_argument(
-        "--augmentation", type=natural_float, default=1.0,
-        help="how far train clips vary in speed, size, angle and place: 0 not at all, 1 visibly (default 1)",
-    )  # fmt: skip
-    add_dataclass_arguments(parser, "model", PoseToTextConfig, skip=("tokenizer", "max_frames"))
+    add_sequence_arguments(parser, long_clips="resample", augmentation=1.0)
+    add_training_arguments(parser, num_epochs=100, learning_rate=5e-4)
+    add_dataclass_arguments(parser, "back-translator", PoseToTextConfig)
+    parser.add_argument("--vocab_size", type=positive_int, default=2000, help="subwords at most (default 2000)")
     return parser.parse_args()
 
 
@@ -102,7 +98,8 @@ def score(accelerator: Accelerator, model: PoseToText, loader: DataLoader) -> di
 
 def main() -> None:
     args = parse_arguments()
-    settings = arguments.train_settings(args)
+    cpu.tune()
+    settings = build_dataclass(TrainSettings, args)
     accelerator = make_accelerator(settings.mixed_precision)
     torch.manual_seed(settings.seed)
 
@@ -120,10 +117,7 @@ def main() -> None:
     def loader(split: str) -> DataLoader:
         augmentation = args.augmentation if split == "train" else 0.0
         dataset = PoseDataset(packs[split], statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation)
-        return make_loader(
-            dataset, settings.batch_size, shuffle=split == "train", seed=settings.seed,
-            num_workers=settings.num_workers, rank=accelerator.process_index, world_size=accelerator.num_processes,
-        )  # fmt: skip
+        return split_loader(dataset, split, settings, accelerator)
 
     model = PoseToText(config, statistics)
     stage = Stage(POSE_TO_TEXT, model, dataclasses.asdict(config), loss, statistics, score=score)

@@ -13,43 +13,38 @@ import torch
 from torch.utils.data import DataLoader
 
 from checkpoints import AUTOENCODER
-from dataset import Batch, PoseDataset, make_loader
+from dataset import Batch, PoseDataset
 from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
 from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
-from runtime import errors
+from runtime import cpu, errors
 from runtime.arguments import (
     add_data_arguments,
     add_dataclass_arguments,
     add_sequence_arguments,
     build_dataclass,
     make_parser,
-    natural_float,
 )
-from training import arguments
-from training.engine import Losses, Stage, make_accelerator, train
+from training.arguments import add_training_arguments
+from training.engine import Losses, Stage, make_accelerator, split_loader, train
+from training.settings import TrainSettings
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_data_arguments(parser)
-    add_sequence_arguments(parser, long_clips="crop")
-    arguments.add_training_arguments(parser, num_epochs=100, learning_rate=1e-4)
-    parser.add_argument(
-        "--augmentation", type=natural_float, default=0.0,
-        help="how far train clips vary in speed, size, angle and place: 0 not at all, 1 visibly",
-    )  # fmt: skip
+    add_sequence_arguments(parser, long_clips="crop", augmentation=0.0)
+    add_training_arguments(parser, num_epochs=100, learning_rate=1e-4)
     add_dataclass_arguments(parser, "autoencoder", AutoencoderConfig)
     add_dataclass_arguments(parser, "loss", AutoencoderLoss)
-    parser.add_argument(
-        "--text_encoder", help="taken, and said to be unused, so that one set of flags serves all stages"
-    )
+    parser.add_argument("--text_encoder", help="not used here, which is said; so one set of flags serves all stages")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_arguments()
-    settings = arguments.train_settings(args)
+    cpu.tune()
+    settings = build_dataclass(TrainSettings, args)
     config = build_dataclass(AutoencoderConfig, args)
     loss = build_dataclass(AutoencoderLoss, args)
     accelerator = make_accelerator(settings.mixed_precision)
@@ -63,10 +58,7 @@ def main() -> None:
         pack = load_split(args.data_dir, split, args.cache_dir, args.skip_bad)
         augmentation = args.augmentation if split == "train" else 0.0
         dataset = PoseDataset(pack, statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation)
-        return make_loader(
-            dataset, settings.batch_size, shuffle=split == "train", seed=settings.seed,
-            num_workers=settings.num_workers, rank=accelerator.process_index, world_size=accelerator.num_processes,
-        )  # fmt: skip
+        return split_loader(dataset, split, settings, accelerator)
 
     def stage_loss(model: PoseAutoencoder, batch: Batch, generator: torch.Generator) -> Losses:
         return loss(model, batch["pose"], batch["seen"], batch["pose_mask"], generator if model.training else None)

@@ -10,42 +10,42 @@ TensorBoard events to OUTPUT_DIR.
 """
 
 import argparse
-import dataclasses
 
 import torch
+from torch.utils.data import DataLoader
 
-from checkpoints import FLOW, describe_text_encoder
+from checkpoints import FLOW
 from dataset import Batch
-from models.latent_flow_matcher import SPACES, FlowConfig, LatentFlowMatcher
+from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.mamba_prior import resolve_prior_type
 from models.text_to_latent import TextToLatent
-from runtime import errors
-from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
-from training import arguments, stage2
-from training.engine import Losses, Stage, make_accelerator, train
-from training.latents import conditions, set_latent_scale, set_sync_targets
+from runtime import cpu, errors
+from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser, refuse_without
+from training import arguments, latent_stages
+from training.engine import Losses, make_accelerator, split_loader, train
+from training.latent_stages import LENGTH_WEIGHT
+from training.latents import conditions, latent_dataset, set_latent_scale, set_sync_targets
+from training.settings import TrainSettings
 
-FROM_ELSEWHERE = (
-    "latent_dim", "cond_dim", "temporal_stride", "space", "prior_type", "use_sync_guidance",
-)  # fmt: skip
+PRIOR_FLAGS = ("--ssm_prior_type", "--lambda_prior", "--prior_hidden_dim", "--prior_layers")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    stage2.add_stage2_arguments(parser, num_epochs=100, learning_rate=1e-4)
+    latent_stages.add_latent_stage_arguments(parser, num_epochs=100, learning_rate=1e-4)
     arguments.add_text_encoder_arguments(parser)
-    add_dataclass_arguments(parser, "flow", FlowConfig, skip=FROM_ELSEWHERE)
-    parser.add_argument(
-        "--space", choices=SPACES, default="latent",
-        help="latent: of the autoencoder; pose: the normalised poses themselves, for comparison (default latent)",
-    )  # fmt: skip
+    add_dataclass_arguments(parser, "flow", FlowConfig)
     parser.add_argument("--use_ssm_prior", action="store_true", help="add the unconditional state-space prior")
     parser.add_argument(
-        "--ssm_prior_type", choices=("auto", "mamba", "simple"), default="auto",
-        help="auto: Mamba where its CUDA kernels are installed, else the simple one",
-    )  # fmt: skip
-    parser.add_argument("--use_sync_guidance", action="store_true", help="train the sync head and guide samples by it")
-    return parser.parse_args()
+        "--ssm_prior_type",
+        choices=("auto", "mamba", "simple"),
+        default="auto",
+        help="auto takes Mamba where its CUDA kernels are installed, else the simple prior (default auto)",
+    )
+    args = arguments.parse_with_text_encoder(parser)
+    refuse_without("--use_ssm_prior", args.use_ssm_prior, PRIOR_FLAGS, parser, args)
+    refuse_without("--use_sync_guidance", args.use_sync_guidance, ("--gamma_guidance",), parser, args)
+    return args
 
 
 def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losses:
@@ -55,29 +55,35 @@ def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losse
     if model.net.sync_head is not None:
         sync = model.net.sync_head.loss(z_1, mask, batch["energy"], batch["energy_mask"])
         losses |= {"loss": losses["loss"] + sync, "sync": sync}
-    return stage2.add_length_loss(losses, model, batch, cond, cond_mask)
+    length = model.length.loss(cond, cond_mask, batch["energy_mask"].sum(1))
+    return {**losses, "loss": losses["loss"] + LENGTH_WEIGHT * length, "length": length}
 
 
 def main() -> None:
     args = parse_arguments()
-    settings = arguments.train_settings(args)
+    cpu.tune()
+    settings = build_dataclass(TrainSettings, args)
     accelerator = make_accelerator(settings.mixed_precision)
     torch.manual_seed(settings.seed)
     prior_type = resolve_prior_type(args.ssm_prior_type) if args.use_ssm_prior else "none"
     if args.use_ssm_prior and args.ssm_prior_type == "auto" and accelerator.is_main_process:
         print(f"prior: {prior_type} (--ssm_prior_type auto: mamba where mamba-ssm and a GPU are there, else simple)")
 
-    source = stage2.open_source(args, accelerator.device).in_space(args.space)
-    stage2.require_shape(args, source)
-    encoder = stage2.make_text_encoder(args, source, accelerator.device)
+    source = latent_stages.open_source(args, accelerator.device).in_space(args.space)
+    latent_stages.require_shape(args, source)
+    encoder = latent_stages.make_text_encoder(args, source, accelerator.device)
     config = build_dataclass(
-        FlowConfig, args, latent_dim=source.autoencoder.config.latent_dim, cond_dim=encoder.dim,
-        temporal_stride=source.autoencoder.config.temporal_stride, space=args.space, prior_type=prior_type,
-        use_sync_guidance=args.use_sync_guidance,
-    )  # fmt: skip
+        FlowConfig,
+        args,
+        latent_dim=source.autoencoder.config.latent_dim,
+        temporal_stride=source.autoencoder.config.temporal_stride,
+        cond_dim=encoder.dim,
+        prior_type=prior_type,
+    )
 
-    def loader(split: str) -> torch.utils.data.DataLoader:
-        return stage2.stage2_loader(source, split, encoder, settings, accelerator)
+    def loader(split: str) -> DataLoader:
+        dataset = latent_dataset(source, split, encoder, accelerator.device)
+        return split_loader(dataset, split, settings, accelerator)
 
     train_loader = loader("train")
     model = TextToLatent(LatentFlowMatcher(config), encoder)
@@ -85,10 +91,7 @@ def main() -> None:
     if model.net.sync_head is not None:
         set_sync_targets(model.net.sync_head, train_loader.dataset.latents)
 
-    stage = Stage(
-        FLOW, model, dataclasses.asdict(config), loss, source.statistics, source.fingerprint,
-        describe_text_encoder(encoder),
-    )  # fmt: skip
+    stage = latent_stages.latent_stage(FLOW, model, loss, source)
     train(accelerator, stage, train_loader, loader("dev"), lambda: loader("test"), settings)
 
 

@@ -9,60 +9,62 @@ TensorBoard events to OUTPUT_DIR.
 """
 
 import argparse
-import dataclasses
 
 import torch
+from torch.utils.data import DataLoader
 
-from checkpoints import PREDICTOR, describe_text_encoder
+from checkpoints import PREDICTOR
 from dataset import Batch
 from models.latent_predictor import LatentPredictor, PredictorConfig, latent_regression_loss
 from models.text_to_latent import TextToLatent
-from runtime import errors
+from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
-from training import arguments, stage2
-from training.engine import Losses, Stage, make_accelerator, train
-from training.latents import conditions, set_latent_scale
+from training import arguments, latent_stages
+from training.engine import Losses, make_accelerator, split_loader, train
+from training.latent_stages import LENGTH_WEIGHT
+from training.latents import conditions, latent_dataset, set_latent_scale
+from training.settings import TrainSettings
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    stage2.add_stage2_arguments(parser, num_epochs=80, learning_rate=5e-4)
+    latent_stages.add_latent_stage_arguments(parser, num_epochs=80, learning_rate=5e-4)
     arguments.add_text_encoder_arguments(parser)
-    add_dataclass_arguments(parser, "predictor", PredictorConfig, skip=("latent_dim", "cond_dim"))
-    return parser.parse_args()
+    add_dataclass_arguments(parser, "predictor", PredictorConfig)
+    return arguments.parse_with_text_encoder(parser)
 
 
 def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losses:
     cond, cond_mask = conditions(model, batch)
     prediction = model.net(cond, cond_mask, batch["z_mask"])
     regression = latent_regression_loss(prediction, model.normalize(batch["z"]), batch["z_mask"])
-    return stage2.add_length_loss({"loss": regression, "latent": regression}, model, batch, cond, cond_mask)
+    length = model.length.loss(cond, cond_mask, batch["energy_mask"].sum(1))
+    return {"loss": regression + LENGTH_WEIGHT * length, "latent": regression, "length": length}
 
 
 def main() -> None:
     args = parse_arguments()
-    settings = arguments.train_settings(args)
+    cpu.tune()
+    settings = build_dataclass(TrainSettings, args)
     accelerator = make_accelerator(settings.mixed_precision)
     torch.manual_seed(settings.seed)
 
-    source = stage2.open_source(args, accelerator.device)
-    stage2.require_shape(args, source)
-    encoder = stage2.make_text_encoder(args, source, accelerator.device)
+    source = latent_stages.open_source(args, accelerator.device)
+    latent_stages.require_shape(args, source)
+    encoder = latent_stages.make_text_encoder(args, source, accelerator.device)
     config = build_dataclass(
         PredictorConfig, args, latent_dim=source.autoencoder.config.latent_dim, cond_dim=encoder.dim
     )
 
-    def loader(split: str) -> torch.utils.data.DataLoader:
-        return stage2.stage2_loader(source, split, encoder, settings, accelerator)
+    def loader(split: str) -> DataLoader:
+        dataset = latent_dataset(source, split, encoder, accelerator.device)
+        return split_loader(dataset, split, settings, accelerator)
 
     train_loader = loader("train")
     model = TextToLatent(LatentPredictor(config), encoder)
     set_latent_scale(model, train_loader.dataset.latents)
 
-    stage = Stage(
-        PREDICTOR, model, dataclasses.asdict(config), loss, source.statistics, source.fingerprint,
-        describe_text_encoder(encoder),
-    )  # fmt: skip
+    stage = latent_stages.latent_stage(PREDICTOR, model, loss, source)
     train(accelerator, stage, train_loader, loader("dev"), lambda: loader("test"), settings)
 
 

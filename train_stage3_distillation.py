@@ -15,17 +15,19 @@ from functools import partial
 import torch
 from torch.utils.data import DataLoader
 
-from checkpoints import FLOW, STUDENT, describe_text_encoder, load_text_to_latent, require_equal
-from dataset import Batch, LatentDataset, make_loader
+from checkpoints import FLOW, STUDENT, load_text_to_latent, require_equal
+from dataset import Batch, LatentDataset
 from models.consistency_distillation import STEP_COUNTS, Student, StudentConfig
+from models.latent_flow_matcher import FlowConfig
 from models.text_encoder import SCRATCH, ScratchTextEncoder
 from models.text_to_latent import TextToLatent
-from runtime import errors
-from runtime.arguments import make_parser, natural_float, positive_int
+from runtime import cpu, errors
+from runtime.arguments import add_repeated_arguments, build_dataclass, make_parser, natural_float, positive_int
 from runtime.errors import UserError
-from training import arguments, stage2
-from training.engine import Losses, Stage, make_accelerator, train
+from training import latent_stages
+from training.engine import Losses, make_accelerator, split_loader, train
 from training.latents import conditions, latent_dataset, trajectory_pack
+from training.settings import TrainSettings
 
 NUM_SEGMENTS = max(STEP_COUNTS)
 TEACHERS_OWN = ("hidden_dim", "num_heads")  # the student starts as a copy
@@ -33,7 +35,7 @@ TEACHERS_OWN = ("hidden_dim", "num_heads")  # the student starts as a copy
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    stage2.add_stage2_arguments(parser, num_epochs=50, learning_rate=1e-4)
+    latent_stages.add_latent_stage_arguments(parser, num_epochs=50, learning_rate=1e-4)
     parser.add_argument("--teacher_checkpoint", required=True, help="best_model.pt of train_stage2_latent_flow.py")
     parser.add_argument(
         "--num_teacher_steps", type=positive_int, default=50, help="ODE steps of a trajectory (default 50)"
@@ -52,10 +54,8 @@ def parse_arguments() -> argparse.Namespace:
         type=positive_int,
         help="the student's layers, taken evenly from its teacher's: fewer are quicker (default: all)",
     )
-    known = parser.add_argument_group("what the teacher's checkpoint says; a flag that contradicts it is refused")
-    for name in TEACHERS_OWN:
-        known.add_argument(f"--{name}", type=positive_int)
-    known.add_argument("--text_encoder")
+    known = add_repeated_arguments(parser, "the teacher's checkpoint", FlowConfig, TEACHERS_OWN)
+    known.add_argument("--text_encoder", help="name or folder of the text encoder, or 'scratch'")
     args = parser.parse_args()
     if args.num_teacher_steps < NUM_SEGMENTS:
         parser.error(f"--num_teacher_steps {args.num_teacher_steps}: a teacher takes at least {NUM_SEGMENTS}")
@@ -96,14 +96,15 @@ def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losse
 
 def main() -> None:
     args = parse_arguments()
-    settings = arguments.train_settings(args)
+    cpu.tune()
+    settings = build_dataclass(TrainSettings, args)
     accelerator = make_accelerator(settings.mixed_precision)
     torch.manual_seed(settings.seed)
 
-    source = stage2.open_source(args, accelerator.device)
+    source = latent_stages.open_source(args, accelerator.device)
     teacher, content = load_teacher(args, source.fingerprint, accelerator.device)
     source = source.in_space(teacher.net.config.space)
-    stage2.require_shape(args, source)
+    latent_stages.require_shape(args, source)
     guidance_scale = teacher.net.config.guidance_scale if args.guidance_scale is None else args.guidance_scale
 
     def loader(split: str) -> DataLoader:
@@ -119,19 +120,10 @@ def main() -> None:
             copies=args.trajectories_per_clip if split == "train" else 1,
             seed=settings.seed,
         )
-        return make_loader(
-            LatentDataset(pack, clips.texts),
-            settings.batch_size,
-            shuffle=split == "train",
-            seed=settings.seed,
-            num_workers=settings.num_workers,
-            rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
-        )
+        return split_loader(LatentDataset(pack, clips.texts), split, settings, accelerator)
 
     student = make_student(teacher, guidance_scale, args.num_layers or teacher.net.config.num_layers)
-    config, encoder = dataclasses.asdict(student.net.config), describe_text_encoder(student.text_encoder)
-    stage = Stage(STUDENT, student, config, loss, source.statistics, source.fingerprint, encoder)
+    stage = latent_stages.latent_stage(STUDENT, student, loss, source)
     train(accelerator, stage, loader("train"), loader("dev"), partial(loader, "test"), settings)
 
 

@@ -36,13 +36,14 @@ from models.text_to_latent import TextToLatent
 from poses.files import list_clips, read_clip
 from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE
-from runtime.cpu import keep_freed_memory, prefer_onednn
+from runtime import cpu
 from train_stage2_latent_flow import loss as flow_loss
 from training import engine
 from training.latents import LatentSource, energies, latent_dataset, set_latent_scale, set_sync_targets
+from training.settings import TrainSettings
 
 SHORTEST, LONGEST, BATCH, WORDS = 20, 120, 32, 20
-SETTINGS = engine.TrainSettings(output_dir="", batch_size=BATCH)
+SETTINGS = TrainSettings(output_dir="", batch_size=BATCH)
 
 
 def make_data(folder: Path, clips: int) -> None:
@@ -62,9 +63,9 @@ class Loop:
     """A model with its optimiser, its average and its schedule."""
 
     def __init__(self, model: TextToLatent, fused: bool = False) -> None:
-        self.model, self.ema = model.train(), copy.deepcopy(model)
-        self.optimizer = torch.optim.AdamW(engine._parameter_groups(self.model, 0.01), 1e-4, (0.9, 0.99), fused=fused)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0)
+        optimizer = torch.optim.AdamW(engine.parameter_groups(model, 0.01), 1e-4, (0.9, 0.99), fused=fused)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+        self.run = engine.Run(model.train(), copy.deepcopy(model), optimizer, schedule, engine.Progress())
 
     def step(self, batch: list[tuple[int, int]], number: int) -> float:
         """Of the batch's (index, epoch); its loss."""
@@ -77,15 +78,12 @@ class Ours(Loop):
     def __init__(self, model: TextToLatent, dataset: torch.utils.data.Dataset) -> None:
         super().__init__(model, fused=True)  # as the engine's
         self.dataset, self.accelerator = dataset, engine.make_accelerator("no")
-        self.objective = engine._Objective(self.model, flow_loss)
+        self.objective = engine.Objective(model, flow_loss)
 
     def step(self, batch: list[tuple[int, int]], number: int) -> float:
         loader = torch.utils.data.DataLoader(self.dataset, batch_sampler=OneBatch([batch]), collate_fn=collate)
-        progress = {"epoch": number, "step": number}
-        losses = engine._train_epoch(
-            self.accelerator, self.objective, self.ema, self.optimizer, self.schedule, loader, SETTINGS, progress
-        )
-        return losses["loss"]
+        self.run.progress = engine.Progress(epoch=number, step=number)
+        return engine.train_epoch(self.accelerator, self.objective, self.run, loader, SETTINGS)["loss"]
 
 
 class Plain(Loop):
@@ -109,19 +107,19 @@ class Plain(Loop):
             missing = LONGEST - content[name].shape[1]
             content[name] = F.pad(content[name], (0, 0, 0, missing))
             content[f"{name}_mask"] = F.pad(content[f"{name}_mask"], (0, missing))
-        content["cond"], content["cond_mask"] = self.model.text_encoder.encode(content["text"])
+        content["cond"], content["cond_mask"] = self.run.model.text_encoder.encode(content["text"])
         with torch.no_grad():
             content["z"] = autoencoder.encode(content["pose"], content["pose_mask"])
         content["z_mask"] = autoencoder.latent_mask(content["pose_mask"])
-        generator = torch.Generator().manual_seed(engine._seed(SETTINGS.seed, number, 0, 0))
+        generator = torch.Generator().manual_seed(engine.seed_of(SETTINGS.seed, number, 0, 0))
         with noise_of(int(self.lengths[[index for index, _ in batch]].max())):
-            loss = flow_loss(self.model, content, generator)["loss"]
+            loss = flow_loss(self.run.model, content, generator)["loss"]
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), SETTINGS.max_grad_norm)
-        self.optimizer.step()
-        self.schedule.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        engine._update_ema(self.ema, self.model, SETTINGS.ema_decay, number + 1)
+        torch.nn.utils.clip_grad_norm_(self.run.model.parameters(), SETTINGS.max_grad_norm)
+        self.run.optimizer.step()
+        self.run.schedule.step()
+        self.run.optimizer.zero_grad(set_to_none=True)
+        engine.update_ema(self.run.ema, self.run.model, SETTINGS.ema_decay, number + 1)
         return loss.item()
 
 
@@ -143,8 +141,7 @@ def noise_of(latents: int) -> Iterator[None]:
 def make_loop(side: str, work: Path, data: Path, stride: int) -> Loop:
     """`ours`, `plain` as a script begins, or `plain_same`, under the same products and memory as ours."""
     if side != "plain":
-        prefer_onednn()
-        keep_freed_memory()
+        cpu.tune()
     encoder = PretrainedTextEncoder(str(work / "text_encoder"))
     autoencoder, statistics, content = load_autoencoder(work / f"autoencoder_{stride}.pt")
     source = LatentSource(autoencoder, statistics, content["fingerprint"], data, work / "cache", LONGEST, "resample")
@@ -214,7 +211,8 @@ def measure(work: Path, data: Path, stride: int, num_batches: int) -> dict:
     clips = sum(len(batch) for batch in batches)
     rates = {name: clips / sum(side.seconds) for name, side in sides.items()}
     return {
-        "clips": clips, "clips_per_second": {name: round(rate, 2) for name, rate in rates.items()},
+        "clips": clips,
+        "clips_per_second": {name: round(rate, 2) for name, rate in rates.items()},
         "ratio": round(rates["ours"] / rates["plain"], 2),
         "ratio_same_products": round(rates["ours"] / rates["plain_same"], 2),
         "arithmetic": round(plain.operations / ours.operations, 2),
@@ -223,7 +221,7 @@ def measure(work: Path, data: Path, stride: int, num_batches: int) -> dict:
         "largest_relative_difference": max(
             abs(a - b) / b for side in (plain, same) for a, b in zip(ours.losses, side.losses, strict=True)
         ),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -237,15 +235,20 @@ def main() -> None:
         make_data(data, BATCH * args.num_batches)
     make_text_encoder(work / "text_encoder")
     report = {stride: measure(work, data, stride, args.num_batches) for stride in args.temporal_stride}
-    print_json({"onednn": prefer_onednn(), **{f"stride_{stride}": figures for stride, figures in report.items()}})
+    print_json({"onednn": cpu.prefer_onednn(), **{f"stride_{stride}": figures for stride, figures in report.items()}})
     if args.write:
         rows = [
             [
-                stride, figures["clips_per_second"]["ours"], figures["clips_per_second"]["plain"], figures["ratio"],
-                figures["ratio_same_products"], figures["arithmetic"], f"{figures['largest_relative_difference']:.0e}",
+                stride,
+                figures["clips_per_second"]["ours"],
+                figures["clips_per_second"]["plain"],
+                figures["ratio"],
+                figures["ratio_same_products"],
+                figures["arithmetic"],
+                f"{figures['largest_relative_difference']:.0e}",
             ]
             for stride, figures in report.items()
-        ]  # fmt: skip
+        ]
         header = ["temporal stride", "clips a second", "plain", "ratio", "same products", "arithmetic", "losses differ"]
         write_section(
             "Training",

@@ -1,48 +1,48 @@
-"""How flags are read: numbers within bounds, and a flag for each field of a configuration. Without torch."""
+"""How flags are read: numbers within bounds, and a flag for each described field of a dataclass. Without torch."""
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from runtime.errors import UserError
 
 T = TypeVar("T")
+Number = TypeVar("Number", int, float)
 
 
-def positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a positive whole number")
-    return value
+def number_parser(
+    kind: type[Number], requirement: str, fits: Callable[[Number], bool], most: Number
+) -> Callable[[str], Number]:
+    """A parser of the numbers up to `most` that fit the requirement."""
+
+    def parse(text: str) -> Number:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text} is not {requirement}") from None
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text} is not {requirement}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text} is too large; at most {most}")
+        return value
+
+    return parse
 
 
-def natural_int(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is negative")
-    return value
+positive_int = number_parser(int, "a positive whole number", lambda value: value >= 1, 1_000_000)
+natural_int = number_parser(int, "a whole number of at least 0", lambda value: value >= 0, 2**32 - 1)
+positive_float = number_parser(float, "a positive number", lambda value: value > 0, 1e9)
+natural_float = number_parser(float, "a number of at least 0", lambda value: value >= 0, 1e9)
+fraction = number_parser(float, "in [0, 1)", lambda value: 0 <= value < 1, 1.0)
+strength = number_parser(float, "a number of at least 0", lambda value: value >= 0, 5.0)  # of the augmentation
 
 
-def positive_float(text: str) -> float:
-    value = float(text)
-    if not value > 0 or value == float("inf"):
-        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
-    return value
-
-
-def natural_float(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{value} is not a number of at least 0")
-    return value
-
-
-def fraction(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not in [0, 1)")
-    return value
+def folder_name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; for this folder write .")
+    return text
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
@@ -50,36 +50,89 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-def add_dataclass_arguments(
-    parser: argparse.ArgumentParser, title: str, kind: type, skip: tuple[str, ...] = ()
-) -> None:
-    """One flag for each field of a config dataclass, with its default."""
+def add_dataclass_arguments(parser: argparse.ArgumentParser, title: str, kind: type, **defaults: object) -> None:
+    """One flag for each described field of a dataclass; `defaults` replace those of the fields."""
     group = parser.add_argument_group(title)
-    for field in dataclasses.fields(kind):
-        if field.name not in skip:
-            parse = positive_int if field.type is int else fraction if "dropout" in field.name else natural_float
-            group.add_argument(f"--{field.name}", type=parse, default=field.default, help=f"default {field.default}")
+    for field in _described_fields(kind):
+        default, meaning = defaults.get(field.name, field.default), field.metadata["meaning"]
+        if field.type is bool:
+            group.add_argument(f"--{field.name}", action="store_true", help=meaning)
+        elif default is dataclasses.MISSING:
+            group.add_argument(f"--{field.name}", **_values(field), required=True, help=meaning)
+        else:
+            shown = meaning if default is None else f"{meaning} (default {default})"
+            group.add_argument(f"--{field.name}", **_values(field), default=default, help=shown)
+
+
+def add_repeated_arguments(
+    parser: argparse.ArgumentParser, source: str, kind: type, names: tuple[str, ...]
+) -> argparse._ArgumentGroup:
+    """Flags that repeat what `source`, a checkpoint, holds of its configuration: None unless given. Their group."""
+    group = parser.add_argument_group(
+        f"checked against {source}", "these may be left out; a value other than the checkpoint's is an error"
+    )
+    for field in _described_fields(kind):
+        if field.name in names:
+            group.add_argument(f"--{field.name}", **_values(field), help=field.metadata["meaning"])
+    return group
 
 
 def build_dataclass(kind: type[T], args: argparse.Namespace, **given: object) -> T:
-    """A config dataclass from the flags of its fields; `given` fields come from elsewhere."""
-    values = {field.name: getattr(args, field.name) for field in dataclasses.fields(kind) if field.name not in given}
+    """A dataclass from the flags of its described fields; the other fields are given."""
+    values = {field.name: getattr(args, field.name) for field in _described_fields(kind)}
     try:
-        return kind(**values, **given)
+        return kind(**(values | given))
     except ValueError as error:
         raise UserError(f"{error}; change the flag") from None
+
+
+def refuse_without(
+    needed: str, is_set: bool, flags: tuple[str, ...], parser: argparse.ArgumentParser, args: argparse.Namespace
+) -> None:
+    """Say so where one of `flags` was typed, but not the flag that it needs."""
+    if is_set:
+        return
+    unset = object()  # parsed once more, without defaults: what differs from it was typed
+    typed = vars(parser.parse_args(namespace=argparse.Namespace(**dict.fromkeys(vars(args), unset))))
+    for flag in flags:
+        if typed[flag.removeprefix("--")] is not unset:
+            raise UserError(f"{flag} needs {needed}; add it, or leave {flag} out")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     group = parser.add_argument_group("data")
     group.add_argument("--data_dir", type=Path, default=default, required=default is None, help="the data set's folder")
-    group.add_argument("--cache_dir", type=Path, help="where packed data is kept (default: DATA_DIR/cache)")
+    group.add_argument("--cache_dir", type=Path, help="where packed data is kept (default DATA_DIR/cache)")
     group.add_argument("--skip_bad", action="store_true", help="go on without damaged clips instead of stopping")
 
 
-def add_sequence_arguments(parser: argparse.ArgumentParser, long_clips: str) -> None:
-    parser.add_argument("--max_seq_len", type=positive_int, default=120, help="frames a clip at most (default 120)")
-    parser.add_argument(
-        "--long_clips", choices=("crop", "resample"), default=long_clips,
-        help=f"what becomes of longer clips: a random window, or squeezed in time (default {long_clips})",
-    )  # fmt: skip
+def add_sequence_arguments(parser: argparse.ArgumentParser, long_clips: str, augmentation: float | None = None) -> None:
+    """How clips are cut; with `augmentation`, its default, also how train clips vary."""
+    group = parser.add_argument_group("clips")
+    group.add_argument("--max_seq_len", type=positive_int, default=120, help="frames of a clip at most (default 120)")
+    group.add_argument(
+        "--long_clips",
+        choices=("crop", "resample"),
+        default=long_clips,
+        help=f"longer clips are cropped to a random window or squeezed in time (default {long_clips})",
+    )
+    if augmentation is not None:
+        group.add_argument(
+            "--augmentation",
+            type=strength,
+            default=augmentation,
+            help="how far train clips vary in speed, size, angle and place: 0 not at all, 1 visibly, 5 at most "
+            f"(default {augmentation:g})",
+        )
+
+
+def _described_fields(kind: type) -> list[dataclasses.Field]:
+    return [field for field in dataclasses.fields(kind) if "meaning" in field.metadata]
+
+
+def _values(field: dataclasses.Field) -> dict[str, object]:
+    """What argparse takes for a field: its choices, its own parser, or the parser of its type."""
+    if "choices" in field.metadata:
+        return {"choices": field.metadata["choices"]}
+    by_type = {int: positive_int, float: fraction if "dropout" in field.name else natural_float}
+    return {"type": field.metadata.get("parse", by_type.get(field.type, str))}

@@ -16,6 +16,12 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT = 2**30  # bytes
 
 
+def tune() -> None:
+    """Make PyTorch quick on this processor. A script that computes calls it once, at the start of its main."""
+    prefer_onednn()
+    keep_freed_memory()
+
+
 def keep_freed_memory() -> bool:
     """Let glibc keep what large tensors leave behind for the next ones; whether it does.
 
@@ -64,5 +70,3 @@ def _exact() -> bool:
     a, b = torch.randn(64, 512, generator=draw), torch.randn(512, 256, generator=draw)
     exact = a.double() @ b.double()
     return bool((a @ b - exact).abs().max() < 1e-5 * exact.abs().max())
-
-

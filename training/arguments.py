@@ -1,42 +1,22 @@
 """Every flag that more than one script has, declared once; defaults live in the dataclasses that use them."""
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import torch
 
 from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES, SamplingSettings
-from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH
-from runtime.arguments import fraction, natural_float, natural_int, positive_float, positive_int
-from runtime.cpu import keep_freed_memory, prefer_onednn
+from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, ScratchTextConfig
+from runtime.arguments import add_dataclass_arguments, natural_float, natural_int, positive_int, refuse_without
 from runtime.errors import UserError
-from training.engine import TrainSettings
+from training.settings import TrainSettings
+
+SCRATCH_FLAGS = ("--scratch_dim", "--scratch_layers", "--vocab_size")
+VOCAB_SIZE = 8000
 
 
 def add_training_arguments(parser: argparse.ArgumentParser, *, num_epochs: int, learning_rate: float) -> None:
-    """One flag for each field of `TrainSettings`."""
-    base = TrainSettings(output_dir="")
-    group = parser.add_argument_group("training")
-    group.add_argument("--output_dir", required=True, help="where checkpoints and logs go")
-    group.add_argument("--num_epochs", type=positive_int, default=num_epochs)
-    group.add_argument("--batch_size", type=positive_int, default=base.batch_size)
-    group.add_argument("--learning_rate", type=positive_float, default=learning_rate)
-    group.add_argument("--weight_decay", type=natural_float, default=base.weight_decay)
-    group.add_argument("--warmup_steps", type=natural_int, default=base.warmup_steps)
-    group.add_argument("--gradient_accumulation_steps", type=positive_int, default=base.gradient_accumulation_steps)
-    group.add_argument("--max_grad_norm", type=positive_float, default=base.max_grad_norm)
-    group.add_argument("--mixed_precision", choices=("no", "fp16", "bf16"), default=base.mixed_precision)
-    group.add_argument("--ema_decay", type=fraction, default=base.ema_decay)
-    group.add_argument("--early_stopping_patience", type=natural_int, default=base.early_stopping_patience,
-                       help="epochs without a better dev loss before stopping; 0 never stops")  # fmt: skip
-    group.add_argument("--seed", type=natural_int, default=base.seed)
-    group.add_argument("--num_workers", type=natural_int, default=base.num_workers, help="processes that load data")
-    group.add_argument("--resume_from", help="a last.pt to go on from")
-
-
-def train_settings(args: argparse.Namespace) -> TrainSettings:
-    return TrainSettings(**{field.name: getattr(args, field.name) for field in dataclasses.fields(TrainSettings)})
+    add_dataclass_arguments(parser, "training", TrainSettings, num_epochs=num_epochs, learning_rate=learning_rate)
 
 
 def add_autoencoder_argument(parser: argparse.ArgumentParser) -> None:
@@ -45,12 +25,38 @@ def add_autoencoder_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_text_encoder_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("text encoder")
-    group.add_argument("--text_encoder", default=DEFAULT_TEXT_ENCODER,
-                       help=f"a Hugging Face encoder's name or folder, or '{SCRATCH}': trained with the stage, its own "
-                       f"subwords, kept in the checkpoint (default {DEFAULT_TEXT_ENCODER})")  # fmt: skip
-    group.add_argument("--scratch_dim", type=positive_int, default=256, help="width of a scratch encoder")
-    group.add_argument("--scratch_layers", type=natural_int, default=2, help="layers of a scratch encoder")
-    group.add_argument("--vocab_size", type=positive_int, default=8000, help="subwords of a scratch encoder, at most")
+    group.add_argument(
+        "--text_encoder",
+        default=DEFAULT_TEXT_ENCODER,
+        help=f"a Hugging Face encoder's name or folder, or '{SCRATCH}': one with its own subwords, which is trained "
+        f"with the stage and kept in the checkpoint (default {DEFAULT_TEXT_ENCODER})",
+    )
+    group.add_argument(
+        "--scratch_dim",
+        type=positive_int,
+        default=ScratchTextConfig.dim,
+        help=f"width of an encoder from scratch (default {ScratchTextConfig.dim})",
+    )
+    group.add_argument(
+        "--scratch_layers",
+        type=natural_int,
+        default=ScratchTextConfig.num_layers,
+        help=f"layers of an encoder from scratch (default {ScratchTextConfig.num_layers})",
+    )
+    group.add_argument(
+        "--vocab_size",
+        type=positive_int,
+        default=VOCAB_SIZE,
+        help=f"subwords of an encoder from scratch, at most (default {VOCAB_SIZE})",
+    )
+
+
+def parse_with_text_encoder(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The flags of a stage that has a text encoder; those of one from scratch are refused without it."""
+    args = parser.parse_args()
+    is_scratch = args.text_encoder == SCRATCH
+    refuse_without(f"--text_encoder {SCRATCH}", is_scratch, SCRATCH_FLAGS, parser, args)
+    return args
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
@@ -60,14 +66,18 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
 def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     """How fast the networks sign; the clips stay the same, to the precision."""
     parser.add_argument(
-        "--precision", type=precision, default="fp32",
+        "--precision",
+        type=precision,
+        default="fp32",
         help="fp32; bf16: matrix products in bf16, faster on GPUs and on CPUs with bf16 instructions; int8: on a CPU, "
         "one clip at a time, the quickest for one",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--compile", action="store_true", dest="compiled",
+        "--compile",
+        action="store_true",
+        dest="compiled",
         help="compile sampling and decoding (torch.compile): for many clips, since the first ones wait minutes for it",
-    )  # fmt: skip
+    )
 
 
 def precision(text: str) -> str:
@@ -82,8 +92,7 @@ def precision(text: str) -> str:
 
 
 def resolve_device(name: str | None) -> torch.device:
-    prefer_onednn()
-    keep_freed_memory()
+    """The device of that name, or without one a GPU where there is one."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -99,17 +108,22 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     """What both inference scripts take besides their checkpoints."""
     texts = parser.add_mutually_exclusive_group(required=True)
     texts.add_argument("--text", help="the text to sign")
-    texts.add_argument("--text_file", type=Path, help="a text a line; writes a file each, numbered from the first line")
-    parser.add_argument("--output_path", type=Path, default=Path("output_pose.npy"),
-                        help="[T,214] float32, denormalised; several clips get _0001, _0002 … before .npy")  # fmt: skip
-    parser.add_argument("--target_length", type=positive_int, help="frames (default: the length predictor decides)")
+    texts.add_argument("--text_file", type=Path, help="a file of texts, one a line; each becomes a file of its own")
     parser.add_argument(
-        "--num_samples", type=positive_int, default=1, help="clips of each text (Direction 1: all alike)"
+        "--output_path",
+        type=Path,
+        default=Path("output_pose.npy"),
+        help="[T,214] float32 in data units; several clips get _0001, _0002 … before .npy (default output_pose.npy)",
+    )
+    parser.add_argument("--target_length", type=positive_int, help="frames (default: what the text asks for)")
+    parser.add_argument(
+        "--num_samples", type=positive_int, default=1, help="clips of each text; those of Direction 1 are all alike"
     )
     parser.add_argument("--seed", type=natural_int, default=0, help="clip k of a text starts from seed + k")
-    parser.add_argument("--batch_size", type=positive_int, default=32)
-    parser.add_argument("--data_dir", type=Path,
-                        help="if given, its statistics must be those that the checkpoint was trained with")  # fmt: skip
+    parser.add_argument(
+        "--batch_size", type=positive_int, default=32, help="clips that are made at a time (default 32)"
+    )
+    parser.add_argument("--data_dir", type=Path, help="data set whose statistics must be the checkpoint's, or it stops")
     add_speed_arguments(parser)
     add_device_argument(parser)
 
@@ -123,13 +137,11 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--solver",
         choices=SOLVER_NAMES,
-        help=f"default {DEFAULT_SOLVER}, and a student's own steps; midpoint and heun take two forwards a step",
+        help=f"midpoint and heun take two forwards a step (default {DEFAULT_SOLVER}; a student takes its own steps)",
     )
     for flag, what in (("--use_ssm_prior", "the prior"), ("--use_sync_guidance", "sync guidance")):
-        parser.add_argument(
-            flag, action=argparse.BooleanOptionalAction,
-            help=f"{what} (default: as trained; the prior is part of the field and can't be switched)",
-        )  # fmt: skip
+        help = f"{what} (default: as trained; the prior is part of the field and can't be switched)"
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=help)
 
 
 def sampling_settings(args: argparse.Namespace) -> SamplingSettings:

@@ -7,12 +7,12 @@ resumed run equals an uninterrupted one.
 
 import contextlib
 import copy
-import dataclasses
 import json
 import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,11 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from checkpoints import load_checkpoint, load_weights, require_equal, save_checkpoint
-from dataset import Batch
+from dataset import Batch, LatentDataset, PoseDataset, make_loader
 from poses.statistics import Statistics
-from runtime.cpu import keep_freed_memory, prefer_onednn
 from runtime.errors import UserError
 from runtime.files import write_whole
+from training.settings import TrainSettings
 
 Losses = dict[str, Tensor]
 LossFunction = Callable[[nn.Module, Batch, torch.Generator | None], Losses]
@@ -37,27 +37,7 @@ Score = Callable[[Accelerator, nn.Module, DataLoader], dict[str, float]]
 _EVALUATION_SEED = 20_000  # dev and test draw the same noise in every epoch and every run
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainSettings:
-    """How to train; every field is a flag."""
-
-    output_dir: str
-    num_epochs: int = 100
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    warmup_steps: int = 1000
-    gradient_accumulation_steps: int = 1
-    max_grad_norm: float = 1.0
-    mixed_precision: str = "no"
-    ema_decay: float = 0.999
-    early_stopping_patience: int = 0
-    seed: int = 0
-    num_workers: int = 4
-    resume_from: str | None = None
-
-
-@dataclasses.dataclass
+@dataclass
 class Stage:
     """What is trained: its kind and what rebuilds it, the model, and loss(model, batch, generator) -> {"loss": ...}.
 
@@ -75,7 +55,46 @@ class Stage:
     score: Score | None = None
 
 
-class _Objective(nn.Module):
+@dataclass
+class Progress:
+    """How far a run has come, and which epoch was the best on dev so far."""
+
+    epoch: int = 0
+    step: int = 0
+    best: float = math.inf  # dev loss, or minus dev score
+    best_loss: float = math.inf
+    best_epoch: int = 0
+
+    def note(self, dev: dict[str, float]) -> bool:
+        """Whether this epoch's dev losses are the best so far; then they are kept."""
+        criterion = -dev["score"] if "score" in dev else dev["loss"]
+        improved = (criterion, dev["loss"]) < (self.best, self.best_loss)
+        if improved:
+            self.best, self.best_loss, self.best_epoch = criterion, dev["loss"], self.epoch
+        return improved
+
+    def stops(self, settings: TrainSettings) -> bool:
+        """Whether dev has not got better for as long as early stopping waits; also of a run that is resumed."""
+        return 0 < settings.early_stopping_patience <= self.epoch - self.best_epoch
+
+
+@dataclass
+class Run:
+    """All that training changes, and last.pt keeps: the raw weights, their average, optimiser, schedule, progress."""
+
+    model: nn.Module
+    ema: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    progress: Progress
+
+    def state(self) -> dict:
+        """What last.pt holds beside the average, as plain values."""
+        parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
+        return {name: part.state_dict() for name, part in parts.items()} | asdict(self.progress)
+
+
+class Objective(nn.Module):
     """The model under its loss as one forward, which is what several processes synchronise."""
 
     def __init__(self, model: nn.Module, loss: LossFunction) -> None:
@@ -88,8 +107,6 @@ class _Objective(nn.Module):
 
 def make_accelerator(mixed_precision: str) -> Accelerator:
     """An accelerator that refuses to run several processes that do not know of each other."""
-    prefer_onednn()
-    keep_freed_memory()
     accelerator = Accelerator(mixed_precision=mixed_precision)
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started > 1 and accelerator.num_processes == 1:
@@ -104,6 +121,21 @@ def make_accelerator(mixed_precision: str) -> Accelerator:
     return accelerator
 
 
+def split_loader(
+    dataset: PoseDataset | LatentDataset, split: str, settings: TrainSettings, accelerator: Accelerator
+) -> DataLoader:
+    """The batches of a split, those of train shuffled, each divided among the processes."""
+    return make_loader(
+        dataset,
+        settings.batch_size,
+        shuffle=split == "train",
+        seed=settings.seed,
+        num_workers=settings.num_workers,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+    )
+
+
 def train(
     accelerator: Accelerator,
     stage: Stage,
@@ -113,122 +145,151 @@ def train(
     settings: TrainSettings,
 ) -> Path:
     """Train `stage`; returns the path of best_model.pt. `test_loader` is called once, after training."""
-    output_dir = Path(settings.output_dir)
+    output_dir, main = Path(settings.output_dir), accelerator.is_main_process
     output_dir.mkdir(parents=True, exist_ok=True)
-    device, main = accelerator.device, accelerator.is_main_process
-    model = stage.model.to(device)
-    groups = _parameter_groups(model, settings.weight_decay)
-    optimizer = torch.optim.AdamW(
-        groups, settings.learning_rate, (0.9, 0.99), fused=True
-    )  # on a CPU five times quicker
+    num_clips = len(train_loader.dataset)
     steps_per_epoch = math.ceil(len(train_loader) / settings.gradient_accumulation_steps)
-    total_steps = steps_per_epoch * settings.num_epochs
-    warmup_steps = min(settings.warmup_steps, total_steps // 5)
-    if main and warmup_steps < settings.warmup_steps:
-        print(f"warm-up: {warmup_steps} steps, a fifth of the run, instead of {settings.warmup_steps}")
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _learning_rate_factor(step, warmup_steps, total_steps)
-    )
-    ema = copy.deepcopy(model).eval().requires_grad_(False)
-    progress = {"epoch": 0, "step": 0, "best": math.inf, "best_loss": math.inf, "best_epoch": 0}
+    warmup_steps = min(settings.warmup_steps, steps_per_epoch * settings.num_epochs // 5)
+    run = start_run(stage.model.to(accelerator.device), settings, steps_per_epoch, warmup_steps)
     if settings.resume_from:
-        _resume(stage, settings, model, ema, optimizer, schedule, progress)
-
-    objective, optimizer = accelerator.prepare(_Objective(model, stage.loss), optimizer)
-    ema_objective = _Objective(ema, stage.loss)
+        resume(run, stage, settings)
+    progress = run.progress
+    objective, run.optimizer = accelerator.prepare(Objective(run.model, stage.loss), run.optimizer)
+    ema_objective = Objective(run.ema, stage.loss)
     writer = SummaryWriter(str(output_dir / "tensorboard")) if main else None
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if main:
+        if warmup_steps < settings.warmup_steps:
+            print(f"warm-up: {warmup_steps} steps, a fifth of the run, instead of {settings.warmup_steps}")
+        parameters = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
         print(
-            f"{stage.kind}: {parameters / 1e6:.2f} M parameters on {device}, {len(train_loader.dataset)} clips, "
-            f"epochs {progress['epoch'] + 1}-{settings.num_epochs} of {steps_per_epoch} steps"
+            f"{stage.kind}: {parameters / 1e6:.2f} M parameters on {accelerator.device}, {num_clips} clips, "
+            f"epochs {progress.epoch + 1}-{settings.num_epochs} of {steps_per_epoch} steps"
         )
 
-    while progress["epoch"] < settings.num_epochs and not _waited_enough(settings, progress):
-        progress["epoch"] += 1
+    while progress.epoch < settings.num_epochs and not progress.stops(settings):
+        progress.epoch += 1
         started = time.perf_counter()
-        train_losses = _train_epoch(accelerator, objective, ema, optimizer, schedule, train_loader, settings, progress)
+        train_losses = train_epoch(accelerator, objective, run, train_loader, settings)
         train_seconds = time.perf_counter() - started
         dev_losses = evaluate_loss(accelerator, ema_objective, dev_loader)
-        criterion = dev_losses["loss"]
         if stage.score is not None:
-            dev_losses |= stage.score(accelerator, ema, dev_loader)
-            criterion = -dev_losses["score"]
-        improved = (criterion, dev_losses["loss"]) < (progress["best"], progress["best_loss"])
-        if improved:
-            progress |= {"best": criterion, "best_loss": dev_losses["loss"], "best_epoch": progress["epoch"]}
+            dev_losses |= stage.score(accelerator, run.ema, dev_loader)
+        improved = progress.note(dev_losses)
         if main:
             record = {
-                "epoch": progress["epoch"], "step": progress["step"], "train": train_losses, "dev": dev_losses,
-                "learning_rate": schedule.get_last_lr()[0], "seconds": round(time.perf_counter() - started, 3),
-                "clips_per_second": round(len(train_loader.dataset) / train_seconds, 2),
-            }  # fmt: skip
+                "epoch": progress.epoch,
+                "step": progress.step,
+                "train": train_losses,
+                "dev": dev_losses,
+                "learning_rate": run.schedule.get_last_lr()[0],
+                "seconds": round(time.perf_counter() - started, 3),
+                "clips_per_second": round(num_clips / train_seconds, 2),
+            }
             _log(output_dir, writer, record)
-            content = _checkpoint_content(stage, settings, ema, progress)
-            if improved:
-                save_checkpoint(output_dir / "best_model.pt", content)
-            content["training"] = {
-                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
-                **progress,
-            }  # fmt: skip
-            save_checkpoint(output_dir / "last.pt", content)
+            _save(output_dir, stage, run, improved)
         accelerator.wait_for_everyone()
-    if main and _waited_enough(settings, progress):
-        print(f"stopped early: no better dev loss in {progress['epoch'] - progress['best_epoch']} epochs")
+    if main and progress.stops(settings):
+        print(f"stopped early: no better dev loss in {progress.epoch - progress.best_epoch} epochs")
 
     best_path = output_dir / "best_model.pt"
     best = load_checkpoint(best_path, stage.kind)
-    load_weights(ema, best["weights"], str(best_path))
+    load_weights(run.ema, best["weights"], str(best_path))
     test_losses = evaluate_loss(accelerator, ema_objective, test_loader())
     if main:
-        _log(output_dir, writer, {"epoch": best["epoch"], "step": progress["step"], "test": test_losses})
+        _log(output_dir, writer, {"epoch": best["epoch"], "step": progress.step, "test": test_losses})
         writer.close()
         print(f"wrote {best_path} (epoch {best['epoch']}, fingerprint {best['fingerprint']})")
     return best_path
 
 
-def _waited_enough(settings: TrainSettings, progress: dict) -> bool:
-    """Whether dev has not got better for as long as early stopping waits; also of a run that is resumed."""
-    waited = progress["epoch"] - progress["best_epoch"]
-    return 0 < settings.early_stopping_patience <= waited
+def start_run(model: nn.Module, settings: TrainSettings, steps_per_epoch: int, warmup_steps: int) -> Run:
+    """A run of `model` at its first step."""
+    total_steps = steps_per_epoch * settings.num_epochs
+    optimizer = torch.optim.AdamW(  # fused: on a CPU five times quicker
+        parameter_groups(model, settings.weight_decay), settings.learning_rate, (0.9, 0.99), fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _learning_rate_factor(step, warmup_steps, total_steps)
+    )
+    return Run(model, copy.deepcopy(model).eval().requires_grad_(False), optimizer, schedule, Progress())
 
 
-def _train_epoch(
-    accelerator: Accelerator, objective: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR, loader: DataLoader, settings: TrainSettings, progress: dict,
-) -> dict[str, float]:  # fmt: skip
+def resume(run: Run, stage: Stage, settings: TrainSettings) -> None:
+    """Go on from a last.pt, or the folder that holds it; today's learning rate and weight decay count from there."""
+    path = Path(settings.resume_from)
+    path = path / "last.pt" if path.is_dir() else path
+    content = load_checkpoint(path, stage.kind)
+    _require_same_run(stage, content, path)
+    state = content["training"]
+    load_weights(run.ema, content["weights"], str(path))
+    load_weights(run.model, state["model"], str(path))
+    _load_optimizer(run.optimizer, run.schedule, state)
+    run.progress = Progress(**{field.name: state[field.name] for field in fields(Progress) if field.name in state})
+    best, ours = path.with_name("best_model.pt"), Path(settings.output_dir) / "best_model.pt"
+    if not best.is_file():  # this run writes one
+        run.progress = Progress(run.progress.epoch, run.progress.step, best_epoch=run.progress.epoch)
+    elif best.resolve() != ours.resolve():
+        with write_whole(ours) as file:
+            file.write(best.read_bytes())
+
+
+def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
+    """UserError where a checkpoint holds no training state, or one of another model, text encoder or data set."""
+    if "training" not in content:
+        raise UserError(f"{path}: holds no training state; resume from last.pt")
+    for name, value in stage.config.items():
+        require_equal(f"--{name}", value, content["config"].get(name), path)
+    require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
+    if content["text_encoder"] != stage.text_encoder:
+        raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
+    if content["statistics"] != stage.statistics.to_dict():
+        raise UserError(f"{path}: trained with other data statistics; resume with the data set it was trained on")
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LambdaLR, state: dict) -> None:
+    """Load the moments and the step of a stopped run, but keep the learning rate and weight decay of this one."""
+    ours = [{key: group[key] for key in ("initial_lr", "weight_decay")} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict({**state["schedule"], "base_lrs": [group["initial_lr"] for group in ours]})
+    for group, kept, factor in zip(optimizer.param_groups, ours, schedule.lr_lambdas, strict=True):
+        group.update(kept, lr=kept["initial_lr"] * factor(schedule.last_epoch))
+
+
+def train_epoch(
+    accelerator: Accelerator, objective: nn.Module, run: Run, loader: DataLoader, settings: TrainSettings
+) -> dict[str, float]:
     """One pass over train; returns the mean of each loss."""
     objective.train()
-    epoch, process = progress["epoch"], accelerator.process_index
+    epoch, process = run.progress.epoch, accelerator.process_index
+    accumulated = settings.gradient_accumulation_steps
     loader.batch_sampler.epoch = epoch
-    torch.manual_seed(_seed(settings.seed, epoch, process))  # for dropout
+    torch.manual_seed(seed_of(settings.seed, epoch, process))  # for dropout
     generator = torch.Generator(accelerator.device)
-    sums = _Means()
+    means = _Means()
     bar = tqdm(loader, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None if process == 0 else True)
     for index, batch in enumerate(bar):
-        step_now = (index + 1) % settings.gradient_accumulation_steps == 0 or index + 1 == len(loader)
-        group = min(settings.gradient_accumulation_steps, len(loader) - index // settings.gradient_accumulation_steps
-                    * settings.gradient_accumulation_steps)  # fmt: skip
-        generator.manual_seed(_seed(settings.seed, epoch, process, index))
+        is_last = (index + 1) % accumulated == 0 or index + 1 == len(loader)  # of the batches of this step
+        batches_of_step = min(accumulated, len(loader) - index // accumulated * accumulated)
+        generator.manual_seed(seed_of(settings.seed, epoch, process, index))
         batch = send_to_device(batch, accelerator.device, non_blocking=True)
-        with contextlib.nullcontext() if step_now else accelerator.no_sync(objective):
+        with contextlib.nullcontext() if is_last else accelerator.no_sync(objective):
             losses = objective(batch, generator)
-            accelerator.backward(losses["loss"] / group)
-        sums.add(losses, len(batch["id"]))
-        if not step_now:
+            accelerator.backward(losses["loss"] / batches_of_step)
+        means.add(losses, len(batch["id"]))
+        if not is_last:
             continue
         accelerator.clip_grad_norm_(objective.parameters(), settings.max_grad_norm)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
-        progress["step"] += 1
-        _update_ema(ema, accelerator.unwrap_model(objective).model, settings.ema_decay, progress["step"])
-    means = sums.reduce(accelerator)
-    if not math.isfinite(means["loss"]):
+        run.optimizer.step()
+        run.schedule.step()
+        run.optimizer.zero_grad(set_to_none=True)
+        run.progress.step += 1
+        update_ema(run.ema, run.model, settings.ema_decay, run.progress.step)
+    losses = means.reduce(accelerator)
+    if not math.isfinite(losses["loss"]):
         raise UserError(
             f"the loss is not finite in epoch {epoch}; lower --learning_rate, or go on from last.pt with it lowered"
         )
-    return means
+    return losses
 
 
 @torch.no_grad()
@@ -236,13 +297,13 @@ def evaluate_loss(accelerator: Accelerator, objective: nn.Module, loader: DataLo
     """Mean of each loss over a split, in eval mode, with the same draws in every epoch."""
     objective.eval()
     generator = torch.Generator(accelerator.device)
-    sums = _Means()
+    means = _Means()
     for index, batch in enumerate(loader):
-        generator.manual_seed(_seed(_EVALUATION_SEED, 0, accelerator.process_index, index))
+        generator.manual_seed(seed_of(_EVALUATION_SEED, 0, accelerator.process_index, index))
         with accelerator.autocast():
             losses = objective(send_to_device(batch, accelerator.device), generator)
-        sums.add(losses, len(batch["id"]))
-    return sums.reduce(accelerator)
+        means.add(losses, len(batch["id"]))
+    return means.reduce(accelerator)
 
 
 class _Means:
@@ -265,7 +326,7 @@ class _Means:
         return {name: value / count for name, value in zip(names, sums, strict=True)}
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Weight decay for matrices; none for biases, norms and a state space's own dynamics (A_log, D)."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     decayed = [p for name, p in trained if p.ndim >= 2 and not name.endswith("A_log")]
@@ -282,7 +343,7 @@ def _learning_rate_factor(step: int, warmup_steps: int, total_steps: int) -> flo
 
 
 @torch.no_grad()
-def _update_ema(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+def update_ema(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     """Exponential moving average of the weights, with a decay that grows to its value over the first steps."""
     decay = min(decay, (1 + step) / (10 + step))
     ours, theirs = list(ema.parameters()), list(model.parameters())
@@ -291,46 +352,20 @@ def _update_ema(ema: nn.Module, model: nn.Module, decay: float, step: int) -> No
         mine.copy_(other)
 
 
-def _resume(
-    stage: Stage, settings: TrainSettings, model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR, progress: dict,
-) -> None:  # fmt: skip
-    path = settings.resume_from
-    content = load_checkpoint(Path(path), stage.kind)
-    if "training" not in content:
-        raise UserError(f"{path}: holds no training state; resume from last.pt")
-    for name, value in stage.config.items():
-        require_equal(f"--{name}", value, content["config"].get(name), path)
-    require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
-    if content["text_encoder"] != stage.text_encoder:
-        raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
-    if content["statistics"] != stage.statistics.to_dict():
-        raise UserError(f"{path}: trained with other data statistics; resume with the data set it was trained on")
-    state = content["training"]
-    load_weights(ema, content["weights"], path)
-    load_weights(model, state["model"], path)
-    flags = [{key: group[key] for key in ("initial_lr", "weight_decay")} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict({**state["schedule"], "base_lrs": [group["initial_lr"] for group in flags]})
-    for group, given, factor in zip(optimizer.param_groups, flags, schedule.lr_lambdas, strict=True):
-        group.update(given, lr=given["initial_lr"] * factor(schedule.last_epoch))  # a flag counts from here on
-    progress.update({name: state[name] for name in progress if name in state})
-    best, ours = Path(path).with_name("best_model.pt"), Path(settings.output_dir) / "best_model.pt"
-    if best.is_file():
-        if best.resolve() != ours.resolve():
-            with write_whole(ours) as file:
-                file.write(best.read_bytes())
-    else:
-        # This run writes one.
-        progress |= {"best": math.inf, "best_loss": math.inf, "best_epoch": progress["epoch"]}
-
-
-def _checkpoint_content(stage: Stage, settings: TrainSettings, ema: nn.Module, progress: dict) -> dict:
-    return {
-        "kind": stage.kind, "config": stage.config, "weights": ema.state_dict(), "parent": stage.parent,
-        "statistics": stage.statistics.to_dict(), "text_encoder": stage.text_encoder,
-        "settings": dataclasses.asdict(settings), "epoch": progress["epoch"],
-    }  # fmt: skip
+def _save(output_dir: Path, stage: Stage, run: Run, improved: bool) -> None:
+    """Write last.pt, and best_model.pt where this epoch is the best."""
+    content = {
+        "kind": stage.kind,
+        "config": stage.config,
+        "weights": run.ema.state_dict(),
+        "parent": stage.parent,
+        "statistics": stage.statistics.to_dict(),
+        "text_encoder": stage.text_encoder,
+        "epoch": run.progress.epoch,
+    }
+    if improved:
+        save_checkpoint(output_dir / "best_model.pt", content)
+    save_checkpoint(output_dir / "last.pt", content | {"training": run.state()})
 
 
 def _log(output_dir: Path, writer: SummaryWriter, record: dict) -> None:
@@ -349,6 +384,6 @@ def _log(output_dir: Path, writer: SummaryWriter, record: dict) -> None:
     tqdm.write("  ".join(shown))
 
 
-def _seed(*numbers: int) -> int:
+def seed_of(*numbers: int) -> int:
     """One seed from several numbers, without collisions between neighbours."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
