@@ -14,6 +14,9 @@ Batch = dict[str, torch.Tensor | list[str]]
 _POOL = 50  # batches whose clips are sorted by length together: wide enough to save padding, narrow enough to shuffle
 
 
+RESAMPLE_VERSION = 1  # raised when `resample` gives other values
+
+
 def resample(values: np.ndarray, length: int) -> np.ndarray:
     """Stretch or squeeze values [T,...] to `length` frames by linear interpolation, both ends kept."""
     position = np.linspace(0, len(values) - 1, length)

@@ -20,6 +20,7 @@ from runtime.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 MAX_INTERPOLATED_GAP = 5  # frames; a keypoint unseen for longer is no data, though its place is filled for the networks
+FILL_GAPS_VERSION = 1  # raised when `fill_gaps` gives other values
 
 
 @dataclass

@@ -91,6 +91,9 @@ def motion(
     return float(speeds[0][common].mean()), float(speeds[1][common].mean())
 
 
+ENERGY_VERSION = 1  # raised when `hand_energy` or `face_energy` gives other values
+
+
 def hand_energy(pose: Array, seen: Array) -> Array:
     """Motion energy of the hands [T-1], image units a frame: mean speed of the two hands.
 

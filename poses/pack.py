@@ -1,15 +1,17 @@
 """Many ragged arrays in one memory-mapped file each: the operating system reads a data set page by page, none is held.
 
-A pack is a folder: one raw file a field, the fields' widths and types, the offsets of the clips, and what it was made
-from. It is built in a temporary folder and renamed when whole, so several processes may build the same pack at once.
+A pack is a folder: one raw file a field, and index.json with the ids, the texts, the fields' widths, types and offsets
+of the clips, and what the pack was made from. It is built in a temporary folder and renamed when whole, so several
+processes may build the same pack at once.
 """
 
 import contextlib
+import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ import numpy as np
 from runtime.errors import UserError
 
 Item = dict[str, np.ndarray]
+Items = Iterable[tuple[str, str, Item]]  # id, text, arrays [length, width]
 
 
 class Pack:
@@ -24,10 +27,7 @@ class Pack:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        self.ids: list[str] = index["ids"]
-        self.texts: list[str] = index["texts"]
-        self.fields: dict[str, dict] = index["fields"]
+        self.ids, self.texts, self.fields = _read_index(folder)
         self._maps: dict[str, np.memmap] = {}
 
     def __len__(self) -> int:
@@ -67,28 +67,62 @@ class Pack:
         return {name: self.field(name, index) for name in self.fields}
 
 
-def write_pack(folder: Path, items: Iterable[tuple[str, str, Item]]) -> Pack:
-    """Stream (id, text, arrays [length, width]) into a pack at `folder`; holds only ids, texts and offsets."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    files, fields, ids, texts = {}, {}, [], []
+def _read_index(folder: Path) -> tuple[list[str], list[str], dict[str, dict]]:
+    """The ids, texts and fields of a pack; UserError where they do not fit each other and the files."""
     try:
-        for clip_id, text, arrays in items:
-            ids.append(clip_id)
-            texts.append(text)
-            for name, array in arrays.items():
-                if name not in files:
-                    files[name] = open(temporary / name, "wb")  # noqa: SIM115, closed below, all together
-                    fields[name] = {"width": array.shape[1], "dtype": str(array.dtype), "offsets": [0]}
-                files[name].write(np.ascontiguousarray(array).tobytes())
-                fields[name]["offsets"].append(fields[name]["offsets"][-1] + len(array))
-        for file in files.values():
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-        (temporary / "index.json").write_text(
-            json.dumps({"ids": ids, "texts": texts, "fields": fields}, ensure_ascii=False), encoding="utf-8"
-        )
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        ids, texts, fields = index["ids"], index["texts"], index["fields"]
+        whole = len(ids) == len(texts)
+        for name, field in fields.items():
+            size = field["offsets"][-1] * field["width"] * np.dtype(field["dtype"]).itemsize
+            whole &= len(field["offsets"]) == len(ids) + 1 and (folder / name).stat().st_size == size
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise UserError(f"{folder}: a damaged cache; delete this folder, and it is made again")
+    return ids, texts, fields
+
+
+def digest(value: object) -> str:
+    """Sixteen hexadecimal digits that differ where a plain value differs."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def cached_pack(cache_dir: Path, name: str, version: int, made_from: dict, items: Callable[[], Items]) -> Pack:
+    """The pack of `items()`, which is made at the first call and found again by its name and what it was made from.
+
+    made_from: plain values, all that the content depends on. version: of whatever turns them into the content; who
+    changes that raises it, so that packs of before are not found.
+    """
+    made_from = {"name": name, "version": version, **made_from}
+    folder = Path(cache_dir) / f"{name}-{digest(made_from)}"
+    return Pack(folder) if folder.is_dir() else write_pack(folder, items(), made_from)
+
+
+def write_pack(folder: Path, items: Items, made_from: dict | None = None) -> Pack:
+    """Stream items into a pack at `folder`; only ids, texts and offsets are held in memory."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
+    temporary.mkdir()
+    ids, texts, fields = [], [], {}
+    try:
+        with contextlib.ExitStack() as opened:
+            files = {}
+            for clip_id, text, arrays in items:
+                ids.append(clip_id)
+                texts.append(text)
+                for name, array in arrays.items():
+                    if name not in files:
+                        files[name] = opened.enter_context(open(temporary / name, "wb"))
+                        fields[name] = {"width": array.shape[1], "dtype": str(array.dtype), "offsets": [0]}
+                    files[name].write(np.ascontiguousarray(array).tobytes())
+                    fields[name]["offsets"].append(fields[name]["offsets"][-1] + len(array))
+            for file in files.values():
+                file.flush()
+                os.fsync(file.fileno())
+        index = {"made_from": made_from or {}, "ids": ids, "texts": texts, "fields": fields}
+        (temporary / "index.json").write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
         try:
             os.rename(temporary, folder)
         except OSError:
@@ -96,9 +130,6 @@ def write_pack(folder: Path, items: Iterable[tuple[str, str, Item]]) -> Pack:
                 raise
             shutil.rmtree(temporary)  # another process was first, with the same content
     except BaseException as error:
-        for file in files.values():
-            with contextlib.suppress(OSError):  # on a full disk closing fails as writing did
-                file.close()
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError) and error.filename is None:
             advice = "check the free space, or pass another --cache_dir"

@@ -1,16 +1,16 @@
 """A split of a data set as one pack, made at the first call from its files."""
 
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from poses import files
-from poses.pack import Item, Pack, write_pack
+from poses.pack import Item, Items, Pack, cached_pack, digest
 from runtime.errors import UserError
 from runtime.parallel import parallel_map
+
+SPLIT_VERSION = 2  # of what is read from a clip's files; raised when the same files give other numbers
 
 
 def load_split(
@@ -18,18 +18,22 @@ def load_split(
 ) -> Pack:
     """The pack of a split's clips: pose [T,214] float32 and seen [T,214] uint8; made at the first call.
 
-    The pack is keyed by the names, sizes and times of the files it was made from. Damaged clips are all named in one
-    UserError; with `skip_bad` they are named and left out. The number of worker processes changes only the speed.
+    The pack is found again by the texts and by the names, sizes and times of the files it was made from. Damaged clips
+    are all named in one UserError; with `skip_bad` they are named and left out. The number of worker processes changes
+    only the speed.
     """
     data_dir = Path(data_dir)
     texts = files.list_clips(data_dir, split)
-    key = _listing_key(data_dir, split, texts, skip_bad)
-    folder = Path(cache_dir or data_dir / "cache") / f"{split}-{key}"
-    if (folder / "index.json").is_file():
-        return Pack(folder)
+    made_from = {
+        "clips": len(texts),
+        "listing": digest(_listing(data_dir, split, texts)),
+        "skip_bad": skip_bad,
+        "fill_gaps": files.FILL_GAPS_VERSION,
+        "max_interpolated_gap": files.MAX_INTERPOLATED_GAP,
+    }
     problems: list[str] = []
 
-    def clips() -> Iterator[tuple[str, str, Item]]:
+    def clips() -> Items:
         items = parallel_map(_read_item, texts, num_workers, data_dir, split)
         progress = tqdm(texts.items(), desc=f"packing {split}", unit="clip", disable=None)
         for (clip_id, text), item in zip(progress, items, strict=True):
@@ -44,7 +48,7 @@ def load_split(
                 f"\n  {listing}"
             )
 
-    pack = write_pack(folder, clips())
+    pack = cached_pack(cache_dir or data_dir / "cache", split, SPLIT_VERSION, made_from, clips)
     if problems:
         print(f"left out {len(problems)} damaged clips of {split}:", *problems, sep="\n  ")
     return pack
@@ -59,12 +63,11 @@ def _read_item(clip_id: str, data_dir: Path, split: str) -> Item | str:
     return {"pose": clip.pose, "seen": clip.seen.astype(np.uint8)}
 
 
-def _listing_key(data_dir: Path, split: str, texts: dict[str, str], skip_bad: bool) -> str:
-    digest = hashlib.sha256(f"1 {files.MAX_INTERPOLATED_GAP} {skip_bad}".encode())
+def _listing(data_dir: Path, split: str, texts: dict[str, str]) -> list[list]:
+    """Of each clip its ID, its text, and the size and time of its files."""
+    listing = []
     for clip_id, text in texts.items():
-        digest.update(f"{clip_id}|{text}".encode())
-        for path in (data_dir / split / "poses" / f"{clip_id}.npz", data_dir / split / "nmms" / f"{clip_id}.pkl"):
-            if path.is_file():
-                status = path.stat()
-                digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:16]
+        paths = (data_dir / split / "poses" / f"{clip_id}.npz", data_dir / split / "nmms" / f"{clip_id}.pkl")
+        stats = [path.stat() for path in paths if path.is_file()]
+        listing.append([clip_id, text, *((status.st_size, status.st_mtime_ns) for status in stats)])
+    return listing

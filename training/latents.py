@@ -1,11 +1,10 @@
-"""What stage 2 trains on, computed once and kept on disk: latents, their motion energy, frozen text embeddings.
+"""What stages 2 and 3 train on, computed once and kept on disk.
 
-Each pack is keyed by what made it (autoencoder, data, text encoder), so nothing stale is ever read.
+Latents with their motion energy, frozen text embeddings, and a teacher's trajectories. Each pack is found again by what
+it was made from, so nothing stale is read.
 """
 
 import dataclasses
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor
 from tqdm import tqdm
 
-from dataset import Batch, LatentDataset, PoseDataset, collate
+from dataset import RESAMPLE_VERSION, Batch, LatentDataset, PoseDataset, collate
 from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.consistency_distillation import teacher_trajectory
 from models.flow_matching import DEFAULT_SOLVER, sample_noise
@@ -23,11 +22,14 @@ from models.sync_guidance import SyncGuidanceHead
 from models.text_encoder import PretrainedTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
 from poses import layout
-from poses.motion import face_energy, hand_energy
-from poses.pack import Item, Pack, write_pack
+from poses.motion import ENERGY_VERSION, face_energy, hand_energy
+from poses.pack import Items, Pack, cached_pack, digest
 from poses.splits import load_split
 from poses.statistics import Statistics
 from runtime.errors import UserError
+
+# Each is raised when the same pack, weights or arguments give other content.
+LATENTS_VERSION, TEXTS_VERSION, TRAJECTORIES_VERSION = 2, 2, 3
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,19 @@ def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.n
 def latent_pack(source: LatentSource, split: str, device: torch.device, batch_size: int = 64) -> Pack:
     """The split's latents z [N,D] and motion energies [T,2], encoded once."""
     poses = load_split(source.data_dir, split, source.cache_dir, source.skip_bad)
-    made_by = "pose" if isinstance(source.autoencoder, PoseSpace) else source.fingerprint
-    key = f"{made_by}-{source.statistics.fingerprint}-{source.max_seq_len}-{source.long_clips}"
-    folder = source.cache_dir / f"latents-{poses.folder.name}-{key}"
-    if (folder / "index.json").is_file():
-        return Pack(folder)
+    made_from = {
+        "split": poses.folder.name,
+        "autoencoder": "pose space" if isinstance(source.autoencoder, PoseSpace) else source.fingerprint,
+        "statistics": source.statistics.fingerprint,
+        "max_seq_len": source.max_seq_len,
+        "long_clips": source.long_clips,
+        "resample": RESAMPLE_VERSION,
+        "energy": ENERGY_VERSION,
+    }
     dataset = PoseDataset(poses, source.statistics, source.max_seq_len, source.long_clips)
     model = source.autoencoder.to(device)
 
-    def items() -> Iterator[tuple[str, str, Item]]:
+    def items() -> Items:
         for start in tqdm(range(0, len(dataset), batch_size), desc=f"encoding {split}", unit="batch", disable=None):
             batch = collate([dataset[(i, 0)] for i in range(start, min(start + batch_size, len(dataset)))])
             z = model.encode(batch["pose"].to(device), batch["pose_mask"].to(device)).float().cpu().numpy()
@@ -78,27 +84,23 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
                 energy = energies(pose, seen, source.statistics)
                 yield clip_id, text, {"z": z[row, : int(model.num_latents(frames))], "energy": energy}
 
-    return write_pack(folder, items())
+    return cached_pack(source.cache_dir, f"latents-{split}", LATENTS_VERSION, made_from, items)
 
 
 def text_pack(encoder: PretrainedTextEncoder, texts: list[str], cache_dir: Path, batch_size: int = 64) -> Pack:
     """The frozen embeddings `cond` [L,C] of the distinct texts, computed once."""
     distinct = sorted(set(texts))
-    digest = hashlib.sha256("\n".join([encoder.name, *distinct]).encode())
-    for name, value in sorted(encoder.model.state_dict().items()):
-        digest.update(f"{name} {value.double().sum().item()}".encode())
-    folder = cache_dir / f"texts-{digest.hexdigest()[:16]}"
-    if (folder / "index.json").is_file():
-        return Pack(folder)
+    sums = {name: value.double().sum().item() for name, value in encoder.model.state_dict().items()}
+    made_from = {"encoder": encoder.name, "weights": digest(sums), "texts": digest(distinct), "count": len(distinct)}
 
-    def items() -> Iterator[tuple[str, str, Item]]:
+    def items() -> Items:
         for start in tqdm(range(0, len(distinct), batch_size), desc="embedding texts", unit="batch", disable=None):
             batch = distinct[start : start + batch_size]
             cond, mask = encoder.encode(batch)
             for text, row, keep in zip(batch, cond.float().cpu(), mask.cpu(), strict=True):
                 yield text, text, {"cond": row[keep].numpy()}
 
-    return write_pack(folder, items())
+    return cached_pack(cache_dir, "texts", TEXTS_VERSION, made_from, items)
 
 
 def latent_dataset(source: LatentSource, split: str, encoder: TextEncoder, device: torch.device) -> LatentDataset:
@@ -142,31 +144,37 @@ def set_sync_targets(head: SyncGuidanceHead, latents: Pack) -> None:
 
 @torch.no_grad()
 def trajectory_pack(
-    teacher: TextToLatent, fingerprint: str, dataset: LatentDataset, cache_dir: Path, *, num_teacher_steps: int,
-    guidance_scale: float, num_segments: int, copies: int, seed: int, batch_size: int = 64,
-) -> Pack:  # fmt: skip
+    teacher: TextToLatent,
+    fingerprint: str,
+    dataset: LatentDataset,
+    cache_dir: Path,
+    *,
+    num_teacher_steps: int,
+    guidance_scale: float,
+    num_segments: int,
+    copies: int,
+    seed: int,
+    batch_size: int = 64,
+) -> Pack:
     """The guided teacher's states along `copies` trajectories of each clip's text, at the clip's length, computed once.
 
     Field `states` [N,(num_segments+1)*D], the times side by side; each trajectory starts from its own seed.
     """
-    # The fingerprint is of the weights; the configuration says how they are sampled, gamma_guidance above all.
-    made_from = [
-        2,  # raised whenever the same arguments give other states
-        dataset.latents.folder.name,
-        fingerprint,
-        teacher.net.config,
-        num_teacher_steps,
-        guidance_scale,
-        DEFAULT_SOLVER,
-    ]
-    made_from += [num_segments, copies, seed]
-    folder = cache_dir / f"trajectories-{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}"
-    if (folder / "index.json").is_file():
-        return Pack(folder)
+    made_from = {
+        "latents": dataset.latents.folder.name,
+        "teacher": fingerprint,
+        "config": dataclasses.asdict(teacher.net.config),  # gamma_guidance and more, which the weights do not tell
+        "num_teacher_steps": num_teacher_steps,
+        "guidance_scale": guidance_scale,
+        "solver": DEFAULT_SOLVER,
+        "num_segments": num_segments,
+        "copies": copies,
+        "seed": seed,
+    }
     device, dim = teacher.latent_mean.device, teacher.net.config.latent_dim
     order = np.argsort(dataset.lengths, kind="stable").repeat(copies)
 
-    def items() -> Iterator[tuple[str, str, Item]]:
+    def items() -> Items:
         for start in tqdm(range(0, len(order), batch_size), desc="teacher's trajectories", unit="batch", disable=None):
             chosen = order[start : start + batch_size]
             batch = collate([dataset[(int(i), 0)] for i in chosen])
@@ -181,4 +189,4 @@ def trajectory_pack(
             for row, length in enumerate(lengths):
                 yield f"{batch['id'][row]}#{start + row}", batch["text"][row], {"states": states[row, :length]}
 
-    return write_pack(folder, items())
+    return cached_pack(cache_dir, "trajectories", TRAJECTORIES_VERSION, made_from, items)
