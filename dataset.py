@@ -7,23 +7,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from poses import layout
+from poses.interpolation import resample
 from poses.pack import Item, Pack
 from poses.statistics import Statistics
 
 Batch = dict[str, torch.Tensor | list[str]]
 _POOL = 50  # batches whose clips are sorted by length together: wide enough to save padding, narrow enough to shuffle
-
-
-RESAMPLE_VERSION = 1  # raised when `resample` gives other values
-
-
-def resample(values: np.ndarray, length: int) -> np.ndarray:
-    """Stretch or squeeze values [T,...] to `length` frames by linear interpolation, both ends kept."""
-    position = np.linspace(0, len(values) - 1, length)
-    left = np.floor(position).astype(int).clip(max=len(values) - 1)
-    right = np.minimum(left + 1, len(values) - 1)
-    share = (position - left).astype(np.float32).reshape(-1, *[1] * (values.ndim - 1))
-    return (1 - share) * values[left] + share * values[right]
 
 
 def augment(
@@ -51,9 +40,14 @@ class PoseDataset(Dataset):
     """
 
     def __init__(
-        self, pack: Pack, statistics: Statistics, max_seq_len: int, long_clips: str = "resample", seed: int = 0,
+        self,
+        pack: Pack,
+        statistics: Statistics,
+        max_seq_len: int,
+        long_clips: str = "resample",
+        seed: int = 0,
         augmentation: float = 0.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.pack, self.statistics, self.augmentation = pack, statistics, augmentation
         self.max_seq_len, self.long_clips, self.seed = max_seq_len, long_clips, seed
         self.lengths = np.minimum(pack.lengths("pose"), max_seq_len)
@@ -159,12 +153,22 @@ class LengthBatches(Sampler[list[tuple[int, int]]]):
 
 
 def make_loader(
-    dataset: PoseDataset | LatentDataset, batch_size: int, *, shuffle: bool, seed: int = 0, num_workers: int = 0,
-    rank: int = 0, world_size: int = 1,
-) -> DataLoader:  # fmt: skip
+    dataset: PoseDataset | LatentDataset,
+    batch_size: int,
+    *,
+    shuffle: bool,
+    seed: int = 0,
+    num_workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader:
     """A loader whose `batch_sampler.epoch` is set before each epoch; the number of workers changes only the speed."""
     sampler = LengthBatches(dataset.lengths, batch_size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size)
     return DataLoader(
-        dataset, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers,
-        pin_memory=torch.cuda.is_available(), persistent_workers=False,
-    )  # fmt: skip
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=False,
+    )

@@ -25,6 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from poses import face, files, layout
+from poses.interpolation import between, frames_around
 from runtime.errors import UserError, run
 from runtime.files import write_whole
 
@@ -34,12 +35,10 @@ INSTALL = "pip install --no-deps spoken-to-signed==0.4.0"
 HELD_OUT_SHARE = 0.1  # of the words, for dev and for test each
 
 SLOW = 0.035  # shoulder widths a frame: below it a hand holds its letter
-TEMPO = (0.5, 0.85)  # length of a letter within a word, as a share of its length alone
+TEMPO = (0.5, 0.85)  # length of a letter within a word, as a part of its length alone
 BOUNCE = 0.2  # shoulder widths by which a hand moves outwards between two equal letters
 
-# Body keypoints that go with a hand: the wrist and the three hand points of the body model.
-WITH_HAND = {"left": [15, 17, 19, 21], "right": [16, 18, 20, 22]}
-HANDS = {"left": layout.LEFT_HAND_KEYPOINTS, "right": layout.RIGHT_HAND_KEYPOINTS}
+HANDS = layout.HAND_KEYPOINTS
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,8 @@ class Take:
 
     def at(self, moments: np.ndarray) -> "Take":
         """The take at the given moments, in frames, which may lie between two frames."""
-        moments = np.clip(moments, 0, len(self) - 1)
-        before = np.floor(moments).astype(int)
-        return _between(self, before, self, np.minimum(before + 1, len(self) - 1), moments - before)
+        before, after, weight = frames_around(moments, len(self))
+        return _between(self, before, self, after, weight)
 
 
 @dataclass(frozen=True)
@@ -80,13 +78,6 @@ class Spelling:
 
     take: Take
     segments: list[list]
-
-    def captions(self) -> list[str]:
-        """For each frame the letter that is being signed, '' in a transition."""
-        captions = [""] * len(self.take)
-        for letter, start, end in self.segments:
-            captions[start:end] = [letter] * (end - start)
-        return captions
 
 
 def find_lexicon() -> Path:
@@ -242,8 +233,12 @@ def write_data(
         clip_id, folder = _clip_id(alphabet, kind, text), partial / name
         for part in ("poses", "nmms"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        np.savez(folder / "poses" / f"{clip_id}.npz", keypoints=spelled.take.keypoints,
-                 visibility=spelled.take.visibility, fps=np.float32(FPS))  # fmt: skip
+        np.savez(
+            folder / "poses" / f"{clip_id}.npz",
+            keypoints=spelled.take.keypoints,
+            visibility=spelled.take.visibility,
+            fps=np.float32(FPS),
+        )
         with open(folder / "nmms" / f"{clip_id}.pkl", "wb") as file:
             pickle.dump(face.split_nmm(spelled.take.nmm), file)
         lines[name].append(f"{clip_id}|{' '.join(letters_of(text, clips))}\n")
@@ -273,15 +268,15 @@ def _clip_id(alphabet: str, kind: str, text: str) -> str:
     return f"{alphabet}_{kind}_{ascii_text}"
 
 
-def _between(a: Take, a_frames: np.ndarray, b: Take, b_frames: np.ndarray, share: np.ndarray) -> Take:
-    """Frames between frames of `a` and frames of `b` (share 0 → a, 1 → b); what only one side sees is not mixed."""
-    nearer_b = share >= 0.5
+def _between(a: Take, a_frames: np.ndarray, b: Take, b_frames: np.ndarray, weight: np.ndarray) -> Take:
+    """Frames between frames of `a` and frames of `b` (weight 0 → a, 1 → b); what only one side sees is not mixed."""
+    nearer_b = weight >= 0.5
     visibility = np.where(nearer_b[:, None], b.visibility[b_frames], a.visibility[a_frames])
     both = (a.visibility[a_frames] > 0) & (b.visibility[b_frames] > 0)
-    weight = np.where(both, share[:, None], nearer_b[:, None]).astype(np.float32)[..., None]
-    keypoints = (1 - weight) * a.keypoints[a_frames] + weight * b.keypoints[b_frames]
-    weight = share.astype(np.float32)[:, None]
-    return Take(keypoints, visibility, (1 - weight) * a.nmm[a_frames] + weight * b.nmm[b_frames])
+    of_keypoint = np.where(both, weight[:, None], nearer_b[:, None]).astype(np.float32)[..., None]
+    keypoints = between(a.keypoints[a_frames], b.keypoints[b_frames], of_keypoint)
+    nmm = between(a.nmm[a_frames], b.nmm[b_frames], weight.astype(np.float32)[:, None])
+    return Take(keypoints, visibility, nmm)
 
 
 def _transition(a: Take, b: Take, rng: np.random.Generator, again: bool) -> Take:
@@ -300,7 +295,7 @@ def _transition(a: Take, b: Take, rng: np.random.Generator, again: bool) -> Take
         outwards = 1.0 if hand == "left" else -1.0  # the signer's left is at the right of the picture
         shift = (outwards * BOUNCE * width * np.sin(np.pi * time)).astype(np.float32)[:, None]
         elbow = layout.LEFT_ELBOW if hand == "left" else layout.RIGHT_ELBOW
-        moved = [*range(*HANDS[hand].indices(layout.NUM_KEYPOINTS)), *WITH_HAND[hand]]
+        moved = [*range(*HANDS[hand].indices(layout.NUM_KEYPOINTS)), *layout.BODY_OF_HAND[hand]]
         move.keypoints[:, moved, 0] += shift * (move.visibility[:, moved] > 0)
         move.keypoints[:, [elbow], 0] += 0.4 * shift * (move.visibility[:, [elbow]] > 0)
     return move

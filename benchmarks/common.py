@@ -26,7 +26,7 @@ from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
-from poses.layout import HANDS, POSE_DIM
+from poses.layout import HANDS_DIM, POSE_DIM
 from poses.statistics import Statistics
 
 README = ROOT / "benchmarks" / "README.md"
@@ -106,8 +106,7 @@ def make_text_encoder(folder: Path, vocab_size: int | None = None) -> Path:
 
 def unit_statistics() -> Statistics:
     """Statistics that change nothing."""
-    hands = HANDS.stop - HANDS.start
-    return Statistics(*(f(n, np.float32) for n in (POSE_DIM, hands) for f in (np.zeros, np.ones)), info={})
+    return Statistics(*(f(n, np.float32) for n in (POSE_DIM, HANDS_DIM) for f in (np.zeros, np.ones)), info={})
 
 
 def frozen(module: nn.Module) -> nn.Module:

@@ -8,8 +8,8 @@ import torch
 from tqdm import tqdm
 
 from checkpoints import load_pose_to_text
-from dataset import resample
 from models.layers import lengths_to_mask
+from poses.interpolation import resample
 
 BATCH_SIZE = 32
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.clips import Reference
-from poses.files import fill_gaps, read_pose_file
+from poses.files import read_pose_file
+from poses.interpolation import fill_gaps
 from poses.layout import POSE_DIM, keypoints_to_frame
 from runtime.errors import UserError
 

@@ -38,9 +38,8 @@ class PoseEncoder(nn.Module):
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        hands = layout.HANDS.stop - layout.HANDS.start
         self.stride = config.temporal_stride
-        self.embed = nn.Linear(layout.POSE_DIM + hands, config.hidden_dim)
+        self.embed = nn.Linear(layout.POSE_DIM + layout.HANDS_DIM, config.hidden_dim)
         self.frames = Encoder(config.hidden_dim, config.num_heads, config.encoder_layers, config.dropout)
         self.norm = nn.LayerNorm(config.hidden_dim)
         self.to_latent = nn.Linear(self.stride * config.hidden_dim, 2 * config.latent_dim)
@@ -61,7 +60,7 @@ class PoseDecoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         H, self.stride = config.hidden_dim, config.temporal_stride
-        body, hands = layout.BODY.stop, layout.HANDS.stop - layout.HANDS.start
+        body, hands = layout.BODY_DIM, layout.HANDS_DIM
         self.embed = nn.Linear(config.latent_dim, H)
         self.to_frames = nn.Linear(H, self.stride * H)
         self.coarse = Encoder(H, config.num_heads, config.coarse_layers, config.dropout)
@@ -127,7 +126,7 @@ class PoseAutoencoder(nn.Module):
 
     def decode_levels(self, z: Tensor, mask: Tensor) -> Levels:
         body, hands, final = self.decoder(z, mask)
-        final_body, relative, nmm = final.split([layout.BODY.stop, hands.shape[-1], layout.NMM_DIM], dim=-1)
+        final_body, relative, nmm = final.split([layout.BODY_DIM, layout.HANDS_DIM, layout.NMM_DIM], dim=-1)
         absolute = self.hand_frame.absolute(final_body, relative)
         pose = torch.cat([final_body, absolute, nmm], dim=-1)
         return Levels(body, self.hand_frame.absolute(body, hands), pose, relative)

@@ -16,11 +16,7 @@ class HandFrame(nn.Module):
 
     def __init__(self, statistics: Statistics) -> None:
         super().__init__()
-        wrists = [
-            layout.keypoint_dims(slice(wrist, wrist + 1)).tolist() * layout.NUM_HAND
-            for wrist in (layout.LEFT_WRIST, layout.RIGHT_WRIST)
-        ]
-        self.register_buffer("wrist_dims", torch.tensor(wrists[0] + wrists[1]), persistent=False)
+        self.register_buffer("wrist_dims", torch.from_numpy(layout.WRIST_DIMS), persistent=False)
         for name in ("mean", "std", "hand_mean", "hand_std"):
             self.register_buffer(name, torch.as_tensor(getattr(statistics, name), dtype=torch.float32))
 

@@ -6,7 +6,6 @@ the distance to the camera matters. Head pose is in radians: yaw > 0 where the s
 camera than the right one, pitch > 0 where the chin is farther than the forehead, roll > 0 clockwise in the picture.
 """
 
-
 import numpy as np
 
 from poses import layout
@@ -94,12 +93,3 @@ def split_nmm(nmm: np.ndarray) -> dict[str, np.ndarray]:
     parts = np.split(nmm, ends, axis=1)
     items = zip(layout.NMM_FEATURES.items(), parts, strict=True)
     return {key: part.reshape(len(nmm), *shape) for (key, shape), part in items}
-
-
-def interpolate_gaps(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Replace the rows of values [T,D] where seen [T] is False: linear in time, ends held; zeros if none is seen."""
-    if not seen.any():
-        return np.zeros_like(values)
-    frames, known = np.arange(len(values)), np.flatnonzero(seen)
-    filled = [np.interp(frames, known, column) for column in values[known].T]
-    return np.stack(filled, axis=1).astype(values.dtype)

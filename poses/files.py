@@ -1,4 +1,4 @@
-"""Reading a data set's files and writing any file whole. The data layout is README's "Your own data".
+"""Reading a data set's files. The data layout is README's "Your own data".
 
 DATA_DIR/{train,dev,test}/poses/ID.npz   keypoints [T,75,2], optional visibility [T,75]
 DATA_DIR/{train,dev,test}/nmms/ID.pkl    dict: facial_aus [T,17], head_pose [T,3], eye_gaze [T,4], mouth_shape [T,20,2]
@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from poses import layout
-from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, interpolate_gaps, nmm_from_face_mesh
+from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
+from poses.interpolation import fill_gaps
 from runtime.errors import UserError
 
 SPLITS = ("train", "dev", "test")
-MAX_INTERPOLATED_GAP = 5  # frames; a keypoint unseen for longer is no data, though its place is filled for the networks
-FILL_GAPS_VERSION = 1  # raised when `fill_gaps` gives other values
 
 
 @dataclass
@@ -110,37 +109,9 @@ def read_keypoints(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{path}: zero frames; remove the clip or record it again")
     keypoints = keypoints.astype(np.float32)
     seen = np.isfinite(keypoints).all(2) & np.isfinite(visibility) & (visibility > 0)
-    for hand in (layout.LEFT_HAND_KEYPOINTS, layout.RIGHT_HAND_KEYPOINTS):
+    for hand in layout.HAND_KEYPOINTS.values():
         seen[:, hand] &= (keypoints[:, hand] != 0).any((1, 2))[:, None]
     return keypoints, seen
-
-
-def fill_gaps(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fill unseen entries of values [T,K,...] (seen [T,K]) by linear interpolation in time, ends held.
-
-    Gaps of at most MAX_INTERPOLATED_GAP frames between two seen frames then count as seen. Where an entry was never
-    seen in the clip its values are zeros.
-    """
-    values, seen = values.copy(), seen.copy()
-    frames = np.arange(len(values))
-    alike: dict[bytes, list[int]] = {}  # by when they were seen: a hand's keypoints share one pattern
-    for column in np.flatnonzero(~seen.all(0)).tolist():
-        alike.setdefault(seen[:, column].tobytes(), []).append(column)
-    for columns in alike.values():
-        known = np.flatnonzero(seen[:, columns[0]])
-        if len(known) == 0:
-            values[:, columns] = 0.0
-            continue
-        after = np.searchsorted(known, frames).clip(max=len(known) - 1)
-        before = (np.searchsorted(known, frames, side="right") - 1).clip(min=0)
-        left, right = known[before], known[after]
-        share = ((frames - left) / np.maximum(right - left, 1)).clip(0, 1).astype(values.dtype)
-        share = share.reshape(-1, *[1] * (values.ndim - 1))
-        part = values[:, columns]
-        values[:, columns] = (1 - share) * part[left] + share * part[right]
-        short = (right > frames) & (left < frames) & (right - left - 1 <= MAX_INTERPOLATED_GAP)
-        seen[np.ix_(np.flatnonzero(short), columns)] = True
-    return values, seen
 
 
 def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "") -> Clip:
@@ -275,7 +246,7 @@ def read_pose_file(path: Path, z_scale: float = 1.0) -> PoseRecording:
     return PoseRecording(
         keypoints.astype(np.float32),
         visibility.astype(np.float32),
-        interpolate_gaps(nmm, face_seen),
+        fill_gaps(nmm, np.repeat(face_seen[:, None], layout.NMM_DIM, axis=1))[0],
         face_seen,
         float(file.body.fps),
     )

@@ -1,10 +1,11 @@
 """The 214 numbers of one frame, named once. No other file holds a bare index of the layout.
 
 Keypoints follow MediaPipe Holistic: 33 body, 21 left hand, 21 right hand, each (x, y) in image units
-(0..1 across the width and the height, y downwards). Non-manual markers (NMM) follow: see `poses/features.py`.
+(0..1 across the width and the height, y downwards). Non-manual markers (NMM) follow: see `poses/face.py`.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,6 +16,7 @@ NUM_KEYPOINTS = NUM_BODY + 2 * NUM_HAND
 BODY_KEYPOINTS = slice(0, NUM_BODY)
 LEFT_HAND_KEYPOINTS = slice(NUM_BODY, NUM_BODY + NUM_HAND)
 RIGHT_HAND_KEYPOINTS = slice(NUM_BODY + NUM_HAND, NUM_KEYPOINTS)
+HAND_KEYPOINTS = {"left": LEFT_HAND_KEYPOINTS, "right": RIGHT_HAND_KEYPOINTS}
 
 # Slices of a frame, for arrays [..., 214].
 BODY = slice(0, 66)
@@ -29,6 +31,8 @@ EYE_GAZE = slice(170, 174)
 MOUTH_SHAPE = slice(174, 214)
 
 POSE_DIM = 214
+BODY_DIM = BODY.stop - BODY.start
+HANDS_DIM = HANDS.stop - HANDS.start
 MANUAL_DIM = MANUAL.stop - MANUAL.start
 NMM_DIM = NMM.stop - NMM.start
 
@@ -40,20 +44,54 @@ NMM_FEATURES: dict[str, tuple[int, ...]] = {
     "mouth_shape": (20, 2),
 }
 
-# Body keypoints by name.
+# Body keypoints by name; "left" and "right" are the signer's.
 NOSE = 0
+LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 3, 6
+LEFT_EAR, RIGHT_EAR = 7, 8
+LEFT_MOUTH, RIGHT_MOUTH = 9, 10
 LEFT_SHOULDER, RIGHT_SHOULDER = 11, 12
 LEFT_ELBOW, RIGHT_ELBOW = 13, 14
 LEFT_WRIST, RIGHT_WRIST = 15, 16
-HAND_ROOT = 0  # the wrist, within a hand's 21 keypoints
+LEFT_HIP, RIGHT_HIP = 23, 24
+BODY_OF_HAND = {"left": [15, 17, 19, 21], "right": [16, 18, 20, 22]}  # what the body model itself sees of a hand
+
+# The 21 keypoints of a hand by name.
+HAND_ROOT = 0  # at the wrist
+FINGERS = {
+    "thumb": [1, 2, 3, 4],
+    "index": [5, 6, 7, 8],
+    "middle": [9, 10, 11, 12],
+    "ring": [13, 14, 15, 16],
+    "little": [17, 18, 19, 20],
+}
+PALM = [0, 1, 5, 9, 13, 17]
 
 # What carries a sign: both arms and both hands, as indices of keypoints.
 ARMS_AND_HANDS = np.concatenate([np.arange(LEFT_SHOULDER, RIGHT_WRIST + 1), np.arange(NUM_BODY, NUM_KEYPOINTS)])
 
-_FINGERS = [(0, 1), (1, 2), (2, 3), (3, 4), (0, 5), (5, 6), (6, 7), (7, 8), (5, 9), (9, 10), (10, 11), (11, 12),
-            (9, 13), (13, 14), (14, 15), (15, 16), (13, 17), (0, 17), (17, 18), (18, 19), (19, 20)]  # fmt: skip
-_UPPER_BODY = [(11, 12), (11, 13), (13, 15), (12, 14), (14, 16), (11, 23), (12, 24), (23, 24),
-               (8, 6), (6, 5), (5, 4), (4, 0), (0, 1), (1, 2), (2, 3), (3, 7), (9, 10)]  # fmt: skip
+
+def _chain(*points: int) -> list[tuple[int, int]]:
+    return list(pairwise(points))
+
+
+_HAND_BONES = [
+    *_chain(0, 1, 2, 3, 4),
+    *_chain(0, 5, 6, 7, 8),
+    *_chain(5, 9, 10, 11, 12),
+    *_chain(9, 13, 14, 15, 16),
+    *_chain(13, 17),
+    *_chain(0, 17, 18, 19, 20),
+]
+_UPPER_BODY_BONES = [
+    *_chain(11, 12),
+    *_chain(11, 13, 15),
+    *_chain(12, 14, 16),
+    *_chain(11, 23),
+    *_chain(12, 24),
+    *_chain(23, 24),
+    *_chain(8, 6, 5, 4, 0, 1, 2, 3, 7),
+    *_chain(9, 10),
+]
 
 
 @dataclass(frozen=True)
@@ -66,9 +104,9 @@ class Bones:
 
 
 BONES = Bones(
-    body=_UPPER_BODY,
-    left_hand=[(a + NUM_BODY, b + NUM_BODY) for a, b in _FINGERS],
-    right_hand=[(a + NUM_BODY + NUM_HAND, b + NUM_BODY + NUM_HAND) for a, b in _FINGERS],
+    body=_UPPER_BODY_BONES,
+    left_hand=[(a + NUM_BODY, b + NUM_BODY) for a, b in _HAND_BONES],
+    right_hand=[(a + NUM_BODY + NUM_HAND, b + NUM_BODY + NUM_HAND) for a, b in _HAND_BONES],
 )
 
 
@@ -86,3 +124,9 @@ def keypoint_dims(keypoints: np.ndarray | slice) -> np.ndarray:
     """Where the x and y of `keypoints` (indices or a slice, 0..74) stand in a frame, in order."""
     index = np.arange(NUM_KEYPOINTS)[keypoints]
     return np.stack([2 * index, 2 * index + 1], axis=1).reshape(-1)
+
+
+# Where the x and y of the wrist stand to which each number of `HANDS` belongs, [84].
+WRIST_DIMS = np.concatenate(
+    [np.tile(keypoint_dims(np.array([wrist])), NUM_HAND) for wrist in (LEFT_WRIST, RIGHT_WRIST)]
+)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from poses import layout
-from poses.files import fill_gaps
+from poses.interpolation import fill_gaps
 
 Array = np.ndarray
 WATCHED_SHARE = 0.5  # a keypoint's motion is compared where the reference saw it in this share of its frames or more

@@ -19,18 +19,18 @@ from poses import layout
 from poses.face import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
 
 INK, BODY_COLOUR, SKIN, LIPS, FRAME = (35, 38, 43), (96, 104, 116), (246, 240, 234), (196, 92, 88), (218, 221, 226)
-HANDS = {"left": layout.LEFT_HAND_KEYPOINTS, "right": layout.RIGHT_HAND_KEYPOINTS}
 HAND_BONES = {"left": layout.BONES.left_hand, "right": layout.BONES.right_hand}
 HAND_COLOURS = {"left": (38, 100, 168), "right": (200, 82, 36)}
-FINGERS = {  # keypoints of a hand, and a colour that tells crossing fingers apart; the thumb is drawn last, on top
-    (17, 18, 19, 20): (204, 50, 56),
-    (13, 14, 15, 16): (128, 78, 168),
-    (9, 10, 11, 12): (34, 136, 66),
-    (5, 6, 7, 8): (31, 104, 180),
-    (1, 2, 3, 4): (214, 126, 20),
+FINGER_COLOURS = {  # they tell crossing fingers apart; the thumb is drawn last, on top
+    "little": (204, 50, 56),
+    "ring": (128, 78, 168),
+    "middle": (34, 136, 66),
+    "index": (31, 104, 180),
+    "thumb": (214, 126, 20),
 }
-PALM = [0, 1, 5, 9, 13, 17, 0]
-LEFT_EYE, RIGHT_EYE, MOUTH, TORSO = 3, 6, [9, 10], [11, 12, 24, 23]  # body keypoints; the outer corners of the eyes
+PALM = [*layout.PALM, layout.PALM[0]]
+MOUTH = [layout.LEFT_MOUTH, layout.RIGHT_MOUTH]
+TORSO = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.RIGHT_HIP, layout.LEFT_HIP]
 COLLAPSED = 0.01  # image units: a hand no larger than this stands for one that was never seen
 NEAR_ZERO = 0.03  # image units: a generated keypoint this near to (0, 0) stands for one that was never seen
 STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
@@ -59,7 +59,7 @@ def fit_view(pose: np.ndarray, aspect: float = 1.0) -> View:
     else:
         centre, half, width = np.array([aspect / 2, 0.5]), 0.5, 0.35
     hands = {}
-    for hand, place in HANDS.items():
+    for hand, place in layout.HAND_KEYPOINTS.items():
         seen = points[:, place][np.isfinite(points[:, place]).all((1, 2))]
         if len(seen) >= max(1, 0.1 * len(pose)):
             extent = (seen.max(1) - seen.min(1)).max(1)
@@ -87,7 +87,7 @@ def draw_frame(frame: np.ndarray, view: View, width: int = 400, smoothing: int =
     side = strip if len(view.hands) == 1 else min(strip, size // 2)
     lefts = [(size - side) // 2] if len(view.hands) == 1 else [size - side, 0]  # left hand, right hand
     for (hand, half), left in zip(view.hands.items(), lefts, strict=False):
-        image.paste(_draw_hand(points[HANDS[hand]], half, side, HAND_COLOURS[hand]), (left, size))
+        image.paste(_draw_hand(points[layout.HAND_KEYPOINTS[hand]], half, side, HAND_COLOURS[hand]), (left, size))
     return image.reduce(smoothing)
 
 
@@ -152,9 +152,15 @@ def video(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp.mp4")
     writer = imageio_ffmpeg.write_frames(
-        str(temporary), size, fps=fps, codec="libx264", pix_fmt_out="yuv420p", quality=8, macro_block_size=2,
+        str(temporary),
+        size,
+        fps=fps,
+        codec="libx264",
+        pix_fmt_out="yuv420p",
+        quality=8,
+        macro_block_size=2,
         output_params=["-threads", "1", "-preset", "veryfast", "-movflags", "+faststart"],
-    )  # fmt: skip
+    )
     writer.send(None)
     try:
         for t in range(max(len(pose) for _, pose in columns)):
@@ -188,8 +194,13 @@ class _Pen:
             for at in (pixels[0], pixels[-1]):
                 self.ink.circle(at, thickness / 2, colour)
 
-    def polygon(self, points: np.ndarray, fill: tuple[int, int, int], outline: tuple[int, int, int] | None = None,
-                thickness: float = 1) -> None:  # fmt: skip
+    def polygon(
+        self,
+        points: np.ndarray,
+        fill: tuple[int, int, int],
+        outline: tuple[int, int, int] | None = None,
+        thickness: float = 1,
+    ) -> None:
         """A filled outline through points [N,2]."""
         pixels = [tuple(at) for at in self.place(points).clip(-9999, 9999)]
         self.ink.polygon(pixels, fill)
@@ -201,7 +212,7 @@ def _points(pose: np.ndarray, aspect: float) -> np.ndarray:
     """Keypoints [T,75,2] of a pose [T,214] in image heights; NaN for what was not seen."""
     points = layout.frame_to_keypoints(np.asarray(pose, dtype=np.float64)).copy()
     points[(np.abs(points) < NEAR_ZERO).all(-1)] = np.nan
-    for place in HANDS.values():
+    for place in layout.HAND_KEYPOINTS.values():
         hand = points[:, place]
         at_origin = np.abs(hand).mean((1, 2)) < 2 * NEAR_ZERO
         collapsed = np.ptp(hand, axis=1).max(1) < COLLAPSED  # as the decoder leaves a hand never seen
@@ -233,7 +244,7 @@ def _draw_face(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View) -> 
     mouth = frame[layout.MOUTH_SHAPE].reshape(-1, 2).astype(np.float64)
     if not np.isfinite(frame[layout.NMM]).all() or np.ptp(mouth[:, 0]) < 0.05 or np.ptp(mouth) > 3:
         return False
-    eyes = points[[LEFT_EYE, RIGHT_EYE]]
+    eyes = points[[layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER]]
     unit, origin = np.linalg.norm(eyes[0] - eyes[1]), eyes.mean(0)
     if not 0.1 < unit / view.shoulder_width < 0.6:  # unseen or implausible: where a head would be
         unit, origin = 0.28 * view.shoulder_width, view.centre - [0.0, 0.85 * view.shoulder_width]
@@ -258,10 +269,16 @@ def _draw_face(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View) -> 
     ):
         pen.polygon(ellipse(side * 0.33, 0.02, 0.17, max(opening / 2, 0.01)), (255, 255, 255), INK, 0.6 * pixels)
         iris = min(0.07, max(opening / 2, 0.01))
-        pen.polygon(ellipse(side * 0.33 + 0.34 * np.clip(look_x, -0.4, 0.4), 0.02 + 0.34 * np.clip(look_y, -0.2, 0.2),
-                            0.07, iris), INK)  # fmt: skip
-        brow = place(side * np.array([0.14, 0.36, 0.56]),
-                     -np.array([brow_inner - 0.03, (brow_inner + brow_outer) * 0.58, brow_outer]))  # fmt: skip
+        pen.polygon(
+            ellipse(
+                side * 0.33 + 0.34 * np.clip(look_x, -0.4, 0.4), 0.02 + 0.34 * np.clip(look_y, -0.2, 0.2), 0.07, iris
+            ),
+            INK,
+        )
+        brow = place(
+            side * np.array([0.14, 0.36, 0.56]),
+            -np.array([brow_inner - 0.03, (brow_inner + brow_outer) * 0.58, brow_outer]),
+        )
         pen.line(brow, INK, 1.3 * pixels)
     pen.line(np.stack([origin, points[layout.NOSE]]), (176, 164, 152), pixels)
     pen.polygon(place(mouth[:, 0], mouth_y + mouth[:, 1]), LIPS, (150, 60, 58), 0.6 * pixels)
@@ -279,9 +296,10 @@ def _draw_hand(points: np.ndarray, half: float, side: int, colour: tuple[int, in
         pen = _Pen(ink, lambda at: (at - middle + half) * side / (2 * half))
         pen.polygon(points[PALM], (236, 231, 226))
         pen.line(points[PALM], BODY_COLOUR, 0.022 * side)
-        for finger, shade in FINGERS.items():
-            pen.line(points[list(finger)], (255, 255, 255), 0.052 * side)  # a white edge, so that crossings read
-            pen.line(points[list(finger)], shade, 0.034 * side)
+        for name, shade in FINGER_COLOURS.items():
+            finger = layout.FINGERS[name]
+            pen.line(points[finger], (255, 255, 255), 0.052 * side)  # a white edge, so that crossings read
+            pen.line(points[finger], shade, 0.034 * side)
             ink.circle(tuple(pen.place(points[finger[-1]])), 0.024 * side, shade)
     edge = max(2, side // 100)
     ink.rectangle([edge, edge, side - 1 - edge, side - 1 - edge], outline=colour, width=edge)

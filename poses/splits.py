@@ -6,6 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from poses import files
+from poses.interpolation import FILL_GAPS_VERSION, MAX_INTERPOLATED_GAP
 from poses.pack import Item, Items, Pack, cached_pack, digest
 from runtime.errors import UserError
 from runtime.parallel import parallel_map
@@ -28,8 +29,8 @@ def load_split(
         "clips": len(texts),
         "listing": digest(_listing(data_dir, split, texts)),
         "skip_bad": skip_bad,
-        "fill_gaps": files.FILL_GAPS_VERSION,
-        "max_interpolated_gap": files.MAX_INTERPOLATED_GAP,
+        "fill_gaps": FILL_GAPS_VERSION,
+        "max_interpolated_gap": MAX_INTERPOLATED_GAP,
     }
     problems: list[str] = []
 

@@ -13,16 +13,12 @@ from runtime.errors import UserError
 from runtime.files import write_whole
 
 STATISTICS_FILE = "normalization_stats.npz"
-_ARRAYS = {"mean": layout.POSE_DIM, "std": layout.POSE_DIM, "hand_mean": layout.HANDS.stop - layout.HANDS.start,
-           "hand_std": layout.HANDS.stop - layout.HANDS.start}  # fmt: skip
+_ARRAYS = {"mean": layout.POSE_DIM, "std": layout.POSE_DIM, "hand_mean": layout.HANDS_DIM, "hand_std": layout.HANDS_DIM}
 
 
 def hands_minus_wrists(pose: np.ndarray) -> np.ndarray:
     """Both hands' keypoints relative to the body's wrist of the same side, [...,84], from a pose [...,214]."""
-    keypoints = layout.frame_to_keypoints(pose)
-    left = keypoints[..., layout.LEFT_HAND_KEYPOINTS, :] - keypoints[..., layout.LEFT_WRIST, None, :]
-    right = keypoints[..., layout.RIGHT_HAND_KEYPOINTS, :] - keypoints[..., layout.RIGHT_WRIST, None, :]
-    return np.concatenate([left, right], axis=-2).reshape(*pose.shape[:-1], -1)
+    return pose[..., layout.HANDS] - pose[..., layout.WRIST_DIMS]
 
 
 @dataclass
@@ -109,18 +105,12 @@ class _Moments:
 
 def compute_statistics(clips: Iterable[tuple[np.ndarray, np.ndarray]], settings: dict) -> Statistics:
     """Statistics of (pose [T,214], seen [T,214]) pairs, read once."""
-    frame, hand = _Moments(layout.POSE_DIM), _Moments(_ARRAYS["hand_mean"])
-    wrists = np.concatenate(
-        [
-            np.tile(layout.keypoint_dims(np.array([wrist])), layout.NUM_HAND)
-            for wrist in (layout.LEFT_WRIST, layout.RIGHT_WRIST)
-        ]
-    )
+    frame, hand = _Moments(layout.POSE_DIM), _Moments(layout.HANDS_DIM)
     num_clips = num_frames = 0
     for pose, seen in clips:
         pose = pose.astype(np.float64)
         frame.add(pose, seen)
-        hand.add(hands_minus_wrists(pose), seen[:, layout.HANDS] & seen[:, wrists])
+        hand.add(hands_minus_wrists(pose), seen[:, layout.HANDS] & seen[:, layout.WRIST_DIMS])
         num_clips, num_frames = num_clips + 1, num_frames + len(pose)
     info = {"clips": num_clips, "frames": num_frames, **settings}
     return Statistics(*frame.mean_std(), *hand.mean_std(), info=info)

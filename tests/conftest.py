@@ -83,7 +83,7 @@ def trained(data_dir: Path, bert: Path, tmp_path_factory: pytest.TempPathFactory
 def statistics() -> Statistics:
     """Statistics of no data: every number has its own mean and spread, as poses do, in image units."""
     rng = np.random.default_rng(0)
-    hands = layout.HANDS.stop - layout.HANDS.start
+    hands = layout.HANDS_DIM
     return Statistics(
         mean=rng.uniform(0.3, 0.7, layout.POSE_DIM).astype(np.float32),
         std=rng.uniform(0.05, 0.2, layout.POSE_DIM).astype(np.float32),

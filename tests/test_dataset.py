@@ -5,9 +5,9 @@ import pytest
 import torch
 from made_up import write_clip, write_data
 
-from dataset import LengthBatches, PoseDataset, collate, make_loader, resample
+from dataset import LengthBatches, PoseDataset, collate, make_loader
 from poses import files, layout
-from poses.files import MAX_INTERPOLATED_GAP, fill_gaps
+from poses.interpolation import MAX_INTERPOLATED_GAP, fill_gaps, resample
 from poses.pack import Pack, write_pack
 from poses.splits import load_split
 from poses.statistics import Statistics, compute_statistics

@@ -89,7 +89,7 @@ def test_a_rerun_replaces_what_was_there(tmp_path: Path):
 def test_a_joined_word_holds_the_real_letters(letters: dict[str, demo_data.Letter]):
     spelled = demo_data.join_letters(letters, "sun", np.random.default_rng(0))
     assert [segment[0] for segment in spelled.segments] == ["s", "u", "n"]
-    assert len(spelled.captions()) == len(spelled.take) == len(spelled.take.pose)
+    assert len(spelled.take) == len(spelled.take.pose)
     for name, start, end in spelled.segments:
         real = letters[name].take.keypoints[:, layout.RIGHT_HAND_KEYPOINTS]
         middle = spelled.take.keypoints[(start + end) // 2, layout.RIGHT_HAND_KEYPOINTS]

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from poses import layout
-from poses.face import OUTER_LIP, interpolate_gaps, nmm_from_face_mesh, split_nmm
+from poses.face import OUTER_LIP, nmm_from_face_mesh, split_nmm
 from poses.files import read_pose_file
+from poses.interpolation import fill_gaps
 from runtime.errors import UserError
 
 
@@ -104,9 +105,9 @@ def test_order_and_shape_follow_the_layout():
 
 def test_a_missing_face_is_interpolated_in_time():
     values = np.array([[0.0], [99.0], [2.0], [99.0]], dtype=np.float32)
-    filled = interpolate_gaps(values, np.array([True, False, True, False]))
+    filled, _ = fill_gaps(values, np.array([[True], [False], [True], [False]]))
     np.testing.assert_allclose(filled[:, 0], [0, 1, 2, 2])
-    assert not interpolate_gaps(values, np.zeros(4, dtype=bool)).any()
+    assert not fill_gaps(values, np.zeros((4, 1), dtype=bool))[0].any()
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,20 @@ from poses import layout, render
 def signer(frames: int = 12) -> np.ndarray:
     """A stylised pose [T,214]: shoulders .3 apart, a right hand that rises, no left hand, a plain face."""
     keypoints = np.zeros((frames, 75, 2))
-    body = {0: (0.5, 0.2), 3: (0.54, 0.18), 6: (0.46, 0.18), 9: (0.52, 0.24), 10: (0.48, 0.24), 11: (0.65, 0.4),
-            12: (0.35, 0.4), 13: (0.7, 0.6), 14: (0.3, 0.6), 15: (0.7, 0.75),
-            23: (0.6, 0.8), 24: (0.4, 0.8)}  # fmt: skip
+    body = {
+        0: (0.5, 0.2),
+        3: (0.54, 0.18),
+        6: (0.46, 0.18),
+        9: (0.52, 0.24),
+        10: (0.48, 0.24),
+        11: (0.65, 0.4),
+        12: (0.35, 0.4),
+        13: (0.7, 0.6),
+        14: (0.3, 0.6),
+        15: (0.7, 0.75),
+        23: (0.6, 0.8),
+        24: (0.4, 0.8),
+    }
     for index, at in body.items():
         keypoints[:, index] = at
     grid = np.stack(np.meshgrid([0.0, 0.02, 0.04], np.linspace(0, -0.08, 7)), axis=-1).reshape(21, 2)
@@ -58,7 +69,7 @@ def test_ink_where_the_hand_is():
 def test_the_hand_is_enlarged_below_the_figure():
     strip = pixels(signer())[200:]
     assert len(strip) == round(200 * render.STRIP)
-    for shade in render.FINGERS.values():
+    for shade in render.FINGER_COLOURS.values():
         assert coloured(strip, shade).sum() > 20
 
 

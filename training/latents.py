@@ -14,7 +14,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor
 from tqdm import tqdm
 
-from dataset import RESAMPLE_VERSION, Batch, LatentDataset, PoseDataset, collate
+from dataset import Batch, LatentDataset, PoseDataset, collate
 from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.consistency_distillation import teacher_trajectory
 from models.flow_matching import DEFAULT_SOLVER, sample_noise
@@ -22,6 +22,7 @@ from models.sync_guidance import SyncGuidanceHead
 from models.text_encoder import PretrainedTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
 from poses import layout
+from poses.interpolation import RESAMPLE_VERSION
 from poses.motion import ENERGY_VERSION, face_energy, hand_energy
 from poses.pack import Items, Pack, cached_pack, digest
 from poses.splits import load_split

@@ -1,0 +1,53 @@
+"""Linear interpolation in time: between frames, to another length, and over the frames that were not seen."""
+
+import numpy as np
+
+MAX_INTERPOLATED_GAP = 5  # frames; what was unseen for longer is filled too, but does not count as seen
+FILL_GAPS_VERSION, RESAMPLE_VERSION = 1, 1  # raised when `fill_gaps` or `resample` gives other values
+
+
+def between(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Values between `before` (interpolation weight 0) and `after` (weight 1)."""
+    return (1 - weight) * before + weight * after
+
+
+def frames_around(moments: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The frames before and after each moment of a clip of `length` frames, and the interpolation weight of the later.
+
+    Moments are in frames. Those outside the clip are moved to its nearest end.
+    """
+    moments = np.clip(moments, 0, length - 1)
+    before = np.floor(moments).astype(int)
+    return before, np.minimum(before + 1, length - 1), moments - before
+
+
+def resample(values: np.ndarray, length: int) -> np.ndarray:
+    """Stretch or squeeze values [T,...] to `length` frames, both ends kept."""
+    before, after, weight = frames_around(np.linspace(0, len(values) - 1, length), len(values))
+    return between(values[before], values[after], weight.astype(np.float32).reshape(-1, *[1] * (values.ndim - 1)))
+
+
+def fill_gaps(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fill unseen entries of values [T,K,...] (seen [T,K]) by linear interpolation in time, ends held.
+
+    Gaps of at most MAX_INTERPOLATED_GAP frames between two seen frames then count as seen. Where an entry was never
+    seen in the clip its values are zeros.
+    """
+    values, seen = values.copy(), seen.copy()
+    frames = np.arange(len(values))
+    alike: dict[bytes, list[int]] = {}  # columns by when they were seen: a hand's keypoints share one pattern
+    for column in np.flatnonzero(~seen.all(0)).tolist():
+        alike.setdefault(seen[:, column].tobytes(), []).append(column)
+    for columns in alike.values():
+        known = np.flatnonzero(seen[:, columns[0]])
+        if len(known) == 0:
+            values[:, columns] = 0.0
+            continue
+        before = known[(np.searchsorted(known, frames, side="right") - 1).clip(min=0)]
+        after = known[np.searchsorted(known, frames).clip(max=len(known) - 1)]
+        weight = ((frames - before) / np.maximum(after - before, 1)).clip(0, 1).astype(values.dtype)
+        part = values[:, columns]
+        values[:, columns] = between(part[before], part[after], weight.reshape(-1, *[1] * (values.ndim - 1)))
+        short = (after > frames) & (before < frames) & (after - before - 1 <= MAX_INTERPOLATED_GAP)
+        seen[np.ix_(np.flatnonzero(short), columns)] = True
+    return values, seen
