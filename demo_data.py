@@ -38,8 +38,6 @@ SLOW = 0.035  # shoulder widths a frame: below it a hand holds its letter
 TEMPO = (0.5, 0.85)  # length of a letter within a word, as a part of its length alone
 BOUNCE = 0.2  # shoulder widths by which a hand moves outwards between two equal letters
 
-HANDS = layout.HAND_KEYPOINTS
-
 
 @dataclass(frozen=True)
 class Take:
@@ -118,7 +116,7 @@ def read_letter(path: Path) -> Letter:
     if recording.fps > 0 and abs(recording.fps - FPS) > 0.1:
         take = take.at(np.linspace(0, len(take) - 1, max(2, round(len(take) * FPS / recording.fps))))
     width = _shoulder_width(take)
-    hand = HANDS[_active_hand(take)]
+    hand = layout.HAND_KEYPOINTS[_active_hand(take)]
     points, seen = take.keypoints[:, hand], (take.visibility[:, hand] > 0).all(1)
     speed = np.linalg.norm(np.diff(points, axis=0), axis=2).mean(1) / width
     speed = np.minimum(np.append(speed, np.inf), np.insert(speed, 0, np.inf))  # of the slower side of each frame
@@ -287,7 +285,9 @@ def _transition(a: Take, b: Take, rng: np.random.Generator, again: bool) -> Take
     hand, width = _active_hand(a), _shoulder_width(a)
     both = (a.visibility[-1] > 0) & (b.visibility[0] > 0)
     way = np.linalg.norm(a.keypoints[-1] - b.keypoints[0], axis=1) * both
-    frames = int(np.clip(round(3 + 5 * float(way[HANDS[hand]].mean()) / width), 3, 7)) + int(rng.integers(0, 2))
+    frames = int(np.clip(round(3 + 5 * float(way[layout.HAND_KEYPOINTS[hand]].mean()) / width), 3, 7)) + int(
+        rng.integers(0, 2)
+    )
     time = np.arange(1, frames + 1) / (frames + 1)
     zeros = np.zeros(frames, dtype=int)
     move = _between(a, zeros + len(a) - 1, b, zeros, time**2 * (3 - 2 * time))
@@ -295,7 +295,7 @@ def _transition(a: Take, b: Take, rng: np.random.Generator, again: bool) -> Take
         outwards = 1.0 if hand == "left" else -1.0  # the signer's left is at the right of the picture
         shift = (outwards * BOUNCE * width * np.sin(np.pi * time)).astype(np.float32)[:, None]
         elbow = layout.LEFT_ELBOW if hand == "left" else layout.RIGHT_ELBOW
-        moved = [*range(*HANDS[hand].indices(layout.NUM_KEYPOINTS)), *layout.BODY_OF_HAND[hand]]
+        moved = [*range(*layout.HAND_KEYPOINTS[hand].indices(layout.NUM_KEYPOINTS)), *layout.BODY_OF_HAND[hand]]
         move.keypoints[:, moved, 0] += shift * (move.visibility[:, moved] > 0)
         move.keypoints[:, [elbow], 0] += 0.4 * shift * (move.visibility[:, [elbow]] > 0)
     return move
@@ -303,9 +303,9 @@ def _transition(a: Take, b: Take, rng: np.random.Generator, again: bool) -> Take
 
 def _active_hand(take: Take) -> str:
     """'left' or 'right': the hand that is seen more, and of two seen alike the one that is held higher."""
-    seen = {name: (take.visibility[:, hand] > 0).mean() for name, hand in HANDS.items()}
-    height = {name: -take.keypoints[:, hand, 1].mean() for name, hand in HANDS.items()}
-    return max(HANDS, key=lambda name: (round(float(seen[name]), 1), height[name]))
+    seen = {name: (take.visibility[:, hand] > 0).mean() for name, hand in layout.HAND_KEYPOINTS.items()}
+    height = {name: -take.keypoints[:, hand, 1].mean() for name, hand in layout.HAND_KEYPOINTS.items()}
+    return max(layout.HAND_KEYPOINTS, key=lambda name: (round(float(seen[name]), 1), height[name]))
 
 
 def _shoulder_width(take: Take) -> float:

@@ -3,9 +3,10 @@
     python visualize.py --clips "real=data/test/poses/ID.npz" "flow, 4 steps=output_pose.npy" --output clips.mp4 \\
         --sheet clips.png --captions data/spelling.json
 
-A clip is LABEL=PATH or PATH alone: a .npy as the inference scripts write it, [T,214], or a .npz of a data set, with its
-NMM pickle in nmms/ beside poses/. --captions holds what is signed when, ID -> [[text, first frame, end frame], ...],
-as demo_data.py writes it; it is shown under the clips whose file is called ID.
+A clip is LABEL=PATH or PATH alone: a .npy as the inference scripts write it, [T,214]; a .npz of a data set, with its
+NMM pickle in nmms/ beside poses/; or a full MediaPipe Holistic .pose file. --captions holds what is signed when,
+ID -> [[text, first frame, end frame], ...], as demo_data.py writes it; it is shown under the clips whose file is
+called ID.
 """
 
 import argparse
@@ -14,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from poses import layout
-from poses.files import read_clip
+from poses.files import read_pose
 from poses.render import contact_sheet, video
 from runtime import errors
 from runtime.arguments import make_parser, positive_float, positive_int
@@ -40,27 +40,6 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def read_pose(path: Path) -> np.ndarray:
-    """A clip [T,214] from a .npy or from a data set's .npz; NaN where a real clip saw nothing."""
-    if path.suffix == ".npz":
-        if path.parent.name != "poses":
-            raise UserError(f"{path}: a data set's clip lies at DATA_DIR/SPLIT/poses/ID.npz; give its path there")
-        split_dir = path.parent.parent
-        clip = read_clip(split_dir.parent, split_dir.name, path.stem)
-        return np.where(clip.seen, clip.pose, np.nan)
-    if path.suffix != ".npy":
-        raise UserError(f"{path}: neither .npy nor .npz; give a generated clip or one of a data set")
-    try:
-        pose = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; inference.py and inference_latent_flow.py write one") from None
-    except (ValueError, EOFError):
-        raise UserError(f"{path}: not a readable .npy of numbers (truncated?); generate it again") from None
-    if pose.ndim != 2 or pose.shape[1] != layout.POSE_DIM or not len(pose) or pose.dtype.kind not in "fiu":
-        raise UserError(f"{path}: {pose.dtype} {list(pose.shape)}; expected float [T,{layout.POSE_DIM}], T at least 1")
-    return pose
-
-
 def read_captions(path: Path, clip_id: str, length: int) -> list[str] | None:
     """A caption for each of `length` frames, '' between two of them, or None where the file does not name the clip."""
     try:
@@ -82,7 +61,7 @@ def main() -> None:
         label, equals, path = clip.rpartition("=")
         paths.append(Path(path))
         labels.append(label if equals else Path(path).stem)
-    poses = [read_pose(path) for path in paths]
+    poses = [np.where(clip.seen, clip.pose, np.nan) for clip in map(read_pose, paths)]
     captions = None
     if args.captions is not None:
         captions = [read_captions(args.captions, path.stem, len(pose)) for path, pose in zip(paths, poses, strict=True)]

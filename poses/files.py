@@ -135,6 +135,36 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "") -> Clip:
     return Clip(clip_id, text, pose, np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1))
 
 
+def read_pose(path: Path) -> Clip:
+    """A clip from one file: a .npy [T,214] as the inference scripts write it, a data set's .npz, or a .pose file."""
+    if path.suffix == ".npz":
+        if path.parent.name != "poses":
+            raise UserError(f"{path}: a data set's clip lies at DATA_DIR/SPLIT/poses/ID.npz; give its path there")
+        split_dir = path.parent.parent
+        return read_clip(split_dir.parent, split_dir.name, path.stem)
+    if path.suffix == ".pose":
+        recording = read_pose_file(path)
+        keypoints, seen = fill_gaps(recording.keypoints, recording.visibility > 0)
+        if not seen.any():
+            raise UserError(f"{path}: no keypoint has a confidence above 0; export it again")
+        nmm_seen = np.repeat(recording.face_seen[:, None], layout.NMM_DIM, axis=1)
+        pose = layout.keypoints_to_frame(keypoints, recording.nmm)
+        return Clip(path.stem, "", pose, np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1))
+    if path.suffix != ".npy":
+        raise UserError(f"{path}: none of .npy, .npz and .pose; give a generated clip or one of a data set")
+    try:
+        pose = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; inference.py and inference_latent_flow.py write one") from None
+    except (ValueError, EOFError, OSError):
+        raise UserError(f"{path}: not a readable .npy of numbers (truncated?); write it again") from None
+    if pose.ndim != 2 or pose.shape[1] != layout.POSE_DIM or not len(pose) or pose.dtype.kind not in "fiu":
+        raise UserError(
+            f"{path}: {pose.dtype} [{_shape(pose.shape)}]; expected float [T,{layout.POSE_DIM}], T at least 1"
+        )
+    return Clip(path.stem, "", pose.astype(np.float32), np.isfinite(pose))
+
+
 def list_clips(data_dir: Path, split: str) -> dict[str, str]:
     """The texts of a split's clips by ID, sorted by ID; an absent text file gives empty texts, with a warning."""
     folder = data_dir / split / "poses"
