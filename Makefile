@@ -1,4 +1,4 @@
-# Each target makes .venv with what it needs; nothing else has to be installed but Python 3.11.
+# Every target first sets up .venv. Python 3.11 is the only thing that must be installed beforehand.
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
@@ -13,8 +13,8 @@ lint: .venv/tested-with
 
 .venv: .venv/installed
 
-# Stamps: rebuilt only when the requirements change. spoken-to-signed is used for its letters alone, so without what its
-# own code would need.
+# The stamp files record what was installed: pip runs again only when the requirements change. The project uses the
+# letters of spoken-to-signed and not its code, so --no-deps leaves out the packages that its code needs.
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check --quiet --requirement requirements.txt
@@ -27,8 +27,8 @@ lint: .venv/tested-with
 
 
 # ---- make demo TEXT=hello ALPHABET=ase -------------------------------------------------------------------------------
-# Real letters of one manual alphabet (ase: American), joined into words, go through every stage at a small size; then a
-# word that training never saw is signed by both directions, beside its real letters. Everything lands in demo/.
+# The demo joins real letters of one manual alphabet (ase: American) into words and trains every stage on them at a small
+# size. Both directions then sign a word that training never saw, beside its real letters. All files land in demo/.
 
 TEXT ?= hello
 ALPHABET ?= ase
@@ -40,7 +40,7 @@ DEMO_AUTOENCODER := --autoencoder_checkpoint demo/autoencoder/best_model.pt
 DEMO_NET := $(DEMO_AUTOENCODER) --latent_dim 24 --hidden_dim 128 --num_heads 4 --num_layers 4 \
 	--batch_size 16 --learning_rate 2e-3 --text_encoder scratch --scratch_dim 64 --scratch_layers 1
 DEMO_TEST := --data_dir demo/data --split test $(DEMO_AUTOENCODER) --save_predictions --num_workers 2
-# Where the word's real clip lies, and how its text is spelled in the data: real=test/poses/ID.npz spelled="h e l l o".
+# The word's real clip and its text in the data set, for example real=test/poses/ID.npz spelled="h e l l o".
 DEMO_WORD := IFS='|' read -r real spelled < demo/data/held_out.txt
 
 define say
@@ -98,8 +98,8 @@ demo: .venv/installed
 
 
 # ---- make ablation DATA_DIR=data/mine JOBS=2 -------------------------------------------------------------------------
-# What each part of Direction 2 is worth, over three seeds, on the demo's data or any other; hours on a CPU, and it goes
-# on where it was stopped. ABLATION_FLAGS: more flags of run_ablation.py.
+# The ablation measures what each part of Direction 2 is worth, over three seeds, on the demo's data or on DATA_DIR. It
+# takes hours on a CPU. A second call goes on where the first one stopped. ABLATION_FLAGS adds flags of run_ablation.py.
 
 DATA_DIR ?= demo/data
 ABLATION_DIR ?= runs/ablation
@@ -113,7 +113,7 @@ ablation: .venv/installed
 
 
 # ---- make bench ------------------------------------------------------------------------------------------------------
-# Every benchmark one after the other, about half an hour on 2 cores; each prints JSON and can be run alone.
+# The benchmarks run one after the other and take about half an hour on 2 cores. Each prints JSON and also runs alone.
 
 BENCHMARKS := sampling prior growth training data evaluation gaussian full_size
 
