@@ -27,8 +27,8 @@ lint: .venv/tested-with
 
 
 # ---- make demo TEXT=hello ALPHABET=ase -------------------------------------------------------------------------------
-# The demo joins real letters of one manual alphabet (ase: American) into words and trains every stage on them at a small
-# size. Both directions then sign a word that training never saw, beside its real letters. All files land in demo/.
+# The demo joins real letters of one manual alphabet (ase: American) into words and trains every stage on them at a
+# small size. Both directions then sign a word that training never saw. All files land in demo/.
 
 TEXT ?= hello
 ALPHABET ?= ase

@@ -5,8 +5,9 @@ import json
 import platform
 import re
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,17 +58,33 @@ def time_in_turn(sides: Mapping[Side, Callable[[], object]], rounds: int) -> dic
     return seconds
 
 
-def write_section(title: str, text: str) -> None:
-    """Put `text` under the heading `title` of benchmarks/README.md, in the place of what stood there."""
+def write_section(title: str, *blocks: str) -> None:
+    """Put `blocks`, an empty line between them, under the heading `title` of benchmarks/README.md; older text goes."""
     content = README.read_text(encoding="utf-8") if README.is_file() else "# Benchmarks\n"
     before, heading, rest = content.partition(f"\n## {title}\n")
     _, following, after = rest.partition("\n## ") if heading else ("", "", "")
-    README.write_text(f"{before.rstrip()}\n\n## {title}\n\n{text.strip()}\n{following}{after}", encoding="utf-8")
+    text = "\n\n".join(block.strip() for block in blocks)
+    README.write_text(f"{before.rstrip()}\n\n## {title}\n\n{text}\n{following}{after}", encoding="utf-8")
 
 
-def table(header: list[str], rows: list[list[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+def paragraph(text: str) -> str:
+    """The sentences of `text` as lines of at most 120 characters."""
+    return textwrap.fill(" ".join(text.split()), width=120, break_long_words=False, break_on_hyphens=False)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], names: int = 1) -> str:
+    """A Markdown table. The first `names` columns hold names, to the left; the others hold numbers, to the right.
+
+    A cell of None, which was not measured, becomes a dash.
+    """
+    marks = ["---"] * names + ["---:"] * (len(header) - names)
+    cells = [["–" if cell is None else str(cell) for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, marks, *cells])
+
+
+def machine() -> str:
+    """What the figures were measured on: "2 threads, AMD EPYC family 25 model 17"."""
+    return f"{torch.get_num_threads()} threads, {processor()}"
 
 
 def processor() -> str:

@@ -16,15 +16,15 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from common import (
     README,
+    machine,
     make_autoencoder,
     make_generator,
     make_parser,
     make_text_encoder,
+    paragraph,
     print_json,
-    processor,
     table,
     time_in_turn,
     unit_statistics,
@@ -73,6 +73,25 @@ def plot(sampling: dict, over_batch: dict, scoring: dict) -> None:
     figure.savefig(README.with_name("growth.png"), dpi=80)
 
 
+def describe(report: dict) -> list[str]:
+    """The section's paragraphs, tables and picture."""
+    return [
+        paragraph(
+            f"`benchmarks/growth.py --write` measured this section: default sizes, random weights, {machine()}. "
+            "Sampling is the student's 4 steps and decoding. Judging computes every metric but back-translation."
+        ),
+        table(
+            ["frames a clip", f"sampling {CLIPS_OF_FRAMES} clips, s", f"judging {JUDGED} clips, s"],
+            [[n, report["sampling"][n], report["judging"][n]] for n in FRAMES],
+        ),
+        table(
+            ["clips in a batch", f"sampling {FRAMES_OF_BATCHES} frames, s", "the same for each clip, s"],
+            [[n, report["over_batch"][n], round(report["over_batch"][n] / n, 3)] for n in BATCHES],
+        ),
+        "![How cost grows](growth.png)",
+    ]
+
+
 def main() -> None:
     args = make_parser(__doc__, rounds=2).parse_args()
     onednn = prefer_onednn()
@@ -90,19 +109,8 @@ def main() -> None:
     }
     print_json({"onednn": onednn, **report})
     if args.write:
-        plot(**{"sampling": sampling, "over_batch": over_batch, "scoring": scoring})
-        rows = [[n, report["sampling"][n], report["judging"][n]] for n in FRAMES]
-        by_batch = [[n, report["over_batch"][n], round(report["over_batch"][n] / n, 3)] for n in BATCHES]
-        write_section(
-            "How cost grows",
-            f"By `benchmarks/growth.py --write`: default sizes, random weights, {torch.get_num_threads()} threads, "
-            f"{processor()}; "
-            "sampling is the student's 4 steps and decoding, judging every metric but back-translation.\n\n"
-            + table(["frames", f"sampling {CLIPS_OF_FRAMES} clips, s", f"judging {JUDGED} clips, s"], rows)
-            + "\n\n"
-            + table(["clips in a batch", f"sampling {FRAMES_OF_BATCHES} frames, s", "s a clip"], by_batch)
-            + "\n\n![How cost grows](growth.png)",
-        )
+        plot(sampling, over_batch, scoring)
+        write_section("How cost grows", *describe(report))
 
 
 if __name__ == "__main__":

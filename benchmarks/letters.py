@@ -18,13 +18,12 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import errors
-
 from evaluation.clips import ClipAndWeight
 from evaluation.metrics import align
 from evaluation.recognition import sign_distances
 from poses import layout
 from poses.splits import load_split
+from runtime import errors
 
 MARGIN = 2  # frames of transition left out on either side of a letter's piece
 

@@ -11,7 +11,7 @@ on, 1 for a cost that is linear.
 
 import numpy as np
 import torch
-from common import make_parser, print_json, processor, table, time_in_turn, write_section
+from common import machine, make_parser, paragraph, print_json, table, time_in_turn, write_section
 from torch import Tensor, nn
 from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer as TransformersMixer
@@ -39,6 +39,30 @@ def make_prior(kind: str) -> nn.Module:
 
 def clips(batch: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
     return torch.randn(batch, frames, FlowConfig().latent_dim), torch.rand(batch), torch.ones(batch, frames).bool()
+
+
+def describe(report: dict) -> list[str]:
+    """The section's paragraphs and tables."""
+    started, kept = report["mixer_over_transformers"]
+    return [
+        paragraph(
+            "`benchmarks/prior.py --write` measured this section: forward and backward pass, "
+            f"{BATCH} clips of {FRAMES} frames, default width, {machine()}."
+        ),
+        table(
+            ["time compared", "ratio"],
+            [
+                ["transformers' MambaMixer / ours, same weights, memory as processes start", started],
+                ["transformers' MambaMixer / ours, same weights, both keep freed memory", kept],
+                ["MambaPrior / SimpleSSMPrior", report["mamba_over_simple"]],
+            ],
+        ),
+        paragraph(
+            "MambaPrior on one clip. The time grows with the frames to the power of "
+            f"{report['exponent']}, fitted from {LENGTHS[1]} frames on; 1 would be linear:"
+        ),
+        table(["frames", "time, ms"], report["over_frames"].items()),
+    ]
 
 
 def main() -> None:
@@ -78,23 +102,7 @@ def main() -> None:
     }  # fmt: skip
     print_json(report)
     if args.write:
-        rows = [
-            [
-                "transformers' MambaMixer over ours, same weights: as processes start; both with freed memory kept",
-                "; ".join(map(str, report["mixer_over_transformers"])),
-            ],
-            ["MambaPrior over SimpleSSMPrior", report["mamba_over_simple"]],
-            [
-                "MambaPrior, ms for one clip of " + ", ".join(map(str, LENGTHS)),
-                ", ".join(map(str, milliseconds.values())),
-            ],
-            ["growth, exponent of the frames", report["exponent"]],
-        ]
-        write_section(
-            "Prior",
-            f"By `benchmarks/prior.py --write`: forward and backward, {BATCH} clips of {FRAMES} frames, default width, "
-            f"{torch.get_num_threads()} threads, {processor()}.\n\n" + table(["what", "figure"], rows),
-        )
+        write_section("Prior", *describe(report))
 
 
 if __name__ == "__main__":

@@ -23,12 +23,13 @@ from pathlib import Path
 
 import torch
 from common import (
+    machine,
     make_autoencoder,
     make_generator,
     make_parser,
     make_text_encoder,
+    paragraph,
     print_json,
-    processor,
     table,
     time_in_turn,
     write_section,
@@ -199,30 +200,117 @@ def measure(generators: dict[str, Generator], rounds: int, clips: int) -> dict[s
     }
 
 
-def describe(name: str, figures: dict) -> list[list[object]]:
-    rate, seconds = figures["rate"], figures["latency"]
-    parts = {key: " + ".join(f"{1000 * row[part]:.0f}" for part in PARTS) for key, row in seconds.items()}
-    sides = [figures["compiled"][key] for key in ("direction_1", "student_4")]
-    limit = f"; {figures['batches']['limit']}" if name == "fp32" else ""  # the product is one of fp32
+MODELS = {"direction_1": "Direction 1", "student_4": "student, 4 steps", "student_4_of_4_layers": "student of 4 layers"}
+
+
+def describe(report: dict) -> list[str]:
+    """The section's paragraphs and tables."""
+    kinds = {kind: report[kind] for kind in ("fp32", "bf16") if kind in report}
+    one = report["one_clip"]
+    clips = report["fp32"]["batches"]["clips"]
+    compiled_sides = [
+        (kind, name, figures["compiled"][name], ratio)
+        for kind, figures in kinds.items()
+        for name, ratio in (("direction_1", 1), ("student_4", figures["compiled"]["student_over_direction_1"]))
+    ]
     return [
-        [name, "sampling and decoding, batch 16, 120 frames: student in 4 steps; flow, of an fp32 product's GFLOP/s",
-         f"{rate['student_4']['of_product']:.0%}; {rate['flow_4']['of_product']:.0%} of {rate['product_gflops']}"],
-        [name, "one clip of 50 frames, student in 4 steps over Direction 1 (text + sampling + decoding, ms)",
-         f"{figures['student_over_direction_1']} ({parts['student_4']} over {parts['direction_1']})"],
-        [name, "sampling in 50 steps over 4: the flow over the student; the flow over itself",
-         f"{figures['fifty_steps_over_student_4']}; {figures['fifty_steps_over_flow_4']}"],
-        [name, f"{figures['batches']['clips']} texts of 20 to 120 frames, batches of 32 over one at a time (clips/s)"
-         f"{limit and '; that ratio at the rate of a product'}",
-         f"{figures['batches']['ratio']} ({figures['batches']['clips_per_second']} over "
-         f"{figures['batches']['one_at_a_time']}){limit}"],
-        [name, "`--compile`, Direction 1; student: one clip, plain over compiled (ms); batch 16, 120 frames, likewise",
-         "; ".join(f"{side['clip_ratio']} ({' over '.join(map(str, side['clip_ms']))})" for side in sides) + "; "
-         + "; ".join(str(side["batch_ratio"]) for side in sides)],
-        [name, "`--compile`, warm-up of the first clip and of the first batch, Direction 1; student (s)",
-         "; ".join(" + ".join(map(str, side["warm_up_s"])) for side in sides)],
-        [name, "`--compile`, one clip, student in 4 steps over Direction 1",
-         figures["compiled"]["student_over_direction_1"]],
-    ]  # fmt: skip
+        paragraph(
+            f"`benchmarks/sampling.py --write` measured this section: default sizes, random weights, {machine()}. "
+            "A clip's time has three parts: the text encoder reads the text, the sampler makes latents, the decoder "
+            "makes poses. *Over Direction 1*: a time divided by that of Direction 1 in the same setting."
+        ),
+        "One clip of 50 frames, by part:",
+        table(
+            ["precision", "model", "text, ms", "sampling, ms", "decoding, ms", "over Direction 1"],
+            [
+                [kind, MODELS[name], *(f"{1000 * figures['latency'][name][part]:.0f}" for part in PARTS), ratio]
+                for kind, figures in kinds.items()
+                for name, ratio in (("direction_1", 1), ("student_4", figures["student_over_direction_1"]))
+            ],
+            names=2,
+        ),
+        "The time of sampling in 50 steps, over the time in 4 steps:",
+        table(
+            ["precision", "flow, 50 steps / student, 4 steps", "flow, 50 steps / flow, 4 steps"],
+            [
+                [kind, figures["fifty_steps_over_student_4"], figures["fifty_steps_over_flow_4"]]
+                for kind, figures in kinds.items()
+            ],
+        ),
+        paragraph(
+            f"{clips} texts of 20 to 120 frames. The last column is the ratio that batches would reach if they ran at "
+            "the rate of an fp32 product:"
+        ),
+        table(
+            ["precision", "batches of 32, clips/s", "one at a time, clips/s", "ratio", "ratio at the product's rate"],
+            [
+                [
+                    kind,
+                    *(figures["batches"][key] for key in ("clips_per_second", "one_at_a_time", "ratio")),
+                    figures["batches"]["limit"] if kind == "fp32" else None,
+                ]
+                for kind, figures in kinds.items()
+            ],
+        ),
+        "The rate of sampling and decoding 16 clips of 120 frames, in percent of the rate of an fp32 product:",
+        table(
+            ["precision", "fp32 product, GFLOP/s", "student, 4 steps, %", "flow, 4 steps, %"],
+            [
+                [
+                    kind,
+                    figures["rate"]["product_gflops"],
+                    *(f"{100 * figures['rate'][name]['of_product']:.0f}" for name in ("student_4", "flow_4")),
+                ]
+                for kind, figures in kinds.items()
+            ],
+        ),
+        paragraph(
+            "`--compile`: one clip of 50 frames, plain and compiled. *Batch*: plain / compiled for 16 clips of 120 "
+            "frames:"
+        ),
+        table(
+            [
+                "precision",
+                "model",
+                "plain, ms",
+                "compiled, ms",
+                "plain / compiled",
+                "batch",
+                "compiled: over Direction 1",
+            ],
+            [
+                [kind, MODELS[name], *side["clip_ms"], side["clip_ratio"], side["batch_ratio"], ratio]
+                for kind, name, side, ratio in compiled_sides
+            ],
+            names=2,
+        ),
+        "How long the compiler makes the first clip and the first batch wait:",
+        table(
+            ["precision", "model", "first clip, s", "first batch, s"],
+            [[kind, MODELS[name], *side["warm_up_s"]] for kind, name, side, _ in compiled_sides],
+            names=2,
+        ),
+        paragraph(
+            "One clip of 50 frames with the weights in three forms: as PyTorch keeps them, packed (what the scripts do "
+            "on a CPU), and in int8 (`--precision int8`):"
+        ),
+        table(
+            ["model", "plain, ms", "packed, ms", "int8, ms", "plain / packed", "int8 / packed"],
+            [
+                [
+                    MODELS[name],
+                    *(one["milliseconds"][f"{name}_{kind}"] for kind in ("plain", "packed", "int8")),
+                    *(one["over_packed"][name][kind] for kind in ("plain", "int8")),
+                ]
+                for name in one["over_packed"]
+            ],
+        ),
+        "The same times over those of Direction 1:",
+        table(
+            ["weights", *(f"{MODELS[name]}: over Direction 1" for name in list(one["over_packed"])[1:])],
+            [[kind, *ratios] for kind, ratios in one["over_direction_1"].items()],
+        ),
+    ]
 
 
 def main() -> None:
@@ -239,23 +327,7 @@ def main() -> None:
     report["one_clip"] = one_clip(folder, args.rounds)
     print_json(report)
     if args.write:
-        rows = [row for kind in kinds for row in describe(kind, report[kind])]
-        figures = report["one_clip"]
-        for kind, what in (("plain", "weights as PyTorch keeps them, over packed"), ("int8", "in int8, over fp32")):
-            pairs = "; ".join(
-                f"{figures['over_packed'][name][kind]} ({figures['milliseconds'][f'{name}_{kind}']} over "
-                f"{figures['milliseconds'][f'{name}_packed']})" for name in figures["over_packed"]
-            )  # fmt: skip
-            sides = "Direction 1; student in 4 steps; of 4 layers"
-            rows.append([kind, f"one clip of 50 frames, {what}: {sides} (ms)", pairs])
-        for kind, ratios in figures["over_direction_1"].items():
-            what = "one clip, student in 4 steps over Direction 1; student of 4 layers"
-            rows.append([kind, what, "; ".join(map(str, ratios))])
-        write_section(
-            "Sampling",
-            f"By `benchmarks/sampling.py --write`: default sizes, random weights, {torch.get_num_threads()} threads, "
-            f"{processor()}.\n\n" + table(["precision", "what", "figure"], rows),
-        )
+        write_section("Sampling", *describe(report))
 
 
 if __name__ == "__main__":

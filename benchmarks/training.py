@@ -24,7 +24,7 @@ from unittest import mock
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import make_parser, make_text_encoder, print_json, processor, table, write_section
+from common import machine, make_parser, make_text_encoder, paragraph, print_json, table, write_section
 from generated import run_script, write_autoencoder, write_split
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -224,6 +224,44 @@ def measure(work: Path, data: Path, stride: int, num_batches: int) -> dict:
     }
 
 
+def describe(report: dict[int, dict]) -> list[str]:
+    """The section's paragraphs and table; figures by temporal stride."""
+    return [
+        paragraph(
+            "`benchmarks/training.py --write` measured this section: a training step of stage 2 (flow with prior and "
+            f"sync head, default sizes, {BATCH} clips of {SHORTEST} to {LONGEST} frames, texts of {WORDS} words, an "
+            f"encoder of BERT's size), {machine()}. The plain loop reads files and runs both encoders in every step, "
+            f"pads to {LONGEST} frames and uses PyTorch's default AdamW. Each side is a process of its own; the sides "
+            "take turns."
+        ),
+        paragraph(
+            "*Same products*: ours / plain where the plain loop also multiplies by oneDNN and keeps freed memory. "
+            "*Operations*: those of plain / ours, which is all that caching and batching can gain. *Loss difference*: "
+            "the largest relative difference between a loss of ours and of the plain loop."
+        ),
+        table(
+            [
+                "temporal stride",
+                "ours, clips/s",
+                "plain, clips/s",
+                "ours / plain",
+                "same products",
+                "operations",
+                "loss difference",
+            ],
+            [
+                [
+                    stride,
+                    *(figures["clips_per_second"][side] for side in ("ours", "plain")),
+                    *(figures[key] for key in ("ratio", "ratio_same_products", "arithmetic")),
+                    f"{figures['largest_relative_difference']:.0e}",
+                ]
+                for stride, figures in report.items()
+            ],
+        ),
+    ]
+
+
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--temporal_stride", type=int, nargs="*", default=[1, 4])
@@ -237,29 +275,7 @@ def main() -> None:
     report = {stride: measure(work, data, stride, args.num_batches) for stride in args.temporal_stride}
     print_json({"onednn": cpu.prefer_onednn(), **{f"stride_{stride}": figures for stride, figures in report.items()}})
     if args.write:
-        rows = [
-            [
-                stride,
-                figures["clips_per_second"]["ours"],
-                figures["clips_per_second"]["plain"],
-                figures["ratio"],
-                figures["ratio_same_products"],
-                figures["arithmetic"],
-                f"{figures['largest_relative_difference']:.0e}",
-            ]
-            for stride, figures in report.items()
-        ]
-        header = ["temporal stride", "clips a second", "plain", "ratio", "same products", "arithmetic", "losses differ"]
-        write_section(
-            "Training",
-            "By `benchmarks/training.py --write`: a step of stage 2 (flow with prior and sync head, default sizes, "
-            f"{BATCH} clips of {SHORTEST} to\n{LONGEST} frames, texts of {WORDS} words, an encoder of BERT's size) "
-            "against a plain loop that reads files, runs both encoders in\nevery step, pads to "
-            f"{LONGEST} frames and takes PyTorch's default AdamW; each a process of its own, in turns,\n"
-            f"{torch.get_num_threads()} threads, {processor()}. *Same products*: the plain loop, too, multiplies by "
-            "oneDNN and keeps freed\nmemory. *Arithmetic*: its operations over ours, all that is to be gained besides."
-            "\n\n" + table(header, rows),
-        )
+        write_section("Training", *describe(report))
 
 
 if __name__ == "__main__":
