@@ -104,9 +104,7 @@ def training_clips_per_second(statistics: Statistics) -> dict[str, float]:
     seen = torch.ones_like(pose, dtype=torch.bool)
     seconds = {
         "latents": step_seconds(flow, lambda: flow.loss(z, mask, cond, cond_mask, generator)["loss"]),
-        "poses": step_seconds(
-            autoencoder, lambda: AutoencoderLoss()(autoencoder, pose, seen, mask, generator)["loss"]
-        ),
+        "poses": step_seconds(autoencoder, lambda: AutoencoderLoss()(autoencoder, pose, seen, mask, generator)["loss"]),
     }
     return {name: BATCH / value for name, value in seconds.items()}
 

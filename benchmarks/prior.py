@@ -99,7 +99,7 @@ def main() -> None:
         "prior_seconds": {name: round(value, 3) for name, value in priors.items()},
         "over_frames": milliseconds,
         "exponent": round(float(slope), 2),
-    }  # fmt: skip
+    }
     print_json(report)
     if args.write:
         write_section("Prior", *describe(report))

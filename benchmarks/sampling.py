@@ -162,14 +162,17 @@ def one_clip(encoder_folder: Path, rounds: int) -> dict[str, object]:
     return {
         "milliseconds": milliseconds,
         "over_packed": {
-            name: {kind: round(milliseconds[f"{name}_{kind}"] / milliseconds[f"{name}_packed"], 2) for kind in
-                   ("plain", "int8")} for name in names
+            name: {
+                kind: round(milliseconds[f"{name}_{kind}"] / milliseconds[f"{name}_packed"], 2)
+                for kind in ("plain", "int8")
+            }
+            for name in names
         },
         "over_direction_1": {
             kind: [round(milliseconds[f"{name}_{kind}"] / milliseconds[f"direction_1_{kind}"], 2) for name in names[1:]]
             for kind in ("plain", "packed", "int8")
         },
-    }  # fmt: skip
+    }
 
 
 def make_generators(
