@@ -14,6 +14,10 @@ from torch import nn
 from models import layers, speed
 from models.layers import attend
 from runtime import cpu
+from training.arguments import resolve_device
+from training.engine import make_accelerator
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +72,21 @@ def test_weights_that_onednn_does_not_multiply_stay_as_they_are(monkeypatch: pyt
     assert type(module[0]) is nn.Linear
 
 
+def test_choosing_a_device_tunes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `cpu.tune` does, once in the main of every script that computes."""
+    monkeypatch.setattr(cpu, "prefer_onednn", pytest.fail)
+    monkeypatch.setattr(cpu, "keep_freed_memory", pytest.fail)
+    resolve_device("cpu")
+    make_accelerator("no")
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in ROOT.glob("*.py")))
+def test_every_script_that_computes_tunes_once(script: str) -> None:
+    source = (ROOT / script).read_text(encoding="utf-8")
+    computes = "resolve_device" in source or "make_accelerator" in source
+    assert source.count("cpu.tune()") == computes
+
+
 def test_kept_memory_is_not_asked_of_the_system_again():
     """Page faults of large tensors that come and go, in a process of their own: thousands each, then none."""
     program = """
@@ -83,8 +102,7 @@ if keep_freed_memory():
     faults()
     print(first, faults())
 """
-    root = Path(__file__).parent.parent
-    said = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     if not said:
         pytest.skip("another allocator than glibc's")
     first, then = map(int, said.split())

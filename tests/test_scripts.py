@@ -1,5 +1,6 @@
 """The commands a user types: every flag is understood, every promised file is there and says what it should."""
 
+import argparse
 import importlib
 import json
 import pickle
@@ -11,11 +12,18 @@ import commands
 import numpy as np
 import pytest
 
+from ablation.plan import GROUPS, RECIPES, make_plan, read_recipe
 from poses import files, layout
 from poses.statistics import Statistics
+from runtime.errors import UserError
 from runtime.files import read_texts
 
 TRAINERS = ("autoencoder", "predictor", "flow", "student")
+SAY_WHAT_FLAGS_ARE = sorted(
+    path.stem
+    for names in ("train_*", "inference*", "data_preparation", "visualize")
+    for path in commands.ROOT.glob(f"{names}.py")
+)
 FOR_EVERY_TRAINER = (
     "--resume_from last.pt --gradient_accumulation_steps 2 --warmup_steps 10 --early_stopping_patience 5 "
     "--mixed_precision bf16 --ema_decay 0.99 --text_encoder scratch --seed 3 --num_workers 4"
@@ -54,6 +62,84 @@ def test_every_trainer_takes_the_common_flags(name: str, monkeypatch):
 @pytest.mark.parametrize("name", ["predictor", "flow"])
 def test_text_is_read_by_multilingual_bert_if_nothing_else_is_said(name: str, monkeypatch):
     assert parse(commands.COMMANDS[name].split(), monkeypatch).text_encoder == "bert-base-multilingual-cased"
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.json")), ids=lambda path: path.stem)
+def test_every_command_of_an_ablation_is_understood(recipe: Path, monkeypatch):
+    for part in make_plan(read_recipe(recipe), ["--data_dir", "D"], [0], GROUPS, [1, 2, 4]).parts:
+        assert parse([part.script, *part.flags, "--output_dir", "O"], monkeypatch).output_dir
+
+
+@pytest.mark.parametrize("script", SAY_WHAT_FLAGS_ARE)
+def test_every_flag_says_what_it_is(script: str, monkeypatch):
+    parsers = []
+
+    def parse_args(parser, *_, **__):
+        parsers.append(parser)
+        raise SystemExit
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+    with pytest.raises(SystemExit):
+        importlib.import_module(script).main()
+    silent = [action.option_strings for action in parsers[0]._actions if len((action.help or "").split(" (")[0]) < 8]
+    assert not silent
+
+
+STAGE_2 = "--data_dir D --output_dir O --autoencoder_checkpoint A"
+ALONE = {
+    f"train_stage2_latent_flow.py {STAGE_2}": {
+        "--lambda_prior 0.1": "--lambda_prior needs --use_ssm_prior",  # the default, but typed
+        "--prior_hidden_dim 64": "--prior_hidden_dim needs --use_ssm_prior",
+        "--prior_layers 2": "--prior_layers needs --use_ssm_prior",
+        "--ssm_prior_type auto": "--ssm_prior_type needs --use_ssm_prior",
+        "--gamma_guidance 0.01": "--gamma_guidance needs --use_sync_guidance",
+    },
+    f"train_stage2_predictor.py {STAGE_2}": {
+        "--scratch_dim 64": "--scratch_dim needs --text_encoder scratch",
+        "--scratch_layers 2": "--scratch_layers needs --text_encoder scratch",
+        "--vocab_size 500 --text_encoder bert": "--vocab_size needs --text_encoder scratch",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "message"), [(command, *case) for command, cases in ALONE.items() for case in cases.items()]
+)
+def test_a_flag_that_needs_another_says_so(command: str, flags: str, message: str, monkeypatch):
+    parse(command.split(), monkeypatch)
+    with pytest.raises(UserError, match=f"^{message}; add it, or leave "):
+        parse([*command.split(), *flags.split()], monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--num_epochs 99999999999999999999",
+        "--seed 99999999999999999999",
+        "--hidden_dim 1e3",
+        "--augmentation 1e308",
+        "--augmentation inf",
+        "--vocab_size 99999999999",
+        "--learning_rate nan",
+        "--ema_decay 1",
+        "--mixed_precision int8",
+        "--output_dir=",
+    ],
+)
+def test_values_out_of_bounds_are_refused(flags: str, monkeypatch, capsys):
+    command = ["train_pose_to_text.py", "--data_dir", "D", "--output_dir", "O"]
+    with pytest.raises(SystemExit, match="2"):
+        parse([*command, *flags.split(" ")], monkeypatch)
+    assert f"argument {flags.split()[0].rstrip('=')}: " in capsys.readouterr().err
+
+
+def test_flags_that_repeat_a_checkpoint_form_a_group(monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        parse(["train_stage2_predictor.py", "--help"], monkeypatch)
+    group = capsys.readouterr().out.partition("checked against the autoencoder's checkpoint:")[2].partition(":\n")[0]
+    assert "--latent_dim" in group
+    assert "--temporal_stride" in group
+    assert "--hidden_dim" not in group
 
 
 def test_a_shell_sees_output_errors_and_exit_codes(trained, data_dir, tmp_path: Path):

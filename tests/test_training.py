@@ -105,6 +105,26 @@ def test_a_run_resumed_into_another_folder_ends_with_a_best_model(statistics, tm
     assert load_checkpoint(tmp_path / "second" / "best_model.pt", KIND)["epoch"] == 2
 
 
+def test_a_run_is_resumed_from_its_folder_too(statistics, tmp_path):
+    train_toy(tmp_path / "a", statistics)
+    by_file, by_folder = (
+        train_toy(tmp_path / name, statistics, num_epochs=3, resume_from=str(path))
+        for name, path in (("b", tmp_path / "a" / "last.pt"), ("c", tmp_path / "a"))
+    )
+    assert by_folder["epoch"] == 3
+    assert same(by_file, by_folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty/last\.pt: no such checkpoint"):
+        train_toy(tmp_path / "d", statistics, resume_from=str(tmp_path / "empty"))
+
+
+def test_checkpoints_of_before_that_hold_settings_are_resumed(statistics, tmp_path):
+    new = train_toy(tmp_path / "a", statistics)
+    save_checkpoint(tmp_path / "old.pt", {**new, "settings": {"output_dir": "elsewhere", "num_epochs": 2}})
+    again = train_toy(tmp_path / "b", statistics, num_epochs=3, resume_from=str(tmp_path / "old.pt"))
+    assert same(again, train_toy(tmp_path / "c", statistics, num_epochs=3, resume_from=str(tmp_path / "a")))
+
+
 def test_the_number_of_workers_changes_nothing(data_dir, tmp_path):
     for number in (0, 2):
         commands.call("autoencoder", f"--num_workers {number}", D=data_dir, O=tmp_path / str(number))

@@ -115,7 +115,9 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("output_pose.npy"),
         help="[T,214] float32 in data units; several clips get _0001, _0002 … before .npy (default output_pose.npy)",
     )
-    parser.add_argument("--target_length", type=positive_int, help="frames (default: what the text asks for)")
+    parser.add_argument(
+        "--target_length", type=positive_int, help="frames of the clip (default: what the text asks for)"
+    )
     parser.add_argument(
         "--num_samples", type=positive_int, default=1, help="clips of each text; those of Direction 1 are all alike"
     )

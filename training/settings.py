@@ -11,8 +11,10 @@ class TrainSettings:
     output_dir: str = described(MISSING, "folder for the checkpoints and logs", parse=folder_name)
     num_epochs: int = described(100, "passes over the train clips")
     batch_size: int = described(32, "clips of a batch, over all processes")
-    learning_rate: float = described(1e-4, "AdamW's, after the warm-up", parse=positive_float)
-    weight_decay: float = described(0.01, "AdamW's, of matrices alone", parse=natural_float)
+    learning_rate: float = described(1e-4, "step size of AdamW, reached after the warm-up", parse=positive_float)
+    weight_decay: float = described(
+        0.01, "weight decay of the matrices; biases and norms have none", parse=natural_float
+    )
     warmup_steps: int = described(
         1000, "steps in which the learning rate rises; at most a fifth of the run", parse=natural_int
     )
@@ -20,11 +22,11 @@ class TrainSettings:
     max_grad_norm: float = described(1.0, "norm to which a step's gradient is cut", parse=positive_float)
     mixed_precision: str = described("no", "number format of matrix products", choices=("no", "fp16", "bf16"))
     ema_decay: float = described(
-        0.999, "of the moving average of the weights, which is what best_model.pt holds", parse=fraction
+        0.999, "decay of the moving average of the weights, which best_model.pt holds", parse=fraction
     )
     early_stopping_patience: int = described(
         0, "epochs without a better dev result before training stops; 0 never stops", parse=natural_int
     )
-    seed: int = described(0, "of everything random", parse=natural_int)
+    seed: int = described(0, "seed of all that is random", parse=natural_int)
     num_workers: int = described(4, "processes that load data; 0 loads in this one", parse=natural_int)
     resume_from: str | None = described(None, "the last.pt of a stopped run, or its folder: training goes on from it")
