@@ -1,31 +1,33 @@
-"""Compare two evaluations of the same clips, figure by figure, with paired 95 % intervals of the difference.
+"""Compare two evaluations of the same clips, metric by metric, with paired 95 % intervals of the difference.
 
     python compare_metrics.py runs/evaluation_flow runs/evaluation_predictor --split test
     python compare_metrics.py runs/evaluation_flow runs/evaluation_flow --row_b nearest_text
 
-A and B are what evaluate.py wrote: its OUTPUT_DIR, or a clips_{split}.npz in it. Both models are drawn on the same
-resampled clips, so that what is hard for both cancels out. A difference whose interval holds 0 is none.
+A and B are what evaluate.py wrote: its OUTPUT_DIR, or a clips_{split}.npz in it. Both are scored on the same resampled
+clips, so that what is hard for both cancels out. Where an interval holds 0, the data show no difference.
 """
 
 import argparse
 import json
 from pathlib import Path
 
-from evaluation.intervals import Scores, compare
+from evaluation.clips import Scores
 from evaluation.report import ROWS, read_clips
+from evaluation.summary import compare
 from poses.files import SPLITS
 from runtime import errors
+from runtime.arguments import make_parser
 from runtime.errors import UserError
 from runtime.files import write_whole
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("a", type=Path, metavar="A")
-    parser.add_argument("b", type=Path, metavar="B")
-    parser.add_argument("--split", choices=SPLITS, default="dev")
-    parser.add_argument("--row_a", choices=ROWS, default="model", help="what is compared (default: the model)")
-    parser.add_argument("--row_b", choices=ROWS, default="model")
+    parser = make_parser(__doc__)
+    parser.add_argument("a", type=Path, metavar="A", help="OUTPUT_DIR of an evaluation, or its clips_{split}.npz")
+    parser.add_argument("b", type=Path, metavar="B", help="the evaluation that A is compared with")
+    parser.add_argument("--split", choices=SPLITS, default="dev", help="the split of both (default dev)")
+    parser.add_argument("--row_a", choices=ROWS, default="model", help="the row of A's report (default model)")
+    parser.add_argument("--row_b", choices=ROWS, default="model", help="the row of B's report (default model)")
     parser.add_argument("--output_path", type=Path, help="also write the table as JSON")
     return parser.parse_args()
 

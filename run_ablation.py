@@ -1,4 +1,4 @@
-"""The ablation table in one command: what each part of Direction 2 is worth, over several seeds.
+"""The ablation in one command: what each part of Direction 2 is worth, over several seeds.
 
     python run_ablation.py --data_dir data/phoenix14t --output_dir runs/ablation --recipe ablation/full_size.json
     python run_ablation.py --data_dir data/phoenix14t --output_dir runs/ablation --groups strides --seeds 0
@@ -22,7 +22,7 @@ from models.flow_matching import SamplingSettings
 from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
 from runtime import cpu, errors
-from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int
+from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
 from runtime.errors import UserError
 from training import arguments
 
@@ -32,16 +32,40 @@ TIMES = 7  # a latency is the median of so many
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_data_arguments(parser)
-    parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--recipe", type=Path, default=RECIPES / "small.json",
-                        help="JSON, the flags of every stage (default: ablation/small.json, for a CPU)")  # fmt: skip
-    parser.add_argument("--seeds", type=natural_int, nargs="+", default=[0, 1, 2], help="default 0 1 2")
-    parser.add_argument("--groups", choices=GROUPS, nargs="+", default=["components", "steps"],
-                        help="default components steps")  # fmt: skip
-    parser.add_argument("--temporal_strides", type=int, choices=(1, 2, 4), nargs="+", default=[1, 2, 4])
+    parser.add_argument("--output_dir", type=Path, required=True, help="a folder for all parts, tables and plots")
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        default=RECIPES / "small.json",
+        help="JSON with the flags of every stage (default ablation/small.json, for a CPU)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=natural_int,
+        nargs="+",
+        default=[0, 1, 2],
+        help="seeds of which every model is trained (default 0 1 2)",
+    )
+    parser.add_argument(
+        "--groups",
+        choices=GROUPS,
+        nargs="+",
+        default=["components", "steps"],
+        help="which questions are asked (default components steps)",
+    )
+    parser.add_argument(
+        "--temporal_strides",
+        type=int,
+        choices=(1, 2, 4),
+        nargs="+",
+        default=[1, 2, 4],
+        help="the strides that the group strides compares (default 1 2 4)",
+    )
     parser.add_argument("--jobs", type=positive_int, default=1, help="parts that run at a time (default 1)")
     arguments.add_device_argument(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    refuse_without("--groups strides", "strides" in args.groups, ("--temporal_strides",), parser, args)
+    return args
 
 
 def measure_latency(plan: Plan, args: argparse.Namespace, text: str, frames: int) -> dict[str, float]:
@@ -62,7 +86,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     if len(set(args.seeds)) < len(args.seeds):
-        raise UserError("--seeds: one of them stands twice; give different ones")
+        raise UserError("--seeds: one of them is given twice; give different ones")
     recipe = read_recipe(args.recipe)
     fingerprint = Statistics.load(args.data_dir / STATISTICS_FILE).fingerprint
     cache_dir = args.cache_dir or args.output_dir / "cache"
@@ -78,7 +102,7 @@ def main() -> None:
     lines = read_lines(plan, args.output_dir, measure_latency(plan, args, test.texts[0], frames))
     about = [
         f"Data `{args.data_dir}` (statistics {fingerprint}), {len(test)} test clips; recipe `{args.recipe}`; seeds "
-        f"{', '.join(map(str, args.seeds))}; latency of {frames} frames.",
+        f"{', '.join(map(str, args.seeds))}; latency of {frames} frames."
     ]
     paths = write_tables(args.output_dir, plan, lines, about)
     paths.append(plot_training(args.output_dir, plan))

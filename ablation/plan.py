@@ -18,8 +18,18 @@ RECIPE_KEYS = ("autoencoder", "back_translation", "predictor", "flow", "prior", 
 TEACHER_STEPS = (1, 2, 4, 8, 16, 50)
 STUDENT_STEPS = (1, 2, 4)
 GROUPS = ("components", "steps", "strides")
-BASELINES = {"reference": "reference", "reconstruction": "reconstruction", "nearest_text": "nearest text's clip",
-             "random_clip": "random clip", "mean_pose": "mean pose"}  # fmt: skip
+BASELINES = {  # rows of every evaluation, and their labels
+    "reference": "reference",
+    "reconstruction": "reconstruction",
+    "nearest_text": "nearest text's clip",
+    "random_clip": "random clip",
+    "mean_pose": "mean pose",
+}
+SCRIPT_OF = {
+    "predictor": "train_stage2_predictor.py",
+    "flow": "train_stage2_latent_flow.py",
+    "student": "train_stage3_distillation.py",
+}
 WHOLE = "Direction 2, 50 steps"  # the row that the others are compared with
 
 
@@ -105,9 +115,12 @@ def make_rows(groups: Sequence[str], strides: Sequence[int], recipe_stride: int)
 
 
 def make_plan(
-    recipe: dict[str, list[str]], data_flags: Sequence[str], seeds: Sequence[int], groups: Sequence[str],
+    recipe: dict[str, list[str]],
+    data_flags: Sequence[str],
+    seeds: Sequence[int],
+    groups: Sequence[str],
     strides: Sequence[int],
-) -> Plan:  # fmt: skip
+) -> Plan:
     """All parts, what is needed first, long trainings before short evaluations."""
     own = int(recipe["autoencoder"][recipe["autoencoder"].index("--temporal_stride") + 1])
     rows = make_rows(groups, strides, own)
@@ -146,11 +159,7 @@ def _training(name: str, row: Row, recipe: dict[str, list[str]], data_flags: Seq
         flags += ["--space", "pose"] if name == "flow_pose" else []
     if row.kind == "student":
         flags += ["--teacher_checkpoint", f"@{seeded('flow', seed)}/last.pt"]
-    script = {
-        "predictor": "train_stage2_predictor.py", "flow": "train_stage2_latent_flow.py",
-        "student": "train_stage3_distillation.py",
-    }[row.kind]  # fmt: skip
-    return Part(seeded(name, seed), script, (*flags, "--seed", str(seed)))
+    return Part(seeded(name, seed), SCRIPT_OF[row.kind], (*flags, "--seed", str(seed)))
 
 
 def _evaluation(row: Row, recipe: dict[str, list[str]], data_flags: Sequence[str], seed: int) -> Part:

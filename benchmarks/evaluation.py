@@ -4,13 +4,12 @@
     python benchmarks/evaluation.py --clips 50      # a glance; the ratio grows with the number of clips
 
 The plain loop is one process, clip after clip: DTW in pure Python, in recognition and diversity for every pair of clips
-(the distances of a frame to all frames of the other clip by one numpy expression), the same functions for the other
-metrics, every clip encoded for itself, and the moments of all latents for each draw of the Frechet interval. It would
-take hours, so each of its parts is timed on a few clips, half of them before and half after evaluate.py, and multiplied
-by how often evaluate.py needs it: `plain_seconds` is that sum, `ratio` what evaluate.py gains.
+(the distances of a frame to all frames of the other clip by one numpy expression), the project's own functions for the
+other metrics, every clip encoded for itself, and the moments of all latents for each draw of the Fréchet interval. It
+would take hours, so each of its parts is timed on a few clips, before and after evaluate.py runs, and multiplied by how
+often evaluate.py needs it: `plain_seconds` is the sum, `ratio` that over the seconds of evaluate.py.
 """
 
-import argparse
 import json
 import math
 import os
@@ -27,12 +26,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from generated import ROOT, Signer, run_script, write_autoencoder, write_split
 
 from checkpoints import load_autoencoder
-from evaluate import read_references
-from evaluation import evaluator, metrics, naturalness, recognition, sync
-from evaluation.clips import ClipAndWeight, Reference
+from evaluation import naturalness, recognition, sync
+from evaluation.clips import Clip, Reference, read_references
+from evaluation.evaluator import pair_values
 from evaluation.intervals import FRECHET_RESAMPLES
-from poses import motion
+from evaluation.predictions import read_predictions
+from poses import layout
 from poses.splits import load_split
+from runtime.arguments import make_parser, natural_int, positive_int
 
 TAKES = 5  # clips of each text
 TRAIN_CLIPS = 1000
@@ -75,9 +76,9 @@ def plain_align(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array(plain_dtw(np.stack([np.sqrt(((frame - b) ** 2).sum(-1)) for frame in a]))[1])
 
 
-def plain_sign_distance(a: ClipAndWeight, b: ClipAndWeight) -> float:
-    """What `recognition.sign_distances` gives for one pair."""
-    (x, x_seen), (y, y_seen) = recognition._arms_and_hands(a), recognition._arms_and_hands(b)
+def plain_sign_distance(a: Clip, b: Clip) -> float:
+    """What `recognition.sign_distances` gives for one pair whose frames all saw something."""
+    (x, x_seen), (y, y_seen) = recognition.arms_and_hands(a), recognition.arms_and_hands(b)
     costs = []
     for points, seen in zip(x, x_seen, strict=True):
         both = seen & y_seen
@@ -98,22 +99,20 @@ class Plain:
         self.frames = naturalness.TrainFrames.build(self.train, references[:8])
         self.autoencoder, self.statistics, _ = load_autoencoder(work / "autoencoder.pt")
         chosen = np.random.default_rng(0).permutation(len(references))[:samples]
-        self.pairs: list[tuple[np.ndarray, Reference]] = [
-            (np.load(work / "predictions" / f"{references[n].id}.npy"), references[n]) for n in chosen
-        ]
+        chosen = [references[n] for n in chosen]
+        self.pairs = list(zip(read_predictions(work / "predictions", chosen), chosen, strict=True))
         frames = sum(len(reference.pose) for reference in references)
         dim = self.autoencoder.config.latent_dim
         self.latents = np.random.default_rng(0).normal(size=(frames, dim))
 
     def measure(self) -> None:
         """Time every part once more."""
-        self._time("pair", self._pair, [(a, b) for a in self.pairs[:5] for b in self.pairs[:5]])
-        align, metrics.align = metrics.align, plain_align
+        pairs = [(prediction, reference) for prediction, _ in self.pairs[:5] for _, reference in self.pairs[:5]]
+        self._time("pair", lambda pair: plain_sign_distance(*pair), pairs)
         self._time("clip", self._clip, self.pairs)
-        metrics.align = align
         self._time("encode", self._encode, self.pairs)
         self._time("decode", self._decode, self.pairs[:4])
-        self._time("train_clip", lambda n: naturalness._known_hands(n, self.train), range(self.samples))
+        self._time("train_clip", lambda n: naturalness.seen_hands(n, self.train), range(self.samples))
         self._time("draw", self._draw, range(2))
 
     def _time(self, name: str, function: Callable, tasks: object) -> None:
@@ -123,27 +122,24 @@ class Plain:
             function(task)
         self.seconds.setdefault(name, []).append((time.perf_counter() - started) / len(tasks))
 
-    def _pair(self, pair: tuple) -> float:
-        (prediction, _), (_, reference) = pair
-        return plain_sign_distance((prediction, None), (reference.pose, reference.weight))
-
-    def _clip(self, pair: tuple[np.ndarray, Reference]) -> None:
-        prediction, reference = pair
-        evaluator._score_clip((prediction, None, reference, self.scale, sync.MAX_LAG))
-        watched = motion.watched_keypoints(reference.weight)
-        naturalness.bone_length_variation(prediction, None, watched)
-        naturalness.implausible_hands(prediction, None, watched, self.limits)
-        self.frames.copied(prediction, None)
+    def _clip(self, pair: tuple[Clip, Reference]) -> None:
+        """A clip beside its reference. Both alignments are made once more, fast, which adds little."""
+        pair_values(pair, self.scale)
+        naturalness.naturalness_values(pair, self.limits, self.frames)
+        prediction, reference = (clip.rebuilt().pose for clip in pair)
+        for dims in (slice(None), layout.MANUAL):
+            plain_align(prediction[:, dims], reference[:, dims])
 
     @torch.no_grad()
-    def _encode(self, pair: tuple[np.ndarray, Reference]) -> None:
-        x = torch.from_numpy(self.statistics.normalize(pair[0]))[None]
+    def _encode(self, pair: tuple[Clip, Reference]) -> None:
+        x = torch.from_numpy(self.statistics.normalize(pair[0].pose))[None]
         self.autoencoder.encode(x, torch.ones(x.shape[:2], dtype=torch.bool))
 
     @torch.no_grad()
-    def _decode(self, pair: tuple[np.ndarray, Reference]) -> None:
-        mask = torch.ones(1, len(pair[0]), dtype=torch.bool)
-        self.autoencoder.decode(torch.zeros(1, len(pair[0]), self.autoencoder.config.latent_dim), mask)
+    def _decode(self, pair: tuple[Clip, Reference]) -> None:
+        frames = len(pair[0].pose)
+        mask = torch.ones(1, frames, dtype=torch.bool)
+        self.autoencoder.decode(torch.zeros(1, frames, self.autoencoder.config.latent_dim), mask)
 
     def _draw(self, _: int) -> None:
         for _ in range(2):  # of the clips and of the references
@@ -168,18 +164,21 @@ class Plain:
 def check(work: Path) -> float:
     """The largest difference between the plain sign distance and evaluate.py's, over a few pairs."""
     references = read_references(load_split(work / "data", "test"))[:4]
-    clips = [(reference.pose, reference.weight) for reference in references]
-    plain = [[plain_sign_distance(a, b) for b in clips] for a in clips]
-    return float(np.abs(np.array(plain) - recognition.sign_distances(clips, clips)).max())
+    plain = [[plain_sign_distance(a, b) for b in references] for a in references]
+    return float(np.abs(np.array(plain) - recognition.sign_distances(references, references)).max())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work_dir", type=Path, default=ROOT / "runs" / "benchmark_evaluation")
-    parser.add_argument("--clips", type=int, default=500)
-    parser.add_argument("--frames", type=int, default=120)
-    parser.add_argument("--num_workers", type=int, default=2)
-    parser.add_argument("--samples", type=int, default=10, help="clips on which the plain loop is timed, twice")
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--work_dir", type=Path, default=ROOT / "runs" / "benchmark_evaluation", help="where data and reports are kept"
+    )
+    parser.add_argument("--clips", type=positive_int, default=500, help="clips that are scored (default 500)")
+    parser.add_argument("--frames", type=positive_int, default=120, help="frames of each (default 120)")
+    parser.add_argument("--num_workers", type=natural_int, default=2, help="processes of evaluate.py (default 2)")
+    parser.add_argument(
+        "--samples", type=positive_int, default=10, help="clips on which the plain loop is timed, twice (default 10)"
+    )
     args = parser.parse_args()
     work = args.work_dir / f"{args.clips}x{args.frames}"
     if not (work / "predictions").is_dir():
@@ -187,20 +186,17 @@ def main() -> None:
 
     plain = Plain(work, min(args.samples, args.clips))
     plain.measure()
-    run = run_script(
-        "evaluate.py", "--data_dir", work / "data", "--predictions_dir", work / "predictions", "--split", "test",
-        "--autoencoder_checkpoint", work / "autoencoder.pt", "--num_workers", args.num_workers,
-        "--output_dir", work / "evaluation",
-    )  # fmt: skip
+    flags = {"--data_dir": work / "data", "--predictions_dir": work / "predictions", "--split": "test"}
+    flags |= {"--autoencoder_checkpoint": work / "autoencoder.pt", "--num_workers": args.num_workers}
+    flags["--output_dir"] = work / "evaluation"
+    run = run_script("evaluate.py", *(word for flag in flags.items() for word in flag))
     plain.measure()
     parts = {name: round(seconds, 1) for name, seconds in plain.total(args.clips).items()}
     seconds = sum(parts.values())
-    report = {
-        "clips": args.clips, "frames": args.frames, "cores": os.cpu_count(), "num_workers": args.num_workers, **run,
-        "plain_seconds": round(seconds), "plain_parts": parts,
-        "plain_pair_ms": [round(1000 * value, 2) for value in plain.seconds["pair"]],
-        "ratio": round(seconds / run["seconds"], 1), "largest_difference": check(work),
-    }  # fmt: skip
+    report = {"clips": args.clips, "frames": args.frames, "cores": os.cpu_count(), "num_workers": args.num_workers}
+    report |= {**run, "plain_seconds": round(seconds), "plain_parts": parts}
+    report["plain_pair_ms"] = [round(1000 * value, 2) for value in plain.seconds["pair"]]
+    report |= {"ratio": round(seconds / run["seconds"], 1), "largest_difference": check(work)}
     print(json.dumps(report, indent=2))
 
 

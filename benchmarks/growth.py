@@ -34,8 +34,8 @@ from generated import Signer
 from sampling import sampler_and_decoder
 
 from checkpoints import STUDENT
-from evaluation.clips import Reference
-from evaluation.evaluator import Judge
+from evaluation.clips import Clip, Reference
+from evaluation.evaluator import Evaluator
 from models.text_encoder import PretrainedTextEncoder
 from poses.pack import write_pack
 from runtime.cpu import keep_freed_memory, prefer_onednn
@@ -48,14 +48,14 @@ def judging(frames: int, folder: Path) -> Callable[[], object]:
     """Scores one row of JUDGED clips of so many frames, after what all rows share."""
     signer, rng = Signer(), np.random.default_rng(0)
     takes = [(text, signer.sign(text, frames, rng).pose) for text in TEXTS for _ in range(3 * JUDGED // len(TEXTS))]
-    ones = np.ones_like(takes[0][1])
+    ones = np.ones_like(takes[0][1], bool)
     train = write_pack(
         folder / str(frames),
-        ((f"{i}", text, {"pose": pose, "seen": ones.astype(bool)}) for i, (text, pose) in enumerate(takes[::3])),
+        ((f"{i}", text, {"pose": pose, "seen": ones}) for i, (text, pose) in enumerate(takes[::3])),
     )
-    references = [Reference(f"{i}", text, pose, ones) for i, (text, pose) in enumerate(takes[1::3])]
-    judge = Judge(references, train, make_autoencoder(), unit_statistics())
-    return lambda: judge.score([pose for _, pose in takes[2::3]])
+    references = [Reference(pose, ones, f"{i}", text) for i, (text, pose) in enumerate(takes[1::3])]
+    evaluator = Evaluator(references, train, make_autoencoder(), unit_statistics())
+    return lambda: evaluator.score([Clip.generated(pose) for _, pose in takes[2::3]])
 
 
 def plot(sampling: dict, over_batch: dict, scoring: dict) -> None:

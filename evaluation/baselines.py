@@ -1,28 +1,38 @@
-"""What stands beside a model in every report: clips that know nothing of it."""
+"""What stands beside a model in every report: clips that know nothing of it, and texts that are wrong on purpose."""
 
 from collections import Counter
 
 import numpy as np
 
-from evaluation.clips import Reference
+from evaluation.clips import Clip, Reference, clip_of
 from poses.pack import Pack
 from poses.statistics import Statistics
+from runtime.errors import UserError
 
-Clips = tuple[list[np.ndarray], list[np.ndarray]]  # poses [T,214], weights [T,214]
+
+def baseline_clips(
+    train: Pack, references: list[Reference], statistics: Statistics, seed: int
+) -> dict[str, list[Clip]]:
+    """The clips of each baseline, one for each reference, by the name of its row."""
+    return {
+        "mean_pose": mean_poses(statistics, references),
+        "random_clip": random_clips(train, references, seed),
+        "nearest_text": nearest_text_clips(train, references, seed),
+    }
 
 
-def mean_poses(statistics: Statistics, references: list[Reference]) -> list[np.ndarray]:
+def mean_poses(statistics: Statistics, references: list[Reference]) -> list[Clip]:
     """The mean pose of train, standing still for each reference's length."""
-    return [np.tile(statistics.mean, (len(reference.pose), 1)) for reference in references]
+    return [Clip.generated(np.tile(statistics.mean, (len(reference.pose), 1))) for reference in references]
 
 
-def random_clips(train: Pack, references: list[Reference], seed: int) -> Clips:
+def random_clips(train: Pack, references: list[Reference], seed: int) -> list[Clip]:
     """A random train clip for each reference."""
     rng = np.random.default_rng([seed, 0])
-    return _clips(train, rng.integers(len(train), size=len(references)).tolist())
+    return [clip_of(train, index) for index in rng.integers(len(train), size=len(references)).tolist()]
 
 
-def nearest_text_clips(train: Pack, references: list[Reference], seed: int) -> Clips:
+def nearest_text_clips(train: Pack, references: list[Reference], seed: int) -> list[Clip]:
     """A random one of the train clips whose text is nearest to the reference's: most character trigrams in common."""
     rng = np.random.default_rng([seed, 1])
     clips_of: dict[str, list[int]] = {}
@@ -34,12 +44,7 @@ def nearest_text_clips(train: Pack, references: list[Reference], seed: int) -> C
         wanted = _trigrams(reference.text)
         nearest = max(known, key=lambda text: _dice(wanted, known[text]))
         chosen.append(clips_of[nearest][rng.integers(len(clips_of[nearest]))])
-    return _clips(train, chosen)
-
-
-def _clips(pack: Pack, indices: list[int]) -> Clips:
-    poses = [np.array(pack.field("pose", index)) for index in indices]
-    return poses, [pack.field("seen", index).astype(np.float32) for index in indices]
+    return [clip_of(train, index) for index in chosen]
 
 
 def _trigrams(text: str) -> Counter[str]:
@@ -50,3 +55,12 @@ def _trigrams(text: str) -> Counter[str]:
 def _dice(a: Counter[str], b: Counter[str]) -> float:
     """Sørensen-Dice coefficient of two bags, 1 for equal ones."""
     return 2 * (a & b).total() / max(1, a.total() + b.total())
+
+
+def shuffled_texts(texts: list[str], seed: int) -> list[str]:
+    """A wrong text for each: the distinct texts stand in a random ring, and each clip gets its text's successor."""
+    ring = np.random.default_rng([seed, 2]).permutation(sorted(set(texts))).tolist()
+    if len(ring) < 2:
+        raise UserError("--shuffle_texts: all clips of the split have one text, so no wrong one exists; leave it out")
+    successor = dict(zip(ring, ring[1:] + ring[:1], strict=True))
+    return [successor[text] for text in texts]

@@ -1,18 +1,58 @@
-"""A clip and what was seen of it, as every metric takes it."""
+"""A clip and what was seen of it, as every metric takes it, and the values that metrics give for many clips."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from poses.files import fill_gaps
+from poses.pack import Pack
+
 Array = np.ndarray
-ClipAndWeight = tuple[Array, Array | None]  # None: everything was seen
+Scores = dict[str, Array]  # the values of the clips by name: [N] or [N,K], NaN where undefined
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A real clip: pose [T,214] denormalised, gaps filled; weight [T,214] in {0,1}, 0 = not seen."""
+class Clip:
+    """pose [T,214], denormalised, its gaps filled in time; seen [T,214] bool, False where a number was not seen."""
+
+    pose: Array
+    seen: Array
+
+    @classmethod
+    def generated(cls, pose: Array) -> "Clip":
+        """A model's clip, which has every number."""
+        return cls(pose, np.ones(pose.shape, bool))
+
+    def rebuilt(self) -> "Clip":
+        """The same clip in float64, its unseen numbers rebuilt from the seen ones alone (zeros if never seen)."""
+        return Clip(fill_gaps(np.asarray(self.pose, np.float64), self.seen)[0], self.seen)
+
+    def limited_to(self, reference: "Clip") -> "Clip":
+        """The same clip as if it had not seen the numbers that `reference` never saw."""
+        return Clip(self.pose, self.seen & reference.seen.any(0))
+
+
+@dataclass(frozen=True)
+class Reference(Clip):
+    """A real clip of the split that is scored."""
 
     id: str
     text: str
-    pose: Array
-    weight: Array
+
+
+def clip_of(pack: Pack, index: int) -> Clip:
+    return Clip(pack.field("pose", index), pack.field("seen", index).astype(bool))
+
+
+def read_references(pack: Pack) -> list[Reference]:
+    return [
+        Reference(np.array(pack.field("pose", index)), pack.field("seen", index).astype(bool), clip_id, text)
+        for index, (clip_id, text) in enumerate(zip(pack.ids, pack.texts, strict=True))
+    ]
+
+
+def stack_values(clips: Iterable[Mapping[str, object]]) -> Scores:
+    """Scores of the values that each clip has by name."""
+    clips = list(clips)
+    return {name: np.array([clip[name] for clip in clips], np.float64) for name in clips[0]}

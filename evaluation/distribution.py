@@ -5,12 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from evaluation.clips import ClipAndWeight
+from evaluation.clips import Array, Clip, Scores
 from evaluation.recognition import sign_distances
 from runtime.parallel import parallel_map
 
-Array = np.ndarray
-
+LATENTS = ("latents", "latents_clip", "reference_latents", "reference_latents_clip")  # values of `latent_scores`
 BLOCK = 64  # clips whose second moments are held at once
 LARGE_GROUP = 64  # clips of one text; the processes share the pairs of a larger group, and smaller ones as wholes
 
@@ -53,7 +52,7 @@ def frechet_distance(a: tuple[Array, Array], b: tuple[Array, Array]) -> float:
     return float(max(0.0, distance))
 
 
-def latent_scores(latents: Sequence[Array], reference_latents: Sequence[Array]) -> dict[str, Array]:
+def latent_scores(latents: Sequence[Array], reference_latents: Sequence[Array]) -> Scores:
     """What `frechet` is made from: every latent of every clip [n,D], with the clip it is of [n].
 
     Single latents and not means over clips: 107 clips give 107 points for 32 and more dimensions, their latents eight
@@ -67,7 +66,7 @@ def latent_scores(latents: Sequence[Array], reference_latents: Sequence[Array]) 
     return scores
 
 
-def spread(clips: Sequence[ClipAndWeight], texts: Sequence[str], num_workers: int = 0) -> Array:
+def spread(clips: Sequence[Clip], texts: Sequence[str], num_workers: int = 0) -> Array:
     """Mean sign distance of each clip to the others of its text, [N].
 
     NaN where no other clip has the text, or where nothing can be compared.
@@ -87,7 +86,7 @@ def spread(clips: Sequence[ClipAndWeight], texts: Sequence[str], num_workers: in
     return values
 
 
-def _to_others(clips: Sequence[ClipAndWeight], num_workers: int = 0) -> Array:
+def _to_others(clips: Sequence[Clip], num_workers: int = 0) -> Array:
     """Mean sign distance of each clip to the others, [N], NaN where none is comparable."""
     distances = sign_distances(clips, clips, num_workers)
     known = np.isfinite(distances) & ~np.eye(len(clips), dtype=bool)

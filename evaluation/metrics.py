@@ -1,15 +1,13 @@
-"""The metrics: pure functions of denormalised poses.
+"""How near a clip is to its reference: distances after time warping, squared errors, and how much it moves.
 
-    T    frames of the reference          pose    [T,214], gaps filled in time
-    T'   frames of the prediction         weight  [T,214], 1 where a number was seen, 0 where it was not
-    P    steps of an alignment path       path    [P,2], frame of the prediction, frame of the reference
+    T    frames of the reference, T' of the prediction         pose    [T,214]; seen [T,214] bool
+    P    steps of an alignment path                            path    [P,2], frame of the prediction, of the reference
 
-Unseen numbers never enter a figure: they are interpolated from the seen ones to find an alignment, and left out of
-every average. A generated clip has every number; a real clip that stands in for one (a random or retrieved training
-clip, the reference itself, its reconstruction) brings its own weights, and then only what both clips saw counts.
+Unseen numbers never enter a metric: they are rebuilt from the seen ones to find an alignment, and left out of every
+average. A generated clip has every number; of a real clip in its place (a train clip, the reference itself, its
+reconstruction) only what both clips saw counts.
 
-Every metric has a value a clip, None or NaN where it is undefined. `score_clips` gives them as arrays, and
-`figures.py` makes a row with intervals of them.
+Every metric has a value a clip, NaN where it is undefined. `registry.py` says what becomes of the values.
 """
 
 import math
@@ -19,9 +17,9 @@ import numpy as np
 from dtaidistance import dtw as dtaidistance_dtw
 from dtaidistance import dtw_ndim
 
-from evaluation.clips import Array
+from evaluation.clips import Array, Clip
 from poses import layout
-from poses.motion import mean_where, observe
+from poses.motion import WRISTS_AND_HANDS, mean_speeds, mean_where, mostly_seen
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,6 @@ class SquaredErrors:
     aligned: bool
 
 
-# ---------------------------------------------------------------- what was seen
-
-
-# ---------------------------------------------------------------- alignment
-
-
 def align(a: Array, b: Array) -> Array:
     """The path [P,2] of full dynamic time warping between a [T',D] and b [T,D], Euclidean local cost, no window."""
     # Not dtaidistance's warping_path: the C version of that one ignores inner_dist and aligns by squared distances.
@@ -57,12 +49,11 @@ def align(a: Array, b: Array) -> Array:
     return np.array(dtaidistance_dtw.best_path(costs))
 
 
-def _along_path(
-    prediction: Array, reference: Array, weight: Array, prediction_weight: Array | None, dims: slice
-) -> tuple[Array, Array, Array, Array] | None:
-    """Align on `dims` of gap-filled poses: path [P,2]; [P,dims] differences, seen by both, seen by the reference."""
-    (x, x_seen), (y, y_seen) = observe(prediction, prediction_weight), observe(reference, weight)
-    x, x_seen, y, y_seen = x[:, dims], x_seen[:, dims], y[:, dims], y_seen[:, dims]
+def _along_path(prediction: Clip, reference: Clip, dims: slice) -> tuple[Array, Array, Array, Array] | None:
+    """Align on `dims` of rebuilt poses: path [P,2]; [P,dims] differences, seen by both, seen by the reference."""
+    (x, x_seen), (y, y_seen) = (
+        (clip.pose[:, dims], clip.seen[:, dims]) for clip in (prediction.rebuilt(), reference.rebuilt())
+    )
     ever = x_seen.any(0) & y_seen.any(0)
     if not ever.any():
         return None
@@ -71,17 +62,15 @@ def _along_path(
     return path, x[i] - y[j], x_seen[i] & y_seen[j], y_seen[j]
 
 
-def dtw(
-    prediction: Array, reference: Array, weight: Array, prediction_weight: Array | None = None
-) -> tuple[float, Array | None]:
+def dtw(prediction: Clip, reference: Clip) -> tuple[float, Array | None]:
     """DTW distance over [T,214] and its path: mean Euclidean distance of the frames that the path [P,2] pairs.
 
-    Numbers never seen in the clip are dropped, the path is found on gap-filled poses, and then the unseen numbers of
-    each pair of frames are left out. With everything seen it is the DTW distance divided by the path's length. What
-    the prediction alone did not see counts as if it erred like the rest of its frame: leaving out earns nothing.
+    Numbers never seen in the clip are dropped, the path is found on rebuilt poses, and then the unseen numbers of each
+    pair of frames are left out. With everything seen it is the DTW distance divided by the path's length. What the
+    prediction alone did not see counts as if it erred like the rest of its frame: leaving out earns nothing.
     (NaN, None) where nothing was seen.
     """
-    aligned = _along_path(prediction, reference, weight, prediction_weight, slice(None))
+    aligned = _along_path(prediction, reference, slice(None))
     if aligned is None:
         return math.nan, None
     path, difference, both, in_reference = aligned
@@ -89,14 +78,14 @@ def dtw(
     return float(mean_where(np.sqrt(squares), both.any(1))), path
 
 
-def dtw_mje(prediction: Array, reference: Array, weight: Array, prediction_weight: Array | None = None) -> JointErrors:
+def dtw_mje(prediction: Clip, reference: Clip) -> JointErrors:
     """DTW mean joint error, image units: keypoints only, all of them, the body's, and each hand's.
 
     The path is that of DTW over the 75 keypoints as vectors [T,150] (found as in `dtw`). On each of its steps the
-    error is the mean, over keypoints seen in that frame, of the distance in the plane; the figure is the mean over
+    error is the mean, over keypoints seen in that frame, of the distance in the plane; the metric is the mean over
     the steps. The parts share the one path: hands are judged where the whole signer was aligned.
     """
-    aligned = _along_path(prediction, reference, weight, prediction_weight, layout.MANUAL)
+    aligned = _along_path(prediction, reference, layout.MANUAL)
     if aligned is None:
         return JointErrors(math.nan, math.nan, math.nan, math.nan)
     _, difference, both, _ = aligned
@@ -108,28 +97,62 @@ def dtw_mje(prediction: Array, reference: Array, weight: Array, prediction_weigh
     return JointErrors(*(float(mean_where(error, np.isfinite(error))) for error in errors))
 
 
-def mean_squared_errors(
-    prediction: Array, reference: Array, weight: Array, path: Array | None, prediction_weight: Array | None = None
-) -> SquaredErrors:
+def mean_squared_errors(prediction: Clip, reference: Clip, path: Array | None) -> SquaredErrors:
     """MSE over all numbers, the manual ones and the NMM: frame by frame at equal length, else along `path` of `dtw`."""
-    (x, x_seen), (y, y_seen) = observe(prediction, prediction_weight), observe(reference, weight)
-    aligned = len(x) != len(y)
+    x, y = prediction.rebuilt(), reference.rebuilt()
+    aligned = len(x.pose) != len(y.pose)
     if aligned and path is None:
         return SquaredErrors(math.nan, math.nan, math.nan, aligned)
-    i, j = path.T if aligned else (np.arange(len(x)), np.arange(len(x)))
-    squares, both = (x[i] - y[j]) ** 2, x_seen[i] & y_seen[j]
+    i, j = path.T if aligned else (np.arange(len(x.pose)), np.arange(len(x.pose)))
+    squares, both = (x.pose[i] - y.pose[j]) ** 2, x.seen[i] & y.seen[j]
     full, manual, nmm = (
         float(mean_where(squares[:, dims], both[:, dims])) for dims in (slice(None), layout.MANUAL, layout.NMM)
     )
     return SquaredErrors(full, manual, nmm, aligned)
 
 
-# ---------------------------------------------------------------- motion
+def closeness_scores(prediction: Clip, reference: Clip) -> dict[str, float]:
+    """The values of a clip that `dtw`, `dtw_mje` and `mean_squared_errors` give."""
+    distance, path = dtw(prediction, reference)
+    joints, errors = dtw_mje(prediction, reference), mean_squared_errors(prediction, reference, path)
+    return {
+        "dtw": distance,
+        "dtw_mje": joints.full,
+        "dtw_mje_body": joints.body,
+        "dtw_mje_left_hand": joints.left_hand,
+        "dtw_mje_right_hand": joints.right_hand,
+        "mse": errors.full,
+        "mse_manual": errors.manual,
+        "mse_nmm": errors.nmm,
+        "mse_aligned": errors.aligned,
+        "frames": len(reference.pose),
+    }
 
 
-# ---------------------------------------------------------------- recognition
+def compare_speeds(prediction: Clip, reference: Clip, keypoints: Array, order: int = 1) -> tuple[float, float]:
+    """`mean_speeds` of the prediction and of the reference, each averaged over the same keypoints.
+
+    Those are the ones of `keypoints` that the reference saw in at least half of its frames and that both clips saw
+    move. (NaN, NaN) where there is none.
+    """
+    keypoints = keypoints[mostly_seen(reference.seen)[keypoints]]
+    rebuilt = (clip.rebuilt() for clip in (prediction, reference))
+    speeds = [mean_speeds(clip.pose, clip.seen, keypoints, order) for clip in rebuilt]
+    if any(speed is None for speed in speeds):
+        return math.nan, math.nan
+    common = np.isfinite(speeds).all(0)
+    if not common.any():
+        return math.nan, math.nan
+    return float(speeds[0][common].mean()), float(speeds[1][common].mean())
 
 
-# ---------------------------------------------------------------- rows
-
-
+def motion_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:
+    """Speeds and jerks of a clip and of its reference, [2] each, times the reference's frames: the ratio of their sums
+    over clips counts a long clip for more."""
+    frames = len(reference.pose)
+    arms = layout.ARMS_AND_HANDS
+    return {
+        "hand_speeds": frames * np.array(compare_speeds(prediction, reference, WRISTS_AND_HANDS)),
+        "speeds": frames * np.array(compare_speeds(prediction, reference, arms)),
+        "jerks": frames * np.array(compare_speeds(prediction, reference, arms, order=3)),
+    }

@@ -1,45 +1,51 @@
-"""Clips that were generated before, by any system, as evaluate.py takes them."""
+"""Files of generated clips, by any system: ID.npy ([T,214], data units) or ID.pose (MediaPipe Holistic)."""
 
 from pathlib import Path
 
 import numpy as np
 
-from evaluation.clips import Reference
+from evaluation.clips import Clip, Reference
 from poses.files import read_pose_file
 from poses.interpolation import fill_gaps
 from poses.layout import POSE_DIM, keypoints_to_frame
 from runtime.errors import UserError
+from runtime.files import write_whole
 
 
-def read_predictions(folder: Path, references: list[Reference]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """ID.npy or ID.pose for every clip of the split: poses [T,214], denormalised, and their weights (1 = seen)."""
+def read_predictions(folder: Path, references: list[Reference]) -> list[Clip]:
+    """The clip of every reference, from ID.npy or ID.pose."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --predictions_dir holds ID.npy or ID.pose for every clip")
-    clips, weights = [], []
+    clips = []
     for reference in references:
         path = folder / f"{reference.id}.npy"
         if path.with_suffix(".pose").is_file() and not path.is_file():
-            clip, seen = read_pose_prediction(path.with_suffix(".pose"))
+            clips.append(read_pose_prediction(path.with_suffix(".pose")))
         else:
-            clip = read_array_prediction(path)
-            seen = np.ones(clip.shape, bool)
-        clips.append(clip)
-        weights.append(seen.astype(np.float32))
-    return clips, weights
+            clips.append(Clip.generated(read_array_prediction(path)))
+    return clips
 
 
-def read_pose_prediction(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pose [T,214] of a `.pose` file and what it holds [T,214]: a peer's clip that lacks a hand lacks its weight."""
+def write_predictions(folder: Path, references: list[Reference], clips: list[Clip]) -> None:
+    """Write ID.npy for every clip."""
+    for reference, clip in zip(references, clips, strict=True):
+        with write_whole(folder / f"{reference.id}.npy") as file:
+            np.save(file, clip.pose)
+
+
+def read_pose_prediction(path: Path) -> Clip:
+    """The clip of a `.pose` file; what the file lacks, say a hand, counts as not seen."""
     recording = read_pose_file(path)
     keypoints, seen = fill_gaps(recording.keypoints, recording.visibility > 0)
     if not seen.any():
         raise UserError(f"{path}: no keypoint has a confidence above 0; export it again")
     nmm_seen = np.repeat(recording.face_seen[:, None], recording.nmm.shape[1], axis=1)
     seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
-    return keypoints_to_frame(keypoints, recording.nmm), seen
+    return Clip(keypoints_to_frame(keypoints, recording.nmm), seen)
 
 
 def read_array_prediction(path: Path) -> np.ndarray:
+    """The pose [T,214] float32 of an `.npy` file."""
     try:
         clip = np.load(path, allow_pickle=False)
     except FileNotFoundError:

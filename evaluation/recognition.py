@@ -4,27 +4,31 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from evaluation.clips import Array, ClipAndWeight, Reference
+from evaluation.clips import Array, Clip, Reference, Scores
 from poses import layout
-from poses.motion import keypoints_seen, observe, shoulder_frame
+from poses.motion import keypoints_seen, shoulder_frame
 from runtime.parallel import parallel_map
 
-TOP = 5  # of the recognition's wider figure
-
+TOP = 5  # references among which `recognition_top5` looks for the text
 
 # One task of the recognition: fixed sizes, so that workers change no figure, and few enough cells for the caches.
 CHUNK_PREDICTIONS, CHUNK_REFERENCES, CHUNK_CELLS = 64, 32, 2**20
 
 
-def _arms_and_hands(clip: ClipAndWeight) -> tuple[Array, Array]:
-    """Arms and hands in the `shoulder_frame` [T,K,2], and seen [T,K], without the frames that saw none of them."""
-    pose, seen = observe(*clip)
-    points = shoulder_frame(pose, seen)
+def arms_and_hands(clip: Clip) -> tuple[Array, Array]:
+    """Arms and hands in the shoulder frame [T,K,2], and where they were seen [T,K]; of no frame without shoulders."""
+    clip = clip.rebuilt()
+    points = shoulder_frame(clip.pose, clip.seen)
     if points is None:
         return np.zeros((0, len(layout.ARMS_AND_HANDS), 2)), np.zeros((0, len(layout.ARMS_AND_HANDS)), bool)
-    visible = keypoints_seen(seen)[:, layout.ARMS_AND_HANDS]
-    some = visible.any(1)
-    return points[some][:, layout.ARMS_AND_HANDS], visible[some]
+    return points[:, layout.ARMS_AND_HANDS], keypoints_seen(clip.seen)[:, layout.ARMS_AND_HANDS]
+
+
+def _signing(clip: Clip) -> tuple[Array, Array]:
+    """`arms_and_hands` without the frames that saw none of them."""
+    points, seen = arms_and_hands(clip)
+    some = seen.any(1)
+    return points[some], seen[some]
 
 
 def _warped_means(costs: Array, lengths: Array) -> Array:
@@ -58,7 +62,7 @@ def _warped_means(costs: Array, lengths: Array) -> Array:
 
 
 def _distances(task: tuple[list[tuple[Array, Array]], list[tuple[Array, Array]]], groups: Array) -> Array:
-    """Distances of predictions to references, [N,M], both as `_arms_and_hands` gives them; inf if incomparable.
+    """Distances of predictions to references, [N,M], both as `_signing` gives them; inf if incomparable.
 
     groups [K]: keypoints of one number are seen together or not at all, in every frame of these clips.
     """
@@ -75,15 +79,15 @@ def _distances(task: tuple[list[tuple[Array, Array]], list[tuple[Array, Array]]]
     # Sum over points seen in both of |p - r|² = |p|² s_r − 2 p·r + s_p |r|², r and p being 0 if unseen: one product.
     left = np.zeros((2 * K + 2 * G, longest, len(usable)))
     for n, k in enumerate(usable):
-        points, visible = predictions[k]
-        points = points * visible[..., None]
-        parts = (-2 * points[..., 0], -2 * points[..., 1], (points**2).sum(-1) @ in_group, visible[:, one_of])
+        points, seen = predictions[k]
+        points = points * seen[..., None]
+        parts = (-2 * points[..., 0], -2 * points[..., 1], (points**2).sum(-1) @ in_group, seen[:, one_of])
         left[:, : lengths[n], n] = np.concatenate(parts, axis=1).T
     left = left.reshape(len(left), -1)  # [2K+2G,T'N]
-    for m, (points, visible) in enumerate(references):
+    for m, (points, seen) in enumerate(references):
         if len(points) == 0:
             continue
-        points, seen = points * visible[..., None], visible[:, one_of].astype(np.float64)
+        points, seen = points * seen[..., None], seen[:, one_of].astype(np.float64)
         right = np.concatenate([points[..., 0], points[..., 1], seen, (points**2).sum(-1) @ in_group], axis=1)
         means, count = right @ left, (seen * sizes) @ left[-G:]  # [T,T'N]
         np.maximum(means, 0.0, out=means)  # rounding
@@ -103,9 +107,7 @@ def _alike(columns: Iterable[Array]) -> Array:
     return np.array([numbers.setdefault(column.tobytes(), len(numbers)) for column in columns])
 
 
-def sign_distances(
-    predictions: Sequence[ClipAndWeight], references: Sequence[ClipAndWeight], num_workers: int = 0
-) -> Array:
+def sign_distances(predictions: Sequence[Clip], references: Sequence[Clip], num_workers: int = 0) -> Array:
     """DTW distances of arms and hands between clips, [N,M], in shoulder widths.
 
     Poses are taken from the shoulders' centre in units of the shoulders' width. Two frames differ by the root mean
@@ -113,10 +115,10 @@ def sign_distances(
     reference did not see asks nothing of the prediction, and references with few and with many seen keypoints have the
     same unit. The distance is the mean of that along the DTW path; inf where nothing can be compared.
     """
-    left, right = (list(parallel_map(_arms_and_hands, clips, num_workers)) for clips in (predictions, references))
-    groups = _alike(np.concatenate([visible for _, visible in left + right]).T)
+    left, right = (list(parallel_map(_signing, clips, num_workers)) for clips in (predictions, references))
+    groups = _alike(np.concatenate([seen for _, seen in left + right]).T)
     # Clips that occur several times (a train clip drawn twice, the mean pose) are compared once.
-    number = _alike(np.concatenate([points.ravel(), visible.ravel()]) for points, visible in left + right)
+    number = _alike(np.concatenate([points.ravel(), seen.ravel()]) for points, seen in left + right)
     number, other_number = number[: len(left)], number[len(left) :]
     _, distinct = np.unique(number, return_index=True)
     order = distinct[np.argsort([len(left[n][0]) for n in distinct], kind="stable")]  # alike in length: less padding
@@ -135,17 +137,19 @@ def sign_distances(
 
 
 def recognition(
-    generated: Sequence[Array],
-    generated_texts: Sequence[str],
-    references: Sequence[Reference],
-    generated_weights: Sequence[Array] | None = None,
-    num_workers: int = 0,
+    clips: Sequence[Clip], texts: Sequence[str], references: Sequence[Reference], num_workers: int = 0
 ) -> tuple[Array, Array]:
     """Whether each clip's nearest reference has its text, and whether one of its TOP nearest has: two [N] bool."""
-    weights = generated_weights or [None] * len(generated)
-    clips = [(reference.pose, reference.weight) for reference in references]
-    distances = sign_distances(list(zip(generated, weights, strict=True)), clips, num_workers)
+    distances = sign_distances(clips, references, num_workers)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :TOP]
-    same = np.array([reference.text for reference in references])[nearest] == np.array(generated_texts)[:, None]
+    same = np.array([reference.text for reference in references])[nearest] == np.array(texts)[:, None]
     same &= np.isfinite(np.take_along_axis(distances, nearest, axis=1))
     return same[:, 0], same.any(1)
+
+
+def recognition_scores(
+    clips: Sequence[Clip], texts: Sequence[str], references: Sequence[Reference], num_workers: int = 0
+) -> Scores:
+    """The values of `recognition`, 0 or 1."""
+    first, among = recognition(clips, texts, references, num_workers)
+    return {"recognition": first.astype(np.float64), "recognition_top5": among.astype(np.float64)}

@@ -16,30 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.clips import Reference
-from evaluation.intervals import Scores
+from evaluation.clips import Reference, Scores
+from evaluation.registry import REMARKS, SUBJECTS
 from runtime.errors import UserError
 from runtime.files import write_whole
 
 ROWS = ("model", "shuffled_texts", "reference", "reconstruction", "mean_pose", "random_clip", "nearest_text")
-# The table's lines by subject; every key of a row that stands in none is in the JSON only.
-FIGURES = {
-    "closeness": ("dtw", "dtw_mje", "dtw_mje_body", "dtw_mje_left_hand", "dtw_mje_right_hand", "mse", "mse_manual",
-                  "mse_nmm", "recognition", "recognition_top5"),
-    "text read back": ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "chrf", "wer"),
-    "motion": ("motion_ratio", "speed_ratio", "jerk_ratio", "face_motion_ratio", "bone_length_variation",
-               "implausible_hands"),
-    "sync": ("sync_correlation", "sync_correlation_reference", "sync_correlation_difference", "sync_correlation_null",
-             "sync_lag", "sync_lag_reference", "sync_lag_difference", "sync_lag_null"),
-    "distribution": ("frechet", "diversity", "copied_frames", "train_distance_ratio"),
-}  # fmt: skip
 BACK_TRANSLATION = "back_translation"  # its place among the checkpoints
 LENGTH_SOURCES = {
     "predicted": "predicted from the text",
     "oracle": "the reference's (--oracle_length), which a user does not have",
     "given": "that of the clips in --predictions_dir",
 }
-PLAUSIBLE_MOTION = (0.8, 1.2)  # outside, stillness or trembling makes the other figures meaningless
+PLAUSIBLE_MOTION = (0.8, 1.2)  # outside, stillness or trembling makes the other metrics meaningless
 
 
 def build_report(
@@ -52,8 +41,8 @@ def build_report(
     latency: Mapping[str, float] | None = None,
     thresholds: Mapping[str, float] | None = None,
 ) -> dict[str, object]:
-    """The report, plain values. rows: `figures.summarise` by name; checkpoints: fingerprints; latency: seconds a clip;
-    thresholds: `Judge.thresholds`."""
+    """The report, plain values. rows: `summary.summarise` by name; checkpoints: fingerprints; latency: seconds a clip;
+    thresholds: `Evaluator.thresholds`."""
     if unknown := rows.keys() - set(ROWS):
         raise ValueError(f"unknown rows {sorted(unknown)}")
     if length_source not in LENGTH_SOURCES:
@@ -107,18 +96,19 @@ def read_clips(path: Path) -> tuple[list[str], dict[str, Scores]]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; evaluate.py writes it beside its metrics") from None
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError):
-        raise UserError(f"{path}: not readable values of clips; run evaluate.py again") from None
+        raise UserError(f"{path}: not readable (truncated?); run evaluate.py again") from None
 
 
 def format_table(report: Mapping[str, object]) -> str:
-    """The report for the screen: a line a figure, what it was made with, and what it does not say."""
+    """The report for the screen: a line for each metric, what it was made with, and what it does not say."""
     rows = {name: report[name] for name in ROWS if name in report}
     lines = [["", *(name + "*" * is_marked(row) for name, row in rows.items())]]
-    for title, names in FIGURES.items():
-        measured = [name for name in names if any(row.get(name) is not None for row in rows.values())]
+    for subject, families in SUBJECTS.items():
+        keys = [metric.key for family in families for metric in family.metrics]
+        measured = [key for key in keys if any(row.get(key) is not None for row in rows.values())]
         if measured:
-            lines.append([title])
-            lines += [[f"  {name}", *(_figure(row, name, key) for key, row in rows.items())] for name in measured]
+            lines.append([subject])
+            lines += [[f"  {key}", *(_cell(row, key, name) for name, row in rows.items())] for key in measured]
     widths = [max(len(line[column]) for line in lines if column < len(line)) for column in range(len(lines[0]))]
     table = [
         "  ".join([line[0].ljust(widths[0]), *(cell.ljust(w) for cell, w in zip(line[1:], widths[1:], strict=False))])
@@ -128,7 +118,7 @@ def format_table(report: Mapping[str, object]) -> str:
 
 
 def is_marked(row: Mapping[str, object]) -> bool:
-    """Whether a row moves too little or too much (or not measurably) for its other figures to count."""
+    """Whether a row moves too little or too much (or not measurably) for its other metrics to count."""
     ratio, (least, most) = row["motion_ratio"], PLAUSIBLE_MOTION
     return ratio is None or not least <= ratio <= most
 
@@ -139,18 +129,13 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
     if any(is_marked(row) for row in rows.values()):
         notes.append(
             f"* motion ratio outside {least}-{most}: DTW, MSE, BLEU and recognition reward stillness, so this column's "
-            "figures count for nothing by themselves"
+            "other numbers count for nothing by themselves"
         )
     notes.append("[ ] 95 % interval over clips (bootstrap); the other columns' intervals are in the JSON")
     length = LENGTH_SOURCES[report["length_source"]]
     notes.append(f"{report['num_clips']} clips of {report['split']}; length of a generated clip: {length}")
     for name, row in rows.items():
-        if row.get("sync_undefined"):
-            notes.append(f"{name}: sync figures leave out {row['sync_undefined']} clips of constant motion energy")
-        if row.get("mse_aligned"):
-            notes.append(
-                f"{name}: MSE along the DTW path for {row['mse_aligned']} clips, their length not the reference's"
-            )
+        notes += [f"{name}: {remark.sentence.format(row[remark.key])}" for remark in REMARKS if row.get(remark.key)]
     if latency := rows.get("model", {}).get("latency"):
         parts = ", ".join(f"{part} {seconds:.4f}" for part, seconds in latency.items())
         notes.append(f"latency, seconds a clip: {parts}; together {sum(latency.values()):.4f}")
@@ -158,15 +143,15 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
         if report[title]:
             notes.append(f"{title}: " + ", ".join(f"{key}={value}" for key, value in report[title].items()))
     if BACK_TRANSLATION not in report["checkpoints"]:
-        notes.append("warning: no BLEU, ROUGE, chrF and WER; they need --back_translation_checkpoint")
+        notes.append("warning: no BLEU, ROUGE-L, chrF and WER; they need --back_translation_checkpoint")
     return notes
 
 
-def _figure(row: Mapping[str, object], name: str, key: str) -> str:
-    value, low, high = (row.get(f"{name}{end}") for end in ("", "_low", "_high"))
+def _cell(row: Mapping[str, object], key: str, name: str) -> str:
+    value, low, high = (row.get(f"{key}{end}") for end in ("", "_low", "_high"))
     if value is None:
         return "-"
-    return f"{value:.4f}" if key != "model" or low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
+    return f"{value:.4f}" if name != "model" or low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
 
 
 def _plain(value: object) -> object:

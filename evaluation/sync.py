@@ -5,18 +5,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.clips import Array, Reference
+from evaluation.clips import Array, Clip
 from poses import layout
-from poses.motion import mean_where
+from poses.motion import face_energy, hand_energy, mean_where, mostly_seen
 
 MAX_LAG = 10  # frames
-NULL_SHUFFLES = 20  # of a clip's face in time, for what sync figures give by chance
+NULL_SHUFFLES = 20  # of a clip's face in time, for what sync metrics give by chance
 
 
-def nmm_scale(references: Sequence[Reference]) -> Array:
+def nmm_scale(references: Sequence[Clip]) -> Array:
     """Standard deviation of each NMM number over the references' seen frames, [64]: the unit of `face_energy`."""
     numbers = np.concatenate([reference.pose[:, layout.NMM] for reference in references]).astype(np.float64)
-    seen = np.concatenate([reference.weight[:, layout.NMM] for reference in references]) > 0
+    seen = np.concatenate([reference.seen[:, layout.NMM] for reference in references])
     deviation = numbers - mean_where(numbers, seen, axis=0)
     scale = np.sqrt(np.nan_to_num(mean_where(deviation**2, seen, axis=0)))
     constant = scale <= 1e-6 * np.nan_to_num(np.abs(mean_where(numbers, seen, axis=0)))  # rounding is no motion
@@ -57,10 +57,29 @@ def sync_lag(hands: Array, face: Array, max_lag: int = MAX_LAG) -> int | None:
     return abs(max(lags, key=lambda lag: correlation[centre + lag]))  # of equal ones the least
 
 
-def sync_null(hands: Array, face: Array, max_lag: int = MAX_LAG) -> tuple[float, float]:
+def sync_null(hands: Array, face: Array) -> tuple[float, float]:
     """Mean correlation and lag of the hands with the face shuffled in time: what no synchrony at all would score."""
     rng = np.random.default_rng(0)
     shuffled = [(hands, rng.permutation(face)) for _ in range(NULL_SHUFFLES)]
     correlations = np.array([sync_correlation(*pair) for pair in shuffled], np.float64)
-    lags = np.array([sync_lag(*pair, max_lag) for pair in shuffled], np.float64)
+    lags = np.array([sync_lag(*pair) for pair in shuffled], np.float64)
     return tuple(float(mean_where(values, np.isfinite(values))) for values in (correlations, lags))
+
+
+def sync_scores(prediction: Clip, reference: Clip, scale: Array) -> dict[str, object]:
+    """Correlation and lag of a clip, of its reference, and of the clip with its face shuffled in time, [3] each; and
+    the faces' mean energies [2], times the reference's frames. scale [64]: of `nmm_scale`."""
+    # A hand that the reference hardly saw is its wrist in both clips, or their energies would not be of the same thing.
+    compared = np.ones(layout.POSE_DIM, bool)
+    compared[layout.MANUAL] = np.repeat(mostly_seen(reference.seen), 2)
+    energies = [
+        (hand_energy(clip.pose, clip.seen & compared), face_energy(clip.pose, clip.seen, scale))
+        for clip in (prediction.rebuilt(), reference.rebuilt())
+    ]
+    null_correlation, null_lag = sync_null(*energies[0])
+    face_speeds = [float(mean_where(face, np.isfinite(face))) for _, face in energies]
+    return {
+        "sync_correlation": [*(sync_correlation(*pair) for pair in energies), null_correlation],
+        "sync_lag": [*(sync_lag(*pair) for pair in energies), null_lag],
+        "face_speeds": len(reference.pose) * np.array(face_speeds),
+    }

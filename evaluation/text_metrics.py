@@ -1,14 +1,13 @@
 """How near a text that was read back is to the text that was signed: BLEU-1…4, ROUGE-L, chrF and WER, all corpus level.
 
 One normalisation for all of them, of both texts (a trailing full stop alone moves BLEU-4 by a point and more): NFKC,
-lower case, every character that is neither a letter, a digit nor a mark becomes a space, runs of space become one.
-Words are what spaces separate. BLEU, 0-1 without smoothing, is made from nltk's clipped n-gram counts and equals
-sacrebleu's; nltk's own `corpus_bleu` adds an n-gram that is not there for each text shorter than n words, by which even
-perfect texts of one and of five words miss 1 (texts of four words and more: all three are equal). ROUGE-L is
-rouge-score's F1, the mean over clips; chrF is sacrebleu's chrF2 over 100; WER is jiwer's word error rate, which exceeds
-1 where more is said than was asked.
+lower case, every character but letters, digits and marks becomes a space, runs of space become one. Spaces separate
+words. BLEU, 0-1 without smoothing, is made from nltk's clipped n-gram counts and equals sacrebleu's. nltk's own
+`corpus_bleu` counts an n-gram too many for each text shorter than n words, so that even perfect short texts miss 1; for
+texts of four words and more all three are equal. ROUGE-L is rouge-score's F1, the mean over clips; chrF is sacrebleu's
+chrF2 over 100; WER is jiwer's word error rate, above 1 where more is said than was asked.
 
-The values of clips are counts, from which `figures.py` computes the same corpus figures, and their intervals.
+The values of clips are counts, from which `intervals.py` makes the same metrics of the whole corpus, with intervals.
 """
 
 import unicodedata
@@ -21,10 +20,11 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import CHRF
 from sacrebleu.metrics.helpers import extract_all_char_ngrams
 
-Array = np.ndarray
+from evaluation.clips import Scores, stack_values
 
 
 def normalize_text(text: str) -> str:
+    """The text as every metric reads it."""
     text = unicodedata.normalize("NFKC", text).lower()
     kept = (character if unicodedata.category(character)[0] in "LNM" else " " for character in text)
     return " ".join("".join(kept).split())
@@ -40,16 +40,18 @@ class _Words:
 _ROUGE = RougeScorer(["rougeL"], tokenizer=_Words())
 
 
-def text_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Array]:
-    """Counts of each clip, [N,K], for `figures.figures`. Clips whose reference is empty hold nothing to read back."""
-    rows = [_score(normalize_text(h), normalize_text(r)) for h, r in zip(hypotheses, references, strict=True)]
-    return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
+def text_scores(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
+    """Counts of each clip, [N,K]. Clips whose reference is empty hold nothing to read back."""
+    pairs = zip(hypotheses, references, strict=True)
+    return stack_values(
+        _score(normalize_text(hypothesis), normalize_text(reference)) for hypothesis, reference in pairs
+    )
 
 
 def _score(hypothesis: str, reference: str) -> dict[str, object]:
     if not reference:
-        return {"bleu_counts": [0] * 12, "chrf_counts": [0] * 3 * CHRF.CHAR_ORDER, "rouge_l": np.nan,
-                "word_errors": [np.nan] * 2}  # fmt: skip
+        none = {"bleu_counts": [0] * 12, "chrf_counts": [0] * 3 * CHRF.CHAR_ORDER}
+        return {**none, "rouge_l": np.nan, "word_errors": [np.nan] * 2}
     said, meant = hypothesis.split(), reference.split()
     precisions = [modified_precision([meant], said, n) for n in range(1, 5)]
     totals = [max(0, len(said) - n) for n in range(4)]

@@ -106,9 +106,7 @@ class CrossAttention(nn.Module):
         k, v = self.key_value(cond).view(B, L, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         return rotate(k, rotary(frame_positions(cond), k.shape[-1])), v
 
-    def forward(
-        self, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None, cos_sin: Rotary
-    ) -> Tensor:
+    def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None, cos_sin: Rotary) -> Tensor:
         """x [B,T,H] -> [B,T,H]; mask of the text's tokens as `attend` takes it, cos_sin of the frames in the text."""
         B, T, H = x.shape
         q = rotate(self.query(x).view(B, T, self.num_heads, -1).transpose(1, 2), cos_sin)  # [B,heads,T,head_dim]

@@ -1,13 +1,13 @@
-"""What moves in a clip and how fast: shoulder frame, speeds, motion energy of hands and face."""
+"""What moves in a clip and how fast: the shoulder frame, speeds, motion energies of hands and face.
+
+A clip is pose [T,214], denormalised, its gaps filled, and seen [T,214] bool, False where a number was not seen.
+"""
 
 import numpy as np
 
 from poses import layout
-from poses.interpolation import fill_gaps
 
-Array = np.ndarray
-WATCHED_SHARE = 0.5  # a keypoint's motion is compared where the reference saw it in this share of its frames or more
-
+MOSTLY = 0.5  # a keypoint's motion is compared where the reference saw it in this part of its frames or more
 
 # Where a hand's motion is read: its 21 keypoints, or the body's wrist while they are unseen.
 HAND_AND_WRIST = ((layout.LEFT_HAND_KEYPOINTS, layout.LEFT_WRIST), (layout.RIGHT_HAND_KEYPOINTS, layout.RIGHT_WRIST))
@@ -16,26 +16,17 @@ WRISTS_AND_HANDS = np.concatenate([np.append(_KEYPOINTS[hand], wrist) for hand, 
 FACE_GROUPS = (layout.FACIAL_AUS, layout.HEAD_POSE, layout.EYE_GAZE, layout.MOUTH_SHAPE)
 
 
-def observe(pose: Array, weight: Array | None) -> tuple[Array, Array]:
-    """Pose [T,214] float64, unseen numbers rebuilt from the seen ones alone (zeros if never seen), and seen [T,214]."""
-    pose = np.asarray(pose, np.float64)
-    if weight is None:
-        return pose, np.ones(pose.shape, bool)
-    seen = np.asarray(weight) > 0
-    return fill_gaps(pose, seen)[0], seen
-
-
-def keypoints_seen(seen: Array) -> Array:
+def keypoints_seen(seen: np.ndarray) -> np.ndarray:
     """Which keypoints were seen, [T,75] bool, from numbers seen [T,214]: a keypoint needs both x and y."""
     return layout.frame_to_keypoints(seen).all(-1)
 
 
-def watched_keypoints(weight: Array) -> Array:
-    """The keypoints whose motion is compared, [75] bool: those a clip saw in at least half of its frames."""
-    return keypoints_seen(np.asarray(weight) > 0).mean(0) >= WATCHED_SHARE
+def mostly_seen(seen: np.ndarray) -> np.ndarray:
+    """The keypoints whose motion is compared, [75] bool: those that a clip saw in at least half of its frames."""
+    return keypoints_seen(seen).mean(0) >= MOSTLY
 
 
-def shoulder_frame(pose: Array, seen: Array) -> Array | None:
+def shoulder_frame(pose: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
     """Keypoints [T,75,2] from the shoulders' centre (each frame's), in shoulder widths (the clip's median).
 
     None where a clip never saw a shoulder, or its shoulders coincide.
@@ -49,52 +40,36 @@ def shoulder_frame(pose: Array, seen: Array) -> Array | None:
     return (points - (left + right)[:, None] / 2) / width
 
 
-def mean_where(values: Array, where: Array, axis: int | None = None) -> Array:
+def mean_where(values: np.ndarray, where: np.ndarray, axis: int | None = None) -> np.ndarray:
     """Mean of `values` where `where` holds, along `axis`; NaN where it holds nowhere. Values elsewhere may be NaN."""
     count = np.asarray(where.sum(axis), np.float64)
     total = np.where(where, values, 0.0).sum(axis)
     return np.divide(total, count, out=np.full_like(count, np.nan), where=count > 0)
 
 
-def _steps(values: Array, seen: Array, order: int = 1) -> tuple[Array, Array]:
-    """Difference of `order` from frame to frame [T-order,...] and where all the frames that it takes were seen."""
+def _steps(values: np.ndarray, seen: np.ndarray, order: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Difference of `order` from frame to frame [T-order,...], and where all the frames that it takes were seen."""
     length = max(0, len(seen) - order)
     return np.diff(values, order, axis=0), np.all([seen[k : k + length] for k in range(order + 1)], axis=0)
 
 
-def motion(
-    prediction: Array,
-    reference: Array,
-    weight: Array,
-    prediction_weight: Array | None = None,
-    keypoints: Array = WRISTS_AND_HANDS,
-    order: int = 1,
-) -> tuple[float, float] | None:
-    """Mean speed (order 1) or jerk (order 3) of keypoints in the prediction and in the reference, shoulder widths a
-    frame (to the power of order).
+def mean_speeds(pose: np.ndarray, seen: np.ndarray, keypoints: np.ndarray, order: int = 1) -> np.ndarray | None:
+    """Mean speed (order 1) or jerk (order 3) of each of `keypoints` [K], in the shoulder frame: [K], shoulder widths
+    a frame (to the power of `order`), NaN where a keypoint was never seen to move.
 
-    Both over the same keypoints: of `keypoints` those that the reference saw in at least half of its frames (and that
-    moved in sight in both clips), from the shoulders' centre. None where there is no such keypoint.
+    None where there is no shoulder frame.
     """
-    watched = keypoints[watched_keypoints(weight)[keypoints]]
-    speeds = []
-    for pose, clip_weight in ((prediction, prediction_weight), (reference, weight)):
-        pose, seen = observe(pose, clip_weight)
-        points = shoulder_frame(pose, seen)
-        if points is None:
-            return None
-        change, both = _steps(points[:, watched], keypoints_seen(seen)[:, watched], order)
-        speeds.append(mean_where(np.linalg.norm(change, axis=-1), both, axis=0))  # [watched]
-    common = np.isfinite(speeds).all(0)
-    if not common.any():
+    points = shoulder_frame(pose, seen)
+    if points is None:
         return None
-    return float(speeds[0][common].mean()), float(speeds[1][common].mean())
+    change, both = _steps(points[:, keypoints], keypoints_seen(seen)[:, keypoints], order)
+    return mean_where(np.linalg.norm(change, axis=-1), both, axis=0)
 
 
 ENERGY_VERSION = 1  # raised when `hand_energy` or `face_energy` gives other values
 
 
-def hand_energy(pose: Array, seen: Array) -> Array:
+def hand_energy(pose: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Motion energy of the hands [T-1], image units a frame: mean speed of the two hands.
 
     A hand's speed is the mean over its keypoints seen in both frames; with none, that of the body's wrist. NaN where
@@ -110,7 +85,7 @@ def hand_energy(pose: Array, seen: Array) -> Array:
     return mean_where(energy, np.isfinite(energy), axis=0)
 
 
-def face_energy(pose: Array, seen: Array, scale: Array) -> Array:
+def face_energy(pose: np.ndarray, seen: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Motion energy of the face [T-1]: mean absolute change of the NMM numbers, each over its `scale` [64].
 
     The mean is taken within each of the four features and then over them, so that neither the 40 numbers of the mouth

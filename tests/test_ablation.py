@@ -143,15 +143,30 @@ def in_process(monkeypatch) -> None:
 def test_the_whole_ablation_writes_its_tables_and_plots(in_process, data_dir: Path, tmp_path: Path, monkeypatch):
     small = commands.SMALL
     recipe = {
-        "autoencoder": small["autoencoder"], "back_translation": f"{commands.TRAINING} --hidden_dim 32 --num_heads 4",
+        "autoencoder": small["autoencoder"],
+        "back_translation": f"{commands.TRAINING} --hidden_dim 32 --num_heads 4",
         "predictor": f"{small['predictor']} {commands.SCRATCH}".replace("--latent_dim 8", ""),
-        "flow": small["flow"].replace("--latent_dim 8", ""), "prior": "--use_ssm_prior", "student": small["student"],
+        "flow": small["flow"].replace("--latent_dim 8", ""),
+        "prior": "--use_ssm_prior",
+        "student": small["student"],
         "evaluation": "--num_workers 0",
-    }  # fmt: skip
+    }
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
     out = tmp_path / "out"
-    argv = ["run_ablation.py", "--data_dir", data_dir, "--output_dir", out, "--recipe", tmp_path / "recipe.json",
-            "--seeds", "0", "1", "--groups", "components"]  # fmt: skip
+    argv = [
+        "run_ablation.py",
+        "--data_dir",
+        data_dir,
+        "--output_dir",
+        out,
+        "--recipe",
+        tmp_path / "recipe.json",
+        "--seeds",
+        "0",
+        "1",
+        "--groups",
+        "components",
+    ]
     monkeypatch.setattr(sys, "argv", list(map(str, argv)))
     run_ablation.main()
 

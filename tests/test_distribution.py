@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import scipy.linalg
-from test_metrics import make_clip, make_references
+from test_metrics import generated, make_clip, make_references
 
 from evaluation.distribution import BLOCK, LARGE_GROUP, frechet_distance, latent_scores, moments, spread
-from evaluation.intervals import compare, figures, mean_of, resample, with_interval
+from evaluation.intervals import mean_of, resample, with_interval
 from evaluation.recognition import sign_distances
+from evaluation.registry import estimates
+from evaluation.summary import compare
 from poses import layout
 
 
@@ -57,7 +59,7 @@ def test_the_reference_has_frechet_0_and_a_still_pose_has_not():
     real = [make_latents(n, 8) for n in range(20)]
     still = [np.tile(np.mean(np.concatenate(real), axis=0), (8, 1)) for _ in real]
     values = [
-        with_interval(figures(latent_scores(clips, real))["frechet"].at, resample(20, 10), centred=True)
+        with_interval(estimates(latent_scores(clips, real))["frechet"].at, resample(20, 10), centred=True)
         for clips in (real, still)
     ]
     assert values[0] == pytest.approx((0, 0, 0), abs=1e-6)
@@ -74,14 +76,14 @@ def test_diversity_of_the_references_is_1_of_equal_clips_0_and_of_half_the_motio
     same = [np.tile(middle, (20, 1))] * 6
     halved = [(pose + middle) / 2 for pose in clips]
     texts = [reference.text for reference in references]
-    real = spread([(clip, None) for clip in clips], texts).sum()
+    real = spread(generated(clips), texts).sum()
     for poses, expected in ((same, 0), (halved, 0.5)):
-        assert spread([(clip, None) for clip in poses], texts).sum() / real == pytest.approx(expected, abs=0.02)
+        assert spread(generated(poses), texts).sum() / real == pytest.approx(expected, abs=0.02)
 
 
 def test_a_text_of_many_clips_is_no_different():
     """Past LARGE_GROUP the processes share a group's pairs; the mean distance is what it was."""
-    clips = [(make_clip(n, 4 + n % 3), None) for n in range(LARGE_GROUP + 1)]
+    clips = generated([make_clip(n, 4 + n % 3) for n in range(LARGE_GROUP + 1)])
     distances = sign_distances(clips, clips)
     expected = [np.delete(row, n).mean() for n, row in enumerate(distances)]
     np.testing.assert_allclose(spread(clips, ["a"] * len(clips), num_workers=2), expected)
@@ -92,7 +94,7 @@ def test_a_text_of_many_clips_is_no_different():
 
 
 def test_without_a_text_that_repeats_there_is_no_diversity():
-    assert np.isnan(spread([(make_clip(n), None) for n in range(3)], ["a", "b", "c"])).all()
+    assert np.isnan(spread(generated([make_clip(n) for n in range(3)]), ["a", "b", "c"])).all()
 
 
 def test_the_interval_of_a_mean_is_the_textbooks():

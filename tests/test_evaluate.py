@@ -13,8 +13,11 @@ import demo_data
 import evaluate
 import train_pose_to_text
 from checkpoints import load_autoencoder
-from evaluation.clips import Reference
-from evaluation.evaluator import Judge
+from evaluation.baselines import shuffled_texts
+from evaluation.clips import Clip, Reference, read_references
+from evaluation.evaluator import Evaluator
+from evaluation.predictions import read_predictions
+from evaluation.report import ROWS
 from poses import layout
 from poses.splits import load_split
 from runtime import errors
@@ -57,10 +60,23 @@ def test_every_row_has_every_figure_with_its_interval(evaluated, translator):
     report = json.loads((evaluated / "metrics_dev.json").read_text(encoding="utf-8"))
     assert report["checkpoints"].keys() == {"autoencoder", "predictor", "back_translation"}
     assert report["settings"]["num_beams"] == 2
-    rows = "model shuffled_texts reference reconstruction mean_pose random_clip nearest_text".split()  # noqa: SIM905
-    for row in rows:
-        for key in ("bleu1", "bleu4", "rouge_l", "chrf", "wer", "frechet", "diversity", "speed_ratio", "jerk_ratio",
-                    "copied_frames", "recognition", "dtw", "dtw_mje_left_hand", "bone_length_variation"):  # fmt: skip
+    for row in ROWS:
+        for key in (
+            "bleu1",
+            "bleu4",
+            "rouge_l",
+            "chrf",
+            "wer",
+            "frechet",
+            "diversity",
+            "speed_ratio",
+            "jerk_ratio",
+            "copied_frames",
+            "recognition",
+            "dtw",
+            "dtw_mje_left_hand",
+            "bone_length_variation",
+        ):
             low, value, high = (report[row][f"{key}{end}"] for end in ("_low", "", "_high"))
             assert value is None or low <= value + 1e-9
             assert value is None or value <= high + 1e-9, (row, key)
@@ -89,57 +105,79 @@ def test_two_rows_compare_and_other_clips_do_not(evaluated, data_dir, tmp_path, 
 def test_every_wrong_text_is_wrong_and_one_text_alone_has_none():
     texts = ["a", "b", "b", "c", "a", "d"]
     for seed in range(20):
-        wrong = evaluate.shuffled_texts(texts, seed)
+        wrong = shuffled_texts(texts, seed)
         assert all(one != other for one, other in zip(wrong, texts, strict=True))
         assert len({*zip(texts, wrong, strict=True)}) == 4  # one wrong text for each text
     with pytest.raises(UserError, match="one text"):
-        evaluate.shuffled_texts(["a", "a"], 0)
+        shuffled_texts(["a", "a"], 0)
 
 
 def test_predictions_are_read_from_npy_and_pose_files(tmp_path):
     letter = next(demo_data.find_lexicon().rglob("*.pose"))
     shutil.copy(letter, tmp_path / "b.pose")
     np.save(tmp_path / "a.npy", np.ones((3, layout.POSE_DIM)))
-    references = [Reference(name, "", np.zeros((1, layout.POSE_DIM)), np.zeros((1, layout.POSE_DIM))) for name in "ab"]
-    clips, weights = evaluate.read_predictions(tmp_path, references)
-    assert [clip.shape for clip in clips] == [weight.shape for weight in weights]
-    assert all(clip.shape[1] == layout.POSE_DIM for clip in clips)
-    assert weights[0].all()
-    assert 0 < weights[1].mean() < 1  # a letter is signed with one hand
-    assert np.isfinite(clips[1]).all()
+    nothing = np.zeros((1, layout.POSE_DIM))
+    clips = read_predictions(tmp_path, [Reference(nothing, nothing > 0, name, "") for name in "ab"])
+    assert [clip.pose.shape for clip in clips] == [clip.seen.shape for clip in clips]
+    assert all(clip.pose.shape[1] == layout.POSE_DIM for clip in clips)
+    assert clips[0].seen.all()
+    assert 0 < clips[1].seen.mean() < 1  # a letter is signed with one hand
+    assert np.isfinite(clips[1].pose).all()
     with pytest.raises(UserError, match=r"c\.npy: no such file, nor \.pose"):
-        evaluate.read_predictions(tmp_path, [Reference("c", "", clips[0], weights[0])])
+        read_predictions(tmp_path, [Reference(nothing, nothing > 0, "c", "")])
 
 
-def test_the_judge_asks_nothing_where_the_reference_never_saw_and_encodes_equal_clips_once(
+def test_nothing_is_asked_where_the_reference_never_saw_and_equal_clips_are_encoded_once(
     data_dir, trained, monkeypatch
 ):
     """A clip that draws a hand which its reference never saw has the latents of one that draws it elsewhere."""
-    pack = load_split(data_dir, "test")
-    references = evaluate.read_references(pack)
+    references = read_references(load_split(data_dir, "test"))
     autoencoder, statistics, _ = load_autoencoder(trained.autoencoder)
-    judge = Judge(references, load_split(data_dir, "train"), autoencoder, statistics)
-    hand = next(h for h in (layout.LEFT_HAND, layout.RIGHT_HAND) if not references[0].weight[:, h].any())
-    clips = [reference.pose.copy() for reference in references]
-    elsewhere = [clip.copy() for clip in clips]
-    elsewhere[0][:, hand] += 3
-    for weights in (None, [np.ones(clip.shape) for clip in clips]):
-        asked = judge._asked(clips, weights)
-        assert not asked[0][:, hand].any()
-        seen = (references[0].weight > 0).any(0)
-        assert (asked[0] == seen).all()
-        for z, other in zip(judge.encode(clips, asked), judge.encode(elsewhere, asked), strict=True):
-            np.testing.assert_array_equal(z, other)
-    lacking = [np.ones(clip.shape) for clip in clips]
-    lacking[0][:5] = 0  # what the prediction itself lacks stays out
-    assert not judge._asked(clips, lacking)[0][:5].any()
+    evaluator = Evaluator(references, load_split(data_dir, "train"), autoencoder, statistics)
+    hand = next(h for h in (layout.LEFT_HAND, layout.RIGHT_HAND) if not references[0].seen[:, h].any())
+    clips = [Clip.generated(reference.pose.copy()) for reference in references]
+    elsewhere = [Clip.generated(clip.pose.copy()) for clip in clips]
+    elsewhere[0].pose[:, hand] += 3
+    limited, others = (
+        [clip.limited_to(reference) for clip, reference in zip(row, references, strict=True)]
+        for row in (clips, elsewhere)
+    )
+    assert not limited[0].seen[:, hand].any()
+    assert (limited[0].seen == references[0].seen.any(0)).all()
+    for z, other in zip(evaluator.encode(limited), evaluator.encode(others), strict=True):
+        np.testing.assert_array_equal(z, other)
+    lacking = Clip.generated(clips[0].pose)
+    lacking.seen[:5] = False  # what the prediction itself lacks stays out
+    assert not lacking.limited_to(references[0]).seen[:5].any()
 
     calls = []
     encode = autoencoder.encode
     monkeypatch.setattr(autoencoder, "encode", lambda *args: calls.append(1) or encode(*args))
-    poses, weights = ([getattr(r, name) for r in references] for name in ("pose", "weight"))
-    for z, known in zip(judge.encode(poses, weights), judge.reference_latents, strict=True):
+    for z, known in zip(evaluator.encode(references), evaluator.reference_latents, strict=True):
         assert z is known
-    still = np.tile(statistics.mean, (9, 1))
-    judge.encode([still, still], None)
+    still = Clip.generated(np.tile(statistics.mean, (9, 1)))
+    evaluator.encode([still, still])
     assert len(calls) == 1
+
+
+NEEDS = {
+    "--predictions_dir F --num_steps 4": "--num_steps needs --flow_checkpoint",
+    "--predictions_dir F --no-use_sync_guidance": "--use_sync_guidance needs --flow_checkpoint",
+    "--predictions_dir F --oracle_length": "--oracle_length needs --predictor_checkpoint or --flow_checkpoint",
+    "--predictions_dir F --shuffle_texts": "--shuffle_texts needs --predictor_checkpoint or --flow_checkpoint",
+    "--predictions_dir F --batch_size 32": "--batch_size needs --predictor_checkpoint or --flow_checkpoint",
+    "--predictions_dir F --compile": "--compile needs --predictor_checkpoint or --flow_checkpoint",
+    "--predictions_dir F --num_beams 4": "--num_beams needs --back_translation_checkpoint",
+    "--predictor_checkpoint P --autoencoder_checkpoint A --solver heun": "--solver needs --flow_checkpoint",
+    "--flow_checkpoint F": "--predictor_checkpoint and --flow_checkpoint need --autoencoder_checkpoint",
+}
+
+
+@pytest.mark.parametrize("flags", NEEDS)
+def test_a_flag_without_the_one_that_it_needs_is_refused(flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        call(evaluate.main, "--data_dir", "D", "--output_dir", "O", *flags.split())
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {NEEDS[flags]}")
+    assert said.count("\n") == 1

@@ -9,14 +9,13 @@ import pytest
 from dtaidistance import dtw_ndim
 from dtw import dtw as dtw_python
 
-from evaluation import evaluator, metrics, recognition, sync
-from evaluation.clips import Reference
-from evaluation.evaluator import evaluate_row
-from evaluation.intervals import summarise
+from evaluation import metrics, recognition, sync
+from evaluation.clips import Clip, Reference
+from evaluation.evaluator import score_clips
+from evaluation.summary import summarise
 from poses import layout, motion
 
 TEXTS = ("hello", "thanks", "again")
-ONES = np.ones((1, layout.POSE_DIM))
 
 
 def make_clip(seed: int, frames: int = 24) -> np.ndarray:
@@ -34,13 +33,22 @@ def make_references(count: int = 6, hide: bool = False) -> list[Reference]:
     references = []
     for n in range(count):
         pose = make_clip(n, frames=20 + n)
-        weight = np.ones(pose.shape)
+        seen = np.ones(pose.shape, bool)
         if hide:
-            weight[:, layout.LEFT_HAND] = n % 2  # every second clip never saw its left hand,
-            weight[3:11, layout.RIGHT_HAND] = 0  # each lost the right one for a while,
-            weight[5, layout.EYE_GAZE] = 0  # and once the eyes
-        references.append(Reference(f"clip{n}", TEXTS[n % len(TEXTS)], pose, weight))
+            seen[:, layout.LEFT_HAND] = n % 2  # every second clip never saw its left hand,
+            seen[3:11, layout.RIGHT_HAND] = False  # each lost the right one for a while,
+            seen[5, layout.EYE_GAZE] = False  # and once the eyes
+        references.append(Reference(pose, seen, f"clip{n}", TEXTS[n % len(TEXTS)]))
     return references
+
+
+def generated(poses: list[np.ndarray]) -> list[Clip]:
+    return [Clip.generated(pose) for pose in poses]
+
+
+def evaluate_row(clips: list[Clip], *args: object, **kwargs: object) -> dict[str, float | int | None]:
+    """A row of the report from what needs neither train clips nor an autoencoder."""
+    return summarise(score_clips(clips, *args, **kwargs))
 
 
 def plain_dtw(a: np.ndarray, b: np.ndarray) -> tuple[float, list[tuple[int, int]]]:
@@ -61,7 +69,7 @@ def plain_dtw(a: np.ndarray, b: np.ndarray) -> tuple[float, list[tuple[int, int]
 
 def test_dtw_agrees_with_plain_python_dtaidistance_and_dtw_python():
     a, b = make_clip(1, 17), make_clip(2, 23)
-    distance, path = metrics.dtw(a, b, np.ones(b.shape))
+    distance, path = metrics.dtw(Clip.generated(a), Clip.generated(b))
     total, expected_path = plain_dtw(a, b)
     assert path.tolist() == [list(cell) for cell in expected_path]
     assert distance == pytest.approx(total / len(expected_path), rel=1e-12)
@@ -74,7 +82,7 @@ def test_dtw_of_a_hand_made_example():
     """One number moves: 0 2 5 against 0 0 2 5 1. Costs 0 0 0 0 4 on the only cheapest path, over five steps."""
     a, b = np.zeros((3, layout.POSE_DIM)), np.zeros((5, layout.POSE_DIM))
     a[:, 0], b[:, 0] = [0, 2, 5], [0, 0, 2, 5, 1]
-    distance, path = metrics.dtw(a, b, np.ones(b.shape))
+    distance, path = metrics.dtw(Clip.generated(a), Clip.generated(b))
     assert path.tolist() == [[0, 0], [0, 1], [1, 2], [2, 3], [2, 4]]
     assert distance == pytest.approx(4 / 5)
 
@@ -84,30 +92,28 @@ def test_dtw_mje_is_the_mean_distance_of_keypoints_in_the_plane():
     prediction = reference.copy()
     prediction[:, layout.MANUAL] += np.tile([0.3, 0.4], layout.NUM_KEYPOINTS)
     prediction[:, layout.NMM] += 100  # keypoints only
-    errors = metrics.dtw_mje(prediction, reference, np.ones(reference.shape))
+    errors = metrics.dtw_mje(Clip.generated(prediction), Clip.generated(reference))
     assert dataclasses.astuple(errors) == pytest.approx((0.5, 0.5, 0.5, 0.5))
 
 
 def test_mse_by_part_frame_by_frame_and_along_the_path():
-    reference = make_clip(0)
-    prediction = reference.copy()
-    prediction[:, layout.NMM] += 2
-    weight = np.ones(reference.shape)
-    errors = metrics.mean_squared_errors(prediction, reference, weight, path=None)
+    reference = Clip.generated(make_clip(0))
+    prediction = Clip.generated(reference.pose.copy())
+    prediction.pose[:, layout.NMM] += 2
+    errors = metrics.mean_squared_errors(prediction, reference, path=None)
     assert (errors.manual, errors.nmm) == pytest.approx((0, 4))
     assert errors.full == pytest.approx(4 * layout.NMM_DIM / layout.POSE_DIM)
     assert not errors.aligned
-    slow = np.repeat(reference, 2, axis=0)
-    _, path = metrics.dtw(slow, reference, weight)
-    errors = metrics.mean_squared_errors(slow, reference, weight, path)
+    slow = Clip.generated(np.repeat(reference.pose, 2, axis=0))
+    _, path = metrics.dtw(slow, reference)
+    errors = metrics.mean_squared_errors(slow, reference, path)
     assert errors.aligned
     assert errors.full == pytest.approx(0)
 
 
 def test_the_reference_scores_perfect():
     references = make_references(hide=True)
-    weights = [reference.weight for reference in references]
-    row = evaluate_row([reference.pose for reference in references], references, weights)
+    row = evaluate_row(references, references)
     for name in (
         "dtw",
         "dtw_mje",
@@ -126,7 +132,7 @@ def test_the_reference_scores_perfect():
 def test_a_still_pose_does_not_move_and_has_no_sync_and_no_nan_in_json():
     references = make_references()
     still = np.mean([reference.pose.mean(0) for reference in references], axis=0)
-    row = evaluate_row([np.repeat(still[None], 12, axis=0)] * len(references), references)
+    row = evaluate_row(generated([np.repeat(still[None], 12, axis=0)] * len(references)), references)
     assert row["motion_ratio"] == 0
     assert row["sync_correlation"] is row["sync_lag"] is row["sync_correlation_difference"] is None
     assert row["sync_undefined"] == row["mse_aligned"] == len(references)
@@ -136,7 +142,7 @@ def test_a_still_pose_does_not_move_and_has_no_sync_and_no_nan_in_json():
 
 def test_row_holds_every_key_of_the_report():
     references = make_references(2)
-    row = evaluate_row([reference.pose for reference in references], references)
+    row = evaluate_row(references, references)
     expected = "dtw dtw_mje recognition motion_ratio sync_correlation sync_lag mse mse_manual mse_nmm recognition_top5"
     assert set(expected.split()) <= row.keys()
 
@@ -181,30 +187,30 @@ def test_motion_ratio_follows_the_speed_and_not_the_place_or_the_size():
     for pose in elsewhere:
         pose[:, layout.MANUAL] = pose[:, layout.MANUAL] * 3 + 7
     for predictions in (halved, elsewhere):
-        assert evaluate_row(predictions, references)["motion_ratio"] == pytest.approx(0.5)
+        assert evaluate_row(generated(predictions), references)["motion_ratio"] == pytest.approx(0.5)
 
 
 def test_what_the_reference_did_not_see_changes_no_metric():
     references = make_references(hide=True)
     rng = np.random.default_rng(1)
-    predictions = [make_clip(50 + n, 18 + n) for n in range(len(references))]
-    scores = evaluator.score_clips(predictions, references)
+    predictions = generated([make_clip(50 + n, 18 + n) for n in range(len(references))])
+    scores = score_clips(predictions, references)
     for value in (1e6, math.nan):
         spoilt = [
-            dataclasses.replace(r, pose=np.where(r.weight > 0, r.pose, value * rng.uniform(size=r.pose.shape)))
+            dataclasses.replace(r, pose=np.where(r.seen, r.pose, value * rng.uniform(size=r.pose.shape)))
             for r in references
         ]
-        for name, values in evaluator.score_clips(predictions, spoilt).items():
+        for name, values in score_clips(predictions, spoilt).items():
             np.testing.assert_array_equal(values, scores[name], err_msg=name)
 
 
 def test_a_hand_never_seen_asks_nothing_of_the_prediction():
     pose = make_clip(3)
-    weight = np.ones(pose.shape)
-    weight[:, layout.LEFT_HAND] = 0
+    seen = np.ones(pose.shape, bool)
+    seen[:, layout.LEFT_HAND] = False
     prediction = pose.copy()
     prediction[:, layout.LEFT_HAND] += 5
-    row = evaluate_row([prediction], [Reference("a", "hello", pose, weight)])
+    row = evaluate_row([Clip.generated(prediction)], [Reference(pose, seen, "a", "hello")])
     assert (row["dtw"], row["dtw_mje"], row["mse"], row["mse_manual"]) == (0, 0, 0, 0)
     assert row["motion_ratio"] == pytest.approx(1)
 
@@ -212,11 +218,10 @@ def test_a_hand_never_seen_asks_nothing_of_the_prediction():
 def test_a_prediction_gains_nothing_by_not_seeing():
     """With every number wrong by the same amount, the distance is the same whatever the prediction did not see."""
     pose = make_clip(3)
-    weight = np.ones(pose.shape)
-    prediction_weight = weight.copy()
-    prediction_weight[:, layout.HANDS] = 0
-    whole, _ = metrics.dtw(pose + 1, pose, weight)
-    partly, _ = metrics.dtw(pose + 1, pose, weight, prediction_weight)
+    seen = np.ones(pose.shape, bool)
+    seen[:, layout.HANDS] = False
+    whole, _ = metrics.dtw(Clip.generated(pose + 1), Clip.generated(pose))
+    partly, _ = metrics.dtw(Clip(pose + 1, seen), Clip.generated(pose))
     assert partly == pytest.approx(whole)
 
 
@@ -225,7 +230,7 @@ def test_recognition_distance_is_dtw_whatever_the_length_of_the_clips_beside_it(
     clips = [make_clip(n, frames) for n, frames in enumerate((5, 9, 16))]
     gallery = [make_clip(10 + n, frames) for n, frames in enumerate((12, 4))]
     moved = [np.concatenate([c[:, layout.MANUAL] * 2.5 + 1, c[:, layout.NMM]], axis=1) for c in clips]
-    distances = recognition.sign_distances([(c, None) for c in moved], [(c, None) for c in gallery])
+    distances = recognition.sign_distances(generated(moved), generated(gallery))
     for n, clip in enumerate(clips):
         for m, other in enumerate(gallery):
             a, b = (
@@ -238,9 +243,9 @@ def test_recognition_distance_is_dtw_whatever_the_length_of_the_clips_beside_it(
 
 
 def test_a_clip_given_twice_has_the_same_distances_and_none_to_itself():
-    clips = [(make_clip(n, 6 + n), None) for n in range(3)]
-    unseen = np.zeros((6, layout.POSE_DIM))
-    distances = recognition.sign_distances([clips[1], clips[0], clips[1], (clips[0][0], unseen)], clips)
+    clips = generated([make_clip(n, 6 + n) for n in range(3)])
+    unseen = Clip(clips[0].pose, np.zeros((6, layout.POSE_DIM), bool))
+    distances = recognition.sign_distances([clips[1], clips[0], clips[1], unseen], clips)
     assert (distances[0] == distances[2]).all()
     assert (distances[0, 1], distances[1, 0]) == (0, 0)
     assert np.count_nonzero(distances == 0) == 3
@@ -250,35 +255,34 @@ def test_a_clip_given_twice_has_the_same_distances_and_none_to_itself():
 def test_recognition_follows_the_texts_not_the_order():
     references = make_references()
     rng = np.random.default_rng(0)
-    generated = [r.pose + rng.normal(scale=0.002, size=r.pose.shape) for r in references]
+    clips = generated([r.pose + rng.normal(scale=0.002, size=r.pose.shape) for r in references])
     texts = [r.text for r in references]
-    first, among = recognition.recognition(generated, texts, references[::-1])
+    first, among = recognition.recognition(clips, texts, references[::-1])
     assert first.all()
     assert among.all()
-    first, _ = recognition.recognition(generated[1:] + generated[:1], texts, references)
+    first, _ = recognition.recognition(clips[1:] + clips[:1], texts, references)
     assert not first.any()
 
 
 def test_without_shoulders_nothing_is_recognised():
     references = make_references()
-    weights = [r.weight.copy() for r in references]
-    weights[0][:, layout.keypoint_dims(np.array([layout.LEFT_SHOULDER]))] = 0
-    poses, texts = [r.pose for r in references], [r.text for r in references]
-    first, among = recognition.recognition(poses, texts, references, weights)
+    clips = [Clip(r.pose, r.seen.copy()) for r in references]
+    clips[0].seen[:, layout.keypoint_dims(np.array([layout.LEFT_SHOULDER]))] = False
+    first, among = recognition.recognition(clips, [r.text for r in references], references)
     assert first.tolist() == among.tolist() == [False] + [True] * 5
 
 
 def test_workers_change_no_figure():
     references = make_references(hide=True)
-    predictions = [make_clip(50 + n, 18 + n) for n in range(len(references))]
+    predictions = generated([make_clip(50 + n, 18 + n) for n in range(len(references))])
     rows = [evaluate_row(predictions, references, num_workers=n) for n in (1, 2)]
     assert rows[0] == rows[1]
 
 
 def test_each_clip_has_its_values_and_any_selection_makes_a_row():
     references = make_references()
-    predictions = [make_clip(50 + n) for n in range(len(references))]
-    scores = evaluator.score_clips(predictions, references)
+    predictions = generated([make_clip(50 + n) for n in range(len(references))])
+    scores = score_clips(predictions, references)
     assert {len(values) for values in scores.values()} == {len(references)}
     one = summarise({name: values[2:3] for name, values in scores.items()})
     alone = evaluate_row(predictions[2:3], references[2:3], gallery=references)
@@ -286,7 +290,7 @@ def test_each_clip_has_its_values_and_any_selection_makes_a_row():
 
 
 def test_one_frame_has_no_motion():
-    reference = Reference("a", "hello", make_clip(0, 1), ONES)
-    row = evaluate_row([make_clip(1, 1)], [reference])
+    reference = Reference(make_clip(0, 1), np.ones((1, layout.POSE_DIM), bool), "a", "hello")
+    row = evaluate_row(generated([make_clip(1, 1)]), [reference])
     assert row["motion_ratio"] is row["sync_correlation"] is row["sync_lag"] is None
     assert row["dtw"] > 0

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 from test_metrics import make_clip
 
-from evaluation import naturalness
-from evaluation.clips import Reference
+from evaluation import naturalness, recognition
+from evaluation.clips import Clip, Reference, clip_of
 from poses import layout
-from poses.motion import watched_keypoints
+from poses.motion import HAND_AND_WRIST
 from poses.pack import Pack, write_pack
-
-ALL = np.ones(layout.NUM_KEYPOINTS, bool)
 
 
 def make_signer(seed: int, frames: int = 30) -> np.ndarray:
@@ -21,7 +19,7 @@ def make_signer(seed: int, frames: int = 30) -> np.ndarray:
     points = layout.frame_to_keypoints(pose).copy()
     shape = np.random.default_rng(99).normal(scale=0.02, size=(layout.NUM_HAND, 2))
     shape[layout.HAND_ROOT] = 0
-    for hand, wrist in naturalness.HAND_AND_WRIST:
+    for hand, wrist in HAND_AND_WRIST:
         points[:, hand] = points[:, wrist, None] + shape
     return layout.keypoints_to_frame(points, pose[:, layout.NMM])
 
@@ -36,68 +34,74 @@ def make_pack(folder: Path, count: int = 8) -> Pack:
 
 def make_references(count: int = 40) -> list[Reference]:
     clips = [make_signer(100 + n) for n in range(count)]
-    return [Reference(str(n), "a", clip, np.ones(clip.shape)) for n, clip in enumerate(clips)]
+    return [Reference(clip, np.ones(clip.shape, bool), str(n), "a") for n, clip in enumerate(clips)]
+
+
+def without(pose: np.ndarray, *dims: slice) -> Clip:
+    """The clip as if it had never seen these numbers."""
+    clip = Clip.generated(pose)
+    for part in dims:
+        clip.seen[:, part] = False
+    return clip
 
 
 def test_stiff_bones_do_not_vary_and_stretched_ones_do():
     pose = make_signer(0)
-    hands = np.zeros(layout.NUM_KEYPOINTS, bool)
-    hands[layout.LEFT_HAND_KEYPOINTS] = True
-    assert naturalness.bone_length_variation(pose, None, hands) == pytest.approx(0, abs=1e-9)
+    hand = without(pose, layout.BODY, layout.RIGHT_HAND)
+    assert naturalness.bone_length_variation(Clip.generated(pose), hand) == pytest.approx(0, abs=1e-9)
     points = layout.frame_to_keypoints(pose).copy()
     scale = np.where(np.arange(len(points)) % 2, 1.1, 0.9)[:, None, None]
     points[:, layout.LEFT_HAND_KEYPOINTS] *= scale
     stretched = layout.keypoints_to_frame(points, pose[:, layout.NMM])
-    assert naturalness.bone_length_variation(stretched, None, hands) == pytest.approx(0.1)
-    assert np.isnan(naturalness.bone_length_variation(pose, None, ~ALL))
+    assert naturalness.bone_length_variation(Clip.generated(stretched), hand) == pytest.approx(0.1)
+    assert np.isnan(naturalness.bone_length_variation(Clip.generated(pose), without(pose, layout.MANUAL)))
 
 
 def test_a_hand_off_its_arm_is_implausible_and_one_never_seen_is_not(tmp_path):
     limits = naturalness.hand_limits(make_pack(tmp_path))
     pose = make_signer(50)
-    assert naturalness.implausible_hands(pose, None, ALL, limits) == 0
+
+    def share(clip: np.ndarray, *never_seen: slice) -> float:
+        return naturalness.implausible_hands(Clip.generated(clip), without(pose, *never_seen), limits)
+
+    assert share(pose) == 0
     away = pose.copy()
     away[:15, layout.LEFT_HAND] += 0.3
-    assert naturalness.implausible_hands(away, None, ALL, limits) == 0.5
+    assert share(away) == 0.5
     large = pose.copy()
     points = layout.frame_to_keypoints(large).copy()
     points[:, layout.RIGHT_HAND_KEYPOINTS] += 2 * (
         points[:, layout.RIGHT_HAND_KEYPOINTS] - points[:, [layout.RIGHT_WRIST]]
     )
     large = layout.keypoints_to_frame(points, pose[:, layout.NMM])
-    assert naturalness.implausible_hands(large, None, ALL, limits) == 1
-    weight = np.ones(pose.shape)
-    weight[:, layout.LEFT_HAND] = 0
-    assert naturalness.implausible_hands(away, None, watched_keypoints(weight), limits) == 0
-    weight[:, layout.HANDS] = 0
-    assert np.isnan(naturalness.implausible_hands(away, None, watched_keypoints(weight), limits))
+    assert share(large) == 1
+    assert share(away, layout.LEFT_HAND) == 0
+    assert np.isnan(share(away, layout.HANDS))
 
 
 def test_copies_are_found_and_real_clips_score_the_stated_share(tmp_path):
     train, references = make_pack(tmp_path), make_references()
     frames = naturalness.TrainFrames.build(train, references)
-    real = np.mean([frames.copied(r.pose, r.weight)[0] for r in references])
+    real = np.mean([frames.copied(reference)[0] for reference in references])
     assert real == pytest.approx(naturalness.COPY_QUANTILE, abs=0.005)
     assert frames.real.mean() > 0.01  # in shoulder widths
     copy = np.array(train.field("pose", 3))
-    assert frames.copied(copy, None) == (1, pytest.approx(0, abs=1e-3))
+    assert frames.copied(Clip.generated(copy)) == (1, pytest.approx(0, abs=1e-3))
     moved = copy.copy()
     moved[:, layout.MANUAL] = moved[:, layout.MANUAL] * 1.5 + 0.1  # nearer the camera, elsewhere
-    assert frames.copied(moved, None)[0] == 1
+    assert frames.copied(Clip.generated(moved))[0] == 1
     half = np.concatenate([copy[:15], make_signer(200, 15)])
-    assert frames.copied(half, None)[0] == pytest.approx(0.5)
+    assert frames.copied(Clip.generated(half))[0] == pytest.approx(0.5)
 
 
 def test_the_nearest_frame_is_that_of_plain_distances(tmp_path):
-    train, clip = make_pack(tmp_path), make_signer(300)
-    weight = np.ones(clip.shape)
-    weight[:, layout.LEFT_HAND] = 0
+    train, clip = make_pack(tmp_path), without(make_signer(300), layout.LEFT_HAND)
     frames = naturalness.TrainFrames.build(train, make_references(2))
-    found = naturalness._nearest((clip, weight), frames.right, frames.visible)
-    points, seen = naturalness._frames((clip, weight))
-    gallery = np.concatenate([naturalness._frames((train.field("pose", i), None))[0] for i in range(len(train))])
-    chosen = np.linspace(0, len(clip) - 1, naturalness.COPY_FRAMES).round().astype(int)
+    found = naturalness.nearest_distances(clip, frames.gallery, frames.seen)
+    points, seen = recognition.arms_and_hands(clip)
+    gallery = np.concatenate([recognition.arms_and_hands(clip_of(train, i))[0] for i in range(len(train))])
+    chosen = np.linspace(0, len(points) - 1, naturalness.COPY_FRAMES).round().astype(int)
     for frame, distance in zip(chosen, found, strict=True):
-        known = seen[frame] > 0
+        known = seen[frame]
         plain = np.sqrt(((gallery[:, known] - points[frame, known]) ** 2).sum(-1).mean(1)).min()
         assert distance == pytest.approx(plain, rel=1e-3)

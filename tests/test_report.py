@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from evaluation.clips import Reference
-from evaluation.report import FIGURES, ROWS, build_report, format_table, read_clips, write_clips, write_report
+from evaluation.registry import METRICS
+from evaluation.report import ROWS, build_report, format_table, read_clips, write_clips, write_report
 from runtime.errors import UserError
 
-KEYS = [name for names in FIGURES.values() for name in names]
+KEYS = [metric.key for metric in METRICS]
 
 
 def make_row(**changes: object) -> dict[str, object]:
@@ -67,10 +68,16 @@ def test_table_states_what_the_figures_were_made_with():
     assert lines[0].replace("*", "").split() == list(ROWS)
     assert [line.split()[0] for line in lines[1:] if line.startswith("  ")] == KEYS
     assert next(line for line in lines if line.startswith("  wer ")).split()[1:4] == ["0.5000", "[0.2500,", "0.7500]"]
-    for part in ("7 clips of test", "predicted from the text", "num_steps=4", "flow=abc123",
-                 "--back_translation_checkpoint",
-                 "model: MSE along the DTW path for 5 clips", "mean_pose: sync figures leave out 7 clips",
-                 "text 0.0100, sampling 0.0200, decoding 0.2500; together 0.2800"):  # fmt: skip
+    for part in (
+        "7 clips of test",
+        "predicted from the text",
+        "num_steps=4",
+        "flow=abc123",
+        "--back_translation_checkpoint",
+        "model: MSE along the DTW path for 5 clips",
+        "mean_pose: sync figures leave out 7 clips",
+        "text 0.0100, sampling 0.0200, decoding 0.2500; together 0.2800",
+    ):
         assert part in table
 
 
@@ -88,9 +95,13 @@ def test_an_unknown_row_is_refused():
 def test_what_was_not_measured_takes_no_line_and_a_back_translator_is_named():
     row = {name: value for name, value in make_row().items() if not name.startswith("frechet")}
     report = build_report(
-        "dev", 1, {"model": row, "reference": {**row, "wer": None}}, length_source="given", settings={},
+        "dev",
+        1,
+        {"model": row, "reference": {**row, "wer": None}},
+        length_source="given",
+        settings={},
         checkpoints={"back_translation": "fed987"},
-    )  # fmt: skip
+    )
     table = format_table(report)
     assert "frechet" not in table
     assert next(line for line in table.splitlines() if line.startswith("  wer ")).split()[-1] == "-"
@@ -99,7 +110,7 @@ def test_what_was_not_measured_takes_no_line_and_a_back_translator_is_named():
 
 
 def test_the_values_of_clips_come_back_and_latents_are_kept_of_the_model_alone(tmp_path):
-    references = [Reference(name, "a", np.zeros((1, 214)), np.ones((1, 214))) for name in ("x", "ü")]
+    references = [Reference(np.zeros((1, 214)), np.ones((1, 214), bool), name, "a") for name in ("x", "ü")]
     values = {"dtw": np.array([1.0, np.nan]), "latents": np.ones((5, 3))}
     path = write_clips(tmp_path, "dev", references, {"model": values, "reference": values})
     ids, rows = read_clips(path)

@@ -7,7 +7,8 @@ import sacrebleu
 from nltk.translate.bleu_score import corpus_bleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from evaluation.intervals import figures, resample
+from evaluation.intervals import resample
+from evaluation.registry import estimates
 from evaluation.text_metrics import normalize_text, text_scores
 
 TEXT = "rain falls in the north tomorrow and the sun shines over the south coast"
@@ -26,8 +27,8 @@ def make_texts(count: int = 40, shortest: int = 1) -> tuple[list[str], list[str]
 
 
 def corpus_figures(hypotheses: list[str], references: list[str]) -> dict[str, float]:
-    found = figures(text_scores(hypotheses, references))
-    return {name: float(figure.at(np.ones((1, len(references))))[0]) for name, figure in found.items()}
+    found = estimates(text_scores(hypotheses, references))
+    return {name: float(estimate.at(np.ones((1, len(references))))[0]) for name, estimate in found.items()}
 
 
 @pytest.mark.parametrize("shortest", [1, 4])
@@ -52,7 +53,7 @@ def test_a_resample_is_the_corpus_of_its_clips():
     """The interval's BLEU of drawn counts is nltk's of the drawn texts."""
     hypotheses, references = make_texts(12, shortest=4)
     counts = resample(12, 3)
-    ours = figures(text_scores(hypotheses, references))["bleu2"].at(counts)
+    ours = estimates(text_scores(hypotheses, references))["bleu2"].at(counts)
     for row, value in zip(counts.astype(int), ours, strict=True):
         drawn = [n for n in range(12) for _ in range(row[n])]
         nltk = corpus_bleu([[references[n].split()] for n in drawn], [hypotheses[n].split() for n in drawn], (0.5, 0.5))
@@ -63,8 +64,9 @@ def test_the_right_texts_are_perfect_and_swapped_ones_are_not():
     _, references = make_texts()
     perfect = corpus_figures(references, references)
     assert {name: round(value, 9) for name, value in perfect.items()} == {
-        **dict.fromkeys(("bleu1", "bleu2", "bleu3", "bleu4", "chrf", "rouge_l"), 1.0), "wer": 0.0,
-    }  # fmt: skip
+        **dict.fromkeys(("bleu1", "bleu2", "bleu3", "bleu4", "chrf", "rouge_l"), 1.0),
+        "wer": 0.0,
+    }
     swapped = corpus_figures([references[1], references[0], *references[2:]], references)
     assert all(swapped[f"bleu{n}"] < 1 for n in range(1, 5))
     assert swapped["wer"] > 0
@@ -72,9 +74,15 @@ def test_the_right_texts_are_perfect_and_swapped_ones_are_not():
 
 @pytest.mark.parametrize(
     ("text", "normal"),
-    [("Good morning!", "good morning"), ("  It's  9.30, über-cold. ", "it s 9 30 über cold"), ("¿Qué?", "qué"),
-     ("नमस्ते।", "नमस्ते"), ("ＡＢ", "ab"), ("...", "")],
-)  # fmt: skip
+    [
+        ("Good morning!", "good morning"),
+        ("  It's  9.30, über-cold. ", "it s 9 30 über cold"),
+        ("¿Qué?", "qué"),
+        ("नमस्ते।", "नमस्ते"),
+        ("ＡＢ", "ab"),
+        ("...", ""),
+    ],
+)
 def test_normalisation(text, normal):
     assert normalize_text(text) == normal
 
