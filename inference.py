@@ -18,10 +18,36 @@ from checkpoints import PREDICTOR, require_equal
 from generation import Generator, load_generator
 from poses.statistics import STATISTICS_FILE, Statistics
 from runtime import cpu, errors
-from runtime.arguments import make_parser
+from runtime.arguments import make_parser, natural_int, positive_int
 from runtime.errors import UserError
 from runtime.files import read_texts, write_whole
 from training import arguments
+
+
+def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
+    """What both inference scripts take besides their checkpoints."""
+    texts = parser.add_mutually_exclusive_group(required=True)
+    texts.add_argument("--text", help="the text to sign")
+    texts.add_argument("--text_file", type=Path, help="a file of texts, one a line; each becomes a file of its own")
+    parser.add_argument(
+        "--output_path",
+        type=Path,
+        default=Path("output_pose.npy"),
+        help="[T,214] float32 in data units; several clips get _0001, _0002 … before .npy (default output_pose.npy)",
+    )
+    parser.add_argument(
+        "--target_length", type=positive_int, help="frames of the clip (default: what the text asks for)"
+    )
+    parser.add_argument(
+        "--num_samples", type=positive_int, default=1, help="clips of each text; those of Direction 1 are all alike"
+    )
+    parser.add_argument("--seed", type=natural_int, default=0, help="clip k of a text starts from seed + k")
+    parser.add_argument(
+        "--batch_size", type=positive_int, default=32, help="clips that are made at a time (default 32)"
+    )
+    parser.add_argument("--data_dir", type=Path, help="data set whose statistics must be the checkpoint's, or it stops")
+    arguments.add_speed_arguments(parser)
+    arguments.add_device_argument(parser)
 
 
 def output_paths(output_path: Path, count: int, numbered: bool) -> list[Path]:
@@ -66,7 +92,7 @@ def main() -> None:
         "--predictor_checkpoint", required=True, type=Path, help="best_model.pt of stage 2, Direction 1"
     )
     arguments.add_autoencoder_argument(parser)
-    arguments.add_inference_arguments(parser)
+    add_inference_arguments(parser)
     args = parser.parse_args()
     cpu.tune()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from checkpoints import FLOW, STUDENT
 from generation import load_generator
-from inference import sign_to_files
+from inference import add_inference_arguments, sign_to_files
 from runtime import cpu, errors
 from runtime.arguments import make_parser
 from training import arguments
@@ -21,7 +21,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--flow_checkpoint", required=True, type=Path, help="best_model.pt of stage 2 or stage 3")
     arguments.add_autoencoder_argument(parser)
-    arguments.add_inference_arguments(parser)
+    add_inference_arguments(parser)
     arguments.add_sampling_arguments(parser)
     args = parser.parse_args()
     cpu.tune()

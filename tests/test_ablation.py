@@ -141,13 +141,13 @@ def in_process(monkeypatch) -> None:
 
 
 def test_the_whole_ablation_writes_its_tables_and_plots(in_process, data_dir: Path, tmp_path: Path, monkeypatch):
-    small = commands.SMALL
+    small, prior = commands.SMALL, "--prior_hidden_dim 16 --prior_layers 1"
     recipe = {
         "autoencoder": small["autoencoder"],
         "back_translation": f"{commands.TRAINING} --hidden_dim 32 --num_heads 4",
         "predictor": f"{small['predictor']} {commands.SCRATCH}".replace("--latent_dim 8", ""),
-        "flow": small["flow"].replace("--latent_dim 8", ""),
-        "prior": "--use_ssm_prior",
+        "flow": small["flow"].replace("--latent_dim 8", "").replace(prior, ""),
+        "prior": f"--use_ssm_prior {prior}",
         "student": small["student"],
         "evaluation": "--num_workers 0",
     }

@@ -104,32 +104,6 @@ def resolve_device(name: str | None) -> torch.device:
     return device
 
 
-def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
-    """What both inference scripts take besides their checkpoints."""
-    texts = parser.add_mutually_exclusive_group(required=True)
-    texts.add_argument("--text", help="the text to sign")
-    texts.add_argument("--text_file", type=Path, help="a file of texts, one a line; each becomes a file of its own")
-    parser.add_argument(
-        "--output_path",
-        type=Path,
-        default=Path("output_pose.npy"),
-        help="[T,214] float32 in data units; several clips get _0001, _0002 … before .npy (default output_pose.npy)",
-    )
-    parser.add_argument(
-        "--target_length", type=positive_int, help="frames of the clip (default: what the text asks for)"
-    )
-    parser.add_argument(
-        "--num_samples", type=positive_int, default=1, help="clips of each text; those of Direction 1 are all alike"
-    )
-    parser.add_argument("--seed", type=natural_int, default=0, help="clip k of a text starts from seed + k")
-    parser.add_argument(
-        "--batch_size", type=positive_int, default=32, help="clips that are made at a time (default 32)"
-    )
-    parser.add_argument("--data_dir", type=Path, help="data set whose statistics must be the checkpoint's, or it stops")
-    add_speed_arguments(parser)
-    add_device_argument(parser)
-
-
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """How Direction 2 samples; what is left out is what the checkpoint says."""
     parser.add_argument("--num_steps", type=positive_int, help="ODE steps (default: the checkpoint's)")
