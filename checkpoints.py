@@ -146,10 +146,19 @@ def load_pose_to_text(path: Path, device: torch.device | str = "cpu") -> tuple[P
 
 
 def describe_text_encoder(encoder: TextEncoder) -> dict:
-    """What rebuilds a text encoder: the name of a pretrained one, or the configuration of one trained from scratch."""
+    """What rebuilds a text encoder: its name and fingerprint, or the configuration of one from scratch."""
     if isinstance(encoder, ScratchTextEncoder):
         return {SCRATCH: dataclasses.asdict(encoder.config)}
-    return {"name": encoder.name}
+    return {"name": encoder.name, "fingerprint": encoder.fingerprint}
+
+
+def same_text_encoder(one: dict | None, other: dict | None) -> bool:
+    """Whether two descriptions are of one encoder: of a pretrained one the weights decide, wherever they lie."""
+    if one and other and "fingerprint" in one and "fingerprint" in other:
+        return one["fingerprint"] == other["fingerprint"]
+    if one and other and "name" in one:  # an earlier version kept no fingerprint
+        return one["name"] == other.get("name")
+    return one == other
 
 
 def open_text_encoder(name: str, device: torch.device | str) -> PretrainedTextEncoder:
@@ -162,10 +171,21 @@ def open_text_encoder(name: str, device: torch.device | str) -> PretrainedTextEn
         ) from None
 
 
-def build_text_encoder(description: dict, device: torch.device | str) -> TextEncoder:
+def build_text_encoder(
+    description: dict, device: torch.device | str, where: str, moved_to: str | None = None
+) -> TextEncoder:
+    """The text encoder of the checkpoint `where`; `moved_to`: the name or folder of a pretrained one today."""
     if SCRATCH in description:
+        if moved_to not in (None, SCRATCH):
+            raise UserError(f"--text_encoder {moved_to}: {where} holds a text encoder of its own; leave the flag out")
         return ScratchTextEncoder(build_config(ScratchTextConfig, description[SCRATCH], "the text encoder"))
-    return open_text_encoder(description["name"], device)
+    encoder = open_text_encoder(moved_to or description["name"], device)
+    if description.get("fingerprint", encoder.fingerprint) != encoder.fingerprint:  # earlier versions kept none
+        raise UserError(
+            f"{where}: trained with another text encoder than {encoder.name} is today; "
+            "name the one it was trained with by --text_encoder"
+        )
+    return encoder
 
 
 def build_network(content: dict, where: str) -> Network:
@@ -175,16 +195,24 @@ def build_network(content: dict, where: str) -> Network:
 
 
 def load_text_to_latent(
-    path: Path, kinds: tuple[str, ...], parent: dict, device: torch.device | str = "cpu"
+    path: Path,
+    kinds: tuple[str, ...],
+    parent: dict,
+    device: torch.device | str = "cpu",
+    text_encoder: str | None = None,
 ) -> tuple[TextToLatent, dict]:
-    """A frozen stage-2 or stage-3 model and its checkpoint's content; `parent` is its autoencoder's content."""
+    """A frozen stage-2 or stage-3 model and its checkpoint's content; `parent` is its autoencoder's content.
+
+    text_encoder: name or folder of the pretrained text encoder, where it is no longer that of the training.
+    """
     content = load_checkpoint(path, *kinds)
     if content["parent"] != parent["fingerprint"]:
         raise UserError(
             f"{path}: trained on the autoencoder {content['parent']}, but --autoencoder_checkpoint is "
             f"{parent['fingerprint']}; pass the autoencoder it was trained on"
         )
-    model = TextToLatent(build_network(content, str(path)), build_text_encoder(content["text_encoder"], device))
+    encoder = build_text_encoder(content["text_encoder"], device, str(path), text_encoder)
+    model = TextToLatent(build_network(content, str(path)), encoder)
     load_weights(model, content["weights"], str(path))
     return model.to(device).eval().requires_grad_(False), content
 

@@ -96,6 +96,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--num_workers", type=natural_int, default=4, help="processes that compare clips; 0: none (default 4)"
     )
+    arguments.add_moved_text_encoder_argument(parser)
     arguments.add_speed_arguments(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args()
@@ -131,6 +132,7 @@ def load_models(args: argparse.Namespace, device: torch.device) -> Models:
             device,
             arguments.sampling_settings(args),
             kinds=(PREDICTOR,) if args.predictor_checkpoint else (FLOW, STUDENT),
+            text_encoder=args.text_encoder,
             precision=args.precision,
             compiled=args.compiled,
         )

@@ -151,6 +151,7 @@ def load_generator(
     device: torch.device,
     sampling: SamplingSettings | None = None,
     *,
+    text_encoder: str | None = None,
     kinds: tuple[str, ...] = (PREDICTOR, FLOW, STUDENT),
     precision: str = "fp32",
     compiled: bool = False,
@@ -161,7 +162,7 @@ def load_generator(
     if compiled and (reason := speed.why_not_compilable(device)):
         raise UserError(f"--compile: PyTorch cannot compile here ({reason}); leave the flag out")
     autoencoder, statistics, parent = load_autoencoder(autoencoder_checkpoint, device)
-    model, content = load_text_to_latent(checkpoint, kinds, parent, device)
+    model, content = load_text_to_latent(checkpoint, kinds, parent, device, text_encoder)
     fingerprints = {"autoencoder": parent["fingerprint"], content["kind"]: content["fingerprint"]}
     packed = device.type == "cpu" and not compiled
     try:

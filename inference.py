@@ -46,6 +46,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch_size", type=positive_int, default=32, help="clips that are made at a time (default 32)"
     )
     parser.add_argument("--data_dir", type=Path, help="data set whose statistics must be the checkpoint's, or it stops")
+    arguments.add_moved_text_encoder_argument(parser)
     arguments.add_speed_arguments(parser)
     arguments.add_device_argument(parser)
 
@@ -101,6 +102,7 @@ def main() -> None:
         args.autoencoder_checkpoint,
         arguments.resolve_device(args.device),
         kinds=(PREDICTOR,),
+        text_encoder=args.text_encoder,
         precision=args.precision,
         compiled=args.compiled,
     )

@@ -32,6 +32,7 @@ def main() -> None:
         arguments.resolve_device(args.device),
         arguments.sampling_settings(args),
         kinds=(FLOW, STUDENT),
+        text_encoder=args.text_encoder,
         precision=args.precision,
         compiled=args.compiled,
     )

@@ -19,12 +19,12 @@ from checkpoints import FLOW, STUDENT, load_text_to_latent, require_equal
 from dataset import Batch, LatentDataset
 from models.consistency_distillation import STEP_COUNTS, Student, StudentConfig
 from models.latent_flow_matcher import FlowConfig
-from models.text_encoder import SCRATCH, ScratchTextEncoder
+from models.text_encoder import ScratchTextEncoder
 from models.text_to_latent import TextToLatent
 from runtime import cpu, errors
 from runtime.arguments import add_repeated_arguments, build_dataclass, make_parser, natural_float, positive_int
 from runtime.errors import UserError
-from training import latent_stages
+from training import arguments, latent_stages
 from training.engine import Losses, make_accelerator, split_loader, train
 from training.latents import conditions, latent_dataset, trajectory_pack
 from training.settings import TrainSettings
@@ -54,8 +54,8 @@ def parse_arguments() -> argparse.Namespace:
         type=positive_int,
         help="the student's layers, taken evenly from its teacher's: fewer are quicker (default: all)",
     )
-    known = add_repeated_arguments(parser, "the teacher's checkpoint", FlowConfig, TEACHERS_OWN)
-    known.add_argument("--text_encoder", help="name or folder of the text encoder, or 'scratch'")
+    add_repeated_arguments(parser, "the teacher's checkpoint", FlowConfig, TEACHERS_OWN)
+    arguments.add_moved_text_encoder_argument(parser)
     args = parser.parse_args()
     if args.num_teacher_steps < NUM_SEGMENTS:
         parser.error(f"--num_teacher_steps {args.num_teacher_steps}: a teacher takes at least {NUM_SEGMENTS}")
@@ -64,11 +64,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def load_teacher(args: argparse.Namespace, fingerprint: str, device: torch.device) -> tuple[TextToLatent, dict]:
     """The teacher and its checkpoint's content, checked against the flags; `fingerprint` of its autoencoder."""
-    teacher, content = load_text_to_latent(args.teacher_checkpoint, (FLOW,), {"fingerprint": fingerprint}, device)
+    parent = {"fingerprint": fingerprint}
+    teacher, content = load_text_to_latent(args.teacher_checkpoint, (FLOW,), parent, device, args.text_encoder)
     for name in TEACHERS_OWN:
         require_equal(f"--{name}", getattr(args, name), getattr(teacher.net.config, name), args.teacher_checkpoint)
-    encoder_name = content["text_encoder"].get("name", SCRATCH)
-    require_equal("--text_encoder", args.text_encoder, encoder_name, args.teacher_checkpoint)
     layers = teacher.net.config.num_layers
     if args.num_layers is not None and args.num_layers > layers:
         raise UserError(f"--num_layers {args.num_layers}: the teacher has {layers}, of which its student keeps some")

@@ -1,8 +1,12 @@
 """Text to tokens to embeddings: a frozen Hugging Face encoder, or one trained from scratch with its own subwords."""
 
+import functools
+import hashlib
+import json
 import os
 import socket
 import urllib.parse
+import zlib
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +56,15 @@ class PretrainedTextEncoder:
         except Exception as error:  # each format of weights and each tokenizer has errors of its own
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
             raise TextEncoderNotLoadable(f"text encoder {where} could not be loaded ({reason})") from None
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that differ where a weight or the tokenizer differs."""
+        digest = hashlib.sha256(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode())
+        for name, weight in sorted(self.model.state_dict().items()):
+            content = memoryview(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            digest.update(f"{name} {tuple(weight.shape)} {zlib.crc32(content)}".encode())  # quick: a BERT has 0.7 GB
+        return digest.hexdigest()[:12]
 
     @property
     def dim(self) -> int:

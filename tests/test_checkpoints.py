@@ -1,10 +1,13 @@
 """Checkpoints of earlier versions go on working: they load as what they were, sign the same clips, and resume."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
+import commands
 import pytest
 import torch
+from transformers import BertModel
 
 from checkpoints import FLOW, POSE_TO_TEXT, STUDENT, fingerprint, load_checkpoint, load_text_to_latent, save_checkpoint
 from models.latent_flow_matcher import FlowConfig
@@ -59,3 +62,25 @@ def test_a_back_translator_whose_attention_had_other_names(where: str, statistic
     state = loaded["weights"] if where == "weights" else loaded["training"]["model"]
     assert state.keys() == weights.keys()
     PoseToText(config, statistics).load_state_dict(state)
+
+
+def test_a_pretrained_text_encoder_may_move_but_not_change(trained, bert: Path, data_dir: Path, capsys, tmp_path: Path):
+    moved, other = tmp_path / "moved", tmp_path / "other"
+    shutil.copytree(bert, moved)
+    shutil.copytree(bert, other)
+    model = BertModel.from_pretrained(other)
+    with torch.no_grad():
+        model.embeddings.word_embeddings.weight[7, 3] += 0.1
+    model.save_pretrained(other)
+    paths = {"P": trained.predictor, "A": trained.autoencoder, "D": data_dir}
+    commands.call("inference", f"--text_encoder {bert}", O=tmp_path / "here.npy", **paths)
+    commands.call("inference", f"--text_encoder {moved}", O=tmp_path / "there.npy", **paths)
+    assert (tmp_path / "here.npy").read_bytes() == (tmp_path / "there.npy").read_bytes()
+    with pytest.raises(SystemExit):
+        commands.call("inference", f"--text_encoder {other}", O=tmp_path / "never.npy", **paths)
+    assert f"{trained.predictor}: trained with another text encoder than {other} is today" in capsys.readouterr().err
+    flow = {"F": trained.flow, "A": trained.autoencoder, "D": data_dir}
+    with pytest.raises(SystemExit):
+        commands.call("inference_flow", f"--text_encoder {moved}", O=tmp_path / "never.npy", **flow)
+    assert f"{trained.flow} holds a text encoder of its own" in capsys.readouterr().err
+    assert not (tmp_path / "never.npy").exists()

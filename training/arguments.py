@@ -59,6 +59,15 @@ def parse_with_text_encoder(parser: argparse.ArgumentParser) -> argparse.Namespa
     return args
 
 
+def add_moved_text_encoder_argument(parser: argparse.ArgumentParser) -> None:
+    """Where a checkpoint's pretrained text encoder lies now."""
+    parser.add_argument(
+        "--text_encoder",
+        help="name or folder of the checkpoint's pretrained text encoder, where it has moved (default: where training "
+        "found it); its weights must be the same",
+    )
+
+
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from checkpoints import load_checkpoint, load_weights, require_equal, save_checkpoint
+from checkpoints import load_checkpoint, load_weights, require_equal, same_text_encoder, save_checkpoint
 from dataset import Batch, LatentDataset, PoseDataset, make_loader
 from poses.statistics import Statistics
 from runtime.errors import UserError
@@ -240,7 +240,7 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
     for name, value in stage.config.items():
         require_equal(f"--{name}", value, content["config"].get(name), path)
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
-    if content["text_encoder"] != stage.text_encoder:
+    if not same_text_encoder(content["text_encoder"], stage.text_encoder):
         raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
     if content["statistics"] != stage.statistics.to_dict():
         raise UserError(f"{path}: trained with other data statistics; resume with the data set it was trained on")

@@ -91,8 +91,7 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
 def text_pack(encoder: PretrainedTextEncoder, texts: list[str], cache_dir: Path, batch_size: int = 64) -> Pack:
     """The frozen embeddings `cond` [L,C] of the distinct texts, computed once."""
     distinct = sorted(set(texts))
-    sums = {name: value.double().sum().item() for name, value in encoder.model.state_dict().items()}
-    made_from = {"encoder": encoder.name, "weights": digest(sums), "texts": digest(distinct), "count": len(distinct)}
+    made_from = {"encoder": encoder.fingerprint, "texts": digest(distinct), "count": len(distinct)}
 
     def items() -> Items:
         for start in tqdm(range(0, len(distinct), batch_size), desc="embedding texts", unit="batch", disable=None):
