@@ -41,7 +41,7 @@ BOUNCE = 0.2  # shoulder widths by which a hand moves outwards between two equal
 
 @dataclass(frozen=True)
 class Take:
-    """Frames of signing at 25 fps: keypoints [T,75,2], visibility [T,75], nmm [T,64]."""
+    """Frames of signing at 25 fps: keypoints [T,75,2], visibility [T,75], nmm [T,64], NaN where no face was seen."""
 
     keypoints: np.ndarray
     visibility: np.ndarray
@@ -112,7 +112,8 @@ def read_alphabet(lexicon_dir: Path, alphabet: str) -> dict[str, Letter]:
 def read_letter(path: Path) -> Letter:
     """Read a letter's clip, brought to 25 fps, and find where the hand holds it, between its way up and down."""
     recording = files.read_pose_file(path)
-    take = Take(recording.keypoints, recording.visibility, recording.nmm)
+    nmm = np.where(recording.face_seen[:, None], recording.nmm, np.float32(np.nan))
+    take = Take(recording.keypoints, recording.visibility, nmm)
     if recording.fps > 0 and abs(recording.fps - FPS) > 0.1:
         take = take.at(np.linspace(0, len(take) - 1, max(2, round(len(take) * FPS / recording.fps))))
     width = _shoulder_width(take)
@@ -273,8 +274,10 @@ def _between(a: Take, a_frames: np.ndarray, b: Take, b_frames: np.ndarray, weigh
     both = (a.visibility[a_frames] > 0) & (b.visibility[b_frames] > 0)
     of_keypoint = np.where(both, weight[:, None], nearer_b[:, None]).astype(np.float32)[..., None]
     keypoints = between(a.keypoints[a_frames], b.keypoints[b_frames], of_keypoint)
-    nmm = between(a.nmm[a_frames], b.nmm[b_frames], weight.astype(np.float32)[:, None])
-    return Take(keypoints, visibility, nmm)
+    a_nmm, b_nmm = a.nmm[a_frames], b.nmm[b_frames]
+    nmm = between(a_nmm, b_nmm, weight.astype(np.float32)[:, None])
+    nearer = np.where(nearer_b[:, None], b_nmm, a_nmm)
+    return Take(keypoints, visibility, np.where(np.isfinite(a_nmm) & np.isfinite(b_nmm), nmm, nearer))
 
 
 def _transition(a: Take, b: Take, rng: np.random.Generator, again: bool) -> Take:
@@ -285,9 +288,8 @@ def _transition(a: Take, b: Take, rng: np.random.Generator, again: bool) -> Take
     hand, width = _active_hand(a), _shoulder_width(a)
     both = (a.visibility[-1] > 0) & (b.visibility[0] > 0)
     way = np.linalg.norm(a.keypoints[-1] - b.keypoints[0], axis=1) * both
-    frames = int(np.clip(round(3 + 5 * float(way[layout.HAND_KEYPOINTS[hand]].mean()) / width), 3, 7)) + int(
-        rng.integers(0, 2)
-    )
+    distance = float(way[layout.HAND_KEYPOINTS[hand]].mean()) / width
+    frames = int(np.clip(round(3 + 5 * distance), 3, 7)) + int(rng.integers(0, 2))
     time = np.arange(1, frames + 1) / (frames + 1)
     zeros = np.zeros(frames, dtype=int)
     move = _between(a, zeros + len(a) - 1, b, zeros, time**2 * (3 - 2 * time))
