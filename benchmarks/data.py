@@ -44,7 +44,7 @@ def plain_loop(data_dir: Path, output: Path) -> None:
     poses, weights = [], []
     output.mkdir(parents=True, exist_ok=True)
     for path in sorted((data_dir / "train" / "poses").glob("*.npz")):
-        keypoints, seen = read_keypoints(path)
+        keypoints, seen, *_ = read_keypoints(path)
         with open(data_dir / "train" / "nmms" / f"{path.stem}.pkl", "rb") as file:
             nmm = pickle.load(file)
         nmm = np.concatenate([np.asarray(nmm[key]).reshape(len(keypoints), -1) for key in layout.NMM_FEATURES], axis=1)

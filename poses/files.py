@@ -1,7 +1,8 @@
 """Reading a data set's files. The data layout is README's "Your own data".
 
-DATA_DIR/{train,dev,test}/poses/ID.npz   keypoints [T,75,2], optional visibility [T,75]
-DATA_DIR/{train,dev,test}/nmms/ID.pkl    dict: facial_aus [T,17], head_pose [T,3], eye_gaze [T,4], mouth_shape [T,20,2]
+DATA_DIR/{train,dev,test}/poses/ID.npz   keypoints [T,75,2], optional visibility or confidence [T,75], optional fps
+DATA_DIR/{train,dev,test}/nmms/ID.pkl    dict: facial_aus [T,17], head_pose [T,3], eye_gaze [T,4], mouth_shape [T,20,2],
+                                         optional fps
 DATA_DIR/{split}.txt                     ID|text a line, UTF-8
 """
 
@@ -9,27 +10,69 @@ import io
 import pickle
 import struct
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
-from poses.interpolation import fill_gaps
+from poses.interpolation import at_moments, fill_gaps, seen_at_moments
 from runtime.errors import UserError
 
 SPLITS = ("train", "dev", "test")
+VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 and hidden arms within it .02 or more
+MAX_KEYPOINT = 10.0  # image units; MediaPipe places legs outside the picture at up to 3
+MAX_NMM = 1e4  # no unit in which a face is measured makes larger numbers
+MISSING = -1.0  # some programs write what they did not find as -1
+LENGTH_TOLERANCE = 2  # frames by which a clip's two files may differ in length
+SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to poses, read off their lengths
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a data set's files are read; the statistics keep it, so that every later stage reads alike.
+
+    visibility_threshold: a keypoint of a lower visibility was not seen. fps: what clips of other rates are resampled
+    to, None for none.
+    """
+
+    visibility_threshold: float = VISIBILITY_THRESHOLD
+    fps: float | None = None
 
 
 @dataclass
 class Clip:
-    """One clip: pose [T,214] float32 with its gaps filled, seen [T,214] bool (False carries weight 0 everywhere)."""
+    """One clip: pose [T,214] float32 with its gaps filled, seen [T,214] bool (False carries weight 0 everywhere).
+
+    fps: frames a second, None where the files do not say. notes: what a user should know of how the files were read,
+    each with the number of frames it concerns.
+    """
 
     id: str
     text: str
     pose: np.ndarray
     seen: np.ndarray
+    fps: float | None = None
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+class PoseFile(NamedTuple):
+    """What a pose file holds: keypoints [T,75,2] float32, seen [T,75] bool, fps or None, the keys that are not read."""
+
+    keypoints: np.ndarray
+    seen: np.ndarray
+    fps: float | None
+    unread: list[str]
+
+
+class NmmFile(NamedTuple):
+    """What an NMM file holds: values [T,64] float32, NaN where unseen, fps or None, the keys that are not read."""
+
+    values: np.ndarray
+    fps: float | None
+    unread: list[str]
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -60,8 +103,11 @@ def load_array_pickle(path: Path) -> object:
         raise UserError(f"{path}: not a readable pickle (truncated?); write it again") from None
 
 
-def read_nmm(path: Path) -> np.ndarray:
-    """The NMM numbers of a clip, [T,64] float32, from its pickle."""
+def read_nmm(path: Path) -> NmmFile:
+    """The NMM numbers of a clip, from its pickle.
+
+    A frame of zeros alone, or of -1 alone, saw no face; a feature of zeros in every frame was not measured.
+    """
     content = load_array_pickle(path)
     if not isinstance(content, dict):
         raise UserError(
@@ -72,25 +118,46 @@ def read_nmm(path: Path) -> np.ndarray:
         if key not in content:
             raise UserError(f"{path}: has no '{key}'; expected {', '.join(layout.NMM_FEATURES)}")
         try:
-            value = np.asarray(content[key], dtype=np.float32)
-        except (TypeError, ValueError):
-            raise UserError(f"{path}: '{key}' is not numbers; expected an array [T,{_shape(shape)}]") from None
+            value = np.asarray(content[key])
+        except (TypeError, ValueError):  # lists of different lengths
+            value = np.array("")
+        if value.dtype.kind not in "fiub":
+            raise UserError(f"{path}: '{key}' is not numbers; expected an array [T,{_shape(shape)}]")
         if value.shape[1:] != shape or value.ndim != len(shape) + 1:
             raise UserError(f"{path}: '{key}' is [{_shape(value.shape)}]; expected [T,{_shape(shape)}]")
         parts.append(value.reshape(len(value), -1))
     if len({len(part) for part in parts}) > 1:
         raise UserError(f"{path}: its features differ in length, {', '.join(str(len(part)) for part in parts)} frames")
-    return np.concatenate(parts, axis=1)
+    values = np.concatenate(parts, axis=1)
+    if len(values) == 0:
+        raise UserError(f"{path}: zero frames; remove the clip or record it again")
+    if not (values.max() <= MAX_NMM and values.min() >= -MAX_NMM):
+        for key, part in zip(layout.NMM_FEATURES, parts, strict=True):
+            _refuse_absurd(path, key, part, True, MAX_NMM, "more than any measure of a face; write NaN for missing")
+    values = values.astype(np.float32)
+    start = 0
+    for part in parts:
+        if not part.any():
+            values[:, start : start + part.shape[1]] = np.nan
+        start += part.shape[1]
+    values[~((values != 0) & ~np.isnan(values)).any(1) | (values == MISSING).all(1)] = np.nan
+    unread = [str(key) for key in content if key not in layout.NMM_FEATURES and key != "fps"]
+    return NmmFile(values, _read_fps(path, content.get("fps")), unread)
 
 
-def read_keypoints(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints [T,75,2] float32 and seen [T,75] bool of a pose file."""
+def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOLD) -> PoseFile:
+    """The keypoints of a clip, from its .npz.
+
+    A keypoint was not seen where its visibility (or confidence) is 0 or below the threshold, where it is NaN, and
+    where it is exactly (0, 0) or (-1, -1).
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             if "keypoints" not in archive:
                 raise UserError(f"{path}: has no 'keypoints' (it has {', '.join(archive.files) or 'nothing'})")
-            keypoints = archive["keypoints"]
-            visibility = archive.get("visibility")
+            key = next((key for key in ("visibility", "confidence") if key in archive), None)
+            keypoints, visibility, fps = archive["keypoints"], archive[key] if key else None, archive.get("fps")
+            unread = [name for name in archive.files if name not in ("keypoints", key, "fps")]
     except UserError:
         raise
     except FileNotFoundError:
@@ -101,38 +168,110 @@ def read_keypoints(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(
             f"{path}: 'keypoints' is {keypoints.dtype} [{_shape(keypoints.shape)}]; expected float [T,75,2]"
         )
-    if visibility is None:
-        visibility = np.ones(keypoints.shape[:2], np.float32)
-    if visibility.shape != keypoints.shape[:2] or visibility.dtype.kind not in "fiub":
-        raise UserError(f"{path}: 'visibility' is [{_shape(visibility.shape)}]; expected [{len(keypoints)},75]")
+    x, y = keypoints[..., 0], keypoints[..., 1]
+    seen = np.isfinite(x) & np.isfinite(y) & ((x != 0) | (y != 0)) & ((x != MISSING) | (y != MISSING))
+    if visibility is not None:
+        if visibility.dtype.kind not in "fiub":
+            raise UserError(f"{path}: '{key}' is {visibility.dtype}; expected numbers from 0 to 1")
+        if visibility.shape != keypoints.shape[:2]:
+            raise UserError(f"{path}: '{key}' is [{_shape(visibility.shape)}]; expected [{len(keypoints)},75]")
+        seen &= (visibility >= visibility_threshold) & (visibility > 0)
     if len(keypoints) == 0:
         raise UserError(f"{path}: zero frames; remove the clip or record it again")
-    keypoints = keypoints.astype(np.float32)
-    seen = np.isfinite(keypoints).all(2) & np.isfinite(visibility) & (visibility > 0)
-    for hand in layout.HAND_KEYPOINTS.values():
-        seen[:, hand] &= (keypoints[:, hand] != 0).any((1, 2))[:, None]
-    return keypoints, seen
+    why = "far outside the picture, 0 to 1; divide pixels by its width and height, and write NaN for missing"
+    _refuse_absurd(path, "keypoints", keypoints, seen[..., None], MAX_KEYPOINT, why)
+    with np.errstate(over="ignore"):  # of what was not seen
+        return PoseFile(keypoints.astype(np.float32), seen, _read_fps(path, fps), unread)
 
 
-def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "") -> Clip:
-    """Read one clip, its gaps filled. Raises UserError naming the file that is damaged."""
+def _refuse_absurd(path: Path, key: str, values: np.ndarray, seen: np.ndarray | bool, limit: float, why: str) -> None:
+    """Refuse values [T,...] beyond the limit; what was not seen may hold anything."""
+    absurd = ((values > limit) | (values < -limit)) & seen
+    if absurd.any():
+        at = tuple(np.argwhere(absurd)[0].tolist())
+        raise UserError(f"{path}: '{key}' holds {values[at]:g} in frame {at[0]}, {why}")
+
+
+def _read_fps(path: Path, fps: object) -> float | None:
+    """The frames a second that a file states, if it does."""
+    if fps is None:
+        return None
+    value = np.asarray(fps)
+    if value.size != 1 or value.dtype.kind not in "fiu" or not 0 < value.item() < 1e4:
+        raise UserError(f"{path}: 'fps' is not a positive number of frames a second; correct it or leave it out")
+    return float(value.item())
+
+
+def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading: Reading | None = None) -> Clip:
+    """Read one clip, its gaps filled. Raises UserError naming the file that is damaged.
+
+    NMMs of another rate are brought to the frames of the pose. Frames at the ends that saw nothing are left out.
+    """
+    reading = reading or Reading()
     folder = data_dir / split
     pose_path, nmm_path = folder / "poses" / f"{clip_id}.npz", folder / "nmms" / f"{clip_id}.pkl"
-    keypoints, seen = read_keypoints(pose_path)
-    nmm = read_nmm(nmm_path)
-    if len(nmm) == 0:
-        raise UserError(f"{nmm_path}: zero frames; remove the clip or record it again")
-    length = min(len(keypoints), len(nmm))
-    if length < 0.5 * max(len(keypoints), len(nmm)):
+    keypoints, seen, fps, unread = read_keypoints(pose_path, reading.visibility_threshold)
+    nmm, nmm_fps, nmm_unread = read_nmm(nmm_path)
+    notes = {f"'{key}' of .npz files is not read": 0 for key in unread}
+    notes |= {f"'{key}' of NMM files is not read": 0 for key in nmm_unread}
+    nmm_seen = np.isfinite(nmm)
+    length, nmm_length = _without_padding(seen, len(nmm)), _without_padding(nmm_seen, len(seen))
+    rate = _relative_rate(length, nmm_length, fps, nmm_fps)
+    if rate is None:
         raise UserError(
-            f"{nmm_path}: {len(nmm)} frames against {len(keypoints)} of {pose_path.name}; they are not one clip"
+            f"{nmm_path}: {nmm_length} frames against {length} of {pose_path.name}; they are not one clip (if both are "
+            "whole, write 'fps' into each)"
         )
-    keypoints, seen = fill_gaps(keypoints[:length], seen[:length])
-    nmm, nmm_seen = fill_gaps(nmm[:length], np.isfinite(nmm[:length]))
+    if rate != 1:
+        moments = np.arange(length) * rate
+        nmm, nmm_seen = at_moments(fill_gaps(nmm, nmm_seen)[0], moments), seen_at_moments(nmm_seen, moments)
+        notes[f"frames got their NMMs from {rate:g} times as many, resampled in time"] = length
+    fps = fps or (nmm_fps and nmm_fps / rate)
+    length = min(length, len(nmm))
+    something = np.flatnonzero(seen[:length].any(1) | nmm_seen[:length].any(1))
+    frames = slice(int(something[0]), int(something[-1]) + 1) if len(something) else slice(0, length)
+    trimmed = frames.start + int((~seen[frames.stop :].any(1)).sum())
+    if trimmed:
+        notes["frames at the ends saw nothing and were left out"] = trimmed
+    keypoints, seen = fill_gaps(keypoints[frames], seen[frames])
+    nmm, nmm_seen = fill_gaps(nmm[frames], nmm_seen[frames])
     if not seen.any():
         raise UserError(f"{pose_path}: no keypoint is seen in any frame (all NaN, zero or visibility 0)")
     pose = layout.keypoints_to_frame(keypoints, nmm)
-    return Clip(clip_id, text, pose, np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1))
+    seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
+    if reading.fps is not None:
+        if fps is None:
+            notes[f"frames have no fps and are taken to be at {reading.fps:g}"] = len(pose)
+        elif not same_rate(fps, reading.fps):
+            notes[f"frames at {fps:g} fps were resampled to {reading.fps:g}"] = len(pose)
+            moments = np.arange(max(1, round(len(pose) * reading.fps / fps))) * fps / reading.fps
+            pose, seen = at_moments(pose, moments), seen_at_moments(seen, moments)
+        fps = reading.fps
+    return Clip(clip_id, text, pose, seen, fps, notes)
+
+
+def same_rate(a: float, b: float) -> bool:
+    """Whether two rates are one, written with more or fewer digits (29.97 and 30)."""
+    return abs(a - b) <= 0.01 * max(a, b)
+
+
+def _without_padding(seen: np.ndarray, other_length: int) -> int:
+    """The length of a file's seen [T,N], less the unseen frames at its end by which it exceeds the other file."""
+    if len(seen) <= other_length:
+        return len(seen)
+    return max(other_length, int(np.flatnonzero(seen.any(1))[-1:].sum()) + 1)
+
+
+def _relative_rate(length: int, nmm_length: int, fps: float | None, nmm_fps: float | None) -> float | None:
+    """NMM frames for one frame of the pose: by both files' fps, or 1, or a simple ratio; None where none fits."""
+    if fps and nmm_fps:
+        rate = 1.0 if same_rate(fps, nmm_fps) else nmm_fps / fps
+        fits = abs(nmm_length - rate * length) <= LENGTH_TOLERANCE * max(1.0, rate)
+        return rate if fits else None
+    if abs(nmm_length - length) <= LENGTH_TOLERANCE:
+        return 1.0
+    rate = min(SIMPLE_RATES, key=lambda rate: abs(np.log(nmm_length / (rate * length))))
+    return rate if abs(nmm_length - rate * length) <= max(1.0, rate) else None
 
 
 def read_pose(path: Path) -> Clip:

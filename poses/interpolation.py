@@ -21,10 +21,20 @@ def frames_around(moments: np.ndarray, length: int) -> tuple[np.ndarray, np.ndar
     return before, np.minimum(before + 1, length - 1), moments - before
 
 
+def at_moments(values: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """Values [T,...] at moments [N], in frames, which may lie between two frames: [N,...]."""
+    before, after, weight = frames_around(moments, len(values))
+    return between(values[before], values[after], weight.astype(np.float32).reshape(-1, *[1] * (values.ndim - 1)))
+
+
+def seen_at_moments(seen: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """What was seen [T,...] bool, at moments [N]: between two frames only what both of them saw, [N,...] bool."""
+    return at_moments(seen.astype(np.float32), moments) == 1.0
+
+
 def resample(values: np.ndarray, length: int) -> np.ndarray:
     """Stretch or squeeze values [T,...] to `length` frames, both ends kept."""
-    before, after, weight = frames_around(np.linspace(0, len(values) - 1, length), len(values))
-    return between(values[before], values[after], weight.astype(np.float32).reshape(-1, *[1] * (values.ndim - 1)))
+    return at_moments(values, np.linspace(0, len(values) - 1, length))
 
 
 def fill_gaps(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -34,20 +44,21 @@ def fill_gaps(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndar
     seen in the clip its values are zeros.
     """
     values, seen = values.copy(), seen.copy()
-    frames = np.arange(len(values))
+    columns = np.flatnonzero(~seen.all(0))
     alike: dict[bytes, list[int]] = {}  # columns by when they were seen: a hand's keypoints share one pattern
-    for column in np.flatnonzero(~seen.all(0)).tolist():
-        alike.setdefault(seen[:, column].tobytes(), []).append(column)
+    for column, pattern in zip(columns.tolist(), np.ascontiguousarray(seen[:, columns].T), strict=True):
+        alike.setdefault(pattern.tobytes(), []).append(column)
     for columns in alike.values():
-        known = np.flatnonzero(seen[:, columns[0]])
+        known, gaps = np.flatnonzero(seen[:, columns[0]]), np.flatnonzero(~seen[:, columns[0]])
         if len(known) == 0:
             values[:, columns] = 0.0
             continue
-        before = known[(np.searchsorted(known, frames, side="right") - 1).clip(min=0)]
-        after = known[np.searchsorted(known, frames).clip(max=len(known) - 1)]
-        weight = ((frames - before) / np.maximum(after - before, 1)).clip(0, 1).astype(values.dtype)
+        position = np.searchsorted(known, gaps)
+        before, after = known[(position - 1).clip(min=0)], known[position.clip(max=len(known) - 1)]
+        weight = ((gaps - before) / np.maximum(after - before, 1)).clip(0, 1).astype(values.dtype)
         part = values[:, columns]
-        values[:, columns] = between(part[before], part[after], weight.reshape(-1, *[1] * (values.ndim - 1)))
-        short = (after > frames) & (before < frames) & (after - before - 1 <= MAX_INTERPOLATED_GAP)
-        seen[np.ix_(np.flatnonzero(short), columns)] = True
+        filled = between(part[before], part[after], weight.reshape(-1, *[1] * (values.ndim - 1)))
+        values[np.ix_(gaps, columns)] = filled
+        short = (before < gaps) & (gaps < after) & (after - before - 1 <= MAX_INTERPOLATED_GAP)
+        seen[np.ix_(gaps[short], columns)] = True
     return values, seen

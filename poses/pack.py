@@ -27,7 +27,7 @@ class Pack:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ids, self.texts, self.fields = _read_index(folder)
+        self.ids, self.texts, self.fields, self.info = _read_index(folder)
         self._maps: dict[str, np.memmap] = {}
 
     def __len__(self) -> int:
@@ -67,11 +67,11 @@ class Pack:
         return {name: self.field(name, index) for name in self.fields}
 
 
-def _read_index(folder: Path) -> tuple[list[str], list[str], dict[str, dict]]:
-    """The ids, texts and fields of a pack; UserError where they do not fit each other and the files."""
+def _read_index(folder: Path) -> tuple[list[str], list[str], dict[str, dict], dict]:
+    """The ids, texts, fields and info of a pack; UserError where they do not fit each other and the files."""
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        ids, texts, fields = index["ids"], index["texts"], index["fields"]
+        ids, texts, fields, info = index["ids"], index["texts"], index["fields"], index["info"]
         whole = len(ids) == len(texts)
         for name, field in fields.items():
             size = field["offsets"][-1] * field["width"] * np.dtype(field["dtype"]).itemsize
@@ -80,7 +80,7 @@ def _read_index(folder: Path) -> tuple[list[str], list[str], dict[str, dict]]:
         whole = False
     if not whole:
         raise UserError(f"{folder}: a damaged cache; delete this folder, and it is made again")
-    return ids, texts, fields
+    return ids, texts, fields, info
 
 
 def digest(value: object) -> str:
@@ -89,19 +89,24 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def cached_pack(cache_dir: Path, name: str, version: int, made_from: dict, items: Callable[[], Items]) -> Pack:
+def cached_pack(
+    cache_dir: Path, name: str, version: int, made_from: dict, items: Callable[[], Items], info: dict | None = None
+) -> Pack:
     """The pack of `items()`, which is made at the first call and found again by its name and what it was made from.
 
     made_from: plain values, all that the content depends on. version: of whatever turns them into the content; who
-    changes that raises it, so that packs of before are not found.
+    changes that raises it, so that packs of before are not found. info: as `write_pack` takes it.
     """
     made_from = {"name": name, "version": version, **made_from}
     folder = Path(cache_dir) / f"{name}-{digest(made_from)}"
-    return Pack(folder) if folder.is_dir() else write_pack(folder, items(), made_from)
+    return Pack(folder) if folder.is_dir() else write_pack(folder, items(), made_from, info)
 
 
-def write_pack(folder: Path, items: Items, made_from: dict | None = None) -> Pack:
-    """Stream items into a pack at `folder`; only ids, texts and offsets are held in memory."""
+def write_pack(folder: Path, items: Items, made_from: dict | None = None, info: dict | None = None) -> Pack:
+    """Stream items into a pack at `folder`; only ids, texts and offsets are held in memory.
+
+    info: plain values that are kept with it; it may still grow while the items are streamed.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
     temporary.mkdir()
@@ -121,7 +126,7 @@ def write_pack(folder: Path, items: Items, made_from: dict | None = None) -> Pac
             for file in files.values():
                 file.flush()
                 os.fsync(file.fileno())
-        index = {"made_from": made_from or {}, "ids": ids, "texts": texts, "fields": fields}
+        index = {"made_from": made_from or {}, "info": info or {}, "ids": ids, "texts": texts, "fields": fields}
         (temporary / "index.json").write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
         try:
             os.rename(temporary, folder)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,45 @@ from pathlib import Path
 import numpy as np
 
 from poses import layout
+from poses.files import Reading
 from runtime.errors import UserError
 from runtime.files import write_whole
 
 STATISTICS_FILE = "normalization_stats.npz"
 _ARRAYS = {"mean": layout.POSE_DIM, "std": layout.POSE_DIM, "hand_mean": layout.HANDS_DIM, "hand_std": layout.HANDS_DIM}
+
+
+def statistics_path(data_dir: Path, cache_dir: Path | None = None) -> Path:
+    """Where a data set's statistics lie: in its folder, or in the cache if the folder could not be written to."""
+    cached = cached_statistics_path(data_dir, cache_dir) if cache_dir else None
+    return cached if cached and cached.is_file() else data_dir / STATISTICS_FILE
+
+
+def cached_statistics_path(data_dir: Path, cache_dir: Path) -> Path:
+    """One cache may serve several data sets, so the name tells them apart."""
+    return cache_dir / f"{hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:8]}-{STATISTICS_FILE}"
+
+
+def save_statistics(statistics: "Statistics", data_dir: Path, cache_dir: Path | None = None) -> Path:
+    """Write them to the data set's folder, or to the cache if that folder is read-only; returns the path."""
+    if cache_dir is None:
+        path = data_dir / STATISTICS_FILE
+    elif os.access(data_dir, os.W_OK):
+        path = data_dir / STATISTICS_FILE
+        cached_statistics_path(data_dir, cache_dir).unlink(missing_ok=True)
+    else:
+        path = cached_statistics_path(data_dir, cache_dir)
+    statistics.save(path)
+    return path
+
+
+def prepared_reading(data_dir: Path, cache_dir: Path | None = None) -> Reading:
+    """How data_preparation.py read a data set's files; the default before it has run."""
+    path = statistics_path(data_dir, cache_dir)
+    if not path.is_file():
+        return Reading()
+    info = Statistics.load(path).info
+    return Reading(info.get("visibility_threshold", 0.0), info.get("resampled_to_fps"))  # older ones knew no threshold
 
 
 def hands_minus_wrists(pose: np.ndarray) -> np.ndarray:

@@ -1,0 +1,257 @@
+"""How a clip's files are read, whoever wrote them: what is missing, which time they tell, what is no number at all."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up import write_clip, write_data
+
+from poses import files, layout
+from poses.files import MAX_KEYPOINT, MAX_NMM, Reading, read_clip
+from poses.interpolation import at_moments
+from poses.splits import load_split
+from poses.statistics import compute_statistics
+from runtime.errors import UserError
+
+FRAMES = 30
+NOSE = layout.keypoint_dims(np.array([layout.NOSE]))
+
+
+def made(frames: int = FRAMES, seed: int = 0) -> dict[str, np.ndarray]:
+    """Keypoints and NMMs by name."""
+    rng = np.random.default_rng(seed)
+    nmm = {key: rng.normal(size=(frames, *shape)).astype(np.float32) for key, shape in layout.NMM_FEATURES.items()}
+    return {"keypoints": rng.uniform(0.1, 0.9, (frames, layout.NUM_KEYPOINTS, 2)).astype(np.float32), **nmm}
+
+
+def write(folder: Path, arrays: dict[str, np.ndarray], clip_id: str = "a", **nmm) -> Path:
+    """A clip of train; `nmm` holds more entries of the NMM pickle."""
+    write_clip(folder, "train", clip_id, 1, np.random.default_rng(0), **arrays)
+    path = folder / "train" / "nmms" / f"{clip_id}.pkl"
+    path.write_bytes(pickle.dumps({**pickle.loads(path.read_bytes()), **nmm}))
+    return folder
+
+
+def nmm_of(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([arrays[key].reshape(len(arrays[key]), -1) for key in layout.NMM_FEATURES], axis=1)
+
+
+# ---- missing, written another way ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", [0.0, -1.0, np.nan])
+def test_a_frame_without_a_person_is_unseen_whichever_way_it_is_written(tmp_path: Path, missing: float):
+    arrays = made()
+    gap = slice(10, 10 + 8)
+    for values in arrays.values():
+        values[gap] = missing
+    clip = read_clip(write(tmp_path, arrays), "train", "a")
+    expected = np.ones(clip.seen.shape, bool)
+    expected[gap] = False
+    assert np.array_equal(clip.seen, expected)
+    straight = np.linspace(arrays["keypoints"][9, layout.NOSE], arrays["keypoints"][18, layout.NOSE], 10)
+    np.testing.assert_allclose(clip.pose[9:19, NOSE], straight, atol=1e-6)
+
+
+def test_zeros_do_not_reach_the_statistics(tmp_path: Path):
+    arrays = made()
+    arrays["keypoints"][:, layout.NOSE] = [0.5, 0.3] + 0.05 * np.random.default_rng(1).normal(size=(FRAMES, 2))
+    spread = []
+    for folder, dropped in (("whole", []), ("zeros", [3, 4, 11, 17, 23, 24])):
+        arrays["keypoints"][dropped] = 0
+        clip = read_clip(write(tmp_path / folder, arrays), "train", "a")
+        spread.append(compute_statistics([(clip.pose, clip.seen)], {}).std[NOSE])
+    np.testing.assert_allclose(spread[1], spread[0], rtol=0.2)
+
+
+def test_only_the_keypoint_at_the_origin_is_unseen(tmp_path: Path):
+    arrays = made()
+    arrays["keypoints"][:, layout.LEFT_EAR] = 0
+    arrays["keypoints"][:, layout.RIGHT_EAR, 0] = 0  # at the edge of the picture
+    clip = read_clip(write(tmp_path, arrays), "train", "a")
+    seen = layout.frame_to_keypoints(clip.seen).all(-1).all(0)
+    assert np.flatnonzero(~seen).tolist() == [layout.LEFT_EAR]
+
+
+@pytest.mark.parametrize("key", ["visibility", "confidence"])
+def test_a_keypoint_below_the_threshold_is_unseen(tmp_path: Path, key: str):
+    arrays = made()
+    arrays[key] = np.ones((FRAMES, layout.NUM_KEYPOINTS), np.float32)
+    arrays[key][:, layout.RIGHT_HIP + 1 : layout.NUM_BODY] = 0.0002  # legs outside the picture
+    arrays[key][:, layout.LEFT_ELBOW] = 0.02  # an arm that is hidden, as MediaPipe sees it
+    write(tmp_path, arrays)
+    seen = layout.frame_to_keypoints(read_clip(tmp_path, "train", "a").seen).all(-1).all(0)
+    assert np.flatnonzero(~seen).tolist() == list(range(layout.RIGHT_HIP + 1, layout.NUM_BODY))
+    strict = read_clip(tmp_path, "train", "a", reading=Reading(visibility_threshold=0.5))
+    assert not layout.frame_to_keypoints(strict.seen)[:, layout.LEFT_ELBOW].any()
+    lax = read_clip(tmp_path, "train", "a", reading=Reading(visibility_threshold=0.0))
+    assert lax.seen.all()
+
+
+def test_a_face_of_zeros_is_none_and_a_zero_of_a_seen_face_is_data(tmp_path: Path):
+    arrays = made()
+    for key in layout.NMM_FEATURES:
+        arrays[key][8:20] = 0  # no face in these frames
+    arrays["mouth_shape"][:] = 0  # never measured
+    arrays["facial_aus"][:, 5] = 0  # an action unit that rests
+    clip = read_clip(write(tmp_path, arrays), "train", "a")
+    expected = np.ones(clip.seen.shape, bool)
+    expected[8:20, layout.NMM] = False
+    expected[:, layout.MOUTH_SHAPE] = False
+    assert np.array_equal(clip.seen, expected)
+
+
+@pytest.mark.parametrize("padding", [0.0, -1.0, np.nan])
+@pytest.mark.parametrize("padded", [("keypoints", *layout.NMM_FEATURES), ("keypoints",), tuple(layout.NMM_FEATURES)])
+def test_a_clip_padded_to_a_fixed_length_is_read_as_without_its_padding(tmp_path: Path, padded: tuple, padding: float):
+    arrays = made()
+    plain = read_clip(write(tmp_path / "plain", arrays), "train", "a")
+    for name in padded:
+        shape = arrays[name].shape[1:]
+        arrays[name] = np.concatenate([arrays[name], np.full((40, *shape), padding, np.float32)])
+    clip = read_clip(write(tmp_path / "padded", arrays), "train", "a")
+    assert np.array_equal(clip.pose, plain.pose)
+    assert np.array_equal(clip.seen, plain.seen)
+    assert sum(clip.notes.values()) == (40 if "keypoints" in padded else 0)
+
+
+def test_frames_that_saw_nothing_are_left_out_at_the_start_too(tmp_path: Path):
+    arrays = made()
+    for values in arrays.values():
+        values[:7] = 0
+    clip = read_clip(write(tmp_path, arrays), "train", "a")
+    assert np.array_equal(clip.pose, layout.keypoints_to_frame(arrays["keypoints"], nmm_of(arrays))[7:])
+    assert clip.notes == {"frames at the ends saw nothing and were left out": 7}
+
+
+def test_keys_that_are_not_read_are_noted(tmp_path: Path):
+    clip = read_clip(write(tmp_path, {**made(), "score": np.ones(3)}, landmarks=[1]), "train", "a")
+    assert clip.notes == {"'score' of .npz files is not read": 0, "'landmarks' of NMM files is not read": 0}
+
+
+# ---- time ------------------------------------------------------------------------------------------------------------
+
+
+def ramp(frames: int, rate: float) -> dict[str, np.ndarray]:
+    """NMMs that grow by one a second, taken `rate` times a second."""
+    seconds = 1 + np.arange(frames, dtype=np.float32) / rate
+    return {
+        key: np.broadcast_to(seconds.reshape(-1, *[1] * len(s)), (frames, *s)) for key, s in layout.NMM_FEATURES.items()
+    }
+
+
+@pytest.mark.parametrize(("frames", "rate"), [(15, 12.5), (60, 50.0), (20, 25 * 2 / 3), (45, 37.5), (16, 12.5)])
+def test_a_face_of_another_rate_is_brought_to_the_frames_of_the_pose(tmp_path: Path, frames: int, rate: float):
+    clip = read_clip(write(tmp_path, {**made(), **ramp(frames, rate)}), "train", "a")
+    expected = 1 + np.arange(FRAMES) / 25
+    inside = np.arange(FRAMES) * rate / 25 <= frames - 1
+    assert len(clip.pose) == FRAMES
+    for number in range(layout.NMM.start, layout.POSE_DIM):
+        np.testing.assert_allclose(clip.pose[inside, number], expected[inside], atol=1e-5)
+    assert any("resampled in time" in note for note in clip.notes)
+
+
+def test_rates_that_both_files_state_are_believed(tmp_path: Path):
+    arrays = {**made(), **ramp(36, 30.0), "fps": np.float32(25)}
+    clip = read_clip(write(tmp_path / "known", arrays, fps=30), "train", "a")
+    assert clip.fps == 25
+    np.testing.assert_allclose(clip.pose[:, layout.NMM.start], 1 + np.arange(FRAMES) / 25, atol=1e-5)
+    with pytest.raises(UserError, match=r"a\.pkl: 36 frames against 30 of a\.npz; they are not one clip"):
+        read_clip(write(tmp_path / "unknown", {**arrays, "fps": None}), "train", "a")
+
+
+@pytest.mark.parametrize("frames", [28, 32])
+def test_two_frames_more_or_less_are_cut(tmp_path: Path, frames: int):
+    arrays = {**made(), **{key: value for key, value in made(frames).items() if key != "keypoints"}}
+    clip = read_clip(write(tmp_path, arrays), "train", "a")
+    assert len(clip.pose) == min(FRAMES, frames)
+    assert np.array_equal(clip.pose[:, layout.NMM], nmm_of(arrays)[: len(clip.pose)])
+    assert not clip.notes
+
+
+def test_a_pose_is_resampled_to_the_rate_that_is_asked_for(tmp_path: Path):
+    arrays = {**made(60), "fps": np.array(50)}
+    arrays["keypoints"][20:30, layout.NOSE] = np.nan
+    write(tmp_path, arrays)
+    whole = read_clip(tmp_path, "train", "a")
+    half = read_clip(tmp_path, "train", "a", reading=Reading(fps=25))
+    assert (whole.fps, half.fps) == (50, 25)
+    assert np.array_equal(half.pose, whole.pose[::2])
+    assert np.array_equal(half.seen, whole.seen[::2])
+    double = read_clip(tmp_path, "train", "a", reading=Reading(fps=100))
+    assert np.array_equal(double.pose[::2], whole.pose)
+    np.testing.assert_allclose(double.pose, at_moments(whole.pose, np.arange(120) / 2), atol=1e-6)
+    assert not double.seen[39:60, NOSE].any()  # between a seen and an unseen frame nothing is known
+    same = read_clip(tmp_path, "train", "a", reading=Reading(fps=49.95))
+    assert np.array_equal(same.pose, whole.pose)
+
+
+def test_a_split_of_several_rates_is_refused_or_resampled(tmp_path: Path):
+    for clip_id, frames, fps in (("a", 30, 25.0), ("b", 60, 50.0), ("c", 31, 24.99)):
+        write(tmp_path, {**made(frames), "fps": np.float32(fps)}, clip_id)
+    (tmp_path / "train.txt").write_text("a|x\nb|y\nc|z\n")
+    with pytest.raises(UserError, match=r"25 \(2 clips, such as a\), 50 \(1 clips, such as b\).*--fps") as error:
+        load_split(tmp_path, "train")
+    assert "of several rates" in str(error.value)
+    assert not any((tmp_path / "cache").glob("*"))
+    pack = load_split(tmp_path, "train", reading=Reading(fps=25))
+    assert pack.lengths("pose").tolist() == [30, 30, 31]
+    assert pack.info["fps"] == 25
+
+
+@pytest.mark.parametrize("fps", [0, -25, np.nan, "25", [25, 25], 25j])
+def test_a_rate_that_is_none_is_refused(tmp_path: Path, fps):
+    with pytest.raises(UserError, match=r"a\.npz: 'fps' is not a positive number"):
+        read_clip(write(tmp_path, {**made(), "fps": np.array(fps)}), "train", "a")
+
+
+# ---- numbers that are none -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1e9, -1e4, 641.0, 1.5 * MAX_KEYPOINT])
+def test_a_keypoint_far_outside_the_picture_is_refused(tmp_path: Path, number: float):
+    arrays = made()
+    arrays["keypoints"][12, 40, 1] = number
+    with pytest.raises(UserError, match=rf"a\.npz: 'keypoints' holds {number:g} in frame 12".replace("+", r"\+")):
+        read_clip(write(tmp_path, arrays), "train", "a")
+    arrays["visibility"] = np.ones((FRAMES, layout.NUM_KEYPOINTS))
+    arrays["visibility"][12, 40] = 0  # what was not seen may hold anything
+    assert np.isfinite(read_clip(write(tmp_path, arrays), "train", "a").pose).all()
+
+
+@pytest.mark.parametrize("number", [3e38, -1e9, 2 * MAX_NMM, 1e300])
+def test_nmms_beyond_any_measure_are_refused(tmp_path: Path, number: float):
+    arrays = made()
+    arrays["eye_gaze"] = arrays["eye_gaze"].astype(np.float64)
+    arrays["eye_gaze"][7, 2] = number
+    with pytest.raises(UserError, match=rf"a\.pkl: 'eye_gaze' holds {number:g} in frame 7".replace("+", r"\+")):
+        read_clip(write(tmp_path, arrays), "train", "a")
+
+
+@pytest.mark.parametrize("dtype", [complex, "M8[s]", "U8"])
+@pytest.mark.parametrize("key", ["keypoints", "head_pose", "visibility"])
+def test_what_is_no_number_is_refused(tmp_path: Path, key: str, dtype):
+    arrays = made()
+    arrays["visibility"] = np.ones((FRAMES, layout.NUM_KEYPOINTS))
+    kind = "U8" if dtype == "U8" else dtype
+    arrays[key] = arrays[key].astype(np.int64).astype(kind)
+    with pytest.raises(UserError, match=f"'{key}' is "):
+        read_clip(write(tmp_path, arrays), "train", "a")
+
+
+def test_a_pack_keeps_what_was_noted(tmp_path: Path):
+    write_data(tmp_path, {"train": [5, 6]})
+    arrays = made()
+    arrays["keypoints"][25:], arrays["head_pose"][25:] = 0, np.nan
+    for key in layout.NMM_FEATURES:
+        arrays[key][25:] = np.nan
+    write(tmp_path, {**arrays, "score": np.ones(1)}, "train1")
+    info = load_split(tmp_path, "train").info
+    assert info["fps"] is None
+    assert info["notes"] == {
+        "frames at the ends saw nothing and were left out": {"clips": 1, "frames": 5, "first": "train1"},
+        "'score' of .npz files is not read": {"clips": 1, "frames": 0, "first": "train1"},
+    }
+    assert load_split(tmp_path, "train").info == info  # read again
+    assert files.list_clips(tmp_path, "train").keys() == {"train0", "train1"}
