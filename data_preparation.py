@@ -3,40 +3,97 @@
     python data_preparation.py --data_dir data/phoenix14t
 
 Writes DATA_DIR/normalization_stats.npz (mean and std of each of the 214 numbers, from train alone) and
-DATA_DIR/cache/ (each split in one memory-mapped file; pass --cache_dir where DATA_DIR is not to be written to).
+DATA_DIR/cache/ (each split in one memory-mapped file). Where DATA_DIR is read-only, --cache_dir holds both.
+Prints what the keypoints say of units, axes and sides, and names clips that differ from the rest.
 """
 
-import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
-from poses.files import SPLITS
+import numpy as np
+
+from poses import geometry
+from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, same_rate
+from poses.geometry import Geometry
+from poses.pack import Pack
 from poses.splits import load_split
-from poses.statistics import STATISTICS_FILE, compute_statistics
+from poses.statistics import compute_statistics, save_statistics
 from runtime import errors
-from runtime.arguments import add_data_arguments, natural_int
+from runtime.arguments import add_data_arguments, fraction, make_parser, natural_int, positive_float
+from runtime.errors import UserError
 
 DATA_DIR = "data"  # the default of --data_dir
 
 
+def one_rate(packs: dict[str, Pack]) -> float | None:
+    """The frames a second of all splits, None where no clip says; a UserError where they differ."""
+    rates = {split: pack.info["fps"] for split, pack in packs.items() if pack.info.get("fps")}
+    first = next(iter(rates.values()), None)
+    if not all(same_rate(rate, first) for rate in rates.values()):
+        named = ", ".join(f"{split} {rate:g}" for split, rate in rates.items())
+        raise UserError(f"the splits are of several rates, {named} frames a second; bring them to one with --fps")
+    return first
+
+
+def notes(packs: dict[str, Pack]) -> Iterator[str]:
+    """A sentence for each kind of thing that was noted when the clips were read, its clips and frames counted."""
+    kinds: dict[str, list[dict]] = {}
+    for pack in packs.values():
+        for note, counts in pack.info.get("notes", {}).items():
+            kinds.setdefault(note, []).append(counts)
+    for note, counts in kinds.items():
+        clips, frames = (sum(count[name] for count in counts) for name in ("clips", "frames"))
+        yield f"{f'{frames} ' if frames else ''}{note} ({clips} clip{'s'[: clips - 1]}, such as {counts[0]['first']})"
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     add_data_arguments(parser, default=DATA_DIR)
     parser.add_argument("--num_workers", type=natural_int, default=4, help="processes that read clips")
+    parser.add_argument(
+        "--visibility_threshold",
+        type=fraction,
+        default=VISIBILITY_THRESHOLD,
+        help=f"a keypoint of a lower visibility was not seen (default {VISIBILITY_THRESHOLD})",
+    )
+    parser.add_argument("--fps", type=positive_float, help="resample clips to this rate (default: as they are)")
     args = parser.parse_args()
+    data_dir, reading = Path(args.data_dir), Reading(args.visibility_threshold, args.fps)
 
     packs = {
-        split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad, args.num_workers) for split in SPLITS
+        split: load_split(data_dir, split, args.cache_dir, args.skip_bad, args.num_workers, reading) for split in SPLITS
     }
-    clips = ((item["pose"], item["seen"].astype(bool)) for item in packs["train"].stream())
-    statistics = compute_statistics(clips, {"split": "train", "skip_bad": args.skip_bad})
-    path = Path(args.data_dir) / STATISTICS_FILE
-    statistics.save(path)
+    fps, measured = one_rate(packs), Geometry()
+
+    def clips(split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for clip_id, item in zip(packs[split].ids, packs[split].stream(), strict=True):
+            pose, seen = item["pose"], item["seen"].astype(bool)
+            measured.add(clip_id, pose, seen)
+            yield pose, seen
+
+    settings = {"split": "train", "skip_bad": args.skip_bad, "fps": fps}
+    settings |= {"visibility_threshold": reading.visibility_threshold, "resampled_to_fps": reading.fps}
+    statistics = compute_statistics(clips("train"), settings)
+    for split in ("dev", "test"):
+        for _ in clips(split):
+            pass
     for split, pack in packs.items():
         lengths = pack.lengths("pose")
         print(
             f"{split}: {len(pack)} clips, {len(set(pack.texts))} texts, "
             f"{lengths.sum()} frames ({lengths.min()}-{lengths.max()} a clip)"
         )
+    for note in notes(packs):
+        print(note)
+    facts = measured.facts()
+    print("geometry, the median clip (all clips):", *geometry.report(facts), sep="\n  ")
+    print(f"  frames a second: {f'{fps:g}' if fps else 'not given'}")
+    wrong = geometry.refusal(facts)
+    if wrong:
+        raise UserError(f"{data_dir}: {wrong}")
+    for sentence in geometry.differing(measured.ids, facts):
+        print(f"differs: {sentence}")
+    path = save_statistics(statistics, data_dir, args.cache_dir)
     print(f"wrote {path} (fingerprint {statistics.fingerprint})")
 
 

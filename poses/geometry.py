@@ -1,0 +1,244 @@
+"""What the keypoints of a data set say of their units, axes and sides, measured a clip and judged over all clips.
+
+A number of one clip may have many reasons. But where the nose of most signers lies below their shoulders, y points
+upwards: such a data set is not what the layout says and would be learnt wrongly without a word.
+"""
+
+import numpy as np
+
+from poses import layout
+
+REFUSED_SHARE = 1 / 3  # of the clips that can tell: where more of them contradict the layout, the data set is refused
+CONTRADICTS = 0.9  # of a clip's frames
+MARGIN = 0.05  # image units by which a nose or shoulders may lie outside the picture
+APART = 0.25  # shoulder widths by which a hand must be nearer to one wrist to say whose it is
+NEAR = 0.5  # shoulder widths from a hand's root to a wrist that it may hang on
+MIN_FRAMES = 5  # that show whose a hand is
+ANOTHER_SIZE = 2.5  # a clip whose shoulders are so many times as wide or narrow as the median differs from the rest
+ANOTHER_SCALE = 20  # times the median clip's largest NMM of a feature
+FAR = 3.5  # image units from the middle of the picture; MediaPipe guesses legs at up to 2.5
+NAMED = 20  # clips of each kind that a message names
+FRAMES_AT_ONCE = 2048
+
+_ROOTS = {side: hand.start + layout.HAND_ROOT for side, hand in layout.HAND_KEYPOINTS.items()}
+_NEEDED = max(_ROOTS.values()) + 1  # keypoints up to the last of them
+_FEATURES = {
+    "facial_aus": layout.FACIAL_AUS,
+    "head_pose": layout.HEAD_POSE,
+    "eye_gaze": layout.EYE_GAZE,
+    "mouth_shape": layout.MOUTH_SHAPE,
+}
+_PARTS = {
+    "body": slice(0, layout.keypoint_dims(np.array([layout.RIGHT_HIP]))[-1] + 1),  # without the legs
+    "left hand": layout.LEFT_HAND,
+    "right hand": layout.RIGHT_HAND,
+    **_FEATURES,
+}
+
+
+Facts = dict[str, np.ndarray]
+
+
+class Geometry:
+    """The facts of clips that are added one by one; memory grows by some thirty numbers a clip."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        self._frames = 0
+        self._measured: list[Facts] = []
+
+    def add(self, clip_id: str, pose: np.ndarray, seen: np.ndarray) -> None:
+        """pose [T,214] in image units, seen [T,214] bool."""
+        self.ids.append(clip_id)
+        self._waiting.append((pose, seen))
+        self._frames += len(pose)
+        if self._frames >= FRAMES_AT_ONCE:
+            self._measure()
+
+    def facts(self) -> Facts:
+        """The facts of all clips by name, as `measure` gives them."""
+        if self._waiting:
+            self._measure()
+        return {name: np.concatenate([part[name] for part in self._measured]) for name in self._measured[0]}
+
+    def _measure(self) -> None:
+        poses, seens = zip(*self._waiting, strict=True)
+        starts = np.cumsum([0, *map(len, poses[:-1])])
+        self._measured.append(measure(np.concatenate(poses), np.concatenate(seens), starts))
+        self._waiting, self._frames = [], 0
+
+
+def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
+    """The facts of clips that lie behind one another in pose and seen [F,214], each from its start on.
+
+    Each is [clips], NaN where a clip does not show it. width: from shoulder to shoulder, image units. height: of the
+    nose above the shoulders, shoulder widths. left wrist, right wrist: from a hand's root to its own wrist, shoulder
+    widths. outside: how far nose or shoulders lie outside the picture, image units. off centre: of the shoulders'
+    middle from (0, 0), shoulder widths. below, reversed, exchanged: parts of the frames in which the nose is below
+    the shoulders, the signer's left shoulder is at the left of the picture, a hand's root is nearer to the other
+    hand's wrist. nmm [clips,4]: the largest number of each feature. low, high [clips,2]: least and greatest x and y.
+    The others: how much was seen of a part.
+    """
+    lengths = np.diff([*starts, len(pose)])
+    points = layout.frame_to_keypoints(pose)[:, :_NEEDED]
+    known = layout.frame_to_keypoints(seen)[:, :_NEEDED, 0]  # x and y are seen together
+
+    def means(values: list[np.ndarray], where: list[np.ndarray]) -> np.ndarray:
+        """Means of values [F] over a clip's frames where they hold, [len(values), clips]; NaN where they never do."""
+        holds = np.stack(where)
+        total = np.add.reduceat(np.where(holds, np.stack(values), 0.0), starts, axis=1)
+        count = np.add.reduceat(holds, starts, axis=1, dtype=np.float64)
+        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+    left, right, nose = points[:, layout.LEFT_SHOULDER], points[:, layout.RIGHT_SHOULDER], points[:, layout.NOSE]
+    middle = (left + right) / 2
+    both = known[:, layout.LEFT_SHOULDER] & known[:, layout.RIGHT_SHOULDER]
+    head = both & known[:, layout.NOSE]
+    across = np.hypot(*(left - right).T)
+    places = [*left.T, *right.T, *nose.T]
+    measured = means(
+        [across, left[:, 0] < right[:, 0], *middle.T, *places, middle[:, 1] - nose[:, 1], middle[:, 1] < nose[:, 1]],
+        [both] * 4 + [head] * 8,
+    )
+    width, reverse, *middles = measured[:4]
+    unit = np.repeat(np.where(width > 0, width, np.nan), lengths)  # of each frame
+
+    # How far each hand's root is from its own and from the other wrist. Where one wrist is unseen, the hand may still
+    # hang on the other.
+    away = {}
+    for side, wrist in (("left", layout.LEFT_WRIST), ("right", layout.RIGHT_WRIST)):
+        for hand, root in _ROOTS.items():
+            distance = np.hypot(*(points[:, root] - points[:, wrist]).T) / unit
+            away[hand, side] = np.where(known[:, wrist], distance, 1.0)
+    told = wrong = np.zeros(len(starts))
+    for hand, other in (("left", "right"), ("right", "left")):
+        own, foreign = away[hand, hand], away[hand, other]
+        tells = known[:, _ROOTS[hand]] & (np.abs(own - foreign) > APART) & (np.minimum(own, foreign) < NEAR)
+        told = told + np.add.reduceat(tells, starts, dtype=int)
+        wrong = wrong + np.add.reduceat(tells & (own > foreign), starts, dtype=int)
+    hangs = [known[:, _ROOTS["left"]] & known[:, layout.LEFT_WRIST] & np.isfinite(unit)]
+    hangs += [known[:, _ROOTS["right"]] & known[:, layout.RIGHT_WRIST] & np.isfinite(unit)]
+    left_wrist, right_wrist = means([away["left", "left"], away["right", "right"]], hangs)
+
+    # What was unseen lies between what was seen, so the extent is that of all frames.
+    count = np.add.reduceat(seen, starts, axis=0, dtype=np.int32)  # [clips,214]
+    ever = (count[:, layout.MANUAL] > 0).reshape(len(starts), -1, 2)
+    low, high = (
+        end.reduceat(pose[:, layout.MANUAL], starts, axis=0).reshape(len(starts), -1, 2)
+        for end in (np.minimum, np.maximum)
+    )
+    largest = np.maximum.reduceat(np.abs(pose), starts, axis=0)
+    share = {name: count[:, numbers].mean(1) / lengths for name, numbers in _PARTS.items()}
+    return {
+        "width": width,
+        "height": measured[-2] / width,
+        "left wrist": left_wrist,
+        "right wrist": right_wrist,
+        "outside": np.abs(measured[4:10] - 0.5).max(0) - 0.5,
+        "off centre": np.abs(middles).max(0) / width,
+        "below": measured[-1],
+        "reversed": reverse,
+        "exchanged": np.where(told >= MIN_FRAMES, wrong / np.maximum(told, 1), np.nan),
+        "nmm": np.stack([largest[:, feature].max(1) for feature in _FEATURES.values()], axis=1),
+        "low": np.where(ever, low, np.inf).min(1),
+        "high": np.where(ever, high, -np.inf).max(1),
+        **share,
+    }
+
+
+def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What no data in this layout shows, each with which clips show it and which could tell, [clips] bool."""
+    told = {
+        "outside": (facts["outside"] > MARGIN, facts["outside"]),
+        "below": (facts["below"] >= CONTRADICTS, facts["below"]),
+        "reversed": (facts["reversed"] >= CONTRADICTS, facts["reversed"]),
+        "exchanged": (facts["exchanged"] >= CONTRADICTS, facts["exchanged"]),
+    }
+    return {name: (shows, np.isfinite(fact)) for name, (shows, fact) in told.items()}
+
+
+def refusal(facts: Facts) -> str | None:
+    """Why a data set of these clips cannot be in this layout and what to do, or None where nothing speaks against it.
+
+    Three clips decide, or all of fewer.
+    """
+    for name, (shows, tells) in contradictions(facts).items():
+        wrong, able = int(shows.sum()), int(tells.sum())
+        if wrong and wrong >= max(REFUSED_SHARE * able, min(3, able)):
+            meaning, advice = _unit(facts, shows) if name == "outside" else _MEANINGS[name]
+            return f"in {wrong} of {able} clips {meaning}; {advice}"
+    return None
+
+
+_MEANINGS = {
+    "below": ("the nose lies below the shoulders, so y points upwards", "y must point downwards: write 1 - y for y"),
+    "reversed": (
+        "the signer's left shoulder is at the left of the picture, so left and right are exchanged or it is mirrored",
+        "left is the signer's left: write 1 - x for x, or exchange left and right in body and hands",
+    ),
+    "exchanged": (
+        "the hands are at each other's wrists, so left and right hand are exchanged",
+        "keypoints 33 to 53 are the signer's left hand, 54 to 74 the right one: exchange them",
+    ),
+}
+
+
+def _unit(facts: Facts, clips: np.ndarray) -> tuple[str, str]:
+    """Which unit keypoints have that lie outside the picture, and what to do."""
+    width, off_centre = np.median(facts["width"][clips]), np.median(facts["off centre"][clips])
+    wanted = "keypoints are in image units, 0 to 1 across the width and the height of the picture"
+    if 0.8 < width < 1.25 and off_centre < 0.5:
+        return "the shoulders' middle is at 0 and their distance 1, so the unit is the shoulder width", wanted
+    advice = "from -1 to 1 write (x + 1) / 2 for x, and divide pixels by the width and the height"
+    return "the nose or a shoulder lies outside the picture, so the unit is another one", f"{wanted}: {advice}"
+
+
+def differing(ids: list[str], facts: Facts) -> list[str]:
+    """A sentence for each kind of clip that differs from the rest of its data set, naming clips."""
+    median = np.nanmedian(facts["width"]) if np.isfinite(facts["width"]).any() else np.nan
+    ratio = np.maximum(facts["width"] / median, median / facts["width"])
+    usual = np.median(facts["nmm"], axis=0)
+    kinds = {
+        "have their nose or a shoulder outside the picture": facts["outside"] > MARGIN,
+        "have the nose below the shoulders": facts["below"] >= CONTRADICTS,
+        "have the signer's left shoulder at the left of the picture": facts["reversed"] >= CONTRADICTS,
+        "have the hands at each other's wrists": facts["exchanged"] >= CONTRADICTS,
+        f"are {ANOTHER_SIZE:g} times as wide or narrow at the shoulders as most": ratio > ANOTHER_SIZE,
+        "have keypoints far outside the picture": ((facts["low"] < 0.5 - FAR) | (facts["high"] > 0.5 + FAR)).any(1),
+        f"have NMMs {ANOTHER_SCALE} times as large as most": ((facts["nmm"] > ANOTHER_SCALE * usual) & (usual > 0)).any(
+            1
+        ),
+    }
+    sentences = []
+    for kind, shows in kinds.items():
+        chosen = [ids[index] for index in np.flatnonzero(shows)]
+        if chosen:
+            more = f" and {len(chosen) - NAMED} more" if len(chosen) > NAMED else ""
+            sentences.append(f"{len(chosen)} of {len(ids)} clips {kind}: {', '.join(chosen[:NAMED])}{more}")
+    return sentences
+
+
+def report(facts: Facts) -> list[str]:
+    """The facts in lines: the median clip's, and from the least to the greatest clip."""
+
+    def spread(name: str, unit: str) -> str:
+        values = facts[name][np.isfinite(facts[name])]
+        if not len(values):
+            return "not seen"
+        return f"{np.median(values):.2f} {unit} ({values.min():.2f} to {values.max():.2f})"
+
+    low, high = np.median(facts["low"], axis=0), np.median(facts["high"], axis=0)
+    ends = [facts["low"].min(0), facts["high"].max(0)]
+    seen = ", ".join(f"{name} {100 * facts[name].mean():.0f} %" for name in _PARTS)
+    return [
+        f"shoulder width: {spread('width', 'image units')}",
+        f"nose above the shoulders: {spread('height', 'shoulder widths')}",
+        f"left hand from its own wrist: {spread('left wrist', 'shoulder widths')}",
+        f"right hand from its own wrist: {spread('right wrist', 'shoulder widths')}",
+        *(
+            f"{axis} from {low[k]:.2f} to {high[k]:.2f} in the median clip ({ends[0][k]:.2f} to {ends[1][k]:.2f})"
+            for k, axis in enumerate("xy")
+        ),
+        f"seen: {seen}",
+    ]

@@ -1,0 +1,197 @@
+"""What data_preparation.py says of units, axes and sides: true of a signer, and a refusal of what cannot be one."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+from made_up import write_clip
+
+from poses import geometry, layout
+from poses.files import Reading
+from poses.geometry import Geometry
+from poses.splits import load_split
+from poses.statistics import Statistics, prepared_reading, statistics_path
+
+HANDS = [layout.LEFT_HAND_KEYPOINTS, layout.RIGHT_HAND_KEYPOINTS]
+
+
+def signer(frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Keypoints [T,75,2] of somebody who faces the camera: shoulders .3 apart, both hands moving before the chest."""
+    points = np.tile(np.array([0.5, 0.5]), (frames, layout.NUM_KEYPOINTS, 1))
+    points[:, : layout.LEFT_SHOULDER] = [0.5, 0.2]
+    points[:, layout.LEFT_SHOULDER :: 2][:, :12, 0] += 0.15
+    points[:, layout.RIGHT_SHOULDER :: 2][:, :11, 0] -= 0.15
+    points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER], 1] = 0.4
+    points[:, layout.RIGHT_HIP + 1 : layout.NUM_BODY, 1] = 1.8
+    for side, (hand, wrist) in enumerate(zip(HANDS, (layout.LEFT_WRIST, layout.RIGHT_WRIST), strict=True)):
+        root = [0.65 - 0.3 * side, 0.6] + 0.03 * rng.normal(size=(frames, 2))
+        points[:, wrist] = root + 0.01
+        points[:, hand] = root[:, None] + 0.02 * rng.normal(size=(1, layout.NUM_HAND, 2))
+        points[:, hand.start] = root
+    return points + 0.001 * rng.normal(size=points.shape)
+
+
+def exchange_hands(points: np.ndarray) -> np.ndarray:
+    out = points.copy()
+    out[:, HANDS[0]], out[:, HANDS[1]] = points[:, HANDS[1]], points[:, HANDS[0]]
+    return out
+
+
+def shoulder_units(points: np.ndarray) -> np.ndarray:
+    shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
+    return (points - shoulders.mean(1, keepdims=True)) / 0.3
+
+
+CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "shoulder units": (shoulder_units, "so the unit is the shoulder width"),
+    "from -1 to 1": (lambda points: 2 * points - 1, r"so the unit is another one; .* write \(x \+ 1\) / 2"),
+    "y upwards": (lambda points: [0, 1] + points * [1, -1], "the nose lies below the shoulders, so y points upwards"),
+    "mirrored": (lambda points: [1, 0] + points * [-1, 1], "so left and right are exchanged or it is mirrored"),
+    "hands exchanged": (exchange_hands, "so left and right hand are exchanged; .*: exchange them"),
+}
+
+
+def write_data(folder: Path, change: Callable[[int], Callable], clips: int = 12) -> Path:
+    """Clips of signers, each changed by what `change` gives for its number; half of them in train."""
+    rng = np.random.default_rng(0)
+    for number in range(clips):
+        split = ("train", "dev", "train", "test")[number % 4]
+        points = change(number)(signer(20, rng)).astype(np.float32)
+        write_clip(folder, split, f"clip{number}", 20, rng, keypoints=points, fps=np.float32(25))
+        with open(folder / f"{split}.txt", "a") as file:
+            file.write(f"clip{number}|text {number}\n")
+    return folder
+
+
+def unchanged(points: np.ndarray) -> np.ndarray:
+    return points
+
+
+def prepare(folder: Path, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
+    code = 0
+    try:
+        commands.call("data_preparation", "--num_workers 0", D=folder)
+    except SystemExit as stop:
+        code = stop.code
+    return code, *capsys.readouterr()
+
+
+def test_facts_of_a_known_signer():
+    measured, rng = Geometry(), np.random.default_rng(0)
+    seen = np.ones((20, layout.POSE_DIM), bool)
+    seen[:5, layout.LEFT_HAND] = False
+    seen[:, layout.EYE_GAZE] = False
+    for _ in range(200):  # more than are measured at once
+        nmm = rng.normal(size=(20, layout.NMM_DIM))
+        measured.add("", layout.keypoints_to_frame(signer(20, rng), nmm), seen)
+    facts = measured.facts()
+    assert all(len(fact) == 200 for fact in facts.values())
+    np.testing.assert_allclose(facts["width"], 0.3, atol=0.01)
+    np.testing.assert_allclose(facts["height"], 0.2 / 0.3, atol=0.02)
+    np.testing.assert_allclose(facts["left wrist"], np.sqrt(2) * 0.01 / 0.3, atol=0.01)
+    np.testing.assert_allclose(facts["outside"], -0.2, atol=0.01)  # the nose at y = .2
+    np.testing.assert_allclose(facts["high"][:, 1], 1.8, atol=0.01)
+    for name in ("below", "reversed", "exchanged"):
+        assert not facts[name].any()
+    for name, part in {"left hand": 0.75, "right hand": 1, "facial_aus": 1, "eye_gaze": 0, "body": 1}.items():
+        np.testing.assert_allclose(facts[name], part, atol=1e-6)
+    assert geometry.refusal(facts) is None
+    assert geometry.differing(measured.ids, facts) == []
+
+
+def test_facts_do_not_depend_on_the_clips_beside_them():
+    rng = np.random.default_rng(0)
+    clips = [layout.keypoints_to_frame(signer(n, rng), rng.normal(size=(n, layout.NMM_DIM))) for n in (1, 9, 30)]
+    seens = [rng.random(clip.shape) < 0.8 for clip in clips]
+    together = Geometry()
+    for clip, seen in zip(clips, seens, strict=True):
+        together.add("", clip, seen)
+    for index, (clip, seen) in enumerate(zip(clips, seens, strict=True)):
+        alone = geometry.measure(clip, seen, np.array([0]))
+        for name, fact in together.facts().items():
+            np.testing.assert_allclose(fact[index], alone[name][0], equal_nan=True)
+
+
+def test_a_data_set_in_the_layout_is_told_and_prepared(tmp_path: Path, capsys):
+    code, out, err = prepare(write_data(tmp_path, lambda number: unchanged), capsys)
+    assert code == 0, err
+    assert "shoulder width: 0.30 image units" in out
+    assert "frames a second: 25" in out
+    assert "differs" not in out
+    info = Statistics.load(tmp_path / "normalization_stats.npz").info
+    assert (info["fps"], info["visibility_threshold"], info["resampled_to_fps"]) == (25, 0.01, None)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_data_set_in_another_geometry_is_refused_with_what_to_do(tmp_path: Path, name: str, capsys):
+    change, message = CHANGES[name]
+    code, _, err = prepare(write_data(tmp_path, lambda number: change), capsys)
+    assert code == 2
+    assert re.search(f"in 12 of 12 clips .*{message}", err), err
+    assert not (tmp_path / "normalization_stats.npz").exists()
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_half_of_the_clips_are_as_bad_as_all(tmp_path: Path, name: str, capsys):
+    change, _ = CHANGES[name]
+    code, _, err = prepare(write_data(tmp_path, lambda number: change if number % 2 else unchanged), capsys)
+    assert code == 2
+    assert "in 6 of 12 clips" in err
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_clip_that_differs_is_named(tmp_path: Path, name: str, capsys):
+    change, _ = CHANGES[name]
+    code, out, err = prepare(write_data(tmp_path, lambda number: change if number == 5 else unchanged), capsys)
+    assert code == 0, err
+    lines = [line for line in out.splitlines() if line.startswith("differs: ")]
+    assert lines
+    assert all(line.endswith(": clip5") for line in lines)
+
+
+@pytest.mark.parametrize("pixels", [range(12), [4]])
+def test_pixels_are_refused_where_they_stand(tmp_path: Path, pixels, capsys):
+    folder = write_data(tmp_path, lambda n: (lambda p: p * [640, 480]) if n in pixels else unchanged)
+    code, _, err = prepare(folder, capsys)
+    assert code == 2
+    assert "train/poses/clip4.npz: 'keypoints' holds " in err
+    assert "divide pixels by its width and height" in err
+
+
+def test_what_was_noted_is_said_once_for_the_data_set(tmp_path: Path, capsys):
+    folder = write_data(tmp_path, lambda number: unchanged)
+    for path in folder.glob("*/poses/*.npz"):
+        with np.load(path) as archive:
+            np.savez(path, **archive, score=np.ones(3))
+    code, out, _ = prepare(folder, capsys)
+    assert code == 0
+    assert out.splitlines().count("'score' of .npz files is not read (12 clips, such as clip0)") == 1
+
+
+def test_splits_of_two_rates_are_refused(tmp_path: Path, capsys):
+    folder = write_data(tmp_path, lambda number: unchanged)
+    for path in (folder / "dev" / "poses").iterdir():
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        np.savez(path, **{**arrays, "fps": np.float32(50)})
+    code, _, err = prepare(folder, capsys)
+    assert code == 2
+    assert "train 25, dev 50, test 25 frames a second; bring them to one with --fps" in err
+
+
+def test_a_read_only_data_set_is_prepared_into_the_cache(tmp_path: Path, capsys, monkeypatch):
+    folder = write_data(tmp_path / "data", lambda number: unchanged)
+    before = sorted(path for path in folder.rglob("*"))
+    monkeypatch.setattr("poses.statistics.os.access", lambda path, mode: Path(path) != folder)
+    commands.call("data_preparation", f"--num_workers 0 --visibility_threshold 0.3 --cache_dir {tmp_path}/c", D=folder)
+    assert sorted(path for path in folder.rglob("*")) == before
+    (statistics,) = (tmp_path / "c").glob("*normalization_stats.npz")
+    assert str(statistics) in capsys.readouterr().out
+    assert statistics_path(folder, tmp_path / "c") == statistics
+    assert prepared_reading(folder, tmp_path / "c") == Reading(visibility_threshold=0.3)
+    packs = set((tmp_path / "c").iterdir())
+    load_split(folder, "train", tmp_path / "c")  # as it was prepared, so nothing new is packed
+    assert set((tmp_path / "c").iterdir()) == packs
