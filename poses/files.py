@@ -9,6 +9,7 @@ DATA_DIR/{split}.txt                     ID|text a line, UTF-8
 import io
 import pickle
 import struct
+import unicodedata
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
 from runtime.errors import UserError
+from runtime.files import read_lines, texts_by_id
 
 SPLITS = ("train", "dev", "test")
 VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 and hidden arms within it .02 or more
@@ -98,6 +100,9 @@ def load_array_pickle(path: Path) -> object:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except FileNotFoundError:
+        form = unicodedata.normalize("NFC", path.name)
+        if any(unicodedata.normalize("NFC", twin.name) == form for twin in path.parent.glob("*.pkl")):
+            raise UserError(f"{path}: its name is there in another Unicode form; name both files alike") from None
         raise UserError(f"{path}: no such file; every pose file needs its NMM file of the same name") from None
     except Exception:  # a damaged pickle raises almost anything
         raise UserError(f"{path}: not a readable pickle (truncated?); write it again") from None
@@ -311,28 +316,27 @@ def list_clips(data_dir: Path, split: str) -> dict[str, str]:
         raise UserError(f"{data_dir}: no such folder; pass the data set's folder with --data_dir")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; a data set holds train, dev and test, each with poses/ and nmms/")
-    ids = sorted(path.stem for path in folder.glob("*.npz"))
+    names = sorted(path.stem for path in folder.glob("*.npz"))
+    ids = [name for name in names if not name.startswith("._")]
+    if len(ids) < len(names):
+        print(f"{folder}: left out {len(names) - len(ids)} files '._*', which macOS writes beside others")
     if not ids:
         raise UserError(f"{folder}: no .npz file; the {split} split is empty")
+    by_form: dict[str, str] = {}  # IDs by their composed Unicode form: 'é' may also be written 'e' and an accent
+    for clip_id in ids:
+        twin = by_form.setdefault(unicodedata.normalize("NFC", clip_id), clip_id)
+        if twin != clip_id:
+            raise UserError(f"{folder}: {twin!a} and {clip_id!a} are one name in two Unicode forms; remove one")
     text_path = data_dir / f"{split}.txt"
     if not text_path.is_file():
         print(f"warning: {text_path} is missing, so the texts of {split} are empty")
         return dict.fromkeys(ids, "")
     texts: dict[str, str] = {}
-    try:
-        lines = text_path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise UserError(f"{text_path}: not UTF-8; convert it, for example with iconv") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        clip_id, bar, text = line.partition("|")
-        clip_id = clip_id.strip()
-        if not bar:
-            raise UserError(f"{text_path}:{number}: no '|'; each line is ID|text")
-        if clip_id in texts:
-            raise UserError(f"{text_path}:{number}: the ID '{clip_id}' stands there twice; IDs must be unique")
-        texts[clip_id] = text.strip()
+    for clip_id, text in texts_by_id(text_path, read_lines(text_path)).items():
+        name = by_form.get(unicodedata.normalize("NFC", clip_id), clip_id)
+        if name in texts:
+            raise UserError(f"{text_path}: the ID {clip_id!a} stands there in two Unicode forms; remove one")
+        texts[name] = text
     unknown = sorted(texts.keys() - set(ids))
     if unknown:
         raise UserError(

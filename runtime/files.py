@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and files of texts."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,17 @@ from pathlib import Path
 from typing import IO
 
 from runtime.errors import UserError
+
+_UTF16 = "not UTF-8 but UTF-16; convert it: iconv -f UTF-16 -t UTF-8"
+_NO_UTF8 = {
+    b"\xff\xfe": _UTF16,
+    b"\xfe\xff": _UTF16,
+    b"\x1f\x8b": "not UTF-8 but compressed by gzip; unpack it with gunzip",
+}
+_TRANSLATION = "translation"  # the column of PHOENIX's corpus.csv that holds the text
+_TABLE_LINES = 10  # a text may hold a bar, but so many lines with as many bars each are a table
+_ID = re.compile(r"[^\s|]+\s*\|")  # a word without blanks before a bar
+_FILE_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 
 
 @contextmanager
@@ -31,15 +43,81 @@ def write_whole(path: Path, mode: str = "wb") -> Iterator[IO]:
         raise
 
 
-def read_texts(path: Path) -> list[str]:
-    """The lines of a text file, blank ones left out."""
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a text file in UTF-8 with their numbers from 1, blank ones left out and blanks at the ends cut."""
+    content = path.read_bytes()
+    what = next((what for start, what in _NO_UTF8.items() if content.startswith(start)), None)
+    if what is None and b"\0" in content:
+        what = "not UTF-8 (UTF-16?); convert it, for example with iconv"
+    if what is not None:
+        raise UserError(f"{path}: {what}")
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; it should hold a text a line") from None
+        lines = content.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8; convert it, for example with iconv") from None
-    texts = [line.strip() for line in lines if line.strip()]
-    if not texts:
-        raise UserError(f"{path}: holds no text; write one a line")
+    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
+    """Texts by ID from the lines of a file: ID|text, or the corpus.csv of PHOENIX-2014-T with its translations."""
+    column = _phoenix_column(path, [line for _, line in lines])
+    texts: dict[str, str] = {}
+    for number, line in lines:
+        clip_id, *fields = line.split("|")
+        if not fields:
+            raise UserError(f"{path}:{number}: no '|'; each line is ID|text")
+        if column is not None and len(fields) < column:
+            raise UserError(f"{path}:{number}: {len(fields) + 1} columns, where the others have {column + 1}")
+        if column is not None and number == lines[0][0] and fields[column - 1] == _TRANSLATION:
+            continue
+        if clip_id.strip() in texts:
+            raise UserError(f"{path}:{number}: the ID '{clip_id.strip()}' stands there twice; IDs must be unique")
+        texts[clip_id.strip()] = "|".join(fields if column is None else fields[column - 1 :]).strip()
     return texts
+
+
+def _phoenix_column(path: Path, lines: list[str]) -> int | None:
+    """Which column of PHOENIX's corpus.csv holds the text; None for a file that is none of them."""
+    first = lines[0].split("|") if lines else []
+    if first[:2] == ["name", "video"] and _TRANSLATION in first:
+        column = first.index(_TRANSLATION)
+    elif len(first) > 6 and first[1].endswith(".png") and first[2].lstrip("-").isdigit():  # without its header
+        column = 6
+    elif first[:2] in (["name", "video"], ["id", "folder"]) or (len(first) > 3 and first[1].endswith(".png")):
+        raise UserError(f"{path}: PHOENIX's corpus.csv without translations; use PHOENIX-2014-T's, or write ID|text")
+    else:
+        bars = {line.count("|") for line in lines}
+        if len(lines) >= _TABLE_LINES and len(bars) == 1 and bars.isdisjoint({0, 1}):
+            raise UserError(f"{path}: every line has {bars.pop() + 1} columns; write ID|text")
+        return None
+    print(f"{path}: read as PHOENIX's corpus.csv, its translations as the texts")
+    return column
+
+
+def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
+    """The texts of a file to sign, a line each, and their IDs where every line is ID|text (or PHOENIX's corpus.csv).
+
+    A bar after a word without blanks ends an ID; such lines must be all or none. IDs can be names of files.
+    """
+    try:
+        lines = read_lines(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; it should hold a text a line") from None
+    if not lines:
+        raise UserError(f"{path}: holds no text; write one a line")
+    marked = [bool(_ID.match(line)) for _, line in lines]
+    if not any(marked):
+        return None, [line for _, line in lines]
+    if not all(marked):
+        number, _ = lines[marked.index(False)]
+        raise UserError(f"{path}:{number}: no ID, where other lines are ID|text; write one on every line or on none")
+    texts = texts_by_id(path, lines)
+    unfit = next((clip_id for clip_id in texts if not _FILE_NAME.fullmatch(clip_id)), None)
+    if unfit is not None:
+        raise UserError(f"{path}: the ID '{unfit}' cannot be the name of a file; leave out / and \\ and a first dot")
+    return list(texts), list(texts.values())
+
+
+def read_texts(path: Path) -> list[str]:
+    """The texts of a file to sign, a line each, without their IDs."""
+    return read_ids_and_texts(path)[1]

@@ -1,0 +1,122 @@
+"""Files of texts: ID|text, PHOENIX's corpus.csv, texts to sign; and what only looks like one of them."""
+
+import shutil
+import unicodedata
+from pathlib import Path
+
+import pytest
+from made_up import write_data
+
+from poses.files import list_clips, read_clip
+from runtime.errors import UserError
+from runtime.files import read_ids_and_texts, read_texts
+
+HEADER = "name|video|start|end|speaker|orth|translation\n"
+ROWS = [
+    "train0|11August_2010/1/*.png|-1|-1|Signer08|JETZT WETTER MORGEN|und nun die wettervorhersage für morgen .\n",
+    "train1|12August_2010/1/*.png|-1|-1|Signer01|REGEN|es regnet | und schneit .\n",
+]
+TEXTS = {"train0": "und nun die wettervorhersage für morgen .", "train1": "es regnet | und schneit ."}
+COMPOSED, APART = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_data(tmp_path / "data", {"train": [5, 6]})
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize("header", [HEADER, ""])
+def test_phoenix_texts_are_the_translations(data: Path, header: str, capsys: pytest.CaptureFixture):
+    write(data / "train.txt", header + "".join(ROWS))
+    assert list_clips(data, "train") == TEXTS
+    assert "train.txt: read as PHOENIX's corpus.csv" in capsys.readouterr().out
+    assert read_ids_and_texts(data / "train.txt") == (list(TEXTS), list(TEXTS.values()))
+
+
+def test_phoenix_columns_may_stand_in_another_order(data: Path):
+    write(data / "train.txt", "name|video|translation|orth\ntrain0|v/*.png|a b|A\ntrain1|v/*.png|c|C\n")
+    assert list_clips(data, "train") == {"train0": "a b|A", "train1": "c|C"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id|folder|signer|annotation\ntrain0|f/1/*.png|S1|REGEN\n", "without translations"),
+        ("train0|f/1/*.png|S1|REGEN\ntrain1|f/1/*.png|S1|WIND\n", "without translations"),
+        (HEADER + ROWS[0] + "train1|v/*.png|-1|-1\n", r"train\.txt:3: 4 columns, where the others have 7"),
+        ("".join(f"train{n}|GLOSS|text\n" for n in range(12)), "every line has 3 columns"),
+        ("train0|a\ntrain1|b\n".encode("utf-16"), "not UTF-8 but UTF-16; convert it: iconv"),
+        ("train0|a\ntrain1|b\n".encode("utf-16-be"), r"\(UTF-16\?\)"),
+        (b"\x1f\x8b\x08\x00rest", "compressed by gzip"),
+        ("train0|a\ntrain1|b\ntrain0|c\n", "'train0' stands there twice"),
+    ],
+)
+def test_other_files_are_named_for_what_they_are(data: Path, content: str | bytes, message: str):
+    write(data / "train.txt", content)
+    with pytest.raises(UserError, match=message):
+        list_clips(data, "train")
+
+
+def test_a_text_may_hold_a_bar(data: Path):
+    write(data / "train.txt", "train0|either | or\ntrain1|b\n")
+    assert list_clips(data, "train") == {"train0": "either | or", "train1": "b"}
+
+
+def test_ids_of_texts_to_sign_are_not_signed(tmp_path: Path):
+    path = write(tmp_path / "texts.txt", "a1|hello\r\n\nb-2 | l o n g\u2028line | bar\n")
+    assert read_ids_and_texts(path) == (["a1", "b-2"], ["hello", "l o n g\u2028line | bar"])
+    assert read_texts(path) == ["hello", "l o n g\u2028line | bar"]
+    assert read_ids_and_texts(write(path, "hello\nboth one | and the other\n"))[0] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a|hello\nworld\n", r"texts\.txt:2: no ID, where other lines are ID\|text"),
+        ("a|hello\na|world\n", "'a' stands there twice"),
+        ("../../a|hello\n", "cannot be the name of a file"),
+        (".a|hello\n", "cannot be the name of a file"),
+        ("\n \n", "holds no text"),
+        ("hello".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_texts_that_cannot_be_signed_as_they_stand_are_refused(tmp_path: Path, content: str | bytes, message: str):
+    with pytest.raises(UserError, match=message):
+        read_ids_and_texts(write(tmp_path / "texts.txt", content))
+
+
+def test_files_that_macos_leaves_are_no_clips(data: Path, capsys: pytest.CaptureFixture):
+    write(data / "train" / "poses" / "._train0.npz", b"\x00\x05\x16\x07")
+    assert list(list_clips(data, "train")) == ["train0", "train1"]
+    assert "left out 1 files '._*'" in capsys.readouterr().out
+
+
+def rename(data: Path, old: str, pose: str, nmm: str, text: str) -> None:
+    (data / "train" / "poses" / f"{old}.npz").rename(data / "train" / "poses" / f"{pose}.npz")
+    (data / "train" / "nmms" / f"{old}.pkl").rename(data / "train" / "nmms" / f"{nmm}.pkl")
+    write(data / "train.txt", (data / "train.txt").read_text().replace(f"{old}|", f"{text}|"))
+
+
+@pytest.mark.parametrize(("file", "text"), [(COMPOSED, APART), (APART, COMPOSED)])
+def test_an_id_is_found_in_either_unicode_form(data: Path, file: str, text: str):
+    rename(data, "train0", file, file, text)
+    assert list_clips(data, "train") == {file: "text 0", "train1": "text 1"}
+
+
+def test_one_name_in_two_unicode_forms_is_refused(data: Path):
+    rename(data, "train0", COMPOSED, COMPOSED, COMPOSED)
+    (data / "train" / "nmms" / f"{COMPOSED}.pkl").rename(data / "train" / "nmms" / f"{APART}.pkl")
+    with pytest.raises(UserError, match="another Unicode form; name both files alike"):
+        read_clip(data, "train", COMPOSED)
+    shutil.copy(data / "train" / "poses" / "train1.npz", data / "train" / "poses" / f"{APART}.npz")
+    with pytest.raises(UserError, match=r"'cafe\\u0301' and 'caf\\xe9' are one name in two Unicode forms"):
+        list_clips(data, "train")
+    (data / "train" / "poses" / f"{APART}.npz").unlink()
+    write(data / "train.txt", f"{COMPOSED}|a\n{APART}|b\ntrain1|c\n")
+    with pytest.raises(UserError, match="stands there in two Unicode forms"):
+        list_clips(data, "train")
