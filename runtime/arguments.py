@@ -21,8 +21,8 @@ def number_parser(
         try:
             value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text} is not {requirement}") from None
-        if not fits(value):
+            value = None
+        if value is None or not fits(value):
             raise argparse.ArgumentTypeError(f"{text} is not {requirement}")
         if value > most:
             raise argparse.ArgumentTypeError(f"{text} is too large; at most {most}")
@@ -54,27 +54,17 @@ def add_dataclass_arguments(parser: argparse.ArgumentParser, title: str, kind: t
     """One flag for each described field of a dataclass; `defaults` replace those of the fields."""
     group = parser.add_argument_group(title)
     for field in _described_fields(kind):
-        default, meaning = defaults.get(field.name, field.default), field.metadata["meaning"]
-        if field.type is bool:
-            group.add_argument(f"--{field.name}", action="store_true", help=meaning)
-        elif default is dataclasses.MISSING:
-            group.add_argument(f"--{field.name}", **_values(field), required=True, help=meaning)
-        else:
-            shown = meaning if default is None else f"{meaning} (default {default})"
-            group.add_argument(f"--{field.name}", **_values(field), default=default, help=shown)
+        _add_flag(group, field, defaults.get(field.name, field.default))
 
 
-def add_repeated_arguments(
-    parser: argparse.ArgumentParser, source: str, kind: type, names: tuple[str, ...]
-) -> argparse._ArgumentGroup:
-    """Flags that repeat what `source`, a checkpoint, holds of its configuration: None unless given. Their group."""
+def add_repeated_arguments(parser: argparse.ArgumentParser, source: str, kind: type, names: tuple[str, ...]) -> None:
+    """Flags that repeat what `source`, a checkpoint, holds of its configuration: None unless given."""
     group = parser.add_argument_group(
         f"checked against {source}", "these may be left out; a value other than the checkpoint's is an error"
     )
     for field in _described_fields(kind):
         if field.name in names:
-            group.add_argument(f"--{field.name}", **_values(field), help=field.metadata["meaning"])
-    return group
+            _add_flag(group, field, None)
 
 
 def build_dataclass(kind: type[T], args: argparse.Namespace, **given: object) -> T:
@@ -130,9 +120,15 @@ def _described_fields(kind: type) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(kind) if "meaning" in field.metadata]
 
 
-def _values(field: dataclasses.Field) -> dict[str, object]:
-    """What argparse takes for a field: its choices, its own parser, or the parser of its type."""
-    if "choices" in field.metadata:
-        return {"choices": field.metadata["choices"]}
+def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field, default: object) -> None:
+    """The flag of a field, which takes its choices, or what its own parser takes, or the parser of its type."""
+    flag, meaning = f"--{field.name}", field.metadata["meaning"]
+    if field.type is bool:
+        group.add_argument(flag, action="store_true", help=meaning)
+        return
     by_type = {int: positive_int, float: fraction if "dropout" in field.name else natural_float}
-    return {"type": field.metadata.get("parse", by_type.get(field.type, str))}
+    parse = field.metadata.get("parse", by_type.get(field.type, str))
+    required = default is dataclasses.MISSING
+    shown = meaning if required or default is None else f"{meaning} (default {default})"
+    choices = field.metadata.get("choices")
+    group.add_argument(flag, type=parse, choices=choices, default=default, required=required, help=shown)

@@ -125,15 +125,9 @@ def split_loader(
     dataset: PoseDataset | LatentDataset, split: str, settings: TrainSettings, accelerator: Accelerator
 ) -> DataLoader:
     """The batches of a split, those of train shuffled, each divided among the processes."""
-    return make_loader(
-        dataset,
-        settings.batch_size,
-        shuffle=split == "train",
-        seed=settings.seed,
-        num_workers=settings.num_workers,
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
-    )
+    place = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
+    shuffle, workers = split == "train", settings.num_workers
+    return make_loader(dataset, settings.batch_size, shuffle=shuffle, seed=settings.seed, num_workers=workers, **place)
 
 
 def train(
