@@ -55,48 +55,33 @@ def parse_arguments() -> argparse.Namespace:
         "--flow_checkpoint", type=Path, help="score Direction 2: best_model.pt of the flow or a student"
     )
     scored.add_argument(
-        "--predictions_dir",
-        type=Path,
-        help="score clips of any system: ID.npy, [T,214] in data units, or ID.pose (MediaPipe Holistic), for every ID",
+        "--predictions_dir", type=Path, help="score clips of any system: ID.npy, [T,214] in data units, or ID.pose"
     )
     parser.add_argument(
-        "--autoencoder_checkpoint",
-        type=Path,
-        help="best_model.pt of stage 1; needed with a model, and for the row 'reconstruction' and the metric 'frechet'",
+        "--autoencoder_checkpoint", type=Path, help="best_model.pt of stage 1: needed with a model, and for 'frechet'"
     )
     parser.add_argument(
-        "--back_translation_checkpoint",
-        type=Path,
-        help="best_model.pt of train_pose_to_text.py, which reads clips back for BLEU, ROUGE-L, chrF and WER",
+        "--back_translation_checkpoint", type=Path, help="best_model.pt of train_pose_to_text.py: for BLEU to WER"
     )
     parser.add_argument(
-        "--num_beams", type=positive_int, default=4, help="beams of the back-translator; 1 is greedy (default 4)"
+        "--num_beams", type=positive_int, default=4, help="of the back-translator (default 4; 1: greedy)"
     )
     arguments.add_sampling_arguments(parser)
     parser.add_argument("--split", choices=SPLITS, default="dev", help="the split that is scored (default dev)")
     parser.add_argument("--output_dir", type=Path, required=True, help="where the report goes")
+    parser.add_argument("--batch_size", type=positive_int, default=32, help="clips generated at a time (default 32)")
     parser.add_argument(
-        "--batch_size", type=positive_int, default=32, help="clips that are generated at a time (default 32)"
-    )
-    parser.add_argument(
-        "--seed",
-        type=natural_int,
-        default=0,
-        help="clip n of the split starts from seed + n; random_clip and nearest_text are drawn with it (default 0)",
+        "--seed", type=natural_int, default=0, help="clip n starts from seed + n; also draws the baselines (default 0)"
     )
     parser.add_argument("--oracle_length", action="store_true", help="give each clip its reference's length")
     parser.add_argument(
-        "--shuffle_texts",
-        action="store_true",
-        help="add a row where each clip signs a wrong text: a model that ignores its text scores the same there",
+        "--shuffle_texts", action="store_true", help="add a row of wrong texts: are its scores worse than the model's?"
     )
     parser.add_argument(
         "--save_predictions", action="store_true", help="write the clips to OUTPUT_DIR/predictions_SPLIT/ID.npy"
     )
-    parser.add_argument(
-        "--num_workers", type=natural_int, default=4, help="processes that compare clips; 0: none (default 4)"
-    )
     arguments.add_moved_text_encoder_argument(parser)
+    parser.add_argument("--num_workers", type=natural_int, default=4, help="processes that compare clips (default 4)")
     arguments.add_speed_arguments(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args()
@@ -111,46 +96,43 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-@dataclass(frozen=True)
+@dataclass
 class Models:
-    """What the flags ask for, None where they do not, and the fingerprints of the checkpoints by kind."""
+    """What the flags ask for, None where they do not; fingerprints and settings go into the report."""
 
     generator: Generator | None
     autoencoder: PoseAutoencoder | None
     statistics: Statistics
-    translator: BackTranslator | None
-    fingerprints: dict[str, str]
+    fingerprints: dict[str, str]  # of the checkpoints by kind
+    settings: dict[str, object]
+    translator: BackTranslator | None = None
 
 
 def load_models(args: argparse.Namespace, device: torch.device) -> Models:
-    generator = autoencoder = translator = None
-    fingerprints: dict[str, str] = {}
-    if args.predictions_dir is None:
-        generator = load_generator(
-            args.predictor_checkpoint or args.flow_checkpoint,
-            args.autoencoder_checkpoint,
-            device,
-            arguments.sampling_settings(args),
-            kinds=(PREDICTOR,) if args.predictor_checkpoint else (FLOW, STUDENT),
-            text_encoder=args.text_encoder,
-            precision=args.precision,
-            compiled=args.compiled,
-        )
-        autoencoder, statistics = generator.autoencoder, generator.statistics
-        fingerprints |= generator.fingerprints
+    checkpoint, kinds = args.flow_checkpoint, (FLOW, STUDENT)
+    if args.predictor_checkpoint is not None:
+        checkpoint, kinds = args.predictor_checkpoint, (PREDICTOR,)
+    given = {"predictions_dir": args.predictions_dir}
+    if checkpoint is not None:
+        sampling = arguments.sampling_settings(args)
+        how = {"text_encoder": args.text_encoder, "precision": args.precision, "compiled": args.compiled}
+        generator = load_generator(checkpoint, args.autoencoder_checkpoint, device, sampling, kinds=kinds, **how)
+        settings = {**generator.settings, "seed": args.seed, "batch_size": args.batch_size}
+        models = Models(generator, generator.autoencoder, generator.statistics, {**generator.fingerprints}, settings)
     elif args.autoencoder_checkpoint is not None:
         autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
-        fingerprints["autoencoder"] = content["fingerprint"]
+        models = Models(None, autoencoder, statistics, {"autoencoder": content["fingerprint"]}, given)
     else:
-        statistics = Statistics.load(args.data_dir / STATISTICS_FILE)
         print("no --autoencoder_checkpoint, so there is no row 'reconstruction' and no metric 'frechet'")
+        models = Models(None, None, Statistics.load(args.data_dir / STATISTICS_FILE), {}, given)
+    if models.autoencoder is not None and device.type == "cpu":
+        pack_linears(models.autoencoder)
     if args.back_translation_checkpoint is not None:
-        model, own_statistics, content = load_pose_to_text(args.back_translation_checkpoint, device)
-        translator = BackTranslator(model, own_statistics, args.num_beams)
-        fingerprints[BACK_TRANSLATION] = content["fingerprint"]
-    if autoencoder is not None and device.type == "cpu":
-        pack_linears(autoencoder)
-    return Models(generator, autoencoder, statistics, translator, fingerprints)
+        model, statistics, content = load_pose_to_text(args.back_translation_checkpoint, device)
+        models.translator = BackTranslator(model, statistics, args.num_beams)
+        models.fingerprints[BACK_TRANSLATION] = content["fingerprint"]
+        models.settings["num_beams"] = args.num_beams
+    return models
 
 
 def generate_clips(
@@ -167,18 +149,6 @@ def generate_clips(
         for part in PARTS:
             seconds[part] += generated.seconds[part] / len(texts)
     return [Clip.generated(poses[index]) for index in range(len(texts))], seconds
-
-
-def describe_settings(args: argparse.Namespace, generator: Generator | None) -> dict[str, object]:
-    """What decides the numbers besides checkpoints and data, for the report."""
-    settings = {}
-    if generator is not None:
-        settings |= {**generator.settings, "seed": args.seed, "batch_size": args.batch_size}
-    if args.back_translation_checkpoint is not None:
-        settings["num_beams"] = args.num_beams
-    if args.predictions_dir is not None:
-        settings["predictions_dir"] = args.predictions_dir
-    return settings
 
 
 def main() -> None:
@@ -216,7 +186,7 @@ def main() -> None:
         len(references),
         {name: summarise(values) for name, values in scores.items()},
         length_source,
-        describe_settings(args, models.generator),
+        models.settings,
         models.fingerprints,
         latency,
         evaluator.thresholds,

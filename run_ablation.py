@@ -26,6 +26,7 @@ from runtime.arguments import add_data_arguments, make_parser, natural_int, posi
 from runtime.errors import UserError
 from training import arguments
 
+STRIDES = (1, 2, 4)
 TIMES = 7  # a latency is the median of so many
 
 
@@ -34,32 +35,16 @@ def parse_arguments() -> argparse.Namespace:
     add_data_arguments(parser)
     parser.add_argument("--output_dir", type=Path, required=True, help="a folder for all parts, tables and plots")
     parser.add_argument(
-        "--recipe",
-        type=Path,
-        default=RECIPES / "small.json",
-        help="JSON with the flags of every stage (default ablation/small.json, for a CPU)",
+        "--recipe", type=Path, default=RECIPES / "small.json", help="JSON, flags by stage (default ablation/small.json)"
     )
     parser.add_argument(
-        "--seeds",
-        type=natural_int,
-        nargs="+",
-        default=[0, 1, 2],
-        help="seeds of which every model is trained (default 0 1 2)",
+        "--seeds", type=natural_int, nargs="+", default=[0, 1, 2], help="each model is trained with all (default 0 1 2)"
     )
     parser.add_argument(
-        "--groups",
-        choices=GROUPS,
-        nargs="+",
-        default=["components", "steps"],
-        help="which questions are asked (default components steps)",
+        "--groups", choices=GROUPS, nargs="+", default=["components", "steps"], help="default components steps"
     )
     parser.add_argument(
-        "--temporal_strides",
-        type=int,
-        choices=(1, 2, 4),
-        nargs="+",
-        default=[1, 2, 4],
-        help="the strides that the group strides compares (default 1 2 4)",
+        "--temporal_strides", type=int, choices=STRIDES, nargs="+", default=STRIDES, help="of the group strides"
     )
     parser.add_argument("--jobs", type=positive_int, default=1, help="parts that run at a time (default 1)")
     arguments.add_device_argument(parser)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ablation.parts import Part
+from checkpoints import AUTOENCODER, POSE_TO_TEXT, SCRIPT_OF
 from runtime.errors import UserError
 
 RECIPES = Path(__file__).parent  # small.json, full_size.json
@@ -24,11 +25,6 @@ BASELINES = {  # rows of every evaluation, and their labels
     "nearest_text": "nearest text's clip",
     "random_clip": "random clip",
     "mean_pose": "mean pose",
-}
-SCRIPT_OF = {
-    "predictor": "train_stage2_predictor.py",
-    "flow": "train_stage2_latent_flow.py",
-    "student": "train_stage3_distillation.py",
 }
 WHOLE = "Direction 2, 50 steps"  # the row that the others are compared with
 
@@ -125,22 +121,18 @@ def make_plan(
     own = int(recipe["autoencoder"][recipe["autoencoder"].index("--temporal_stride") + 1])
     rows = make_rows(groups, strides, own)
     models = {row.model: row for row in rows}
-    parts = [_autoencoder("autoencoder", recipe["autoencoder"], data_flags)]
-    parts += [
-        _autoencoder(name, _with_stride(recipe["autoencoder"], k), data_flags)
-        for k in strides
-        if (name := f"autoencoder_stride{k}") in {row.autoencoder for row in rows}
+    autoencoders = {f"autoencoder_stride{k}": _with_stride(recipe["autoencoder"], k) for k in strides}
+    parts = [
+        Part(name, SCRIPT_OF[AUTOENCODER], (*data_flags, *flags))
+        for name, flags in {"autoencoder": recipe["autoencoder"], **autoencoders}.items()
+        if name in {row.autoencoder for row in rows}
     ]
-    parts.append(Part("back_translation", "train_pose_to_text.py", (*data_flags, *recipe["back_translation"])))
+    parts.append(Part("back_translation", SCRIPT_OF[POSE_TO_TEXT], (*data_flags, *recipe["back_translation"])))
     order = sorted(models, key=lambda name: name == "student")  # after its teacher
     parts += [_training(name, models[name], recipe, data_flags, seed) for name in order for seed in seeds]
     evaluations = {row.evaluation: row for row in rows}
     parts += [_evaluation(row, recipe, data_flags, seed) for row in evaluations.values() for seed in seeds]
     return Plan(parts, rows, seeds)
-
-
-def _autoencoder(name: str, flags: Sequence[str], data_flags: Sequence[str]) -> Part:
-    return Part(name, "train_stage1_autoencoder.py", (*data_flags, *flags))
 
 
 def _with_stride(flags: Sequence[str], stride: int) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from ablation.parts import read_record
 from ablation.plan import BASELINES, WHOLE, Plan, Row, seeded
 from evaluation.clips import Scores
-from evaluation.intervals import resample, with_interval
+from evaluation.intervals import resample
 from evaluation.registry import COLUMNS, Metric, estimates
 from evaluation.report import PLAUSIBLE_MOTION, is_marked, read_clips
 from evaluation.summary import compare, mean_estimates
@@ -48,8 +48,8 @@ class Line:
     training: float | None = None  # seconds, the mean over seeds
 
     @property
-    def is_marked(self) -> bool:
-        return is_marked(self.mean)
+    def title(self) -> str:
+        return self.row.label + "*" * is_marked(self.mean)
 
 
 def read_lines(plan: Plan, output_dir: Path, latency: Mapping[str, float]) -> list[Line]:
@@ -70,15 +70,15 @@ def read_lines(plan: Plan, output_dir: Path, latency: Mapping[str, float]) -> li
     for row in plan.rows:
         scores = runs(row)
         values = {"mean": {}, "spread": {}, "low": {}, "high": {}}
-        counts = resample(len(scores[0]["dtw"]))
-        everything = np.ones((1, counts.shape[1]))
+        num_clips = len(scores[0]["dtw"])
+        counts = resample(num_clips)
         each = [estimates(run) for run in scores]
         for name, estimate in mean_estimates(scores).items():
             # Latents of another autoencoder have another scale, and a floor's are not kept.
             if name == "frechet" and row.autoencoder != "autoencoder":
                 continue
-            mean, low, high = with_interval(estimate.at, counts[: estimate.resamples], estimate.centred)
-            single = [run[name].at(everything)[0] for run in each]
+            mean, low, high = estimate.with_interval(counts)
+            single = [run[name].of_all(num_clips) for run in each]
             spread = float(np.std(single, ddof=1)) if len(single) > 1 and np.isfinite(single).all() else None
             for key, value in zip(values, (mean, spread, low, high), strict=True):
                 values[key][name] = value
@@ -105,34 +105,31 @@ def _cell(line: Line, metric: Metric) -> str:
     return _number(line.mean.get(metric.key), digits) + (f" ± {spread:.{digits}f}" if spread is not None else "")
 
 
+def _difference(line: Line, metric: Metric) -> str:
+    found = line.difference.get(metric.key, {}) if metric.key in line.mean else {}
+    if found.get("low") is None:
+        return "–"
+    value, low, high = (f"{found[key]:+.{metric.column.digits}f}" for key in ("difference", "low", "high"))
+    text = f"{value} [{low}, {high}]"
+    return f"**{text}**" if found["low"] > 0 or found["high"] < 0 else text
+
+
 def table_of(lines: Sequence[Line]) -> list[list[str]]:
     """Head and lines as text: mean ± standard deviation over seeds, seconds of a clip, seconds of training."""
     columns = columns_of(lines)
-    head = ["", *(metric.column.title for metric in columns), "seconds a clip", "training, s"]
-    body = []
+    table = [["", *(metric.column.title for metric in columns), "seconds a clip", "training, s"]]
     for line in lines:
         cells = [_cell(line, metric) for metric in columns]
-        seconds = [_number(line.latency, 3), _number(line.training, 0)]
-        body.append([line.row.label + "*" * line.is_marked, *cells, *seconds])
-    return [head, *body]
+        table.append([line.title, *cells, _number(line.latency, 3), _number(line.training, 0)])
+    return table
 
 
 def differences_of(lines: Sequence[Line]) -> list[list[str]]:
     """Head and lines as text: each line minus the whole, its 95 % interval over clips, bold where that leaves out 0."""
     columns = [metric for metric in columns_of(lines) if any(metric.key in line.difference for line in lines)]
-    body = []
-    for line in lines:
-        cells = []
-        for metric in columns:
-            digits = metric.column.digits
-            found = line.difference.get(metric.key, {}) if metric.key in line.mean else {}
-            if found.get("low") is None:
-                cells.append("–")
-                continue
-            text = f"{found['difference']:+.{digits}f} [{found['low']:+.{digits}f}, {found['high']:+.{digits}f}]"
-            cells.append(f"**{text}**" if found["low"] > 0 or found["high"] < 0 else text)
-        body.append([line.row.label + "*" * line.is_marked, *cells])
-    return [["", *(metric.column.title for metric in columns)], *body]
+    table = [["", *(metric.column.title for metric in columns)]]
+    table += [[line.title, *(_difference(line, metric) for metric in columns)] for line in lines]
+    return table
 
 
 def _markdown(table: list[list[str]]) -> str:

@@ -1,5 +1,6 @@
 """Scores any clips of a split; what all rows of the report need (references, train clips, latents) is computed once."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,8 +42,8 @@ class Evaluator:
         self.limits = hand_limits(train, num_workers)
         self.train_frames = TrainFrames.build(train, references, num_workers)
         self.reference_spread = spread(references, self.texts, num_workers)
-        self._known: dict[bytes, Array] = {}  # latents of the references, which occur in several rows
-        self.reference_latents = self.encode(references, keep=True)
+        self._latents: dict[bytes, Array] = {}  # by what was encoded: many clips occur in several rows
+        self.reference_latents = self.encode(references)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -52,10 +53,10 @@ class Evaluator:
 
     def score(self, clips: Sequence[Clip]) -> Scores:
         """The values of every clip, from which `summary.summarise` makes a row."""
-        scores = score_clips(clips, self.references, num_workers=self.num_workers)
-        scores |= naturalness_scores(clips, self.references, self.limits, self.train_frames, self.num_workers)
-        spreads = spread(clips, self.texts, self.num_workers)
-        scores["spreads"] = np.stack([spreads, self.reference_spread], axis=1)
+        natural = (self.limits, self.train_frames)
+        scores = score_clips(clips, self.references, num_workers=self.num_workers, natural=natural)
+        scores["train_distances"] = np.stack([scores["train_distances"], self.train_frames.real], axis=1)
+        scores["spreads"] = np.stack([spread(clips, self.texts, self.num_workers), self.reference_spread], axis=1)
         if self.autoencoder is not None:
             # The encoder knows a hand that a clip lacks only as absent: one that a model draws there, as it must draw
             # something, would count as far from all.
@@ -66,22 +67,20 @@ class Evaluator:
         return scores
 
     @torch.no_grad()
-    def encode(self, clips: Sequence[Clip], keep: bool = False) -> list[Array]:
+    def encode(self, clips: Sequence[Clip]) -> list[Array]:
         """The latents [N,D] of each clip, of equal clips once; none without an autoencoder."""
         if self.autoencoder is None:
             return []
         device = next(self.autoencoder.parameters()).device
-        latents, known = [], dict(self._known)
+        latents = []
         for clip in clips:
             normalized = self.statistics.normalize(clip.pose, clip.seen)
-            key = normalized.tobytes()
-            if key not in known:
+            key = hashlib.sha256(normalized.tobytes()).digest()
+            if key not in self._latents:
                 x = torch.from_numpy(normalized)[None].to(device)
                 mask = torch.ones(x.shape[:2], dtype=torch.bool, device=device)
-                known[key] = self.autoencoder.encode(x, mask)[0].float().cpu().numpy()
-            latents.append(known[key])
-        if keep:
-            self._known = known
+                self._latents[key] = self.autoencoder.encode(x, mask)[0].float().cpu().numpy()
+            latents.append(self._latents[key])
         return latents
 
     @torch.no_grad()
@@ -102,23 +101,26 @@ def score_clips(
     references: Sequence[Reference],
     gallery: Sequence[Reference] | None = None,
     num_workers: int = 0,
+    natural: tuple[()] | tuple[Array, TrainFrames] = (),
 ) -> Scores:
-    """The metrics that compare each clip with its reference and need nothing else; NaN where undefined.
+    """The metrics that compare each clip with its reference: clips[n] with references[n]; NaN where undefined.
 
-    clips[n] belongs to references[n]. Values that a metric divides, or shows side by side, have K columns: prediction,
-    reference, and for the sync metrics the prediction with its face shuffled in time.
+    Values that a metric divides, or shows side by side, have K columns: prediction, reference, and for the sync metrics
+    the prediction with its face shuffled in time.
 
     gallery: the clips among which recognition looks for the nearest, `references` by default.
     num_workers: processes; 0 and 1 stay in this one, and no value depends on it.
+    natural: what `naturalness_scores` needs besides; without it those are left out.
     """
     if len(clips) != len(references) or not references:
         raise ValueError(f"{len(clips)} clips for {len(references)} references")
     gallery = references if gallery is None else gallery
     pairs = zip(clips, references, strict=True)
-    scores = stack_values(parallel_map(pair_values, pairs, num_workers, nmm_scale(gallery)))
+    scores = stack_values(parallel_map(pair_values, pairs, num_workers, nmm_scale(gallery), *natural))
     return scores | recognition_scores(clips, [reference.text for reference in references], gallery, num_workers)
 
 
-def pair_values(pair: tuple[Clip, Clip], scale: Array) -> dict[str, object]:
+def pair_values(pair: tuple[Clip, Clip], scale: Array, *natural: Array | TrainFrames) -> dict[str, object]:
     """The values of one clip beside its reference; scale [64]: of `nmm_scale`."""
-    return closeness_scores(*pair) | motion_scores(*pair) | sync_scores(*pair, scale)
+    values = closeness_scores(*pair) | motion_scores(*pair) | sync_scores(*pair, scale)
+    return values | (naturalness_scores(*pair, *natural) if natural else {})

@@ -32,8 +32,23 @@ class Estimate:
     centred: bool = False
     lowest: float = -math.inf
 
+    def of_all(self, num_clips: int) -> float:
+        """The metric of all clips, each taken once."""
+        return float(self.at(np.ones((1, num_clips)))[0])
 
-# ---------------------------------------------------------------- formulas: from the values of clips to an estimate
+    def with_interval(self, counts: Array) -> tuple[float | None, ...]:
+        """The metric of all clips, and its interval from resamples `counts`; None where undefined."""
+        value = self.of_all(counts.shape[1])
+        if not math.isfinite(value):
+            return None, None, None
+        samples = self.at(counts[: self.resamples])
+        samples = samples[np.isfinite(samples)]
+        if not len(samples):
+            return value, None, None
+        if self.centred:
+            return value, value - 1.96 * float(samples.std()), value + 1.96 * float(samples.std())
+        low, high = np.percentile(samples, LEVEL)
+        return value, float(low), float(high)
 
 
 def from_sums(statistics: Array, formula: Callable[[Array], Array]) -> Estimate:
@@ -56,16 +71,6 @@ def ratio_of(values: Array) -> Estimate:
     """The sum of the first over the sum of the second of values [N,2]: no still clip can blow up a ratio of sums."""
     known = np.isfinite(values).all(1, keepdims=True)
     return from_sums(np.where(known, values, 0.0), _ratio)
-
-
-def mean_of_column(number: int) -> Callable[[Array], Estimate]:
-    """The mean of one column of values [N,K]."""
-    return lambda values: mean_of(values[:, number])
-
-
-def mean_difference(values: Array) -> Estimate:
-    """The mean of the first minus the second column of values [N,K]."""
-    return mean_of(values[:, 0] - values[:, 1])
 
 
 def bleu_of(order: int) -> Callable[[Array], Estimate]:
@@ -118,24 +123,6 @@ def frechet_of(latents: Array, clip: Array, reference_latents: Array, reference_
     return Estimate(at, FRECHET_RESAMPLES, centred=True, lowest=0.0)
 
 
-# ---------------------------------------------------------------- bootstrap
-
-
 def resample(num_clips: int, resamples: int = RESAMPLES, seed: int = SEED) -> Array:
     """How often each clip is taken in each of `resamples` draws with replacement, [R,N]."""
     return np.random.default_rng(seed).multinomial(num_clips, np.full(num_clips, 1 / num_clips), resamples) * 1.0
-
-
-def with_interval(at: Callable[[Array], Array], counts: Array, centred: bool) -> tuple[float | None, ...]:
-    """The metric of all clips once, and its interval from resamples `counts`; None where undefined."""
-    value = float(at(np.ones((1, counts.shape[1])))[0])
-    if not math.isfinite(value):
-        return None, None, None
-    samples = at(counts)
-    samples = samples[np.isfinite(samples)]
-    if not len(samples):
-        return value, None, None
-    if centred:
-        return value, value - 1.96 * float(samples.std()), value + 1.96 * float(samples.std())
-    low, high = np.percentile(samples, LEVEL)
-    return value, float(low), float(high)

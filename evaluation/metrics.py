@@ -11,7 +11,6 @@ Every metric has a value a clip, NaN where it is undefined. `registry.py` says w
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from dtaidistance import dtw as dtaidistance_dtw
@@ -20,26 +19,6 @@ from dtaidistance import dtw_ndim
 from evaluation.clips import Array, Clip
 from poses import layout
 from poses.motion import WRISTS_AND_HANDS, mean_speeds, mean_where, mostly_seen
-
-
-@dataclass(frozen=True)
-class JointErrors:
-    """Mean distance of keypoints from the reference's, image units, NaN where none was seen."""
-
-    full: float
-    body: float
-    left_hand: float
-    right_hand: float
-
-
-@dataclass(frozen=True)
-class SquaredErrors:
-    """Mean squared errors over seen numbers, NaN where none was seen; aligned: along the path, as lengths differ."""
-
-    full: float
-    manual: float
-    nmm: float
-    aligned: bool
 
 
 def align(a: Array, b: Array) -> Array:
@@ -78,55 +57,49 @@ def dtw(prediction: Clip, reference: Clip) -> tuple[float, Array | None]:
     return float(mean_where(np.sqrt(squares), both.any(1))), path
 
 
-def dtw_mje(prediction: Clip, reference: Clip) -> JointErrors:
-    """DTW mean joint error, image units: keypoints only, all of them, the body's, and each hand's.
+def dtw_mje(prediction: Clip, reference: Clip) -> dict[str, float]:
+    """DTW mean joint error, image units: keypoints only, all, the body's, and each hand's; NaN where none was seen.
 
     The path is that of DTW over the 75 keypoints as vectors [T,150] (found as in `dtw`). On each of its steps the
     error is the mean, over keypoints seen in that frame, of the distance in the plane; the metric is the mean over
     the steps. The parts share the one path: hands are judged where the whole signer was aligned.
     """
+    parts = {
+        "dtw_mje": slice(None),
+        "dtw_mje_body": layout.BODY_KEYPOINTS,
+        "dtw_mje_left_hand": layout.LEFT_HAND_KEYPOINTS,
+        "dtw_mje_right_hand": layout.RIGHT_HAND_KEYPOINTS,
+    }
     aligned = _along_path(prediction, reference, layout.MANUAL)
     if aligned is None:
-        return JointErrors(math.nan, math.nan, math.nan, math.nan)
+        return dict.fromkeys(parts, math.nan)
     _, difference, both, _ = aligned
     shape = (len(difference), layout.NUM_KEYPOINTS, 2)
     seen = both.reshape(shape).all(-1)
     distance = np.linalg.norm(difference.reshape(shape), axis=-1)  # [P,75]
-    parts = (slice(None), layout.BODY_KEYPOINTS, layout.LEFT_HAND_KEYPOINTS, layout.RIGHT_HAND_KEYPOINTS)
-    errors = [mean_where(distance[:, part], seen[:, part], axis=1) for part in parts]  # [P] each
-    return JointErrors(*(float(mean_where(error, np.isfinite(error))) for error in errors))
+    errors = {name: mean_where(distance[:, part], seen[:, part], axis=1) for name, part in parts.items()}  # [P] each
+    return {name: float(mean_where(error, np.isfinite(error))) for name, error in errors.items()}
 
 
-def mean_squared_errors(prediction: Clip, reference: Clip, path: Array | None) -> SquaredErrors:
-    """MSE over all numbers, the manual ones and the NMM: frame by frame at equal length, else along `path` of `dtw`."""
+def mean_squared_errors(prediction: Clip, reference: Clip, path: Array | None) -> dict[str, float]:
+    """MSE over all seen numbers, the manual ones and the NMM: frame by frame at equal length, else along the `path` of
+    `dtw`; `mse_aligned` says which. NaN where nothing was seen."""
+    parts = {"mse": slice(None), "mse_manual": layout.MANUAL, "mse_nmm": layout.NMM}
     x, y = prediction.rebuilt(), reference.rebuilt()
     aligned = len(x.pose) != len(y.pose)
     if aligned and path is None:
-        return SquaredErrors(math.nan, math.nan, math.nan, aligned)
+        return {**dict.fromkeys(parts, math.nan), "mse_aligned": aligned}
     i, j = path.T if aligned else (np.arange(len(x.pose)), np.arange(len(x.pose)))
     squares, both = (x.pose[i] - y.pose[j]) ** 2, x.seen[i] & y.seen[j]
-    full, manual, nmm = (
-        float(mean_where(squares[:, dims], both[:, dims])) for dims in (slice(None), layout.MANUAL, layout.NMM)
-    )
-    return SquaredErrors(full, manual, nmm, aligned)
+    errors = {name: float(mean_where(squares[:, dims], both[:, dims])) for name, dims in parts.items()}
+    return {**errors, "mse_aligned": aligned}
 
 
 def closeness_scores(prediction: Clip, reference: Clip) -> dict[str, float]:
-    """The values of a clip that `dtw`, `dtw_mje` and `mean_squared_errors` give."""
+    """The values of a clip by `dtw`, `dtw_mje` and `mean_squared_errors`."""
     distance, path = dtw(prediction, reference)
-    joints, errors = dtw_mje(prediction, reference), mean_squared_errors(prediction, reference, path)
-    return {
-        "dtw": distance,
-        "dtw_mje": joints.full,
-        "dtw_mje_body": joints.body,
-        "dtw_mje_left_hand": joints.left_hand,
-        "dtw_mje_right_hand": joints.right_hand,
-        "mse": errors.full,
-        "mse_manual": errors.manual,
-        "mse_nmm": errors.nmm,
-        "mse_aligned": errors.aligned,
-        "frames": len(reference.pose),
-    }
+    errors = dtw_mje(prediction, reference) | mean_squared_errors(prediction, reference, path)
+    return {"dtw": distance, **errors, "frames": len(reference.pose)}
 
 
 def compare_speeds(prediction: Clip, reference: Clip, keypoints: Array, order: int = 1) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.clips import Array, Clip, Scores, clip_of, stack_values
+from evaluation.clips import Array, Clip, clip_of
 from evaluation.recognition import arms_and_hands
 from poses import layout
 from poses.motion import HAND_AND_WRIST, keypoints_seen, mostly_seen, shoulder_frame
@@ -37,9 +37,6 @@ def bone_length_variation(prediction: Clip, reference: Clip) -> float:
     deviation = np.sqrt(np.where(both, (length - mean) ** 2, 0.0).sum(0) / count)
     known = (both.sum(0) > 1) & (mean > 0)
     return float((deviation[known] / mean[known]).mean()) if known.any() else np.nan
-
-
-# ---------------------------------------------------------------- hands
 
 
 def _hand_measures(clip: Clip) -> tuple[Array, Array]:
@@ -85,9 +82,6 @@ def implausible_hands(prediction: Clip, reference: Clip, limits: Array) -> float
     frames = known.any(1)
     wrong = ((measures > limits).any(2) & known).any(1)
     return float(wrong[frames].mean()) if frames.any() else np.nan
-
-
-# ---------------------------------------------------------------- copies
 
 
 def _frames(clip: Clip) -> tuple[Array, Array]:
@@ -158,26 +152,12 @@ def _mean_or_nan(distances: Array) -> float:
     return float(distances.mean()) if len(distances) and np.isfinite(distances).all() else np.nan
 
 
-# ---------------------------------------------------------------- values
-
-
-def naturalness_values(pair: tuple[Clip, Clip], limits: Array, train_frames: TrainFrames) -> dict[str, float]:
-    """What `naturalness_scores` asks of one pair of prediction and reference."""
-    prediction, reference = pair
+def naturalness_scores(prediction: Clip, reference: Clip, limits: Array, train_frames: TrainFrames) -> dict[str, float]:
+    """Bones, hands and copies of a clip."""
     copied, distance = train_frames.copied(prediction)
     return {
         "bone_length_variation": bone_length_variation(prediction, reference),
         "implausible_hands": implausible_hands(prediction, reference, limits),
         "copied_frames": copied,
-        "train_distances": distance,
+        "train_distances": distance,  # stands beside the references' before it is reported
     }
-
-
-def naturalness_scores(
-    clips: Sequence[Clip], references: Sequence[Clip], limits: Array, train_frames: TrainFrames, num_workers: int = 0
-) -> Scores:
-    """Bones, hands and copies of each clip, [N]; distances to train frames beside those of the references, [N,2]."""
-    pairs = zip(clips, references, strict=True)
-    scores = stack_values(parallel_map(naturalness_values, pairs, num_workers, limits, train_frames))
-    scores["train_distances"] = np.stack([scores["train_distances"], train_frames.real], axis=1)
-    return scores

@@ -136,20 +136,12 @@ def sign_distances(predictions: Sequence[Clip], references: Sequence[Clip], num_
     return distances
 
 
-def recognition(
+def recognition_scores(
     clips: Sequence[Clip], texts: Sequence[str], references: Sequence[Reference], num_workers: int = 0
-) -> tuple[Array, Array]:
-    """Whether each clip's nearest reference has its text, and whether one of its TOP nearest has: two [N] bool."""
+) -> Scores:
+    """1 where the nearest reference has the clip's text, and where one of its TOP nearest has; else 0."""
     distances = sign_distances(clips, references, num_workers)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :TOP]
     same = np.array([reference.text for reference in references])[nearest] == np.array(texts)[:, None]
     same &= np.isfinite(np.take_along_axis(distances, nearest, axis=1))
-    return same[:, 0], same.any(1)
-
-
-def recognition_scores(
-    clips: Sequence[Clip], texts: Sequence[str], references: Sequence[Reference], num_workers: int = 0
-) -> Scores:
-    """The values of `recognition`, 0 or 1."""
-    first, among = recognition(clips, texts, references, num_workers)
-    return {"recognition": first.astype(np.float64), "recognition_top5": among.astype(np.float64)}
+    return {"recognition": same[:, 0].astype(np.float64), "recognition_top5": same.any(1).astype(np.float64)}

@@ -104,7 +104,7 @@ def format_table(report: Mapping[str, object]) -> str:
     rows = {name: report[name] for name in ROWS if name in report}
     lines = [["", *(name + "*" * is_marked(row) for name, row in rows.items())]]
     for subject, families in SUBJECTS.items():
-        keys = [metric.key for family in families for metric in family.metrics]
+        keys = [metric.key for metrics in families.values() for metric in metrics]
         measured = [key for key in keys if any(row.get(key) is not None for row in rows.values())]
         if measured:
             lines.append([subject])
@@ -135,7 +135,7 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
     length = LENGTH_SOURCES[report["length_source"]]
     notes.append(f"{report['num_clips']} clips of {report['split']}; length of a generated clip: {length}")
     for name, row in rows.items():
-        notes += [f"{name}: {remark.sentence.format(row[remark.key])}" for remark in REMARKS if row.get(remark.key)]
+        notes += [f"{name}: {text.format(row[key])}" for key, (_, text) in REMARKS.items() if row.get(key)]
     if latency := rows.get("model", {}).get("latency"):
         parts = ", ".join(f"{part} {seconds:.4f}" for part, seconds in latency.items())
         notes.append(f"latency, seconds a clip: {parts}; together {sum(latency.values()):.4f}")

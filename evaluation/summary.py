@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from evaluation.clips import Array, Scores
-from evaluation.intervals import Estimate, resample, with_interval
+from evaluation.intervals import Estimate, resample
 from evaluation.registry import REMARKS, estimates
 
 
@@ -16,23 +16,27 @@ def summarise(scores: Scores) -> dict[str, float | int | None]:
     counts = resample(len(scores["dtw"]))
     row: dict[str, float | int | None] = {}
     for name, estimate in estimates(scores).items():
-        value, low, high = with_interval(estimate.at, counts[: estimate.resamples], estimate.centred)
+        value, low, high = estimate.with_interval(counts)
         low = None if low is None else max(estimate.lowest, low)
         row |= {name: value, f"{name}_low": low, f"{name}_high": high}
-    return row | {remark.key: int(remark.count(scores[remark.reads])) for remark in REMARKS}
+    return row | {name: int(count(scores)) for name, (count, _) in REMARKS.items()}
 
 
-def mean_estimates(runs: Sequence[Scores]) -> dict[str, Estimate]:
-    """Every metric's mean over several runs on the same clips, say of several seeds; an interval is over the clips."""
-    each = [estimates(scores) for scores in runs]
+def mean_estimates(runs: Sequence[Scores], minus: Sequence[Scores] = ()) -> dict[str, Estimate]:
+    """Every metric's mean over several runs on the same clips, say of several seeds; an interval is over the clips.
+
+    With `minus`, as many runs, it is the mean difference to those, of the metrics that both have.
+    """
+    each, others = ([estimates(scores) for scores in side] for side in (runs, minus))
 
     def mean(name: str) -> Estimate:
         def at(counts: Array) -> Array:
-            return np.mean([found[name].at(counts) for found in each], axis=0)
+            values = np.stack([found[name].at(counts) for found in each])  # [S,R]
+            return (values - np.stack([found[name].at(counts) for found in others]) if others else values).mean(0)
 
         return dataclasses.replace(each[0][name], at=at)
 
-    return {name: mean(name) for name in each[0] if all(name in found for found in each)}
+    return {name: mean(name) for name in each[0] if all(name in found for found in each + others)}
 
 
 def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[str, float | None]]:
@@ -42,21 +46,12 @@ def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[
     draw of clips and of seeds: the variance over clips and that between the seeds' differences, over their number, add.
     """
     a, b = ([estimates(scores) for scores in side] for side in (ours, theirs))
-    counts = resample(len(ours[0]["dtw"]))
-    everything = np.ones((1, counts.shape[1]))
+    num_clips = len(ours[0]["dtw"])
+    counts = resample(num_clips)
     table = {}
-    for name, estimate in a[0].items():
-        if name not in b[0]:
-            continue
-
-        def values(side: list[dict[str, Estimate]], chosen: Array, name: str = name) -> Array:
-            return np.stack([found[name].at(chosen) for found in side])  # [S,R]
-
-        def difference(chosen: Array, values: Callable[..., Array] = values) -> Array:
-            return (values(a, chosen) - values(b, chosen)).mean(0)
-
-        value, low, high = with_interval(difference, counts[: estimate.resamples], estimate.centred)
-        first, second = values(a, everything)[:, 0], values(b, everything)[:, 0]
+    for name, difference in mean_estimates(ours, theirs).items():
+        value, low, high = difference.with_interval(counts)
+        first, second = (np.array([found[name].of_all(num_clips) for found in side]) for side in (a, b))
         if len(a) > 1 and low is not None:
             between_seeds = np.var(first - second, ddof=1) / len(a)
             half = 1.96 * math.sqrt(((high - low) / (2 * 1.96)) ** 2 + between_seeds)

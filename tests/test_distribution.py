@@ -6,7 +6,7 @@ import scipy.linalg
 from test_metrics import generated, make_clip, make_references
 
 from evaluation.distribution import BLOCK, LARGE_GROUP, frechet_distance, latent_scores, moments, spread
-from evaluation.intervals import mean_of, resample, with_interval
+from evaluation.intervals import mean_of, resample
 from evaluation.recognition import sign_distances
 from evaluation.registry import estimates
 from evaluation.summary import compare
@@ -59,8 +59,7 @@ def test_the_reference_has_frechet_0_and_a_still_pose_has_not():
     real = [make_latents(n, 8) for n in range(20)]
     still = [np.tile(np.mean(np.concatenate(real), axis=0), (8, 1)) for _ in real]
     values = [
-        with_interval(estimates(latent_scores(clips, real))["frechet"].at, resample(20, 10), centred=True)
-        for clips in (real, still)
+        estimates(latent_scores(clips, real))["frechet"].with_interval(resample(20, 10)) for clips in (real, still)
     ]
     assert values[0] == pytest.approx((0, 0, 0), abs=1e-6)
     spread = np.trace(np.cov(np.concatenate(real).T))
@@ -99,7 +98,7 @@ def test_without_a_text_that_repeats_there_is_no_diversity():
 
 def test_the_interval_of_a_mean_is_the_textbooks():
     values = np.random.default_rng(0).normal(5, 2, size=400)
-    mean, low, high = with_interval(mean_of(values).at, resample(400), centred=False)
+    mean, low, high = mean_of(values).with_interval(resample(400))
     assert mean == pytest.approx(values.mean())
     assert (low, high) == pytest.approx((mean - 1.96 * 0.1, mean + 1.96 * 0.1), abs=0.03)
 
@@ -109,13 +108,13 @@ def test_an_interval_holds_the_truth_as_often_as_it_says():
     rng, counts = np.random.default_rng(0), resample(40)
     held = 0
     for _ in range(300):
-        _, low, high = with_interval(mean_of(rng.normal(size=40)).at, counts, centred=False)
+        _, low, high = mean_of(rng.normal(size=40)).with_interval(counts)
         held += low <= 0 <= high
     assert 0.9 <= held / 300 <= 0.98
 
 
 def test_what_is_undefined_has_no_interval():
-    assert with_interval(mean_of(np.full(3, np.nan)).at, resample(3), centred=False) == (None, None, None)
+    assert mean_of(np.full(3, np.nan)).with_interval(resample(3)) == (None, None, None)
 
 
 def test_a_paired_difference_is_seen_where_separate_intervals_overlap():

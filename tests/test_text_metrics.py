@@ -28,7 +28,7 @@ def make_texts(count: int = 40, shortest: int = 1) -> tuple[list[str], list[str]
 
 def corpus_figures(hypotheses: list[str], references: list[str]) -> dict[str, float]:
     found = estimates(text_scores(hypotheses, references))
-    return {name: float(estimate.at(np.ones((1, len(references))))[0]) for name, estimate in found.items()}
+    return {name: estimate.of_all(len(references)) for name, estimate in found.items()}
 
 
 @pytest.mark.parametrize("shortest", [1, 4])
