@@ -10,7 +10,6 @@ called ID.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from poses.render import contact_sheet, video
 from runtime import errors
 from runtime.arguments import make_parser, positive_float, positive_int
 from runtime.errors import UserError
+from runtime.untrusted import read_json
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,9 +43,11 @@ def parse_arguments() -> argparse.Namespace:
 def read_captions(path: Path, clip_id: str, length: int) -> list[str] | None:
     """A caption for each of `length` frames, '' between two of them, or None where the file does not name the clip."""
     try:
-        segments = json.loads(path.read_text(encoding="utf-8")).get(clip_id)
+        segments = read_json(path).get(clip_id)
         captions = [""] * length
         for text, start, end in segments or []:
+            if not 0 <= start <= end:
+                raise ValueError
             captions[start:end] = [str(text)] * (min(end, length) - start)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; demo_data.py writes spelling.json beside its splits") from None

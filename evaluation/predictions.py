@@ -10,6 +10,7 @@ from poses.interpolation import fill_gaps
 from poses.layout import POSE_DIM, keypoints_to_frame
 from runtime.errors import UserError
 from runtime.files import write_whole
+from runtime.untrusted import read_npy
 
 
 def read_predictions(folder: Path, references: list[Reference]) -> list[Clip]:
@@ -47,11 +48,9 @@ def read_pose_prediction(path: Path) -> Clip:
 def read_array_prediction(path: Path) -> np.ndarray:
     """The pose [T,214] float32 of an `.npy` file."""
     try:
-        clip = np.load(path, allow_pickle=False)
+        clip = read_npy(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, nor .pose; every clip of the split needs its prediction") from None
-    except (ValueError, EOFError, OSError):
-        raise UserError(f"{path}: not a readable .npy of numbers; write it again with numpy.save") from None
     if clip.ndim != 2 or clip.shape[1] != POSE_DIM or not len(clip) or clip.dtype.kind not in "fiu":
         raise UserError(f"{path}: {clip.dtype} {list(clip.shape)}; expected float [T,{POSE_DIM}], T at least 1")
     if not np.isfinite(clip).all():

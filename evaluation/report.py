@@ -10,16 +10,17 @@ Beside it `clips_{split}.npz`, the values of every clip (`ROW/NAME`), from which
 import json
 import math
 import pickle
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from evaluation.clips import Reference, Scores
+from evaluation.distribution import LATENTS
 from evaluation.registry import REMARKS, SUBJECTS
 from runtime.errors import UserError
 from runtime.files import write_whole
+from runtime.untrusted import NpzArchive, shown
 
 ROWS = ("model", "shuffled_texts", "reference", "reconstruction", "mean_pose", "random_clip", "nearest_text")
 BACK_TRANSLATION = "back_translation"  # its place among the checkpoints
@@ -28,6 +29,7 @@ LENGTH_SOURCES = {
     "oracle": "the reference's (--oracle_length), which a user does not have",
     "given": "that of the clips in --predictions_dir",
 }
+MAX_CLIPS_BYTES = 2**33  # of the values of every clip of a split, latents included
 PLAUSIBLE_MOTION = (0.8, 1.2)  # outside, stillness or trembling makes the other metrics meaningless
 
 
@@ -86,17 +88,32 @@ def write_clips(output_dir: Path, split: str, references: Sequence[Reference], s
 def read_clips(path: Path) -> tuple[list[str], dict[str, Scores]]:
     """The ids and the values by row of a file of `write_clips`."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with NpzArchive(path, MAX_CLIPS_BYTES) as archive:
             rows: dict[str, Scores] = {}
-            for key in archive.files:
+            for key in archive:
                 row, _, name = key.partition("/")
                 if name:
                     rows.setdefault(row, {})[name] = archive[key]
-            return archive["ids"].tolist(), rows
+            ids = archive["ids"]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; evaluate.py writes it beside its metrics") from None
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError):
-        raise UserError(f"{path}: not readable (truncated?); run evaluate.py again") from None
+    except (UserError, KeyError):
+        raise UserError(f"{path}: not readable values of clips; run evaluate.py again") from None
+    for row, scores in rows.items():
+        if wrong := _not_of_clips(scores, len(ids)) if ids.ndim == 1 and ids.dtype.kind == "U" else "ids":
+            raise UserError(f"{path}: '{shown(row)}/{shown(wrong)}' is no value of its clips; run evaluate.py again")
+    return ids.tolist(), rows
+
+
+def _not_of_clips(scores: Scores, num_clips: int) -> str | None:
+    """The name of a row's first values that are no numbers of these clips, as the metrics take them."""
+    if "dtw" not in scores or num_clips == 0:
+        return "dtw"
+    for name, values in scores.items():
+        per_clip = name not in LATENTS
+        if values.dtype.kind not in "fiub" or (per_clip and (values.ndim not in (1, 2) or len(values) != num_clips)):
+            return name
+    return None
 
 
 def format_table(report: Mapping[str, object]) -> str:

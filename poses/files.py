@@ -6,8 +6,6 @@ DATA_DIR/{train,dev,test}/nmms/ID.pkl    dict: facial_aus [T,17], head_pose [T,3
 DATA_DIR/{split}.txt                     ID|text a line, UTF-8
 """
 
-import io
-import pickle
 import struct
 import unicodedata
 import warnings
@@ -22,6 +20,8 @@ from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
 from runtime.errors import UserError
 from runtime.files import read_lines, texts_by_id
+from runtime.pickles import read_pickle
+from runtime.untrusted import NpzArchive, shown
 
 SPLITS = ("train", "dev", "test")
 VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 and hidden arms within it .02 or more
@@ -77,35 +77,15 @@ class NmmFile(NamedTuple):
     unread: list[str]
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles containers of numpy arrays and nothing else: any other global is refused before it is called."""
-
-    ALLOWED = frozenset(
-        {("numpy", "ndarray"), ("numpy", "dtype")}
-        | {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")}
-        | {(f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")}
-        | {("_codecs", "encode")}
-    )
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in self.ALLOWED:
-            raise UserError(f"it holds {module}.{name}, which is more than arrays; refused without being executed")
-        return super().find_class(module, name)
-
-
 def load_array_pickle(path: Path) -> object:
     """Load a pickle that may hold arrays, numbers, strings and containers of them; anything else is a UserError."""
     try:
-        return _ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        return read_pickle(path)
     except FileNotFoundError:
         form = unicodedata.normalize("NFC", path.name)
         if any(unicodedata.normalize("NFC", twin.name) == form for twin in path.parent.glob("*.pkl")):
             raise UserError(f"{path}: its name is there in another Unicode form; name both files alike") from None
         raise UserError(f"{path}: no such file; every pose file needs its NMM file of the same name") from None
-    except Exception:  # a damaged pickle raises almost anything
-        raise UserError(f"{path}: not a readable pickle (truncated?); write it again") from None
 
 
 def read_nmm(path: Path) -> NmmFile:
@@ -125,12 +105,13 @@ def read_nmm(path: Path) -> NmmFile:
         try:
             value = np.asarray(content[key])
         except (TypeError, ValueError):  # lists of different lengths
-            value = np.array("")
+            value = np.asarray(None)
         if value.dtype.kind not in "fiub":
             raise UserError(f"{path}: '{key}' is not numbers; expected an array [T,{_shape(shape)}]")
         if value.shape[1:] != shape or value.ndim != len(shape) + 1:
             raise UserError(f"{path}: '{key}' is [{_shape(value.shape)}]; expected [T,{_shape(shape)}]")
-        parts.append(value.reshape(len(value), -1))
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and so unseen
+            parts.append(value.reshape(len(value), int(np.prod(shape))).astype(np.float32, copy=False))
     if len({len(part) for part in parts}) > 1:
         raise UserError(f"{path}: its features differ in length, {', '.join(str(len(part)) for part in parts)} frames")
     values = np.concatenate(parts, axis=1)
@@ -157,18 +138,14 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
     where it is exactly (0, 0) or (-1, -1).
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with NpzArchive(path) as archive:
             if "keypoints" not in archive:
-                raise UserError(f"{path}: has no 'keypoints' (it has {', '.join(archive.files) or 'nothing'})")
+                raise UserError(f"{path}: has no 'keypoints' (it has {shown(', '.join(archive)) or 'nothing'})")
             key = next((key for key in ("visibility", "confidence") if key in archive), None)
             keypoints, visibility, fps = archive["keypoints"], archive[key] if key else None, archive.get("fps")
-            unread = [name for name in archive.files if name not in ("keypoints", key, "fps")]
-    except UserError:
-        raise
+            unread = [shown(name) for name in archive if name not in ("keypoints", key, "fps")]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except Exception:  # a damaged archive raises almost anything: of zip, of zlib, of numpy
-        raise UserError(f"{path}: not a readable .npz of arrays (truncated?); write it again") from None
     if keypoints.ndim != 3 or keypoints.shape[1:] != (layout.NUM_KEYPOINTS, 2) or keypoints.dtype.kind not in "fiu":
         raise UserError(
             f"{path}: 'keypoints' is {keypoints.dtype} [{_shape(keypoints.shape)}]; expected float [T,75,2]"

@@ -17,9 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import UserError
+from runtime.untrusted import read_json
 
 Item = dict[str, np.ndarray]
 Items = Iterable[tuple[str, str, Item]]  # id, text, arrays [length, width]
+MAX_INDEX_BYTES = 2**30  # of the ids, texts and offsets of millions of clips
+DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16", "uint8", "bool", "int32", "int64")}
 
 
 class Pack:
@@ -68,18 +71,24 @@ class Pack:
 
 
 def _read_index(folder: Path) -> tuple[list[str], list[str], dict[str, dict], dict]:
-    """The ids, texts, fields and info of a pack; UserError where they do not fit each other and the files."""
+    """The ids, texts, fields and info of a pack, which must fit each other and the files."""
+    damaged = UserError(f"{folder}: a damaged cache; delete this folder, and it is made again")
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "index.json", MAX_INDEX_BYTES)
         ids, texts, fields, info = index["ids"], index["texts"], index["fields"], index["info"]
-        whole = len(ids) == len(texts)
+        if len(ids) != len(texts) or not all(type(text) is str for text in (*ids, *texts)):
+            raise damaged
         for name, field in fields.items():
-            size = field["offsets"][-1] * field["width"] * np.dtype(field["dtype"]).itemsize
-            whole &= len(field["offsets"]) == len(ids) + 1 and (folder / name).stat().st_size == size
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
-        raise UserError(f"{folder}: a damaged cache; delete this folder, and it is made again")
+            offsets, width = np.asarray(field["offsets"]), field["width"]
+            if offsets.shape != (len(ids) + 1,) or offsets.dtype.kind != "i" or type(width) is not int or width < 1:
+                raise damaged
+            if offsets[0] != 0 or (offsets < 0).any() or (np.diff(offsets) < 0).any() or Path(name).name != name:
+                raise damaged
+            size = int(offsets[-1]) * width * DTYPES[field["dtype"]].itemsize
+            if (folder / name).stat().st_size != size:
+                raise damaged
+    except (UserError, KeyError, TypeError, ValueError, AttributeError, OSError):
+        raise damaged from None
     return ids, texts, fields, info
 
 

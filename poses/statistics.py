@@ -13,6 +13,7 @@ from poses import layout
 from poses.files import Reading
 from runtime.errors import UserError
 from runtime.files import write_whole
+from runtime.untrusted import NpzArchive, Refusal, parse_json
 
 STATISTICS_FILE = "normalization_stats.npz"
 _ARRAYS = {"mean": layout.POSE_DIM, "std": layout.POSE_DIM, "hand_mean": layout.HANDS_DIM, "hand_std": layout.HANDS_DIM}
@@ -92,8 +93,25 @@ class Statistics:
         return {name: np.asarray(getattr(self, name), np.float32).tolist() for name in _ARRAYS} | {"info": self.info}
 
     @classmethod
-    def from_dict(cls, content: dict) -> "Statistics":
-        return cls(**{name: np.asarray(content[name], np.float32) for name in _ARRAYS}, info=content["info"])
+    def from_dict(cls, content: object) -> "Statistics":
+        """From what `to_dict` gives; a ValueError says what is none of it."""
+        if not isinstance(content, dict) or not content.keys() >= {*_ARRAYS, "info"}:
+            raise ValueError("its statistics are incomplete")
+        if not isinstance(content["info"], dict):
+            raise ValueError("its statistics do not say what they were made from")
+        arrays = {}
+        for name, width in _ARRAYS.items():
+            try:
+                values = np.asarray(content[name])
+            except ValueError:  # lists of different lengths
+                values = np.zeros(0)
+            with np.errstate(over="ignore"):
+                arrays[name] = values.astype(np.float32) if values.dtype.kind in "fiu" else np.zeros(0, np.float32)
+            if arrays[name].shape != (width,) or not np.isfinite(arrays[name]).all():
+                raise ValueError(f"'{name}' is not {width} finite numbers")
+            if name.endswith("std") and not (arrays[name] > 0).all():
+                raise ValueError(f"'{name}' holds a spread that is not positive")
+        return cls(**arrays, info=content["info"])
 
     def save(self, path: Path) -> None:
         with write_whole(path) as file:
@@ -105,15 +123,18 @@ class Statistics:
         if not path.is_file():
             raise UserError(f"{path}: no such file; run data_preparation.py --data_dir {path.parent} first")
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name].astype(np.float32) for name in _ARRAYS}
-                info = json.loads(str(archive["info"]))
-        except Exception:  # a damaged archive raises almost anything: of zip, of zlib, of numpy
+            with NpzArchive(path) as archive:
+                content = {name: archive[name] for name in _ARRAYS}
+                info, kept = parse_json(str(archive["info"])), str(archive["fingerprint"])
+        except (UserError, Refusal, KeyError):
             raise UserError(f"{path}: not readable statistics; run data_preparation.py again") from None
-        for name, width in _ARRAYS.items():
-            if arrays[name].shape != (width,) or not np.isfinite(arrays[name]).all():
-                raise UserError(f"{path}: '{name}' is not {width} finite numbers; run data_preparation.py again")
-        return cls(**arrays, info=info)
+        try:
+            statistics = cls.from_dict({**content, "info": info})
+        except ValueError as error:
+            raise UserError(f"{path}: {error}; run data_preparation.py again") from None
+        if statistics.fingerprint != kept:
+            raise UserError(f"{path}: its numbers are not those of its fingerprint; run data_preparation.py again")
+        return statistics
 
 
 class _Moments:
