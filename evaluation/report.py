@@ -17,7 +17,7 @@ import numpy as np
 
 from evaluation.clips import Reference, Scores
 from evaluation.distribution import LATENTS
-from evaluation.registry import REMARKS, SUBJECTS
+from evaluation.registry import METRICS, REMARKS, SUBJECTS
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.untrusted import NpzArchive, shown
@@ -113,6 +113,21 @@ def _not_of_clips(scores: Scores, num_clips: int) -> str | None:
         per_clip = name not in LATENTS
         if values.dtype.kind not in "fiub" or (per_clip and (values.ndim not in (1, 2) or len(values) != num_clips)):
             return name
+    for metric in METRICS:
+        values = [scores[name] for name in metric.values if name in scores]
+        if len(values) == len(metric.values) and not set(metric.values) & set(LATENTS):
+            try:
+                metric.formula(*values).at(np.ones((1, num_clips)))
+            except (IndexError, ValueError):  # of another width
+                return metric.values[0]
+    for name in ("latents", "reference_latents") if "reference_latents" in scores else ():
+        latents, clips = (scores.get(key, np.zeros(0)) for key in (name, f"{name}_clip"))
+        if latents.ndim != 2 or latents.shape[1] != scores["reference_latents"].shape[1]:
+            return name
+        if not np.isfinite(latents).all():
+            return name
+        if clips.shape != latents.shape[:1] or not ((clips >= 0) & (clips < num_clips)).all():
+            return f"{name}_clip"
     return None
 
 

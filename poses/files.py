@@ -83,7 +83,8 @@ def load_array_pickle(path: Path) -> object:
         return read_pickle(path)
     except FileNotFoundError:
         form = unicodedata.normalize("NFC", path.name)
-        if any(unicodedata.normalize("NFC", twin.name) == form for twin in path.parent.glob("*.pkl")):
+        twins = (twin.name for twin in path.parent.glob("*.pkl") if twin.name != path.name)
+        if any(unicodedata.normalize("NFC", twin) == form for twin in twins):
             raise UserError(f"{path}: its name is there in another Unicode form; name both files alike") from None
         raise UserError(f"{path}: no such file; every pose file needs its NMM file of the same name") from None
 
@@ -110,8 +111,7 @@ def read_nmm(path: Path) -> NmmFile:
             raise UserError(f"{path}: '{key}' is not numbers; expected an array [T,{_shape(shape)}]")
         if value.shape[1:] != shape or value.ndim != len(shape) + 1:
             raise UserError(f"{path}: '{key}' is [{_shape(value.shape)}]; expected [T,{_shape(shape)}]")
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, and so unseen
-            parts.append(value.reshape(len(value), int(np.prod(shape))).astype(np.float32, copy=False))
+        parts.append(value.reshape(len(value), int(np.prod(shape))))
     if len({len(part) for part in parts}) > 1:
         raise UserError(f"{path}: its features differ in length, {', '.join(str(len(part)) for part in parts)} frames")
     values = np.concatenate(parts, axis=1)

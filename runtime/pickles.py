@@ -323,8 +323,10 @@ class PickleMachine:
 
     def reduce(self) -> object:
         args, known = self.stack.pop(), self.stack.pop()
-        if type(known) is not Global or known.build is None or type(args) is not tuple:
+        if type(known) is not Global or type(args) is not tuple:
             raise Refusal("truncated?")
+        if known.build is None:
+            raise Refusal(f"it calls {known.name}, as no array does")
         return known.build(self, args)
 
     def build_top(self) -> object:

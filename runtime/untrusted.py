@@ -156,7 +156,7 @@ def make_array(dtype: np.dtype, shape: object, fortran: bool, data: bytes | memo
         return np.zeros(shape, dtype.newbyteorder("="))
     array = np.frombuffer(data, np.uint8 if dtype.kind == "b" else dtype).reshape(shape, order="F" if fortran else "C")
     if dtype.kind == "b":
-        return array != 0
+        return array.astype(bool)
     if dtype.kind == "U":
         codes = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
         if (codes > 0x10FFFF).any() or ((codes >= 0xD800) & (codes <= 0xDFFF)).any():
@@ -265,7 +265,10 @@ class NpzArchive(Mapping[str, np.ndarray]):
             data = member.read(info.file_size)  # never more, whatever the packed bytes unpack to
         if len(data) != info.file_size:
             raise Refusal("truncated?")
-        return _parse_npy(data)
+        try:
+            return _parse_npy(data)
+        except Refusal as refusal:
+            raise Refusal(f"'{shown(name)}': {refusal}") from None
 
     def _try(self, function: Callable[..., T], *args: object) -> T:
         try:
