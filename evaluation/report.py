@@ -17,6 +17,7 @@ import numpy as np
 
 from evaluation.clips import Reference, Scores
 from evaluation.distribution import LATENTS
+from evaluation.intervals import mean_of, ratio_of
 from evaluation.registry import METRICS, REMARKS, SUBJECTS
 from runtime.errors import UserError
 from runtime.files import write_whole
@@ -29,6 +30,7 @@ LENGTH_SOURCES = {
     "oracle": "the reference's (--oracle_length), which a user does not have",
     "given": "that of the clips in --predictions_dir",
 }
+WIDTHS = {mean_of: (), ratio_of: (2,)}  # of one clip's value
 MAX_CLIPS_BYTES = 2**33  # of the values of every clip of a split, latents included
 PLAUSIBLE_MOTION = (0.8, 1.2)  # outside, stillness or trembling makes the other metrics meaningless
 
@@ -116,6 +118,8 @@ def _not_of_clips(scores: Scores, num_clips: int) -> str | None:
     for metric in METRICS:
         values = [scores[name] for name in metric.values if name in scores]
         if len(values) == len(metric.values) and not set(metric.values) & set(LATENTS):
+            if values[0].shape[1:] != WIDTHS.get(metric.formula, values[0].shape[1:]):
+                return metric.values[0]
             try:
                 metric.formula(*values).at(np.ones((1, num_clips)))
             except (IndexError, ValueError):  # of another width

@@ -370,7 +370,7 @@ CLIPS: dict[str, tuple[bytes, str]] = {
     "no ids": (scores(ids=None), "not readable values of clips"),
     "numbers for ids": (scores(ids=np.arange(2)), "no value of its clips"),
     "fewer values": (scores(**{"model/dtw": np.ones(1)}), "'model/dtw' is no value of its clips"),
-    "values of another width": (scores(**{"model/speed_ratio": np.ones((2, 3))}), "'model/speed_ratio' is no value"),
+    "values of another width": (scores(**{"model/speeds": np.ones((2, 3))}), "'model/speeds' is no value"),
     "texts": (scores(**{"model/dtw": np.array(["a", "b"])}), "'model/dtw' is no value of its clips"),
     "latents of no clip": (
         scores(
