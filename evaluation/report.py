@@ -126,9 +126,8 @@ def _not_of_clips(scores: Scores, num_clips: int) -> str | None:
                 return metric.values[0]
     for name in ("latents", "reference_latents") if "reference_latents" in scores else ():
         latents, clips = (scores.get(key, np.zeros(0)) for key in (name, f"{name}_clip"))
-        if latents.ndim != 2 or latents.shape[1] != scores["reference_latents"].shape[1]:
-            return name
-        if not np.isfinite(latents).all():
+        width = scores["reference_latents"].shape[1:]
+        if latents.ndim != 2 or latents.shape[1:] != width or not np.isfinite(latents).all():
             return name
         if clips.shape != latents.shape[:1] or not ((clips >= 0) & (clips < num_clips)).all():
             return f"{name}_clip"
