@@ -36,7 +36,7 @@ from models.autoencoder import PoseAutoencoder
 from models.speed import pack_linears
 from poses.files import SPLITS
 from poses.splits import load_split
-from poses.statistics import STATISTICS_FILE, Statistics
+from poses.statistics import Statistics, statistics_path
 from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
 from runtime.errors import UserError
@@ -124,7 +124,7 @@ def load_models(args: argparse.Namespace, device: torch.device) -> Models:
         models = Models(None, autoencoder, statistics, {"autoencoder": content["fingerprint"]}, given)
     else:
         print("no --autoencoder_checkpoint, so there is no row 'reconstruction' and no metric 'frechet'")
-        models = Models(None, None, Statistics.load(args.data_dir / STATISTICS_FILE), {}, given)
+        models = Models(None, None, Statistics.load(statistics_path(args.data_dir, args.cache_dir)), {}, given)
     if models.autoencoder is not None and device.type == "cpu":
         pack_linears(models.autoencoder)
     if args.back_translation_checkpoint is not None:

@@ -20,7 +20,7 @@ from ablation.report import plot_quality, plot_training, read_lines, write_table
 from generation import load_generator
 from models.flow_matching import SamplingSettings
 from poses.splits import load_split
-from poses.statistics import STATISTICS_FILE, Statistics
+from poses.statistics import Statistics, statistics_path
 from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
 from runtime.errors import UserError
@@ -73,7 +73,7 @@ def main() -> None:
     if len(set(args.seeds)) < len(args.seeds):
         raise UserError("--seeds: one of them is given twice; give different ones")
     recipe = read_recipe(args.recipe)
-    fingerprint = Statistics.load(args.data_dir / STATISTICS_FILE).fingerprint
+    fingerprint = Statistics.load(statistics_path(args.data_dir, args.cache_dir)).fingerprint
     cache_dir = args.cache_dir or args.output_dir / "cache"
     data_flags = ["--data_dir", str(args.data_dir), "--cache_dir", str(cache_dir)]
     data_flags += ["--skip_bad"] if args.skip_bad else []

@@ -25,7 +25,7 @@ from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
 from models.text_encoder import train_tokenizer
 from poses import layout
 from poses.splits import load_split
-from poses.statistics import STATISTICS_FILE, Statistics
+from poses.statistics import Statistics, statistics_path
 from runtime import cpu, errors
 from runtime.arguments import (
     add_data_arguments,
@@ -103,7 +103,7 @@ def main() -> None:
     accelerator = make_accelerator(settings.mixed_precision)
     torch.manual_seed(settings.seed)
 
-    statistics = Statistics.load(args.data_dir / STATISTICS_FILE)
+    statistics = Statistics.load(statistics_path(args.data_dir, args.cache_dir))
     packs = {
         split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad) for split in ("train", "dev", "test")
     }

@@ -16,7 +16,7 @@ from checkpoints import AUTOENCODER
 from dataset import Batch, PoseDataset
 from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
 from poses.splits import load_split
-from poses.statistics import STATISTICS_FILE, Statistics
+from poses.statistics import Statistics, statistics_path
 from runtime import cpu, errors
 from runtime.arguments import (
     add_data_arguments,
@@ -52,7 +52,7 @@ def main() -> None:
     if args.text_encoder is not None and accelerator.is_main_process:
         print(f"note: the autoencoder reads no text; --text_encoder {args.text_encoder} is for stage 2")
 
-    statistics = Statistics.load(args.data_dir / STATISTICS_FILE)
+    statistics = Statistics.load(statistics_path(args.data_dir, args.cache_dir))
 
     def loader(split: str) -> DataLoader:
         pack = load_split(args.data_dir, split, args.cache_dir, args.skip_bad)
