@@ -6,7 +6,7 @@
 A clip is LABEL=PATH or PATH alone: a .npy as the inference scripts write it, [T,214]; a .npz of a data set, with its
 NMM pickle in nmms/ beside poses/; or a full MediaPipe Holistic .pose file. --captions holds what is signed when,
 ID -> [[text, first frame, end frame], ...], as demo_data.py writes it; it is shown under the clips whose file is
-called ID.
+called ID. The video runs at the clips' own frames a second: those of a .npz, of a .pose, of the .json beside a .npy.
 """
 
 import argparse
@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from poses.files import read_pose
+from poses.files import Clip, read_pose, same_rate
 from poses.render import contact_sheet, video
 from runtime import errors
 from runtime.arguments import make_parser, positive_float, positive_int
 from runtime.errors import UserError
 from runtime.untrusted import read_json
+
+DEFAULT_FPS = 25.0  # where no clip says
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -27,7 +29,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--clips", nargs="+", required=True, metavar="LABEL=PATH", help="in the order shown")
     parser.add_argument("--output", type=Path, help="a video, .mp4")
     parser.add_argument("--sheet", type=Path, help="a picture, .png: a row a clip, frames evenly spaced in time")
-    parser.add_argument("--fps", type=positive_float, default=25.0, help="frames a second of the video (default 25)")
+    parser.add_argument(
+        "--fps", type=positive_float, help=f"frames a second of the video (default: the clips', or {DEFAULT_FPS:g})"
+    )
     parser.add_argument("--aspect", type=positive_float, default=1.0, help="the recording's width / height (default 1)")
     parser.add_argument("--num_frames", type=positive_int, default=12, help="frames a row of the sheet (default 12)")
     parser.add_argument("--captions", type=Path, help="a JSON file that says what is signed when")
@@ -56,14 +60,36 @@ def read_captions(path: Path, clip_id: str, length: int) -> list[str] | None:
     return captions if segments is not None else None
 
 
+def label_and_path(clip: str) -> tuple[str, Path]:
+    """LABEL=PATH or PATH, either of which may itself hold =; a file that is there decides."""
+    parts = clip.split("=")
+    for start in range(len(parts)):
+        path = Path("=".join(parts[start:]))
+        if path.is_file():
+            return "=".join(parts[:start]) or path.stem, path
+    label, _, path = clip.rpartition("=")
+    return label or Path(path).stem, Path(path)
+
+
+def video_fps(clips: list[Clip], paths: list[Path]) -> float:
+    """The frames a second of all clips that say; a UserError where they differ."""
+    known = {path: clip.fps for clip, path in zip(clips, paths, strict=True) if clip.fps is not None}
+    first = next(iter(known.values()), None)
+    if first is None:
+        print(f"no clip says its frames a second, so the video has {DEFAULT_FPS:g}; --fps sets others")
+        return DEFAULT_FPS
+    if not all(same_rate(fps, first) for fps in known.values()):
+        rates = ", ".join(f"{path} {fps:g}" for path, fps in known.items())
+        raise UserError(f"the clips are of several rates, {rates} frames a second; choose one with --fps")
+    return first
+
+
 def main() -> None:
     args = parse_arguments()
-    labels, paths = [], []
-    for clip in args.clips:
-        label, equals, path = clip.rpartition("=")
-        paths.append(Path(path))
-        labels.append(label if equals else Path(path).stem)
-    poses = [np.where(clip.seen, clip.pose, np.nan) for clip in map(read_pose, paths)]
+    labels, paths = zip(*map(label_and_path, args.clips), strict=True)
+    clips = list(map(read_pose, paths))
+    fps = (args.fps or video_fps(clips, paths)) if args.output else None
+    poses = [np.where(clip.seen, clip.pose, np.nan) for clip in clips]
     captions = None
     if args.captions is not None:
         captions = [read_captions(args.captions, path.stem, len(pose)) for path, pose in zip(paths, poses, strict=True)]
@@ -72,7 +98,7 @@ def main() -> None:
         contact_sheet(named, args.sheet, args.num_frames, captions, args.aspect)
         print(f"wrote {args.sheet}")
     if args.output is not None:
-        video(named, args.output, args.fps, captions, args.aspect)
+        video(named, args.output, fps, captions, args.aspect)
         print(f"wrote {args.output}")
 
 

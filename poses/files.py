@@ -21,7 +21,7 @@ from poses.interpolation import at_moments, fill_gaps, seen_at_moments
 from runtime.errors import UserError
 from runtime.files import read_lines, texts_by_id
 from runtime.pickles import read_pickle
-from runtime.untrusted import NpzArchive, shown
+from runtime.untrusted import NpzArchive, read_json, shown
 
 SPLITS = ("train", "dev", "test")
 VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 and hidden arms within it .02 or more
@@ -270,7 +270,8 @@ def read_pose(path: Path) -> Clip:
             raise UserError(f"{path}: no keypoint has a confidence above 0; export it again")
         nmm_seen = np.repeat(recording.face_seen[:, None], layout.NMM_DIM, axis=1)
         pose = layout.keypoints_to_frame(keypoints, recording.nmm)
-        return Clip(path.stem, "", pose, np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1))
+        seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
+        return Clip(path.stem, "", pose, seen, recording.fps if recording.fps > 0 else None)
     if path.suffix != ".npy":
         raise UserError(f"{path}: none of .npy, .npz and .pose; give a generated clip or one of a data set")
     try:
@@ -283,7 +284,17 @@ def read_pose(path: Path) -> Clip:
         raise UserError(
             f"{path}: {pose.dtype} [{_shape(pose.shape)}]; expected float [T,{layout.POSE_DIM}], T at least 1"
         )
-    return Clip(path.stem, "", pose.astype(np.float32), np.isfinite(pose))
+    return Clip(path.stem, "", pose.astype(np.float32), np.isfinite(pose), _fps_beside(path))
+
+
+def _fps_beside(path: Path) -> float | None:
+    """The frames a second of a generated clip, from the .json that the inference scripts write beside it."""
+    beside = path.with_suffix(".json")
+    try:
+        content = read_json(beside)
+    except FileNotFoundError:
+        return None
+    return _read_fps(beside, content.get("fps")) if isinstance(content, dict) else None
 
 
 def list_clips(data_dir: Path, split: str) -> dict[str, str]:

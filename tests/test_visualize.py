@@ -1,13 +1,16 @@
 """Clips from files of every kind that visualize.py draws, and what it and data_preparation.py need to start."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from made_up import write_clip
 
+import visualize
 from poses import layout
 from poses.files import read_clip, read_pose
 from runtime.errors import UserError
@@ -58,3 +61,44 @@ def test_what_is_no_clip_is_named(tmp_path: Path, name: str, content: bytes | np
         np.save(tmp_path / name, content)
     with pytest.raises(UserError, match=f"{name}: .*{message}"):
         read_pose(tmp_path / name)
+
+
+def write_npy(path: Path, fps: float | None = None) -> Path:
+    np.save(path, np.full((6, layout.POSE_DIM), 0.5, np.float32))
+    if fps is not None:
+        path.with_suffix(".json").write_text(json.dumps({"text": "hello", "fps": fps}))
+    return path
+
+
+def test_a_path_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "lambda=0.1"
+    folder.mkdir()
+    path = write_npy(folder / "steps=4.npy")
+    assert visualize.label_and_path(str(path)) == ("steps=4", path)
+    assert visualize.label_and_path(f"flow, scale=2={path}") == ("flow, scale=2", path)
+    assert visualize.label_and_path("real=missing.npy") == ("real", Path("missing.npy"))
+    assert visualize.label_and_path("missing.npy") == ("missing", Path("missing.npy"))
+
+
+def draw(monkeypatch: pytest.MonkeyPatch, output: Path, *words: str) -> float:
+    """The frames a second of the video that visualize.py writes."""
+    monkeypatch.setattr(sys, "argv", ["visualize.py", "--output", str(output), "--clips", *words])
+    visualize.main()
+    frames = imageio_ffmpeg.read_frames(str(output))
+    fps = next(frames)["fps"]
+    frames.close()
+    return fps
+
+
+def test_the_video_runs_at_the_rate_of_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    write_clip(tmp_path, "dev", "real", 6, np.random.default_rng(0), fps=np.float32(50))
+    real, unknown = tmp_path / "dev/poses/real.npz", write_npy(tmp_path / "unknown.npy")
+    half, whole = write_npy(tmp_path / "half.npy", 25), write_npy(tmp_path / "whole.npy", 50)
+    output = tmp_path / "clips.mp4"
+    assert draw(monkeypatch, output, f"a={real}", f"b={whole}", f"c={unknown}") == 50
+    with pytest.raises(UserError, match=r"real\.npz 50, .*half\.npy 25 frames a second; choose one with --fps"):
+        draw(monkeypatch, output, str(real), str(half))
+    assert draw(monkeypatch, output, str(real), str(half), "--fps", "10") == 10
+    capsys.readouterr()
+    assert draw(monkeypatch, output, str(unknown)) == 25
+    assert "no clip says its frames a second" in capsys.readouterr().out
