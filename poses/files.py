@@ -6,6 +6,7 @@ DATA_DIR/{train,dev,test}/nmms/ID.pkl    dict: facial_aus [T,17], head_pose [T,3
 DATA_DIR/{split}.txt                     ID|text a line, UTF-8
 """
 
+import math
 import struct
 import unicodedata
 import warnings
@@ -111,7 +112,7 @@ def read_nmm(path: Path) -> NmmFile:
             raise UserError(f"{path}: '{key}' is not numbers; expected an array [T,{_shape(shape)}]")
         if value.shape[1:] != shape or value.ndim != len(shape) + 1:
             raise UserError(f"{path}: '{key}' is [{_shape(value.shape)}]; expected [T,{_shape(shape)}]")
-        parts.append(value.reshape(len(value), int(np.prod(shape))))
+        parts.append(value.reshape(len(value), math.prod(shape)))
     if len({len(part) for part in parts}) > 1:
         raise UserError(f"{path}: its features differ in length, {', '.join(str(len(part)) for part in parts)} frames")
     values = np.concatenate(parts, axis=1)
@@ -120,14 +121,14 @@ def read_nmm(path: Path) -> NmmFile:
     if not (values.max() <= MAX_NMM and values.min() >= -MAX_NMM):
         for key, part in zip(layout.NMM_FEATURES, parts, strict=True):
             _refuse_absurd(path, key, part, True, MAX_NMM, "more than any measure of a face; write NaN for missing")
-    values = values.astype(np.float32)
+    values = values.astype(np.float32, copy=False)
     start = 0
     for part in parts:
         if not part.any():
             values[:, start : start + part.shape[1]] = np.nan
         start += part.shape[1]
     values[~((values != 0) & ~np.isnan(values)).any(1) | (values == MISSING).all(1)] = np.nan
-    unread = [str(key) for key in content if key not in layout.NMM_FEATURES and key != "fps"]
+    unread = [shown(str(key)) for key in content if key not in layout.NMM_FEATURES and key != "fps"]
     return NmmFile(values, _read_fps(path, content.get("fps")), unread)
 
 
@@ -178,7 +179,7 @@ def _read_fps(path: Path, fps: object) -> float | None:
     """The frames a second that a file states, if it does."""
     if fps is None:
         return None
-    value = np.asarray(fps)
+    value = np.asarray(fps if isinstance(fps, np.ndarray | np.generic | int | float) else "")
     if value.size != 1 or value.dtype.kind not in "fiu" or not 0 < value.item() < 1e4:
         raise UserError(f"{path}: 'fps' is not a positive number of frames a second; correct it or leave it out")
     return float(value.item())

@@ -125,6 +125,16 @@ def test_frames_that_saw_nothing_are_left_out_at_the_start_too(tmp_path: Path):
     assert clip.notes == {"frames at the ends saw nothing and were left out": 7}
 
 
+def test_what_a_masked_array_hides_is_unseen(tmp_path: Path):
+    arrays = made()
+    hidden = np.zeros((FRAMES, 4), bool)
+    hidden[5:20, 2] = True
+    write(tmp_path, arrays, eye_gaze=np.ma.masked_array(arrays["eye_gaze"], hidden))
+    seen = read_clip(tmp_path, "train", "a").seen
+    assert np.array_equal(~seen[:, layout.EYE_GAZE], hidden)
+    assert seen[:, : layout.EYE_GAZE.start].all()
+
+
 def test_keys_that_are_not_read_are_noted(tmp_path: Path):
     clip = read_clip(write(tmp_path, {**made(), "score": np.ones(3)}, landmarks=[1]), "train", "a")
     assert clip.notes == {"'score' of .npz files is not read": 0, "'landmarks' of NMM files is not read": 0}
@@ -200,7 +210,7 @@ def test_a_split_of_several_rates_is_refused_or_resampled(tmp_path: Path):
     assert pack.info["fps"] == 25
 
 
-@pytest.mark.parametrize("fps", [0, -25, np.nan, "25", [25, 25], 25j])
+@pytest.mark.parametrize("fps", [0, -25, np.nan, np.inf, "25", [25, 25]])
 def test_a_rate_that_is_none_is_refused(tmp_path: Path, fps):
     with pytest.raises(UserError, match=r"a\.npz: 'fps' is not a positive number|'fps': it holds complex numbers"):
         read_clip(write(tmp_path, {**made(), "fps": np.array(fps)}), "train", "a")
@@ -236,7 +246,7 @@ def test_what_is_no_number_is_refused(tmp_path: Path, key: str, dtype):
     arrays["visibility"] = np.ones((FRAMES, layout.NUM_KEYPOINTS))
     kind = "U8" if dtype == "U8" else dtype
     arrays[key] = arrays[key].astype(np.int64).astype(kind)
-    with pytest.raises(UserError, match=f"'{key}' is |'{key}': it holds |it holds (complex numbers|dates)"):
+    with pytest.raises(UserError, match=f"'{key}' is |it holds (complex numbers|dates), which are not read"):
         read_clip(write(tmp_path, arrays), "train", "a")
 
 
