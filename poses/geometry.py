@@ -123,12 +123,11 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
 
     # What was unseen lies between what was seen, so the extent is that of all frames.
     count = np.add.reduceat(seen, starts, axis=0, dtype=np.int32)  # [clips,214]
-    ever = (count[:, layout.MANUAL] > 0).reshape(len(starts), -1, 2)
-    low, high = (
-        end.reduceat(pose[:, layout.MANUAL], starts, axis=0).reshape(len(starts), -1, 2)
-        for end in (np.minimum, np.maximum)
-    )
-    largest = np.maximum.reduceat(np.abs(pose), starts, axis=0)
+    ever = layout.frame_to_keypoints(count > 0)
+    clips = np.split(pose, starts[1:])
+    least, largest = (np.stack([end(clip, axis=0) for clip in clips]) for end in (np.min, np.max))  # [clips,214]
+    low, high = (layout.frame_to_keypoints(end) for end in (least, largest))
+    nmm = np.maximum(largest, -least)
     share = {name: count[:, numbers].mean(1) / lengths for name, numbers in _PARTS.items()}
     return {
         "width": width,
@@ -140,7 +139,7 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
         "below": measured[-1],
         "reversed": reverse,
         "exchanged": np.where(told >= MIN_FRAMES, wrong / np.maximum(told, 1), np.nan),
-        "nmm": np.stack([largest[:, feature].max(1) for feature in _FEATURES.values()], axis=1),
+        "nmm": np.stack([nmm[:, feature].max(1) for feature in _FEATURES.values()], axis=1),
         "low": np.where(ever, low, np.inf).min(1),
         "high": np.where(ever, high, -np.inf).max(1),
         **share,
