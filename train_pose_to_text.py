@@ -36,7 +36,6 @@ from runtime.arguments import (
     positive_int,
 )
 from runtime.errors import UserError
-from training.arguments import add_training_arguments
 from training.engine import Losses, Stage, make_accelerator, split_loader, train
 from training.settings import TrainSettings
 
@@ -45,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_data_arguments(parser)
     add_sequence_arguments(parser, long_clips="resample", augmentation=1.0)
-    add_training_arguments(parser, num_epochs=100, learning_rate=5e-4)
+    add_dataclass_arguments(parser, "training", TrainSettings, num_epochs=100, learning_rate=5e-4)
     add_dataclass_arguments(parser, "back-translator", PoseToTextConfig)
     parser.add_argument("--vocab_size", type=positive_int, default=2000, help="subwords at most (default 2000)")
     return parser.parse_args()

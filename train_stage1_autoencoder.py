@@ -25,7 +25,6 @@ from runtime.arguments import (
     build_dataclass,
     make_parser,
 )
-from training.arguments import add_training_arguments
 from training.engine import Losses, Stage, make_accelerator, split_loader, train
 from training.settings import TrainSettings
 
@@ -34,10 +33,10 @@ def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_data_arguments(parser)
     add_sequence_arguments(parser, long_clips="crop", augmentation=0.0)
-    add_training_arguments(parser, num_epochs=100, learning_rate=1e-4)
+    add_dataclass_arguments(parser, "training", TrainSettings, num_epochs=100, learning_rate=1e-4)
     add_dataclass_arguments(parser, "autoencoder", AutoencoderConfig)
     add_dataclass_arguments(parser, "loss", AutoencoderLoss)
-    parser.add_argument("--text_encoder", help="not used here, which is said; so one set of flags serves all stages")
+    parser.add_argument("--text_encoder", help="not used here, and a note says so: one set of flags serves all stages")
     return parser.parse_args()
 
 

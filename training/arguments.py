@@ -7,16 +7,11 @@ import torch
 
 from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES, SamplingSettings
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, ScratchTextConfig
-from runtime.arguments import add_dataclass_arguments, natural_float, natural_int, positive_int, refuse_without
+from runtime.arguments import natural_float, natural_int, positive_int, refuse_without
 from runtime.errors import UserError
-from training.settings import TrainSettings
 
 SCRATCH_FLAGS = ("--scratch_dim", "--scratch_layers", "--vocab_size")
 VOCAB_SIZE = 8000
-
-
-def add_training_arguments(parser: argparse.ArgumentParser, *, num_epochs: int, learning_rate: float) -> None:
-    add_dataclass_arguments(parser, "training", TrainSettings, num_epochs=num_epochs, learning_rate=learning_rate)
 
 
 def add_autoencoder_argument(parser: argparse.ArgumentParser) -> None:

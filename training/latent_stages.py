@@ -10,11 +10,17 @@ from models.autoencoder import AutoencoderConfig, PoseSpace
 from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, TextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
 from poses.splits import load_split
-from runtime.arguments import add_data_arguments, add_repeated_arguments, add_sequence_arguments
+from runtime.arguments import (
+    add_data_arguments,
+    add_dataclass_arguments,
+    add_repeated_arguments,
+    add_sequence_arguments,
+)
 from runtime.errors import UserError
-from training.arguments import add_autoencoder_argument, add_training_arguments
+from training.arguments import add_autoencoder_argument
 from training.engine import LossFunction, Stage
 from training.latents import LatentSource
+from training.settings import TrainSettings
 
 LENGTH_WEIGHT = 0.1  # of the length predictor's loss in the loss of either direction of stage 2
 AUTOENCODERS_OWN = ("latent_dim", "temporal_stride")
@@ -24,7 +30,7 @@ def add_latent_stage_arguments(parser: argparse.ArgumentParser, *, num_epochs: i
     add_data_arguments(parser)
     add_autoencoder_argument(parser)
     add_sequence_arguments(parser, long_clips="resample")
-    add_training_arguments(parser, num_epochs=num_epochs, learning_rate=learning_rate)
+    add_dataclass_arguments(parser, "training", TrainSettings, num_epochs=num_epochs, learning_rate=learning_rate)
     add_repeated_arguments(parser, "the autoencoder's checkpoint", AutoencoderConfig, AUTOENCODERS_OWN)
 
 
