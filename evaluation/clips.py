@@ -26,11 +26,16 @@ class Clip:
 
     def rebuilt(self) -> "Clip":
         """The same clip in float64, its unseen numbers rebuilt from the seen ones alone (zeros if never seen)."""
-        return Clip(fill_gaps(np.asarray(self.pose, np.float64), self.seen)[0], self.seen)
+        return _Rebuilt(fill_gaps(np.asarray(self.pose, np.float64), self.seen)[0], self.seen)
 
     def limited_to(self, reference: "Clip") -> "Clip":
         """The same clip as if it had not seen the numbers that `reference` never saw."""
         return Clip(self.pose, self.seen & reference.seen.any(0))
+
+
+class _Rebuilt(Clip):
+    def rebuilt(self) -> Clip:
+        return self
 
 
 @dataclass(frozen=True)
