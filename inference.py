@@ -10,6 +10,7 @@ Writes OUTPUT_PATH, [T,214] float32 in data units, and a .json beside it: second
 import argparse
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -20,7 +21,8 @@ from poses.statistics import STATISTICS_FILE, Statistics
 from runtime import cpu, errors
 from runtime.arguments import make_parser, natural_int, positive_int
 from runtime.errors import UserError
-from runtime.files import read_texts, write_whole
+from runtime.files import read_ids_and_texts, write_whole
+from runtime.untrusted import read_json
 from training import arguments
 
 
@@ -28,12 +30,15 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     """What both inference scripts take besides their checkpoints."""
     texts = parser.add_mutually_exclusive_group(required=True)
     texts.add_argument("--text", help="the text to sign")
-    texts.add_argument("--text_file", type=Path, help="a file of texts, one a line; each becomes a file of its own")
+    texts.add_argument(
+        "--text_file", type=Path, help="texts, one a line, or ID|text: the clips are then called by the IDs"
+    )
     parser.add_argument(
         "--output_path",
         type=Path,
         default=Path("output_pose.npy"),
-        help="[T,214] float32 in data units; several clips get _0001, _0002 … before .npy (default output_pose.npy)",
+        help="a .npy of [T,214] float32 in data units; several clips get _0001, _0002 … in the order of their texts "
+        "(default output_pose.npy)",
     )
     parser.add_argument(
         "--target_length", type=positive_int, help="frames of the clip (default: what the text asks for)"
@@ -51,16 +56,50 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_device_argument(parser)
 
 
-def output_paths(output_path: Path, count: int, numbered: bool) -> list[Path]:
-    """Where `count` clips go: OUTPUT_PATH itself, or numbered from _0001 on before .npy."""
-    if not numbered:
-        return [output_path]
-    stem = output_path.with_suffix("")
-    return [stem.with_name(f"{stem.name}_{number:04d}.npy") for number in range(1, count + 1)]
+class Job(NamedTuple):
+    """One clip to make: its text, the seed of its noise, and where it goes."""
+
+    text: str
+    seed: int
+    path: Path
 
 
-def sign_to_files(generator: Generator, args: argparse.Namespace, checkpoints: dict[str, Path]) -> list[Path]:
-    """Sign the texts of the flags (`add_inference_arguments`) and write each clip with its .json as it is made.
+def read_jobs(args: argparse.Namespace) -> list[Job]:
+    """What the flags of `add_inference_arguments` ask for. UserError for what could not be written later."""
+    if args.output_path.suffix != ".npy":
+        raise UserError(f"--output_path {args.output_path}: clips are written as .npy; end the name so")
+    ids, texts = read_ids_and_texts(args.text_file) if args.text_file else (None, [args.text.strip()])
+    if not all(texts):
+        raise UserError("an empty text has no signs; write something")
+    endings = [f"_{sample:04d}" for sample in range(1, args.num_samples + 1)] if args.num_samples > 1 else [""]
+    stem, total = args.output_path.name.removesuffix(".npy"), len(texts) * args.num_samples
+    if ids is not None:
+        names = [f"{clip_id}{ending}" for clip_id in ids for ending in endings]
+    elif args.text_file or total > 1:
+        names = [f"{stem}_{number:04d}" for number in range(1, total + 1)]
+    else:
+        names = [stem]
+    paths = [args.output_path.with_name(f"{name}.npy") for name in names]
+    for beside in (path.with_suffix(".json") for path in paths):
+        if beside.exists() and not is_record(beside):
+            raise UserError(f"{beside}: is no record of a clip, which would replace it; choose another --output_path")
+    jobs = [(text, args.seed + sample) for text in texts for sample in range(args.num_samples)]
+    return [Job(*job, path) for job, path in zip(jobs, paths, strict=True)]
+
+
+def is_record(path: Path) -> bool:
+    """Whether a .json is what `sign_to_files` writes beside a clip."""
+    try:
+        content = read_json(path)
+    except UserError:
+        return False
+    return isinstance(content, dict) and {"text", "seed", "fingerprints"} <= content.keys()
+
+
+def sign_to_files(
+    generator: Generator, jobs: list[Job], args: argparse.Namespace, checkpoints: dict[str, Path]
+) -> None:
+    """Make every clip and write it, with a .json of what made it, as soon as it is there.
 
     `checkpoints`: paths by name, for the .json. Both directions' scripts end in this.
     """
@@ -68,23 +107,20 @@ def sign_to_files(generator: Generator, args: argparse.Namespace, checkpoints: d
         given = Statistics.load(args.data_dir / STATISTICS_FILE).fingerprint
         kept = generator.statistics.fingerprint
         require_equal(f"--data_dir {args.data_dir} with statistics", given, kept, args.output_path)
-    texts = read_texts(args.text_file) if args.text_file else [args.text.strip()]
-    if not all(texts):
-        raise UserError("--text: an empty text has no signs; write something")
-    jobs = [(text, args.seed + k) for text in texts for k in range(args.num_samples)]
-    paths = output_paths(args.output_path, len(jobs), numbered=bool(args.text_file) or args.num_samples > 1)
     lengths = [args.target_length] * len(jobs) if args.target_length else None
-    clips = generator.stream(*map(list, zip(*jobs, strict=True)), lengths, args.batch_size)
+    clips = generator.stream([job.text for job in jobs], [job.seed for job in jobs], lengths, args.batch_size)
     for index, clip in tqdm(clips, total=len(jobs), unit="clip", disable=None if len(jobs) > 1 else True):
-        text, seed = jobs[index]
-        record = {"text": text, "frames": len(clip.pose), "seed": seed, "seconds": clip.seconds, **generator.settings}
+        job = jobs[index]
+        record = {"text": job.text, "frames": len(clip.pose), "fps": generator.statistics.info.get("fps")}
+        record |= {"seed": job.seed, "seconds": clip.seconds, **generator.settings}
         record["checkpoints"] = {name: str(path) for name, path in checkpoints.items()}
         record["fingerprints"] = generator.fingerprints
-        with write_whole(paths[index]) as file:
+        with write_whole(job.path) as file:
             np.save(file, clip.pose)
-        with write_whole(paths[index].with_suffix(".json"), "w") as file:
+        with write_whole(job.path.with_suffix(".json"), "w") as file:
             json.dump(record, file, indent=2, ensure_ascii=False)
-    return paths
+    for job in jobs:
+        print(f"wrote {job.path} and {job.path.with_suffix('.json')}")
 
 
 def main() -> None:
@@ -95,6 +131,7 @@ def main() -> None:
     arguments.add_autoencoder_argument(parser)
     add_inference_arguments(parser)
     args = parser.parse_args()
+    jobs = read_jobs(args)
     cpu.tune()
 
     generator = load_generator(
@@ -107,8 +144,7 @@ def main() -> None:
         compiled=args.compiled,
     )
     checkpoints = {"predictor": args.predictor_checkpoint, "autoencoder": args.autoencoder_checkpoint}
-    for path in sign_to_files(generator, args, checkpoints):
-        print(f"wrote {path} and {path.with_suffix('.json')}")
+    sign_to_files(generator, jobs, args, checkpoints)
 
 
 if __name__ == "__main__":

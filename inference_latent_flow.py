@@ -11,7 +11,7 @@ from pathlib import Path
 
 from checkpoints import FLOW, STUDENT
 from generation import load_generator
-from inference import add_inference_arguments, sign_to_files
+from inference import add_inference_arguments, read_jobs, sign_to_files
 from runtime import cpu, errors
 from runtime.arguments import make_parser
 from training import arguments
@@ -24,6 +24,7 @@ def main() -> None:
     add_inference_arguments(parser)
     arguments.add_sampling_arguments(parser)
     args = parser.parse_args()
+    jobs = read_jobs(args)
     cpu.tune()
 
     generator = load_generator(
@@ -37,8 +38,7 @@ def main() -> None:
         compiled=args.compiled,
     )
     checkpoints = {"flow": args.flow_checkpoint, "autoencoder": args.autoencoder_checkpoint}
-    for path in sign_to_files(generator, args, checkpoints):
-        print(f"wrote {path} and {path.with_suffix('.json')}")
+    sign_to_files(generator, jobs, args, checkpoints)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from poses.interpolation import at_moments, fill_gaps, seen_at_moments
 from runtime.errors import UserError
 from runtime.files import read_lines, texts_by_id
 from runtime.pickles import read_pickle
-from runtime.untrusted import NpzArchive, read_json, shown
+from runtime.untrusted import NpzArchive, read_json, read_npy, shown
 
 SPLITS = ("train", "dev", "test")
 VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 and hidden arms within it .02 or more
@@ -276,11 +276,9 @@ def read_pose(path: Path) -> Clip:
     if path.suffix != ".npy":
         raise UserError(f"{path}: none of .npy, .npz and .pose; give a generated clip or one of a data set")
     try:
-        pose = np.load(path, allow_pickle=False)
+        pose = read_npy(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; inference.py and inference_latent_flow.py write one") from None
-    except (ValueError, EOFError, OSError):
-        raise UserError(f"{path}: not a readable .npy of numbers (truncated?); write it again") from None
     if pose.ndim != 2 or pose.shape[1] != layout.POSE_DIM or not len(pose) or pose.dtype.kind not in "fiu":
         raise UserError(
             f"{path}: {pose.dtype} [{_shape(pose.shape)}]; expected float [T,{layout.POSE_DIM}], T at least 1"

@@ -116,8 +116,3 @@ def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
     if unfit is not None:
         raise UserError(f"{path}: the ID '{unfit}' cannot be the name of a file; leave out / and \\ and a first dot")
     return list(texts), list(texts.values())
-
-
-def read_texts(path: Path) -> list[str]:
-    """The texts of a file to sign, a line each, without their IDs."""
-    return read_ids_and_texts(path)[1]

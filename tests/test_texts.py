@@ -9,7 +9,7 @@ from made_up import write_data
 
 from poses.files import list_clips, read_clip
 from runtime.errors import UserError
-from runtime.files import read_ids_and_texts, read_texts
+from runtime.files import read_ids_and_texts
 
 HEADER = "name|video|start|end|speaker|orth|translation\n"
 ROWS = [
@@ -70,7 +70,6 @@ def test_a_text_may_hold_a_bar(data: Path):
 def test_ids_of_texts_to_sign_are_not_signed(tmp_path: Path):
     path = write(tmp_path / "texts.txt", "a1|hello\r\n\nb-2 | l o n g\u2028line | bar\n")
     assert read_ids_and_texts(path) == (["a1", "b-2"], ["hello", "l o n g\u2028line | bar"])
-    assert read_texts(path) == ["hello", "l o n g\u2028line | bar"]
     assert read_ids_and_texts(write(path, "hello\nboth one | and the other\n"))[0] is None
 
 

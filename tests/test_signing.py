@@ -1,0 +1,70 @@
+"""Where signed clips go: what the name says is written, and nothing takes the place of a file that is no clip's."""
+
+import argparse
+import json
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+
+from inference import read_jobs
+from runtime.errors import UserError
+
+
+def flags(output_path: str | Path, text: str | None = "hello", text_file: Path | None = None, num_samples: int = 1):
+    return argparse.Namespace(
+        output_path=Path(output_path), text=text, text_file=text_file, num_samples=num_samples, seed=3
+    )
+
+
+@pytest.mark.parametrize("name", ["x.pose", "x.mp4", "x.npz", "x.json", "x", "guidance_1.5", "x.NPY"])
+def test_a_name_of_another_format_is_refused_before_anything_is_read(name: str, tmp_path: Path, capsys):
+    nowhere = {"P": tmp_path / "no.pt", "A": tmp_path / "no.pt", "D": tmp_path / "no", "O": tmp_path / name}
+    with pytest.raises(SystemExit) as stopped:
+        commands.call("inference", **nowhere)
+    assert stopped.value.code == 2
+    assert f"--output_path {tmp_path / name}: clips are written as .npy" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_point_in_a_name_is_part_of_it():
+    first, second = (read_jobs(flags(f"guidance_{scale}.npy", num_samples=2)) for scale in ("1.5", "1.0"))
+    assert [job.path.name for job in first] == ["guidance_1.5_0001.npy", "guidance_1.5_0002.npy"]
+    assert not {job.path.with_suffix(".json") for job in first} & {job.path.with_suffix(".json") for job in second}
+
+
+def test_samples_of_texts_are_numbered_text_by_text(tmp_path: Path):
+    (tmp_path / "texts.txt").write_text("a b\n\nc\n")
+    jobs = read_jobs(flags("x.npy", None, tmp_path / "texts.txt", num_samples=2))
+    assert [(job.text, job.seed, job.path.name) for job in jobs] == [
+        ("a b", 3, "x_0001.npy"),
+        ("a b", 4, "x_0002.npy"),
+        ("c", 3, "x_0003.npy"),
+        ("c", 4, "x_0004.npy"),
+    ]
+
+
+def test_ids_name_the_clips_as_evaluate_looks_for_them(tmp_path: Path, data_dir: Path):
+    jobs = read_jobs(flags(tmp_path / "clips" / "x.npy", None, data_dir / "test.txt"))
+    ids = [line.partition("|")[0] for line in (data_dir / "test.txt").read_text().split("\n") if line]
+    assert [job.path for job in jobs] == [tmp_path / "clips" / f"{clip_id}.npy" for clip_id in ids]
+    assert not any("|" in job.text for job in jobs)
+
+
+def test_a_sibling_that_is_no_record_stays(tmp_path: Path):
+    beside = tmp_path / "config.json"
+    for content in ("{}", "[1]", "no json", json.dumps({"text": "of somebody else's"})):
+        beside.write_text(content)
+        with pytest.raises(UserError, match="is no record of a clip"):
+            read_jobs(flags(tmp_path / "config.npy"))
+        assert beside.read_text() == content
+
+
+def test_a_clip_may_be_signed_again_and_says_its_rate(trained, data_dir: Path, tmp_path: Path):
+    paths = {"P": trained.predictor, "A": trained.autoencoder, "D": data_dir, "O": tmp_path / "x.npy"}
+    for length in (9, 12):
+        commands.call("inference", f"--target_length {length}", **paths)
+        assert np.load(tmp_path / "x.npy").shape == (length, 214)
+    record = json.loads((tmp_path / "x.json").read_text())
+    assert (record["frames"], record["fps"]) == (12, 25.0)
