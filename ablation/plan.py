@@ -18,6 +18,7 @@ RECIPES = Path(__file__).parent  # small.json, full_size.json
 RECIPE_KEYS = ("autoencoder", "back_translation", "predictor", "flow", "prior", "student", "evaluation")
 TEACHER_STEPS = (1, 2, 4, 8, 16, 50)
 STUDENT_STEPS = (1, 2, 4)
+Recipe = dict[str, list[str]]  # the flags of every stage
 GROUPS = ("components", "steps", "strides")
 BASELINES = {  # rows of every evaluation, and their labels
     "reference": "reference",
@@ -68,7 +69,7 @@ def seeded(name: str, seed: int) -> str:
     return f"{name}_seed{seed}"
 
 
-def read_recipe(path: Path) -> dict[str, list[str]]:
+def read_recipe(path: Path) -> Recipe:
     """The flags of every stage; `path` is JSON of one string each, like ablation/small.json."""
     try:
         recipe = json.loads(path.read_text(encoding="utf-8"))
@@ -111,11 +112,7 @@ def make_rows(groups: Sequence[str], strides: Sequence[int], recipe_stride: int)
 
 
 def make_plan(
-    recipe: dict[str, list[str]],
-    data_flags: Sequence[str],
-    seeds: Sequence[int],
-    groups: Sequence[str],
-    strides: Sequence[int],
+    recipe: Recipe, data_flags: Sequence[str], seeds: Sequence[int], groups: Sequence[str], strides: Sequence[int]
 ) -> Plan:
     """All parts, what is needed first, long trainings before short evaluations."""
     own = int(recipe["autoencoder"][recipe["autoencoder"].index("--temporal_stride") + 1])
@@ -144,7 +141,7 @@ def _with_stride(flags: Sequence[str], stride: int) -> list[str]:
     return flags
 
 
-def _training(name: str, row: Row, recipe: dict[str, list[str]], data_flags: Sequence[str], seed: int) -> Part:
+def _training(name: str, row: Row, recipe: Recipe, data_flags: Sequence[str], seed: int) -> Part:
     flags = [*data_flags, "--autoencoder_checkpoint", f"@{row.autoencoder}/last.pt", *recipe[row.kind]]
     if row.kind == "flow":
         flags += ["--use_sync_guidance"] + (recipe["prior"] if name != "flow_no_prior" else [])
@@ -154,7 +151,7 @@ def _training(name: str, row: Row, recipe: dict[str, list[str]], data_flags: Seq
     return Part(seeded(name, seed), SCRIPT_OF[row.kind], (*flags, "--seed", str(seed)))
 
 
-def _evaluation(row: Row, recipe: dict[str, list[str]], data_flags: Sequence[str], seed: int) -> Part:
+def _evaluation(row: Row, recipe: Recipe, data_flags: Sequence[str], seed: int) -> Part:
     checkpoint = "--predictor_checkpoint" if row.kind == "predictor" else "--flow_checkpoint"
     flags = [*data_flags, checkpoint, f"@{seeded(row.model, seed)}/last.pt"]
     flags += ["--autoencoder_checkpoint", f"@{row.autoencoder}/last.pt", "--split", "test"]

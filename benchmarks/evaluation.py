@@ -92,7 +92,7 @@ class Plain:
 
     def __init__(self, work: Path, samples: int) -> None:
         self.samples, self.seconds = samples, {}
-        references = read_references(load_split(work / "data", "test"))
+        references = self.references = read_references(load_split(work / "data", "test"))
         self.train = load_split(work / "data", "train")
         self.scale = sync.nmm_scale(references)
         self.limits = naturalness.hand_limits(self.train)
@@ -160,13 +160,6 @@ class Plain:
         }
 
 
-def check(work: Path) -> float:
-    """The largest difference between the plain sign distance and evaluate.py's, over a few pairs."""
-    references = read_references(load_split(work / "data", "test"))[:4]
-    plain = [[plain_sign_distance(a, b) for b in references] for a in references]
-    return float(np.abs(np.array(plain) - recognition.sign_distances(references, references)).max())
-
-
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument(
@@ -195,7 +188,10 @@ def main() -> None:
     report = {"clips": args.clips, "frames": args.frames, "cores": os.cpu_count(), "num_workers": args.num_workers}
     report |= {**run, "plain_seconds": round(seconds), "plain_parts": parts}
     report["plain_pair_ms"] = [round(1000 * value, 2) for value in plain.seconds["pair"]]
-    report |= {"ratio": round(seconds / run["seconds"], 1), "largest_difference": check(work)}
+    few = plain.references[:4]
+    plain_distances = [[plain_sign_distance(a, b) for b in few] for a in few]
+    difference = np.abs(plain_distances - recognition.sign_distances(few, few)).max()
+    report |= {"ratio": round(seconds / run["seconds"], 1), "largest_difference": float(difference)}
     print(json.dumps(report, indent=2))
 
 

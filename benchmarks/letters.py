@@ -31,10 +31,6 @@ from runtime.errors import UserError
 MARGIN = 2  # frames of transition left out on either side of a letter's piece
 
 
-def cut(clip: Clip, start: int, end: int) -> Clip:
-    return Clip(clip.pose[start:end], clip.seen[start:end])
-
-
 def pieces_of(clip: Clip, real: Clip, segments: list) -> list[Clip]:
     """The clip's piece for each segment [letter, start, end] of the real one, along their DTW path."""
     hand = layout.keypoint_dims(layout.ARMS_AND_HANDS)
@@ -42,7 +38,7 @@ def pieces_of(clip: Clip, real: Clip, segments: list) -> list[Clip]:
     pieces = []
     for _, start, end in segments:
         inside = path[(path[:, 1] >= start + MARGIN) & (path[:, 1] < max(end - MARGIN, start + MARGIN + 1)), 0]
-        pieces.append(cut(clip, inside.min(), inside.max() + 1))
+        pieces.append(clip[inside.min() : inside.max() + 1])
     return pieces
 
 
@@ -63,7 +59,7 @@ def main() -> None:
         segments = spelling.get(train.ids[index], [])
         if len(segments) == 1:
             _, start, end = segments[0]
-            templates[text] = cut(clip_of(train, index), start, end)
+            templates[text] = clip_of(train, index)[start:end]
     references = read_references(split)
     right = {"generated": [], "real": []}
     for reference, generated in zip(references, read_predictions(args.predictions_dir, references), strict=True):

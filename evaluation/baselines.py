@@ -13,23 +13,14 @@ from runtime.errors import UserError
 def baseline_clips(
     train: Pack, references: list[Reference], statistics: Statistics, seed: int
 ) -> dict[str, list[Clip]]:
-    """The clips of each baseline, one for each reference, by the name of its row."""
+    """One clip for each reference, by the name of its row: the mean pose of train, standing still for the reference's
+    length; a random train clip; and `nearest_text_clips`."""
+    drawn = np.random.default_rng([seed, 0]).integers(len(train), size=len(references)).tolist()
     return {
-        "mean_pose": mean_poses(statistics, references),
-        "random_clip": random_clips(train, references, seed),
+        "mean_pose": [Clip.generated(np.tile(statistics.mean, (len(r.pose), 1))) for r in references],
+        "random_clip": [clip_of(train, index) for index in drawn],
         "nearest_text": nearest_text_clips(train, references, seed),
     }
-
-
-def mean_poses(statistics: Statistics, references: list[Reference]) -> list[Clip]:
-    """The mean pose of train, standing still for each reference's length."""
-    return [Clip.generated(np.tile(statistics.mean, (len(reference.pose), 1))) for reference in references]
-
-
-def random_clips(train: Pack, references: list[Reference], seed: int) -> list[Clip]:
-    """A random train clip for each reference."""
-    rng = np.random.default_rng([seed, 0])
-    return [clip_of(train, index) for index in rng.integers(len(train), size=len(references)).tolist()]
 
 
 def nearest_text_clips(train: Pack, references: list[Reference], seed: int) -> list[Clip]:

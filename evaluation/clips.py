@@ -19,6 +19,9 @@ class Clip:
     pose: Array
     seen: Array
 
+    def __getitem__(self, frames: slice) -> "Clip":
+        return Clip(self.pose[frames], self.seen[frames])
+
     @classmethod
     def generated(cls, pose: Array) -> "Clip":
         """A model's clip, which has every number."""

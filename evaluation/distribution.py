@@ -57,7 +57,7 @@ def latent_scores(latents: Sequence[Array], reference_latents: Sequence[Array]) 
 
     Single latents and not means over clips: 107 clips give 107 points for 32 and more dimensions, their latents eight
     times as many, and a mean hides whether a clip moves. Latents are taken as they are; one of stride s > 1 stands
-    for s frames and so sees motion too. The figure of few clips is biased upwards: read it beside that of random_clip.
+    for s frames and so sees motion too. With few clips the distance is biased upwards: read it beside random_clip.
     """
     scores = {}
     for name, clips in (("latents", latents), ("reference_latents", reference_latents)):

@@ -106,10 +106,9 @@ def score_clips(
     """The metrics that compare each clip with its reference: clips[n] with references[n]; NaN where undefined.
 
     Values that a metric divides, or shows side by side, have K columns: prediction, reference, and for the sync metrics
-    the prediction with its face shuffled in time.
+    the prediction with its face shuffled in time. num_workers: processes, which change no value; 0 and 1 start none.
 
     gallery: the clips among which recognition looks for the nearest, `references` by default.
-    num_workers: processes; 0 and 1 stay in this one, and no value depends on it.
     natural: what `naturalness_scores` needs besides; without it those are left out.
     """
     if len(clips) != len(references) or not references:

@@ -124,8 +124,5 @@ def motion_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:
     over clips counts a long clip for more."""
     frames = len(reference.pose)
     arms = layout.ARMS_AND_HANDS
-    return {
-        "hand_speeds": frames * np.array(compare_speeds(prediction, reference, WRISTS_AND_HANDS)),
-        "speeds": frames * np.array(compare_speeds(prediction, reference, arms)),
-        "jerks": frames * np.array(compare_speeds(prediction, reference, arms, order=3)),
-    }
+    asked = {"hand_speeds": (WRISTS_AND_HANDS, 1), "speeds": (arms, 1), "jerks": (arms, 3)}
+    return {name: frames * np.array(compare_speeds(prediction, reference, *what)) for name, what in asked.items()}

@@ -124,8 +124,7 @@ class TrainFrames:
     @classmethod
     def build(cls, train: Pack, references: Sequence[Clip], num_workers: int = 0) -> "TrainFrames":
         step = max(1, -(-int(train.lengths("pose").sum()) // MAX_TRAIN_FRAMES))
-        clips = (clip_of(train, index) for index in range(len(train)))
-        parts = parallel_map(_frames, (Clip(clip.pose[::step], clip.seen[::step]) for clip in clips), num_workers)
+        parts = parallel_map(_frames, (clip_of(train, index)[::step] for index in range(len(train))), num_workers)
         points, seen = (np.concatenate(part) for part in zip(*parts, strict=True))
         keep = seen.mean(1) >= ENOUGH
         points, seen = points[keep], seen[keep].T

@@ -11,7 +11,7 @@ from runtime.parallel import parallel_map
 
 TOP = 5  # references among which `recognition_top5` looks for the text
 
-# One task of the recognition: fixed sizes, so that workers change no figure, and few enough cells for the caches.
+# One task of the recognition: fixed sizes, so that workers change no distance, and few enough cells for the caches.
 CHUNK_PREDICTIONS, CHUNK_REFERENCES, CHUNK_CELLS = 64, 32, 2**20
 
 

@@ -77,7 +77,7 @@ def write_report(output_dir: Path, report: Mapping[str, object]) -> list[Path]:
 
 
 def write_clips(output_dir: Path, split: str, references: Sequence[Reference], scores: Mapping[str, Scores]) -> Path:
-    """Write `clips_{split}.npz`: the clips' ids and, by row, their values. Latents only of the judged row, for size."""
+    """Write `clips_{split}.npz`: the clips' ids and, by row, their values; latents of row `model` alone, for size."""
     arrays = {"ids": np.array([reference.id for reference in references])}
     for row, values in scores.items():
         arrays |= {f"{row}/{name}": v for name, v in values.items() if row == "model" or "latents" not in name}
