@@ -189,6 +189,10 @@ class PickleMachine:
         """The bytes of a value of a kind that only this machine's own names make."""
         raise Refusal("it ends within an array")
 
+    def outside(self, reference: object) -> object:
+        """What a pickle refers to that lies outside of it, as a checkpoint's numbers do."""
+        raise Refusal("it refers to what lies outside of it")
+
     def spend(self, size: int) -> None:
         """Account for `size` bytes that are about to be made."""
         self.bytes_left -= size
@@ -402,6 +406,7 @@ _PUSHES: dict[bytes, Callable[[PickleMachine], object]] = {
     pickle.STACK_GLOBAL: PickleMachine.global_of_stack,
     pickle.REDUCE: PickleMachine.reduce,
     pickle.BUILD: PickleMachine.build_top,
+    pickle.BINPERSID: lambda machine: machine.outside(machine.stack.pop()),
 }
 # What each of the others does.
 _ACTIONS: dict[bytes, Callable[[PickleMachine], object]] = {

@@ -69,8 +69,9 @@ class Refusal(Exception):
 
 def shown(text: str) -> str:
     """A text of a file as it may stand in a message: short, on one line, without what moves a terminal's cursor."""
-    text = text if len(text) <= 80 else text[:80] + "…"
-    return text if text.isprintable() else ascii(text)[1:-1]
+    text = text[:81]
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= 80 else text[:80] + "…"
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
