@@ -231,16 +231,16 @@ def _shapes(tensors: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
 def check_config(config_type: type, values: Mapping[str, object]) -> None:
     """The types and bounds of a configuration's values by its dataclass's fields; a ValueError says what is wrong.
 
-    Whole numbers are positive; other numbers are finite and not negative, dropouts below 1; a tokenizer can be built.
+    Whole numbers are positive, but for layers; other numbers are finite and not negative, dropouts below 1; a tokenizer can be built.
     """
     for field in dataclasses.fields(config_type):
         if field.name not in values:
             continue
         value, kind = values[field.name], field.type
         if kind is int:
-            most = MAX_LAYERS if field.name.endswith("layers") else MAX_WHOLE
-            sound = type(value) is int and 1 <= value <= most
-            wanted = f"a whole number from 1 to {most:,}"
+            least, most = (0, MAX_LAYERS) if field.name.endswith("layers") else (1, MAX_WHOLE)
+            sound = type(value) is int and least <= value <= most
+            wanted = f"a whole number from {least} to {most:,}"
         elif kind is float:
             below = 1 if "dropout" in field.name else math.inf
             sound = type(value) in (int, float) and 0 <= value < below

@@ -6,13 +6,21 @@ text_encoder, settings, epoch, fingerprint; in last.pt also `training`: raw weig
 
 import dataclasses
 import hashlib
-import pickle
 import re
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+from checkpoint_checks import (
+    build_fitting,
+    check_config,
+    check_header,
+    check_numbers,
+    check_text_encoder,
+    read_header,
+    require_safe_torch,
+)
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
 from models.consistency_distillation import Student, StudentConfig
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
@@ -56,7 +64,7 @@ def fingerprint(weights: dict[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode())
-        digest.update(weights[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(weights[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:12]
 
 
@@ -74,12 +82,8 @@ def load_checkpoint(path: Path, *kinds: str) -> dict:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; {SCRIPT_OF[kinds[0]]} writes one (best_model.pt)")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise UserError(f"{path}: holds more than tensors and plain values; refused without being executed") from None
-    except Exception:  # a damaged archive raises almost anything
-        raise UserError(f"{path}: not a readable checkpoint (truncated?); copy it again or use another") from None
+    require_safe_torch()
+    content = read_header(path)
     if not isinstance(content, dict) or not content.keys() >= _REQUIRED:
         raise UserError(f"{path}: not a checkpoint of this project; {SCRIPT_OF[kinds[0]]} writes one (best_model.pt)")
     if content["format"] != FORMAT:
@@ -89,6 +93,12 @@ def load_checkpoint(path: Path, *kinds: str) -> dict:
         raise UserError(
             f"{path}: a checkpoint of kind '{content['kind']}', but '{wanted}' is needed here ({SCRIPT_OF[kinds[0]]})"
         )
+    check_header(content, path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged archive raises almost anything
+        raise UserError(f"{path}: not a readable checkpoint (truncated?); copy it again or use another") from None
+    check_numbers(content, fingerprint(content["weights"]), path)
     return _brought_up_to_date(content)
 
 
@@ -114,6 +124,7 @@ def _brought_up_to_date(content: dict) -> dict:
 def build_config(config_type: type[Config], values: dict, where: str) -> Config:
     """A config dataclass from a checkpoint's plain values."""
     try:
+        check_config(config_type, values)
         return config_type(**values)
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: its configuration does not fit this version ({error}); train it again") from None
@@ -131,7 +142,8 @@ def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Po
     """The frozen autoencoder, its data statistics, and the checkpoint's content without weights."""
     content = load_checkpoint(path, AUTOENCODER)
     statistics = Statistics.from_dict(content["statistics"])
-    model = PoseAutoencoder(build_config(AutoencoderConfig, content["config"], str(path)), statistics)
+    config = build_config(AutoencoderConfig, content["config"], str(path))
+    model = build_fitting(lambda: PoseAutoencoder(config, statistics), content["weights"], path)
     load_weights(model, content.pop("weights"), str(path))
     return model.to(device).eval().requires_grad_(False), statistics, content
 
@@ -140,7 +152,8 @@ def load_pose_to_text(path: Path, device: torch.device | str = "cpu") -> tuple[P
     """The frozen back-translator, the statistics that normalise its poses, and the content without weights."""
     content = load_checkpoint(path, POSE_TO_TEXT)
     statistics = Statistics.from_dict(content["statistics"])
-    model = PoseToText(build_config(PoseToTextConfig, content["config"], str(path)), statistics)
+    config = build_config(PoseToTextConfig, content["config"], str(path))
+    model = build_fitting(lambda: PoseToText(config, statistics), content["weights"], path)
     load_weights(model, content.pop("weights"), str(path))
     return model.to(device).eval().requires_grad_(False), statistics, content
 
@@ -178,7 +191,7 @@ def build_text_encoder(
     if SCRATCH in description:
         if moved_to not in (None, SCRATCH):
             raise UserError(f"--text_encoder {moved_to}: {where} holds a text encoder of its own; leave the flag out")
-        return ScratchTextEncoder(build_config(ScratchTextConfig, description[SCRATCH], "the text encoder"))
+        return ScratchTextEncoder(build_config(ScratchTextConfig, description[SCRATCH], f"{where}: text encoder"))
     encoder = open_text_encoder(moved_to or description["name"], device)
     if description.get("fingerprint", encoder.fingerprint) != encoder.fingerprint:  # earlier versions kept none
         raise UserError(
@@ -211,8 +224,15 @@ def load_text_to_latent(
             f"{path}: trained on the autoencoder {content['parent']}, but --autoencoder_checkpoint is "
             f"{parent['fingerprint']}; pass the autoencoder it was trained on"
         )
-    encoder = build_text_encoder(content["text_encoder"], device, str(path), text_encoder)
-    model = TextToLatent(build_network(content, str(path)), encoder)
+    description = content["text_encoder"]
+    check_text_encoder(description, path)
+    pretrained = None if SCRATCH in description else build_text_encoder(description, device, str(path), text_encoder)
+
+    def make() -> TextToLatent:
+        encoder = pretrained or build_text_encoder(description, device, str(path), text_encoder)
+        return TextToLatent(build_network(content, str(path)), encoder)
+
+    model = build_fitting(make, content["weights"], path)
     load_weights(model, content["weights"], str(path))
     return model.to(device).eval().requires_grad_(False), content
 

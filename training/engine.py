@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from checkpoint_checks import check_optimizer_state
 from checkpoints import load_checkpoint, load_weights, require_equal, same_text_encoder, save_checkpoint
 from dataset import Batch, LatentDataset, PoseDataset, make_loader
 from poses.statistics import Statistics
@@ -217,6 +218,7 @@ def resume(run: Run, stage: Stage, settings: TrainSettings) -> None:
     state = content["training"]
     load_weights(run.ema, content["weights"], str(path))
     load_weights(run.model, state["model"], str(path))
+    check_optimizer_state(run.optimizer, state["optimizer"], path)
     _load_optimizer(run.optimizer, run.schedule, state)
     run.progress = Progress(**{field.name: state[field.name] for field in fields(Progress) if field.name in state})
     best, ours = path.with_name("best_model.pt"), Path(settings.output_dir) / "best_model.pt"
