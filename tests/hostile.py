@@ -15,6 +15,7 @@ import signal
 import stat
 import struct
 import sys
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -260,7 +261,8 @@ def npy_header(text: str, version: bytes = b"\x01\x00") -> bytes:
 
 def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
+    with zipfile.ZipFile(buffer, "w", method) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a name that stands there twice
         for name, content in members:
             archive.writestr(name, content)
     return buffer.getvalue()

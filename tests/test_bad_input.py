@@ -165,6 +165,9 @@ def test_training_before_preparing_says_what_to_run(data: Path, refused, tmp_pat
 
 
 def tampered(source: Path, target: Path, **changes: object) -> Path:
+    """The checkpoint with changes; changed weights get the fingerprint that they have."""
+    if "weights" in changes:
+        changes = {"fingerprint": checkpoints.fingerprint(changes["weights"]), **changes}
     torch.save({**torch.load(source, weights_only=True), **changes}, target)
     return target
 

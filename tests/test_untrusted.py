@@ -175,7 +175,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr.replace("UserWarning: Duplicate name", "")
+    assert "Warning" not in done.stderr
     return json.loads(done.stdout)
 
 
