@@ -231,7 +231,8 @@ def _shapes(tensors: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
 def check_config(config_type: type, values: Mapping[str, object]) -> None:
     """The types and bounds of a configuration's values by its dataclass's fields; a ValueError says what is wrong.
 
-    Whole numbers are positive, but for layers; other numbers are finite and not negative, dropouts below 1; a tokenizer can be built.
+    Whole numbers are positive, layers may be 0. Other numbers are finite and not negative, dropouts below 1.
+    A tokenizer can be built.
     """
     for field in dataclasses.fields(config_type):
         if field.name not in values:

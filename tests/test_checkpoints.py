@@ -57,7 +57,11 @@ def test_a_back_translator_whose_attention_had_other_names(where: str, statistic
     assert sum(name != old for name, old in old_names.items()) > 10
     old = {old_names[name]: value for name, value in weights.items()}
     content = {"kind": POSE_TO_TEXT, "config": dataclasses.asdict(config), "weights": old, "parent": None}
-    content |= {"statistics": statistics.to_dict(), "training": {"model": dict(old)}}
+    content |= {
+        "statistics": statistics.to_dict(),
+        "training": {"model": dict(old), "optimizer": {"state": {}, "param_groups": []}},
+    }
+    content["training"]["schedule"] = {"last_epoch": 0}
     loaded = load_checkpoint(saved(tmp_path / "old.pt", content), POSE_TO_TEXT)
     state = loaded["weights"] if where == "weights" else loaded["training"]["model"]
     assert state.keys() == weights.keys()
