@@ -1,0 +1,89 @@
+"""Make a data set of poses that other tools wrote: .pose files, MediaPipe arrays, OpenPose, DWPose, MMPose, .skels.
+
+    python import_data.py --input poses/ --texts texts.txt --output_dir data/mine --fps 25
+    python import_data.py --input openpose/ --texts train=train.csv dev=dev.csv test=test.csv --source_fps 24 \\
+        --width 1280 --height 720 --output_dir data/how2sign
+
+Every recording in the folder, and in the folders in it, becomes a clip of the data layout (README, "Your own data"). A
+clip that is there already is skipped, so a run that was stopped goes on. What was not seen stays unseen: a recording
+without a face has no face in the data, not one of zeros. docs/own_data.md says what each format must hold.
+"""
+
+import argparse
+from pathlib import Path
+
+from importers.conversion import convert
+from importers.formats import ENDINGS, FORMATS, Reading, find_sources, read_recording, skels_texts
+from importers.geometry import UNITS
+from importers.plan import Source, add_plan_arguments, claim, name_sources, plan_clips
+from runtime import errors
+from runtime.arguments import make_parser, positive_int
+from runtime.errors import UserError
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("--input", type=Path, required=True, help="the folder of the recordings")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="take these alone: " + "; ".join(f"{name}: {meaning}" for name, meaning in FORMATS.items()),
+    )
+    parser.add_argument(
+        "--units",
+        choices=UNITS,
+        help="what coordinates are in, where it is not what the format has: "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in UNITS.items()),
+    )
+    parser.add_argument("--width", type=positive_int, help="of the recorded picture, in pixels")
+    parser.add_argument("--height", type=positive_int, help="of the recorded picture, in pixels")
+    parser.add_argument(
+        "--person",
+        choices=("left", "right", "largest"),
+        default="largest",
+        help="whom to follow where a frame has several people (default largest)",
+    )
+    parser.add_argument("--swap_hands", action="store_true", help="exchange the left and the right hand")
+    add_plan_arguments(parser)
+    args = parser.parse_args()
+    if (args.width is None) != (args.height is None):
+        parser.error("--width and --height go together")
+    return args
+
+
+def texts_beside(named: dict[str, Source]) -> dict[str, str]:
+    """The texts that .skels files have beside them, by clip ID."""
+    texts: dict[str, str] = {}
+    files = {source.path: skels_texts(source.path) for source in named.values() if source.kind == "skels"}
+    for clip_id, source in named.items():
+        lines = files.get(source.path)
+        if lines is not None:
+            if source.part >= len(lines):
+                raise UserError(
+                    f"{source.path.with_suffix('.text')}: has {len(lines)} texts, fewer than there are clips"
+                )
+            texts[clip_id] = lines[source.part]
+    return texts
+
+
+def main() -> None:
+    args = parse_arguments()
+    sources = [source for source in find_sources(args.input) if args.format in (None, source.kind)]
+    if not sources:
+        wanted = FORMATS[args.format] if args.format else ", ".join(ENDINGS)
+        raise UserError(f"{args.input}: holds no recording ({wanted})")
+    kinds = sorted({source.kind for source in sources})
+    if len(kinds) > 1:
+        raise UserError(f"{args.input}: holds recordings of several formats; choose with --format {' or '.join(kinds)}")
+    named = name_sources(sources, ENDINGS, args.ids)
+    print(f"{args.input}: {len(named)} recordings ({FORMATS[kinds[0]]})")
+    clips = plan_clips(named, args, ENDINGS, texts_beside(named))
+    size = (args.width, args.height) if args.width else None
+    reading = Reading(args.units, size, args.source_fps, args.person, args.swap_hands)
+    flags = {name: getattr(args, name) for name in ("fps", "source_fps", "units", "width", "height", "person")}
+    claim(args.output_dir, "import_data.py", {**flags, "swap_hands": args.swap_hands or None}, clips)
+    convert(clips, read_recording, args.output_dir, args.fps, args.num_workers, args.skip_bad, reading)
+
+
+if __name__ == "__main__":
+    errors.run(main)

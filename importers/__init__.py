@@ -1,0 +1,1 @@
+"""How recordings of others become a data set: videos, pose files and arrays of other tools. Without torch."""

@@ -1,0 +1,140 @@
+"""The work of every importer: each recording read, checked and written in worker processes, then told in a report."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from importers.plan import Clip
+from importers.recording import Recording, at_rate, read_record, write_recording
+from poses.files import SPLITS
+from runtime.errors import UserError
+from runtime.files import write_whole
+from runtime.parallel import parallel_map
+
+SAME_RATE = 1.02  # rates within this ratio of each other count as one
+FEW = 0.5  # a body seen in fewer of a clip's frames is worth a note
+
+
+def convert(
+    clips: list[Clip],
+    read: Callable[..., Recording],
+    output_dir: Path,
+    fps: float | str | None,
+    num_workers: int,
+    skip_bad: bool,
+    *shared: object,
+    shard: tuple[int, int] = (1, 1),
+) -> None:
+    """Write every clip that is not there yet, the splits' texts, and a report, also to `output_dir`/report.txt.
+
+    read(source, *shared) makes a recording or raises UserError; it runs in the workers. fps as --fps has it. Recordings
+    that can't be read are left out, named in the report and, without `skip_bad`, in a UserError at the end.
+    shard: (I, N): every Nth clip from the Ith on is this machine's part; the report is of that part.
+    """
+    all_clips, clips = clips, clips[shard[0] - 1 :: shard[1]]
+    report_path = output_dir / ("report.txt" if shard[1] == 1 else f"report.{shard[0]}_of_{shard[1]}.txt")
+    if not clips:
+        raise UserError(f"--shard {shard[0]}/{shard[1]}: there are only {len(all_clips)} clips; take fewer shards")
+    pending = [clip for clip in clips if read_record(output_dir, clip.split, clip.id) is None]
+    if len(pending) < len(clips):
+        print(f"{len(clips) - len(pending)} of {len(clips)} clips are there already")
+    rate = fps if isinstance(fps, float) else None
+    left_out: dict[str, str] = {}
+    results = parallel_map(_convert_one, pending, num_workers, read, output_dir, rate, shared)
+    progress = tqdm(pending, desc="importing", unit="clip", disable=None)
+    for clip, problem in zip(progress, results, strict=True):
+        if problem is not None:
+            left_out[clip.source.name] = problem
+    written = {clip: read_record(output_dir, clip.split, clip.id) for clip in all_clips}
+    for split in SPLITS:
+        _write_texts(output_dir, split, [clip for clip in all_clips if clip.split == split and written[clip]])
+    records = {clip: written[clip] for clip in clips if written[clip]}
+    report = make_report(records, left_out)
+    with write_whole(report_path, "w") as file:
+        file.write(report + "\n")
+    print(report)
+    first = next(iter(left_out.items()), None)
+    if not records:
+        others = f" (and {len(left_out) - 1} more, see {report_path})" if len(left_out) > 1 else ""
+        raise UserError(f"{first[0]}: {first[1]}{others}; no clip was written")
+    rates = sorted(record["fps"] for record in records.values())
+    if fps is None and rates[-1] > SAME_RATE * rates[0]:
+        raise UserError(
+            f"{output_dir}: its clips have different rates, {rates[0]:g} to {rates[-1]:g} frames a second; "
+            f"make it again elsewhere with --fps {round(rates[len(rates) // 2])}, or pass --fps keep"
+        )
+    if left_out and not skip_bad:
+        raise UserError(
+            f"{len(left_out)} of {len(clips)} recordings were left out, such as {first[0]}: {first[1]}; "
+            f"the others are written (--skip_bad: this is no error)"
+        )
+
+
+def _convert_one(
+    clip: Clip, read: Callable[..., Recording], output_dir: Path, fps: float | None, shared: tuple
+) -> str | None:
+    """Write one clip; what is wrong with its recording, or None."""
+    try:
+        recording = at_rate(read(clip.source, *shared), fps)
+    except UserError as error:
+        return str(error).removeprefix(f"{clip.source.path}: ")
+    write_recording(output_dir, clip.split, clip.id, recording, clip.source.name)
+    return None
+
+
+def _write_texts(output_dir: Path, split: str, clips: list[Clip]) -> None:
+    """Bring a split's text file up to date: a line for each clip that has a text, lines of other clips kept."""
+    path = output_dir / f"{split}.txt"
+    lines = {}
+    if path.is_file():
+        lines = dict(line.split("|", 1) for line in path.read_text(encoding="utf-8").split("\n") if "|" in line)
+    lines |= {clip.id: clip.text for clip in clips if clip.text is not None}
+    if lines:
+        with write_whole(path, "w") as file:
+            file.writelines(f"{clip_id}|{text}\n" for clip_id, text in sorted(lines.items()))
+
+
+def make_report(records: dict[Clip, dict], left_out: dict[str, str]) -> str:
+    """What was made: clips, frames, what was seen of them, rates, notes, and what was left out and why."""
+    lines = []
+    for split in SPLITS:
+        of_split = {clip: record for clip, record in records.items() if clip.split == split}
+        if of_split:
+            lengths = [record["frames"] for record in of_split.values()]
+            seconds = sum(record["frames"] / record["fps"] for record in of_split.values())
+            silent = sum(clip.text is None for clip in of_split)
+            texts = f", {silent} without a text" if silent else ""
+            lines.append(
+                f"{split}: {len(lengths)} clips, {sum(lengths)} frames ({min(lengths)}-{max(lengths)} a clip), "
+                f"{seconds:.1f} seconds{texts}"
+            )
+    if records:
+        frames = sum(record["frames"] for record in records.values())
+        seen = sum((Counter(record["seen"]) for record in records.values()), Counter())
+        shares = ", ".join(f"{part} {seen[part] / frames:.0%}" for part in ("body", "face", "left hand", "right hand"))
+        lines.append(f"seen, of all frames: {shares}")
+        rates = Counter(f"{record['fps']:.4g}" for record in records.values())
+        lines.append("frames a second: " + ", ".join(f"{rate} ({count} clips)" for rate, count in rates.most_common()))
+    notes: dict[str, list[str]] = {}
+    for record in records.values():
+        for note in [*record["notes"], *_notes(record)]:
+            notes.setdefault(note, []).append(record["source"])
+    for note, sources in notes.items():
+        lines.append(f"note: {note}: {_listed(sources)}")
+    for name, problem in left_out.items():
+        lines.append(f"left out: {name}: {problem}")
+    return "\n".join(lines)
+
+
+def _notes(record: dict) -> list[str]:
+    seen, frames = record["seen"], record["frames"]
+    notes = [f"no {part} in any frame" for part in ("face", "left hand", "right hand") if not seen[part]]
+    if seen["body"] < FEW * frames:
+        notes.append(f"a body in fewer than {FEW:.0%} of the frames (small or dark pictures?)")
+    return notes
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

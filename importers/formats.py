@@ -1,0 +1,179 @@
+"""Folders of other people's poses: which files are recordings, of which format, and how each is read."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from importers import arrays, json_frames
+from importers.geometry import check_body, image_units, swap_hands
+from importers.plan import Source
+from importers.pose_files import read_pose
+from importers.recording import Recording, make_recording
+from importers.skeletons import NUM_SKELS, SKELS, SKELS_LEFT_HAND, SKELS_RIGHT_HAND, map_points
+from runtime.errors import UserError
+
+FORMATS = {
+    "pose": ".pose files of MediaPipe Holistic, full or reduced",
+    "arrays": "MediaPipe's landmarks, .npy or .npz, a file a clip",
+    "array_frames": "MediaPipe's landmarks, a folder of .npy files a clip, one a frame",
+    "json_frames": "OpenPose's or DWPose's JSON, a folder a clip, a file a frame",
+    "mmpose": "MMPose's JSON, a file a clip ('instance_info')",
+    "skels": "Progressive Transformers' .skels, a line a clip",
+}
+ENDINGS = (".pose", ".npy", ".npz", ".json", ".skels")
+USUAL_UNITS = {"arrays": "unit", "array_frames": "unit", "mmpose": "pixels", "skels": "shoulders"}
+FRAME_VALUES = 3000  # an array of at most so many numbers is one frame
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The flags that say how recordings are read; None where nothing was said."""
+
+    units: str | None = None
+    size: tuple[int, int] | None = None  # width and height of the recorded picture
+    source_fps: float | None = None
+    person: str = "largest"
+    swap_hands: bool = False
+
+
+def find_sources(folder: Path) -> Iterator[Source]:
+    """Every recording in a folder and the folders in it, in order of their paths."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; pass the folder of the recordings with --input")
+    groups: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
+    for path in sorted(folder.rglob("*")):
+        if path.suffix not in ENDINGS or path.name.startswith(".") or not path.is_file():
+            continue
+        if path.suffix == ".skels":
+            for part, name in enumerate(skels_names(path)):
+                yield Source(path, "skels", name, part)
+        elif path.suffix == ".json" and json_frames.frame_number(path) is not None:
+            groups[path.parent, "json_frames", json_frames.clip_prefix(path)].append(path)
+        elif path.suffix == ".npy" and json_frames.frame_number(path) is not None and _is_frame(path):
+            groups[path.parent, "array_frames", json_frames.clip_prefix(path)].append(path)
+        else:
+            kind = {".pose": "pose", ".json": "mmpose"}.get(path.suffix, "arrays")
+            yield Source(path, kind, str(path.relative_to(folder)))
+    prefixes: dict[tuple[Path, str], int] = defaultdict(int)
+    for parent, kind, _ in groups:
+        prefixes[parent, kind] += 1
+    for (parent, kind, prefix), paths in groups.items():
+        several = prefixes[parent, kind] > 1
+        place = parent.relative_to(folder) if parent != folder else Path(folder.resolve().name)
+        yield Source(paths[0], kind, str(place / prefix) if several else str(place))
+
+
+def frame_paths(source: Source) -> list[Path]:
+    """The files of a recording that is one file a frame, in order of their numbers."""
+    first = source.path
+    prefix = json_frames.clip_prefix(first)
+    paths = [
+        path
+        for path in first.parent.glob(f"*{first.suffix}")
+        if json_frames.frame_number(path) is not None and json_frames.clip_prefix(path) == prefix
+    ]
+    return sorted(paths, key=lambda path: (json_frames.frame_number(path), path.name))
+
+
+def read_recording(source: Source, reading: Reading) -> Recording:
+    """Read one recording. Raises UserError that says what is wrong with it, without its path."""
+    if source.kind == "pose":
+        recording = read_pose(source.path)
+        fps = recording.fps if 0 < recording.fps < 1000 else _fps(reading)
+        keypoints, visibility, nmm, notes = recording.keypoints, recording.visibility, recording.nmm, recording.notes
+    else:
+        fps = _fps(reading)
+        points, visibility, face, notes = _points(source, reading)
+        keypoints, nmm, more = _to_image(points, visibility, face, source.kind, reading)
+        notes = (*notes, *more)
+    if reading.swap_hands:
+        keypoints, visibility = swap_hands(keypoints), swap_hands(visibility)
+    recording = make_recording(keypoints, visibility, nmm, fps, notes)
+    check_body(recording.keypoints, recording.seen)
+    return recording
+
+
+def _points(source: Source, reading: Reading) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """Points [T,75,2] and visibility [T,75], a face mesh or None, and notes; in the format's own unit."""
+    if source.kind == "json_frames":
+        points, visibility, notes = json_frames.read_frames(frame_paths(source), reading.person)
+        return points, visibility, None, notes
+    if source.kind == "mmpose":
+        points, visibility, notes = json_frames.read_video_file(source.path, reading.person)
+        return points, visibility, None, notes
+    if source.kind == "skels":
+        joints = read_skels(source.path, source.part)
+        points = map_points(joints, SKELS, joints[:, SKELS_LEFT_HAND], joints[:, SKELS_RIGHT_HAND])[..., :2]
+        return points, (points != 0).any(2).astype(float), None, ()
+    paths = frame_paths(source) if source.kind == "array_frames" else []
+    points, visibility, face = arrays.landmarks(arrays.read_frames(paths) if paths else arrays.read_array(source.path))
+    return points, visibility, face, ()
+
+
+def _to_image(
+    points: np.ndarray, visibility: np.ndarray, face: np.ndarray | None, kind: str, reading: Reading
+) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    """Keypoints in image units, NMM numbers of the face, and notes."""
+    seen = np.isfinite(points).all(2) & (visibility > 0) & (points != 0).any(2)
+    usual = USUAL_UNITS.get(kind) or ("pixels" if np.abs(points[seen]).max(initial=0) > 3 else "unit")
+    scale, offset = image_units(points, seen, reading.units, usual, reading.size)
+    notes = []
+    if face is not None:
+        there = (face != 0).any((1, 2))[:, None, None]
+        face = np.where(there, np.concatenate([face[..., :2] * scale + offset, face[..., 2:] * scale[0]], axis=2), 0)
+        if reading.size is None:
+            notes = [
+                "the picture's size is not known, so the face is measured as if it were square (--width, --height)"
+            ]
+    return points * scale + offset, arrays.nmm_of_mesh(face, reading.size or (1, 1)), notes
+
+
+def _fps(reading: Reading) -> float:
+    if reading.source_fps is None:
+        raise UserError("it tells no frame rate; pass --source_fps")
+    return reading.source_fps
+
+
+def _is_frame(path: Path) -> bool:
+    """Whether a .npy file holds a single frame, going by its header alone."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False
+    return array.size <= FRAME_VALUES and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] <= 4))
+
+
+def skels_names(path: Path) -> list[str]:
+    """The names of a .skels file's clips: from the .files beside it, or its own name with a number."""
+    with open(path, "rb") as file:
+        count = sum(1 for line in file if line.strip())
+    listing = path.with_suffix(".files")
+    if not listing.is_file():
+        return [f"{path.stem}_{number:05d}" for number in range(count)]
+    names = [line.strip() for line in listing.read_text(encoding="utf-8").split("\n") if line.strip()]
+    if len(names) != count:
+        raise UserError(f"{listing}: names {len(names)} clips, but {path.name} holds {count}")
+    return names
+
+
+def skels_texts(path: Path) -> list[str] | None:
+    """The texts of a .skels file's clips, from the .text beside it; None where there is none."""
+    texts = path.with_suffix(".text")
+    if not texts.is_file():
+        return None
+    return [line.strip() for line in texts.read_text(encoding="utf-8").split("\n") if line.strip()]
+
+
+def read_skels(path: Path, part: int) -> np.ndarray:
+    """The joints [T,50,3] of one line of a .skels file: 50 joints and a counter, frame after frame."""
+    with open(path, "rb") as file:
+        lines = (line for line in file if line.strip())
+        line = next(line for number, line in enumerate(lines) if number == part)
+    try:
+        numbers = np.array(line.split(), dtype=np.float64)
+        return numbers.reshape(-1, NUM_SKELS * 3 + 1)[:, :-1].reshape(-1, NUM_SKELS, 3)
+    except ValueError:
+        raise UserError(f"line {part + 1} is not a whole number of frames of 151 numbers") from None

@@ -1,0 +1,107 @@
+"""What unit coordinates are in, where up is, and which hand is whose: recognised, converted, or refused."""
+
+import numpy as np
+
+from poses import layout
+from runtime.errors import UserError
+
+UNITS = {
+    "unit": "0..1 across the picture",
+    "pixels": "pixels of a picture of --width x --height",
+    "signed": "-1..1 across the picture",
+    "shoulders": "centred between the shoulders, in any scale",
+}
+SHOULDER_PLACE, SHOULDER_WIDTH = (0.5, 0.4), 0.25  # of a square picture: where a body centred on its shoulders is put
+TRUNK = [layout.NOSE, layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
+SHOULDERS = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
+WRISTS = [layout.LEFT_WRIST, layout.RIGHT_WRIST]
+
+
+def recognise_units(points: np.ndarray, seen: np.ndarray) -> str:
+    """The unit (a key of UNITS) that keypoints [T,75,2], seen [T,75] bool, look to be in.
+
+    Judged by the shoulders, and the nose where it was seen. UserError where no frame saw both shoulders.
+    """
+    middle, width = _shoulders(points, seen)
+    if width > 3:  # shoulders three pictures apart: the numbers are pixels
+        return "pixels"
+    if (np.abs(middle) < 0.1 * width).mean() > 0.9:
+        return "shoulders"
+    lowest = min(float(np.median(points[seen[:, k], k], axis=0).min()) for k in TRUNK if seen[:, k].any())
+    return "signed" if lowest < -0.1 else "unit"
+
+
+def image_units(
+    points: np.ndarray, seen: np.ndarray, units: str | None, usual: str, size: tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale [2] and offset [2] that bring keypoints [T,75,2] into image units (0..1): points * scale + offset.
+
+    units: what --units says, or None: then they must look as `usual`, the format's own unit. size: (width, height) of
+    the picture, for pixels. Raises UserError where the numbers are not what was said.
+    """
+    found, expected = recognise_units(points, seen), units or usual
+    centred = ("signed", "shoulders")  # told apart by the body's place alone, which is no proof
+    agreed = found == expected or (found in centred and expected in centred)
+    if not agreed and (units is None or "pixels" in (found, expected)):
+        advice = {"pixels": "pass --units pixels --width W --height H", "unit": "pass --units unit"}.get(
+            found, "pass --units signed, or --units shoulders where each frame is centred on the body"
+        )
+        raise UserError(
+            f"its coordinates look like {found} ({UNITS[found]}), not {expected} ({UNITS[expected]}); {advice}"
+        )
+    if expected == "signed":
+        return np.full(2, 0.5), np.full(2, 0.5)
+    if expected == "shoulders":
+        return np.full(2, SHOULDER_WIDTH / _shoulders(points, seen)[1]), np.array(SHOULDER_PLACE)
+    if expected == "unit":
+        return np.ones(2), np.zeros(2)
+    if size is None:
+        raise UserError("its coordinates are pixels, and it tells no size of the picture; pass --width and --height")
+    return 1 / np.array(size, dtype=np.float64), np.zeros(2)
+
+
+def check_body(points: np.ndarray, seen: np.ndarray) -> None:
+    """UserError where the clip's keypoints [T,75,2] stand on their head, or each hand hangs on the other arm."""
+    middle, width = _shoulders(points, seen)
+    both = seen[:, SHOULDERS].all(1)
+    nose = points[both, layout.NOSE][seen[both, layout.NOSE]]
+    below = nose[:, 1] > middle[seen[both, layout.NOSE], 1]
+    if len(nose) and below.mean() > 0.5:
+        raise UserError(
+            f"the nose lies below the shoulders in {below.mean():.0%} of the frames: y points upwards, or the picture "
+            "is upside down; y must point downwards"
+        )
+    if exchanged_hands(points, seen, width) > 0.7:
+        raise UserError("each hand lies at the other arm's wrist: left and right are exchanged; pass --swap_hands")
+
+
+def exchanged_hands(points: np.ndarray, seen: np.ndarray, width: float) -> float:
+    """The share of hands whose root lies nearer the other wrist, where that can be told (wrists well apart)."""
+    apart = np.linalg.norm(points[:, WRISTS[0]] - points[:, WRISTS[1]], axis=1) > 0.5 * width
+    apart &= seen[:, WRISTS].all(1)
+    nearer_other = []
+    for hand, (own, other) in zip(
+        (layout.LEFT_HAND_KEYPOINTS, layout.RIGHT_HAND_KEYPOINTS), (WRISTS, WRISTS[::-1]), strict=True
+    ):
+        root = hand.start + layout.HAND_ROOT
+        told = apart & seen[:, root]
+        distance = {wrist: np.linalg.norm(points[told, root] - points[told, wrist], axis=1) for wrist in (own, other)}
+        nearer_other.append(distance[other] < distance[own])
+    judged = np.concatenate(nearer_other)
+    return float(judged.mean()) if len(judged) else 0.0
+
+
+def swap_hands(values: np.ndarray) -> np.ndarray:
+    """Keypoints, or what was seen of them, [T,75,...] with the two hands exchanged."""
+    parts = np.split(values, [layout.LEFT_HAND_KEYPOINTS.start, layout.RIGHT_HAND_KEYPOINTS.start], axis=1)
+    return np.concatenate([parts[0], parts[2], parts[1]], axis=1)
+
+
+def _shoulders(points: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float]:
+    """The shoulders' middle [N,2] in the frames that saw both, and their median distance."""
+    both = seen[:, SHOULDERS].all(1)
+    if not both.any():
+        raise UserError("no frame sees both shoulders, so its coordinates can't be judged; leave it out")
+    pair = points[both][:, SHOULDERS]
+    width = float(np.median(np.linalg.norm(pair[:, 0] - pair[:, 1], axis=1)))
+    return pair.mean(1), max(width, 1e-9)

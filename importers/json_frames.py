@@ -1,0 +1,143 @@
+"""OpenPose's, DWPose's and MMPose's JSON: a file a frame (or one for all), in each the people that were found."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from importers.skeletons import BODY_25, NUM_WHOLE_BODY, OPENPOSE_18, from_whole_body, map_points
+from poses import layout
+from runtime.errors import UserError
+
+FRAME_NUMBER = re.compile(r"(\d+)(?:_keypoints)?$")
+TRUNK = [layout.NOSE, layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
+MISSING_AT_MOST = 0.5  # of a clip's frames; more, and the numbers in its files' names count something else
+
+
+def frame_number(path: Path) -> int | None:
+    """The number of the frame in a file's name, such as 12 in `clip_000000000012_keypoints.json`."""
+    found = FRAME_NUMBER.search(path.stem)
+    return int(found[1]) if found else None
+
+
+def clip_prefix(path: Path) -> str:
+    """What a frame's file is called before its number."""
+    return FRAME_NUMBER.sub("", path.stem).rstrip("_-.")
+
+
+def read_frames(paths: list[Path], person: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Points [T,75,2], scores [T,75] and notes of a clip from its frames' files, following one person."""
+    return _follow([people_of(_load(path), path) for path in paths], _gaps(paths), person)
+
+
+def read_video_file(path: Path, person: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The same from one file for all frames, as MMPose writes it."""
+    content = _load(path)
+    frames = content.get("instance_info") if isinstance(content, dict) else content
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise UserError("is neither a frame of OpenPose or DWPose nor a video of MMPose ('instance_info')")
+    return _follow([_mmpose(frame) for frame in frames], np.arange(len(frames)), person)
+
+
+def people_of(content: object, path: Path) -> np.ndarray:
+    """The people of one frame, [P,75,3]: x, y, score; 0 where a point was not found."""
+    if isinstance(content, dict) and isinstance(content.get("people"), list):
+        people = [_openpose(person, path) for person in content["people"]]
+    elif isinstance(content, dict) and "num_persons" in content:
+        people = [_dwpose(person, path) for key, person in content.items() if re.fullmatch(r"person_\d+", key)]
+    else:
+        raise UserError(f"{path.name} is not a frame of OpenPose ('people') or DWPose ('num_persons', 'person_0', ...)")
+    return np.stack(people) if people else np.zeros((0, layout.NUM_KEYPOINTS, 3))
+
+
+def _load(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise UserError(f"{path.name} is not readable JSON (truncated?); write it again") from None
+
+
+def _openpose(person: dict, path: Path) -> np.ndarray:
+    body = _numbers(person, "pose_keypoints_2d", path, width=3)
+    hands = [_numbers(person, f"hand_{side}_keypoints_2d", path, 3, absent=21) for side in ("left", "right")]
+    face = _numbers(person, "face_keypoints_2d", path, 3, absent=70)
+    tables = {25: BODY_25, 18: OPENPOSE_18}
+    if len(body) not in tables or len(face) < 68 or len(hands[0]) != 21 or len(hands[1]) != 21:
+        raise UserError(
+            f"{path.name} has {len(body)} body, {len(face)} face and {len(hands[0])} + {len(hands[1])} hand points; "
+            "expected 25 or 18, 70, and 21 + 21 of each person"
+        )
+    return map_points(body, tables[len(body)], *hands, face)
+
+
+def _dwpose(person: dict, path: Path) -> np.ndarray:
+    parts = []
+    for part in ("body", "left_hand", "right_hand", "face"):
+        points = _numbers(person, f"{part}_keypoints", path, width=2)
+        scores = _numbers(person, f"{part}_scores", path, width=1)[:, 0]
+        if len(scores) != len(points):
+            raise UserError(f"{path.name}: {len(scores)} '{part}_scores' for {len(points)} '{part}_keypoints'")
+        if part == "body":  # there the scores are the points' own numbers, or -1
+            scores = (scores >= 0).astype(float)
+        parts.append(np.concatenate([points, scores[:, None]], axis=1) * (scores > 0)[:, None])
+    body, left, right, face = parts
+    if (len(body), len(left), len(right)) != (18, 21, 21) or len(face) < 68:
+        raise UserError(f"{path.name}: expected 18 body, 68 face and 21 + 21 hand points of each person")
+    return map_points(body, OPENPOSE_18, left, right, face)
+
+
+def _mmpose(frame: dict) -> np.ndarray:
+    people = []
+    for person in frame.get("instances") or []:
+        points = _numbers(person, "keypoints", Path("a frame"), width=2)
+        scores = _numbers(person, "keypoint_scores", Path("a frame"), width=1)
+        if len(points) != NUM_WHOLE_BODY or len(scores) != NUM_WHOLE_BODY:
+            raise UserError(f"has people of {len(points)} points; expected COCO's whole body, {NUM_WHOLE_BODY}")
+        people.append(from_whole_body(np.concatenate([points, scores], axis=1)))
+    return np.stack(people) if people else np.zeros((0, layout.NUM_KEYPOINTS, 3))
+
+
+def _numbers(person: object, key: str, path: Path, width: int, absent: int | None = None) -> np.ndarray:
+    """The numbers under a key as [N,width]; zeros [absent,width] where it may be missing and is."""
+    value = person.get(key) if isinstance(person, dict) else None
+    if not value and absent is not None:
+        return np.zeros((absent, width))
+    try:
+        return np.asarray(value, dtype=np.float64).reshape(-1, width)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"{path.name}: '{key}' is missing or not numbers") from None
+
+
+def _gaps(paths: list[Path]) -> np.ndarray:
+    """Which frame each file is: by the numbers in their names, so that a missing file leaves a gap; else in order."""
+    numbers = [frame_number(path) for path in paths]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return np.arange(len(paths))
+    frames = np.array(numbers) - min(numbers)
+    return frames if frames[-1] + 1 <= len(paths) / MISSING_AT_MOST else np.arange(len(paths))
+
+
+def _follow(
+    people: list[np.ndarray], frames: np.ndarray, person: str
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """One person through all frames: chosen in the first frame that has people, then the one nearest to before."""
+    length = int(frames[-1]) + 1
+    points, last, most = np.zeros((length, layout.NUM_KEYPOINTS, 3)), None, 0
+    for frame, found in zip(frames, people, strict=True):
+        found = found[(found[:, TRUNK, 2] > 0).any(1)]
+        if not len(found):
+            continue
+        most = max(most, len(found))
+        places = np.stack([one[TRUNK][one[TRUNK, 2] > 0, :2].mean(0) for one in found])
+        if last is not None:
+            chosen = np.linalg.norm(places - last, axis=1).argmin()
+        elif person == "largest":
+            chosen = np.argmax([np.ptp(one[one[:, 2] > 0, 1]) for one in found])
+        else:
+            chosen = places[:, 0].argmin() if person == "left" else places[:, 0].argmax()
+        points[frame], last = found[chosen], places[chosen]
+    notes = [f"{most} people; the {person} one was followed (--person)"] if most > 1 else []
+    if length > len(people):
+        notes.append(f"{length - len(people)} frames have no file, and count as unseen")
+    return points[..., :2], points[..., 2], tuple(notes)

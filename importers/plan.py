@@ -1,0 +1,212 @@
+"""Which recordings become clips of which split, with which text; and the flags that say so."""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from importers.texts import clip_name, read_texts
+from poses.files import SPLITS
+from runtime.arguments import positive_float, positive_int
+from runtime.errors import UserError
+from runtime.files import write_whole
+
+MADE_BY = "made_by.json"  # in a data set's folder: the script and the flags that its clips were made with
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording on disk: what to read, and how. `part` tells recordings apart that share a file."""
+
+    path: Path
+    kind: str
+    name: str  # its path within the folder that was given, which names it in messages
+    part: int = 0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording that becomes a clip; text None: nobody said what is signed."""
+
+    id: str
+    source: Source
+    split: str = "train"
+    text: str | None = None
+
+
+def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("clips")
+    group.add_argument("--output_dir", type=Path, required=True, help="the data set's folder, made or gone on with")
+    group.add_argument(
+        "--texts",
+        nargs="+",
+        default=[],
+        metavar="[SPLIT=]FILE",
+        help="what is signed: one file, or one a split, such as train=a.csv dev=b.csv test=c.csv; "
+        "ID|text lines, PHOENIX's *.corpus.csv, How2Sign's .csv, or a table with a first line of column names",
+    )
+    group.add_argument("--text_column", help="the table's column of texts (default: translation, sentence, text, ...)")
+    group.add_argument("--id_column", help="the table's column of IDs (default: id, name, sentence_name, ...)")
+    group.add_argument(
+        "--split",
+        type=_split,
+        default=_split("0.8,0.1,0.1"),
+        metavar="NAME|A,B,C",
+        help="train, dev or test for all clips; or the shares of the three, each clip's split following from its ID "
+        "(default 0.8,0.1,0.1; of no effect where --texts names the splits)",
+    )
+    group.add_argument(
+        "--ids",
+        choices=("name", "path"),
+        default="name",
+        help="what names a clip: its file, or its path within the folder, as in hello_001 (default name)",
+    )
+    group.add_argument(
+        "--fps",
+        type=_rate,
+        metavar="NUMBER|keep",
+        help="bring all clips to this rate, in frames a second; keep: leave each at its own "
+        "(default: as recorded, and clips of different rates are refused)",
+    )
+    group.add_argument("--source_fps", type=positive_float, help="the rate of recordings whose files tell none")
+    group.add_argument("--num_workers", type=positive_int, default=1, help="processes (default 1)")
+    group.add_argument("--skip_bad", action="store_true", help="recordings that had to be left out are no error")
+
+
+def _rate(text: str) -> float | str:
+    return text if text == "keep" else positive_float(text)
+
+
+def _split(text: str) -> str | tuple[float, ...]:
+    if text in SPLITS:
+        return text
+    try:
+        shares = tuple(float(share) for share in text.split(","))
+    except ValueError:
+        shares = ()
+    if len(shares) != len(SPLITS) or not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither train, dev, test nor three shares such as 0.8,0.1,0.1")
+    return shares
+
+
+def name_sources(sources: Iterable[Source], endings: tuple[str, ...], ids: str) -> dict[str, Source]:
+    """The recordings by clip ID, sorted by it. UserError where two have the same ID, or one that no file can have."""
+    named: dict[str, Source] = {}
+    for source in sources:
+        clip_id = clip_name(source.name, endings, by_path=ids == "path")
+        if clip_id in named:
+            told = f"{named[clip_id].name} and {source.name} would both be called '{clip_id}'"
+            advice = "rename one of them" if ids == "path" else "pass --ids path, which names clips after their path"
+            raise UserError(f"{told}; {advice}")
+        if not clip_id or "|" in clip_id or not clip_id.isprintable():
+            raise UserError(f"{source.path}: its name can't be a clip's ID ('|' and control characters); rename it")
+        named[clip_id] = source
+    return dict(sorted(named.items()))
+
+
+def plan_clips(
+    named: dict[str, Source], args: argparse.Namespace, endings: tuple[str, ...], texts: dict[str, str] | None = None
+) -> list[Clip]:
+    """The clips to make, in order of their IDs; says which recordings have no text and which texts no recording.
+
+    texts: what the recordings' own files say, where --texts is not given.
+    """
+    clips = [Clip(clip_id, source, text=(texts or {}).get(clip_id)) for clip_id, source in named.items()]
+    if args.texts:
+        clips = _with_texts(clips, args, endings)
+    if not args.texts or any(clip.split not in SPLITS for clip in clips):
+        splits = assign_splits([clip.id for clip in clips], args.split)
+        clips = [replace(clip, split=splits[clip.id]) for clip in clips]
+    return clips
+
+
+def _with_texts(clips: list[Clip], args: argparse.Namespace, endings: tuple[str, ...]) -> list[Clip]:
+    """The clips that have a text, with it, and with the split that its file was given for ('' where for none)."""
+    said: dict[str, tuple[str, str]] = {}
+    given = [_named_file(name) for name in args.texts]
+    if len({split for split, _ in given}) < len(given) or (len(given) > 1 and any(not split for split, _ in given)):
+        raise UserError("--texts takes one file, or one file a split, such as train=a.csv dev=b.csv test=c.csv")
+    for split, path in given:
+        for name, text in read_texts(path, args.text_column, args.id_column).items():
+            clip_id = clip_name(name, endings, by_path=args.ids == "path")
+            if said.get(clip_id, (split, text)) != (split, text):
+                raise UserError(f"{path}: '{clip_id}' has another text or another split too; IDs must be unique")
+            said[clip_id] = (split, text)
+    kept = [replace(clip, split=said[clip.id][0], text=said[clip.id][1]) for clip in clips if clip.id in said]
+    files = ", ".join(str(path) for _, path in given)
+    without = sorted({clip.id for clip in clips} - said.keys())
+    missing = sorted(said.keys() - {clip.id for clip in clips})
+    if not kept:
+        raise UserError(
+            f"{files}: none of its {len(said)} IDs, such as '{missing[0]}', is a recording's, such as '{without[0]}'"
+        )
+    if without:
+        print(f"{len(without)} recordings have no text in {files} and are not taken, such as '{without[0]}'")
+    if missing:
+        print(f"{len(missing)} texts of {files} have no recording, such as '{missing[0]}'")
+    return kept
+
+
+def _named_file(name: str) -> tuple[str, Path]:
+    """'dev=b.csv' → ('dev', b.csv); a name without a split → ('', the name)."""
+    split, equals, path = name.partition("=")
+    return (split, Path(path)) if equals and split in SPLITS else ("", Path(name))
+
+
+def assign_splits(ids: list[str], split: str | tuple[float, ...]) -> dict[str, str]:
+    """The split of each clip. With shares it follows from a hash of the ID, so it stays as more clips come in; only a
+    split that would get no clip is given the one of the largest split whose hash lies nearest to its own range."""
+    if isinstance(split, str):
+        return dict.fromkeys(ids, split)
+    places = {clip_id: int(hashlib.sha256(clip_id.encode()).hexdigest()[:12], 16) / 16**12 for clip_id in ids}
+    bounds = [sum(split[:number]) for number in range(len(split) + 1)]
+    chosen = {
+        clip_id: next(SPLITS[n] for n in reversed(range(3)) if split[n] > 0 and (place >= bounds[n] or not bounds[n]))
+        for clip_id, place in places.items()
+    }
+    for number, name in enumerate(SPLITS):
+        if split[number] > 0 and name not in chosen.values():
+            counts = {other: list(chosen.values()).count(other) for other in SPLITS}
+            largest = max(SPLITS, key=lambda other: counts[other])
+            if counts[largest] < 2:
+                raise UserError(f"{len(ids)} clips are too few for three splits; pass --split train, dev or test")
+            middle = (bounds[number] + bounds[number + 1]) / 2
+            candidates = [clip_id for clip_id in ids if chosen[clip_id] == largest]
+            chosen[min(candidates, key=lambda clip_id: abs(places[clip_id] - middle))] = name
+    return chosen
+
+
+def claim(output_dir: Path, script: str, flags: dict, clips: list[Clip]) -> None:
+    """Make a data set's folder this script's own, with these flags; UserError where it is another's."""
+    path, mine = output_dir / MADE_BY, {"script": script, **flags}
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise UserError(f"{path}: not JSON; choose another --output_dir") from None
+        made = any(next((output_dir / split / "poses").glob("*.npz"), None) for split in SPLITS)
+        if found != mine and made:
+            raise UserError(
+                f"{output_dir}: its clips were made with {_told(found)}, not with {_told(mine)}; "
+                "use the same flags or another --output_dir"
+            )
+    elif any((output_dir / split).exists() for split in SPLITS):
+        raise UserError(f"{output_dir}: holds a data set that {script} did not make; choose another --output_dir")
+    for clip in clips:
+        for split in SPLITS:
+            if split != clip.split and (output_dir / split / "poses" / f"{clip.id}.npz").exists():
+                raise UserError(
+                    f"{output_dir}: '{clip.id}' is in {split} already, and would now go to {clip.split}; "
+                    "use the same --texts and --split, or another --output_dir"
+                )
+    with write_whole(path, "w") as file:
+        json.dump(mine, file)
+
+
+def _told(made_by: object) -> str:
+    if not isinstance(made_by, dict):
+        return "flags that can't be read"
+    flags = [f"--{name} {value}" for name, value in made_by.items() if name != "script" and value is not None]
+    return " ".join([str(made_by.get("script")), *flags])

@@ -1,0 +1,135 @@
+"""What an importer makes of one recording, and the files of a data set that hold it."""
+
+import json
+import pickle
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from poses import layout
+from poses.face import split_nmm
+from runtime.errors import UserError
+from runtime.files import write_whole
+
+UNEVEN = 0.75  # frames: time stamps that stray farther than this from an even rate are brought to one
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One clip: keypoints [T,75,2] in image units, visibility [T,75], nmm [T,64], fps, and notes for the report.
+
+    What was not seen is zeros with visibility 0 among the keypoints, and NaN in the nmm.
+    """
+
+    keypoints: np.ndarray
+    visibility: np.ndarray
+    nmm: np.ndarray
+    fps: float
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """[T,75] bool."""
+        return self.visibility > 0
+
+    def counts(self) -> dict[str, int]:
+        """In how many frames the body, the face and each hand was seen."""
+        return {
+            "body": int(self.seen[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].all(1).sum()),
+            "face": int(np.isfinite(self.nmm).any(1).sum()),
+            "left hand": int(self.seen[:, layout.LEFT_HAND_KEYPOINTS].all(1).sum()),
+            "right hand": int(self.seen[:, layout.RIGHT_HAND_KEYPOINTS].all(1).sum()),
+        }
+
+
+def make_recording(
+    keypoints: np.ndarray, visibility: np.ndarray, nmm: np.ndarray | None, fps: float, notes: tuple[str, ...] = ()
+) -> Recording:
+    """A recording from arrays in which what was not seen may also be NaN, or a keypoint at exactly (0, 0).
+
+    nmm: None where the recording has no face. Raises UserError where no keypoint was seen in any frame.
+    """
+    seen = np.isfinite(keypoints).all(2) & np.isfinite(visibility) & (visibility > 0) & (keypoints != 0).any(2)
+    if not len(keypoints):
+        raise UserError("it holds no frames")
+    if not seen.any():
+        raise UserError(f"no person is seen in any of its {len(keypoints)} frames")
+    if nmm is None:
+        nmm = np.full((len(keypoints), layout.NMM_DIM), np.nan)
+    return Recording(
+        np.where(seen[..., None], keypoints, 0).astype(np.float32),
+        np.where(seen, visibility, 0).clip(0, 1).astype(np.float32),
+        np.where(np.isfinite(nmm).all(1, keepdims=True), nmm, np.nan).astype(np.float32),
+        float(fps),
+        notes,
+    )
+
+
+def resample(recording: Recording, stamps: np.ndarray, fps: float) -> Recording:
+    """The recording, whose frames were taken at `stamps` [T] seconds (rising), at an even rate of `fps`.
+
+    Numbers between two frames are interpolated where both saw them; elsewhere the nearer frame is taken.
+    """
+    frames = int((stamps[-1] - stamps[0]) * fps + 1e-6) + 1
+    moments = (stamps[0] + np.arange(frames) / fps).clip(max=stamps[-1])
+    after = np.searchsorted(stamps, moments).clip(1, len(stamps) - 1) if len(stamps) > 1 else np.zeros(frames, int)
+    before = (after - 1).clip(min=0)
+    weight = (moments - stamps[before]) / np.maximum(stamps[after] - stamps[before], 1e-9)
+    weight = weight.clip(0, 1).astype(np.float32)
+
+    def between(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        shape = (-1, *[1] * (values.ndim - 1))
+        both = (seen[before] & seen[after]).reshape(len(weight), -1, *[1] * (values.ndim - 2))
+        mixed = values[before] + weight.reshape(shape) * (values[after] - values[before])
+        return np.where(both, mixed, np.where(weight.reshape(shape) < 0.5, values[before], values[after]))
+
+    return replace(
+        recording,
+        keypoints=between(recording.keypoints, recording.seen),
+        visibility=between(recording.visibility, recording.seen),
+        nmm=between(recording.nmm, np.isfinite(recording.nmm)),
+        fps=float(fps),
+    )
+
+
+def at_rate(recording: Recording, fps: float | None) -> Recording:
+    """The recording at `fps` frames a second; as it is for None, and where the two rates differ by less than 1 %."""
+    if fps is None or abs(recording.fps - fps) < 0.01 * fps:
+        return recording
+    return resample(recording, np.arange(len(recording)) / recording.fps, fps)
+
+
+def write_recording(output_dir: Path, split: str, clip_id: str, recording: Recording, source: str) -> None:
+    """Write a clip's files; its record, for the report, comes last and says that the clip is complete."""
+    with write_whole(output_dir / split / "nmms" / f"{clip_id}.pkl") as file:
+        pickle.dump(split_nmm(recording.nmm), file)
+    with write_whole(output_dir / split / "poses" / f"{clip_id}.npz") as file:
+        np.savez(file, keypoints=recording.keypoints, visibility=recording.visibility, fps=np.float64(recording.fps))
+    record = {
+        "source": source,
+        "frames": len(recording),
+        "fps": recording.fps,
+        "seen": recording.counts(),
+        "notes": list(recording.notes),
+    }
+    with write_whole(record_path(output_dir, split, clip_id), "w") as file:
+        json.dump(record, file, ensure_ascii=False)
+
+
+def record_path(output_dir: Path, split: str, clip_id: str) -> Path:
+    return output_dir / split / "records" / f"{clip_id}.json"
+
+
+def read_record(output_dir: Path, split: str, clip_id: str) -> dict | None:
+    """What the report says of a clip; None where the clip is not complete yet."""
+    path = record_path(output_dir, split, clip_id)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise UserError(f"{path}: not JSON; remove the file, and its clip is made again") from None

@@ -1,0 +1,96 @@
+"""Files that give clips their texts, in the forms that the field's data sets come in.
+
+`ID|text` a line; PHOENIX's `*.corpus.csv` (`name|video|start|end|speaker|orth|translation`, with or without that first
+line); tables with a first line of column names, separated by tabs, bars, commas or semicolons, such as How2Sign's.
+"""
+
+import csv
+from pathlib import Path, PurePosixPath
+
+from runtime.errors import UserError
+
+PHOENIX_COLUMNS = ["name", "video", "start", "end", "speaker", "orth", "translation"]
+ID_COLUMNS = ("id", "clip_id", "name", "sentence_name", "file", "filename")
+TEXT_COLUMNS = ("text", "translation", "sentence", "label", "gloss")
+DELIMITERS = "\t|,;"
+
+
+def read_texts(path: Path, text_column: str | None = None, id_column: str | None = None) -> dict[str, str]:
+    """The texts of a file by clip, named as the file names them. Raises UserError that names the file and the line."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; --texts takes a file of ID|text lines or a table") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8; convert it, for example with iconv") from None
+    lines = [line.rstrip("\r") for line in lines if line.strip()]
+    if not lines:
+        raise UserError(f"{path}: holds no text; write ID|text a line")
+    delimiter = next((mark for mark in DELIMITERS if mark in lines[0]), None)
+    if delimiter is None:
+        raise UserError(f"{path}: its first line has neither bar, tab nor comma; write ID|text a line")
+    rows = _rows(path, lines, delimiter)
+    header = [name.strip() for name in rows[0]]
+    id_at = _find(header, id_column, ID_COLUMNS)
+    text_at = _find(header, text_column, TEXT_COLUMNS)
+    if id_at is not None and text_at is not None and id_at != text_at:
+        rows = rows[1:]
+    elif delimiter == "|" and len(header) == len(PHOENIX_COLUMNS) and header[1].startswith(header[0]):
+        header, id_at = PHOENIX_COLUMNS, 0
+        text_at = _find(header, text_column, ("translation",))
+        if text_at is None:
+            raise UserError(f"{path}: has no column '{text_column}'; it has {', '.join(header)}")
+    elif text_column or id_column or delimiter != "|" or len(header) > 2:
+        asked = [f"'{name}'" for name in (id_column, text_column) if name]
+        wanted = f"the column {' and '.join(asked)}" if asked else "a column for the ID and one for the text"
+        raise UserError(
+            f"{path}: its first line ({', '.join(header)[:120]}) does not name {wanted}; "
+            "pass --id_column and --text_column as that line names them, or write ID|text a line"
+        )
+    else:
+        rows = [line.split("|", 1) for line in lines]
+        id_at, text_at = 0, 1
+    texts: dict[str, str] = {}
+    for number, row in enumerate(rows, 1):
+        if len(row) <= max(id_at, text_at):
+            raise UserError(f"{path}: row {number} has {len(row)} columns, too few; it begins with '{row[0][:60]}'")
+        clip_id, text = row[id_at].strip(), " ".join(row[text_at].split())
+        if not clip_id:
+            raise UserError(f"{path}: row {number} has no ID; its text is '{text[:60]}'")
+        if texts.get(clip_id, text) != text:
+            raise UserError(f"{path}: '{clip_id}' stands there twice with different texts; IDs must be unique")
+        texts[clip_id] = text
+    return texts
+
+
+def _rows(path: Path, lines: list[str], delimiter: str) -> list[list[str]]:
+    if delimiter == "|":
+        return [line.split("|") for line in lines]
+    if delimiter == "\t":  # texts in such files hold lone quotation marks
+        return [[_unquoted(field) for field in line.split("\t")] for line in lines]
+    try:
+        return [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    except csv.Error as error:
+        raise UserError(f"{path}: not a readable table ({error}); write ID|text a line") from None
+
+
+def _unquoted(field: str) -> str:
+    quoted = len(field) > 1 and field[0] == field[-1] == '"'
+    return field[1:-1].replace('""', '"') if quoted else field
+
+
+def _find(header: list[str], asked: str | None, known: tuple[str, ...]) -> int | None:
+    """Where the column stands that was asked for, or else the first of the known names."""
+    names = [name.lower() for name in header]
+    wanted = (asked.lower(),) if asked else known
+    return next((names.index(name) for name in wanted if name in names), None)
+
+
+def clip_name(name: str, endings: tuple[str, ...], by_path: bool = False) -> str:
+    """The clip that a path or a name in a file of texts means: without its folders (or with them, joined by `_`)
+    and without an ending such as `.mp4`."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    parts = [part for part in path.parts if part not in ("/", ".", "..")] or [""]
+    if path.suffix.lower() in endings:
+        parts[-1] = parts[-1][: -len(path.suffix)]
+    return "_".join(parts) if by_path else parts[-1]

@@ -1,0 +1,395 @@
+"""Other tools' poses become the project's: the same points, nothing invented, and nothing taken for what it is not."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recordings import FRAMES, scored, signer, skels_line, whole_body, with_depth, write_dwpose, write_openpose
+
+import demo_data
+import import_data
+from importers.skeletons import BODY_25, OPENPOSE_18, SKELS
+from poses import layout
+from poses.face import nmm_from_face_mesh
+from poses.files import read_clip, read_keypoints, read_nmm, read_pose_file
+from runtime import errors
+
+SIZE = np.array([1280, 720])
+POINTS, FACE = signer()
+
+
+@pytest.fixture
+def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run import_data.py on tmp_path/in; returns the folder that it wrote."""
+
+    def run(flags: str = "", output: str = "out") -> Path:
+        command = f"import_data.py --input {tmp_path / 'in'} --output_dir {tmp_path / output} --split train {flags}"
+        monkeypatch.setattr(sys, "argv", command.split())
+        errors.run(import_data.main)
+        return tmp_path / output
+
+    (tmp_path / "in").mkdir()
+    return run
+
+
+@pytest.fixture
+def refused(imported, capsys: pytest.CaptureFixture):
+    """The same where it must be refused; returns what was said."""
+
+    def run(flags: str = "") -> str:
+        with pytest.raises(SystemExit) as stop:
+            imported(flags)
+        said = capsys.readouterr().err.strip()
+        assert stop.value.code == 2
+        assert said.startswith("error: ")
+        assert "\n" not in said
+        return said
+
+    return run
+
+
+def keypoints(folder: Path, clip: str = "clip", split: str = "train") -> tuple[np.ndarray, np.ndarray]:
+    return read_keypoints(folder / split / "poses" / f"{clip}.npz")
+
+
+def nmm(folder: Path, clip: str = "clip") -> np.ndarray:
+    return read_nmm(folder / "train" / "nmms" / f"{clip}.pkl")
+
+
+def mapped(table: dict[int, int]) -> list[int]:
+    """Our keypoints that another skeleton has too."""
+    return [*table, *range(layout.NUM_BODY, layout.NUM_KEYPOINTS)]
+
+
+# ---- each format, there and back -------------------------------------------------------------------------------------
+
+
+def test_openpose_keeps_what_both_skeletons_have(imported, tmp_path: Path):
+    write_openpose(tmp_path / "in" / "clip", [POINTS * SIZE])
+    points, seen = keypoints(imported("--source_fps 24 --width 1280 --height 720"))
+    ours = mapped(BODY_25)
+    np.testing.assert_allclose(points[:, ours], POINTS[:, ours], atol=1e-4)
+    assert seen[:, ours].all()
+    assert seen.sum() == len(ours) * FRAMES
+
+
+def test_dwpose_keeps_what_both_skeletons_have(imported, tmp_path: Path):
+    write_dwpose(tmp_path / "in" / "clip", POINTS)
+    points, seen = keypoints(imported("--source_fps 24"))
+    ours = mapped(OPENPOSE_18)
+    np.testing.assert_allclose(points[:, ours], POINTS[:, ours], atol=1e-4)
+    assert seen.sum() == len(ours) * FRAMES
+
+
+def test_mmpose_and_an_array_of_whole_bodies_say_the_same(imported, tmp_path: Path):
+    bodies = whole_body(POINTS * SIZE)
+    np.save(tmp_path / "in" / "array.npy", scored(bodies))
+    frames = [{"instances": [{"keypoints": one.tolist(), "keypoint_scores": [0.9] * 133}]} for one in bodies]
+    (tmp_path / "in" / "file.json").write_text(json.dumps({"instance_info": frames}))
+    flags = "--source_fps 24 --units pixels --width 1280 --height 720 --format "
+    array, _ = keypoints(imported(flags + "arrays", "a"), "array")
+    file, _ = keypoints(imported(flags + "mmpose", "b"), "file")
+    np.testing.assert_allclose(array, file)
+    np.testing.assert_allclose(array[:, layout.ARMS_AND_HANDS], POINTS[:, layout.ARMS_AND_HANDS], atol=1e-4)
+
+
+def test_skels_put_each_hand_on_its_own_arm(imported, tmp_path: Path):
+    other, _ = signer(8, seed=1)
+    (tmp_path / "in" / "dev.skels").write_text(f"{skels_line(POINTS)}\n{skels_line(other)}\n")
+    (tmp_path / "in" / "dev.files").write_text("dev/one\ndev/two\n")
+    (tmp_path / "in" / "dev.text").write_text("erster satz\nzweiter satz\n")
+    folder = imported("--source_fps 25")
+    assert (folder / "train.txt").read_text() == "one|erster satz\ntwo|zweiter satz\n"
+    points, seen = keypoints(folder, "one")
+    ours = mapped(SKELS)
+    assert seen[:, ours].all()
+    scale = 0.25 / (POINTS[0, layout.LEFT_SHOULDER, 0] - POINTS[0, layout.RIGHT_SHOULDER, 0])
+    middle = POINTS[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean(1, keepdims=True)
+    np.testing.assert_allclose(points[:, ours], ((POINTS - middle) * scale + [0.5, 0.4])[:, ours], atol=1e-4)
+
+
+ARRAYS = {
+    "pose-format's order": np.concatenate(
+        [with_depth(POINTS[:, :33]), FACE, with_depth(POINTS[:, 33:54]), with_depth(POINTS[:, 54:])], axis=1
+    ),
+    "Kaggle's order": np.concatenate(
+        [FACE, with_depth(POINTS[:, 33:54]), with_depth(POINTS[:, :33]), with_depth(POINTS[:, 54:])], axis=1
+    ),
+    "keypoints first": np.concatenate([with_depth(POINTS), FACE], axis=1),
+    "flat": np.concatenate(
+        [
+            np.concatenate([with_depth(POINTS[:, :33]), np.full((FRAMES, 33, 1), 0.9)], axis=2).reshape(FRAMES, -1),
+            FACE.reshape(FRAMES, -1),
+            with_depth(POINTS[:, 33:]).reshape(FRAMES, -1),
+        ],
+        axis=1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_mediapipe_arrays_in_every_order(name: str, imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", ARRAYS[name])
+    folder = imported("--source_fps 30 --width 640 --height 480")
+    points, seen = keypoints(folder)
+    np.testing.assert_allclose(points, POINTS, atol=1e-4)
+    assert seen.all()
+    np.testing.assert_allclose(nmm(folder), nmm_from_face_mesh(FACE * [640, 480, 640]), atol=1e-4)
+
+
+def test_a_folder_of_frames_is_one_clip_in_the_order_of_its_numbers(imported, tmp_path: Path):
+    (tmp_path / "in" / "clip").mkdir()
+    for frame, values in enumerate(ARRAYS["flat"]):
+        np.save(tmp_path / "in" / "clip" / f"{frame}.npy", values)  # "10" sorts before "2" as text
+    points, _ = keypoints(imported("--source_fps 30 --width 640 --height 480"))
+    np.testing.assert_allclose(points, POINTS, atol=1e-4)
+
+
+def test_arrays_without_a_face_leave_it_unseen(imported, tmp_path: Path):
+    np.savez(tmp_path / "in" / "clip.npz", keypoints=np.concatenate([POINTS, np.ones((FRAMES, 75, 2))], axis=2))
+    folder = imported("--source_fps 30")
+    assert np.isnan(nmm(folder)).all()
+    assert "no face in any frame: clip.npz" in (folder / "report.txt").read_text()
+
+
+@pytest.fixture(scope="session")
+def letter() -> Path:
+    """A real clip: MediaPipe's full holistic, in a .pose file."""
+    return next((demo_data.find_lexicon() / "ase").glob("*.pose"))
+
+
+def test_a_pose_file_keeps_points_rate_and_face(imported, letter: Path, tmp_path: Path):
+    (tmp_path / "in" / "clip.pose").write_bytes(letter.read_bytes())
+    folder, real = imported(), read_pose_file(letter)
+    points, seen = keypoints(folder)
+    np.testing.assert_allclose(points[seen], real.keypoints[seen], atol=1e-6)
+    assert (seen == (real.visibility > 0)).all()
+    assert np.load(folder / "train/poses/clip.npz")["fps"] == real.fps
+    assert (np.isnan(nmm(folder)).any(1) == ~real.face_seen).all()
+
+
+def reduce_pose(source: Path, path: Path, keep: dict[str, list[str]]) -> None:
+    """Write a `.pose` file with some components and some points of them."""
+    from pose_format import Pose
+
+    pose = Pose.read(source.read_bytes()).get_components(list(keep), keep)
+    with open(path, "wb") as file:
+        pose.write(file)
+
+
+ARMS = [f"{side}_{part}" for part in ("SHOULDER", "ELBOW", "WRIST") for side in ("LEFT", "RIGHT")]
+
+
+@pytest.mark.parametrize("kept", ["contours", "lips", "none"])
+def test_a_reduced_pose_file_keeps_what_it_has(kept: str, imported, letter: Path, tmp_path: Path):
+    from pose_format import Pose
+
+    from importers.pose_files import NEEDED
+
+    components = {component.name: component.points for component in Pose.read(letter.read_bytes()).header.components}
+    face = {"contours": [str(number) for number in NEEDED], "lips": ["0", "13", "14", "17"]}.get(kept)
+    keep = {"POSE_LANDMARKS": ARMS, **{name: components[name] for name in components if "HAND" in name}}
+    reduce_pose(letter, tmp_path / "in" / "clip.pose", {**keep, **({"FACE_LANDMARKS": face} if face else {})})
+    folder, real = imported(), read_pose_file(letter)
+    points, seen = keypoints(folder)
+    there = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.RIGHT_WRIST, *range(54, 75)]
+    np.testing.assert_allclose(points[:, there] * seen[:, there, None], real.keypoints[:, there], atol=1e-5)
+    assert not seen[:, layout.NOSE].any()
+    full = np.where(real.face_seen[:, None], read_pose_file(letter, z_scale=500).nmm, np.nan)
+    if kept == "contours":
+        other = [*range(20), *range(24, 64)]  # all but the gaze, which the irises tell better
+        np.testing.assert_allclose(nmm(folder)[:, other], full[:, other], atol=1e-3)
+    else:
+        assert np.isnan(nmm(folder)).all()
+    report = (folder / "report.txt").read_text()
+    assert "reduced body: 27 of 33 points" in report
+    assert ("too few: the face counts as unseen" in report) == (kept != "contours")
+
+
+# ---- units, orientation, hands ---------------------------------------------------------------------------------------
+
+CENTRE = POINTS[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean(1, keepdims=True)
+UNITS = {
+    "pixels": (POINTS * SIZE, "look like pixels"),
+    "signed": (POINTS * 2 - 1, "look like signed"),
+    "shoulders": ((POINTS - CENTRE) / 0.24, "look like shoulders"),
+}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_other_units_are_recognised_and_not_taken_for_image_units(unit: str, refused, tmp_path: Path):
+    values, said = UNITS[unit]
+    np.save(tmp_path / "in" / "clip.npy", values)
+    assert said in refused("--source_fps 25")
+    assert not list((tmp_path / "out").rglob("*.npz"))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_other_units_are_converted_when_named(unit: str, imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", UNITS[unit][0])
+    size = "--width 1280 --height 720" if unit == "pixels" else ""
+    points, _ = keypoints(imported(f"--source_fps 25 --units {unit} {size}"))
+    expected = (POINTS - CENTRE) / 0.24 * 0.25 + [0.5, 0.4] if unit == "shoulders" else POINTS
+    np.testing.assert_allclose(points, expected, atol=1e-4)
+
+
+def test_image_units_are_not_taken_for_pixels(refused, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", POINTS)
+    assert "look like unit" in refused("--source_fps 25 --units pixels --width 640 --height 480")
+
+
+def test_y_upwards_is_refused(refused, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", POINTS * [1, -1] + [0, 1])
+    assert "y must point downwards" in refused("--source_fps 25")
+
+
+def test_exchanged_hands_are_refused_and_can_be_put_right(refused, imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", np.concatenate([POINTS[:, :33], POINTS[:, 54:], POINTS[:, 33:54]], axis=1))
+    assert "pass --swap_hands" in refused("--source_fps 25")
+    points, _ = keypoints(imported("--source_fps 25 --swap_hands", "right"))
+    np.testing.assert_allclose(points, POINTS, atol=1e-6)
+
+
+# ---- what is missing -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", [np.nan, 0.0])
+def test_missing_numbers_stay_missing(missing: float, imported, tmp_path: Path):
+    values = ARRAYS["keypoints first"].copy()
+    values[3:9, layout.LEFT_HAND_KEYPOINTS] = missing
+    values[5:, 75:] = missing  # the face
+    np.save(tmp_path / "in" / "clip.npy", values)
+    folder = imported("--source_fps 25 --width 640 --height 480")
+    _, seen = keypoints(folder)
+    assert not seen[3:9, layout.LEFT_HAND_KEYPOINTS].any()
+    assert seen[:3].all()
+    assert (np.isnan(nmm(folder)).all(1) == (np.arange(FRAMES) >= 5)).all()
+    clip = read_clip(folder, "train", "clip")
+    assert not clip.seen[5:, layout.NMM].any()
+
+
+def test_a_missing_frame_of_json_is_an_unseen_frame(imported, tmp_path: Path):
+    write_openpose(tmp_path / "in" / "clip", [POINTS * SIZE], skip=(4, 5))
+    folder = imported("--source_fps 24 --width 1280 --height 720")
+    points, seen = keypoints(folder)
+    assert len(points) == FRAMES
+    assert not seen[4:6].any()
+    assert "2 frames have no file" in (folder / "report.txt").read_text()
+
+
+@pytest.mark.parametrize("person", ["left", "right", "largest"])
+def test_one_of_several_people_is_followed(person: str, imported, tmp_path: Path):
+    small = (POINTS * 0.5 + [0.5, 0.4]) * SIZE  # at the right of the picture
+    large = (POINTS * 0.8 - [0.2, 0.0]) * SIZE
+    folder = tmp_path / "in" / "clip"
+    write_openpose(folder, [large, small])
+    for path in sorted(folder.glob("*.json"))[::2]:  # tools list people in any order
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({"people": content["people"][::-1]}))
+    out = imported(f"--source_fps 24 --width 1280 --height 720 --person {person}")
+    points, _ = keypoints(out)
+    wanted = small if person == "right" else large
+    np.testing.assert_allclose(points[:, 54:], (wanted / SIZE)[:, 54:], atol=1e-4)
+    assert f"2 people; the {person} one was followed" in (out / "report.txt").read_text()
+
+
+def test_rates_are_kept_resampled_or_refused(refused, imported, tmp_path: Path, letter: Path):
+    from pose_format import Pose
+
+    (tmp_path / "in" / "a.pose").write_bytes(letter.read_bytes())
+    pose = Pose.read(letter.read_bytes())
+    frames = len(pose.body.data)
+    pose.body.fps = 50
+    with open(tmp_path / "in" / "b.pose", "wb") as file:
+        pose.write(file)
+    assert "different rates, 25 to 50" in refused()
+    assert len(keypoints(imported("--fps keep", "kept"), "b")[0]) == frames
+    folder = imported("--fps 25", "even")
+    assert len(keypoints(folder, "a")[0]) == frames
+    half, _ = keypoints(folder, "b")
+    whole, _ = keypoints(folder, "a")
+    np.testing.assert_allclose(half, whole[::2][: len(half)], atol=1e-6)
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_workers_and_a_second_run_change_nothing(imported, tmp_path: Path):
+    for number in range(5):
+        np.save(tmp_path / "in" / f"clip_{number}_x.npy", signer(seed=number)[0])
+    one, two = imported("--source_fps 25", "one"), imported("--source_fps 25 --num_workers 2", "two")
+    files = {path.relative_to(one): path.read_bytes() for path in one.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(two): path.read_bytes() for path in two.rglob("*") if path.is_file()}
+    (two / "train/records/clip_2_x.json").unlink()  # as a run leaves a clip that was stopped half way
+    (two / "train/nmms/clip_2_x.pkl").write_bytes(b"")
+    imported("--source_fps 25", "two")
+    assert files == {path.relative_to(two): path.read_bytes() for path in two.rglob("*") if path.is_file()}
+
+
+def test_a_bad_recording_is_named_and_the_others_are_written(refused, imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "good.npy", POINTS)
+    (tmp_path / "in" / "bad.npy").write_bytes(b"\x93NUMPY rubbish")
+    assert "1 of 2 recordings were left out, such as bad.npy: not a readable .npy" in refused("--source_fps 25")
+    assert keypoints(tmp_path / "out", "good")[1].all()
+    imported("--source_fps 25 --skip_bad")
+
+
+class Trap:
+    def __reduce__(self):
+        return sys.exit, (7,)
+
+
+BAD = {
+    "an empty folder": (lambda folder: None, "", "holds no recording"),
+    "two formats": (lambda folder: [np.save(folder / "a.npy", POINTS), (folder / "b.pose").touch()], "", "--format"),
+    "no rate": (lambda folder: np.save(folder / "a.npy", POINTS), "", "pass --source_fps"),
+    "pixels of no size": (
+        lambda folder: write_openpose(folder / "a", [POINTS * SIZE]),
+        "--source_fps 25",
+        "pass --width and --height",
+    ),
+    "objects": (
+        lambda folder: np.save(folder / "a.npy", np.array(Trap()), allow_pickle=True),
+        "--source_fps 25",
+        "holds Python objects",
+    ),
+    "another shape": (lambda folder: np.save(folder / "a.npy", np.zeros((9, 226))), "--source_fps 25", "226 numbers"),
+    "nobody": (lambda folder: np.save(folder / "a.npy", np.zeros((9, 75, 2))), "--source_fps 25", "both shoulders"),
+    "no order": (
+        lambda folder: np.save(folder / "a.npy", np.random.default_rng(0).random((9, 543, 3))),
+        "--source_fps 25",
+        "the order of its 543 points is not plain",
+    ),
+    "torn JSON": (lambda folder: (folder / "a_1.json").write_text('{"people": ['), "--source_fps 25", "not readable"),
+    "other JSON": (lambda folder: (folder / "a_1.json").write_text("[]"), "--source_fps 25", "not a frame of OpenPose"),
+    "a torn .pose": (lambda folder: (folder / "a.pose").write_bytes(b"\x00\x01"), "", "not a readable .pose"),
+    "a torn .skels": (lambda folder: (folder / "a.skels").write_text("0.1 0.2\n"), "--source_fps 25", "151 numbers"),
+    "one name twice": (
+        lambda folder: [(folder / name).mkdir() or np.save(folder / name / "a.npy", POINTS) for name in "xy"],
+        "--source_fps 25",
+        "pass --ids path",
+    ),
+    "no such text file": (
+        lambda folder: np.save(folder / "a.npy", POINTS),
+        "--source_fps 25 --texts none.txt",
+        "none.txt: no such file",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_a_user_can_do_wrong(name: str, refused, tmp_path: Path):
+    make, flags, said = BAD[name]
+    make(tmp_path / "in")
+    assert said in refused(flags)
+    assert not list((tmp_path / "out").rglob("*.npz"))
+
+
+def test_other_flags_and_other_data_are_refused(refused, imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "a.npy", POINTS)
+    imported("--source_fps 25")
+    assert "use the same flags or another --output_dir" in refused("--source_fps 30")
+    (tmp_path / "out" / "made_by.json").unlink()
+    assert "holds a data set that import_data.py did not make" in refused("--source_fps 25")

@@ -1,0 +1,163 @@
+"""Texts come in many files and say the same; splits follow from them, or from the clips' names."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from importers.plan import Source, assign_splits, name_sources, plan_clips
+from importers.texts import clip_name, read_texts
+from runtime.errors import UserError
+
+EXPECTED = {"clip_a": "der wind | weht", "clip_b": 'sie sagt "ja"'}
+PHOENIX = "clip_a|clip_a/1/*.png|-1|-1|Signer04|WIND WEHEN|der wind\nclip_b|clip_b/1/*.png|-1|-1|Signer01|JA|sie sagt\n"
+HOW2SIGN = (
+    "VIDEO_ID\tVIDEO_NAME\tSENTENCE_ID\tSENTENCE_NAME\tSTART\tEND\tSENTENCE\n"
+    "a\ta-5\ta_1\tclip_a\t0.0\t2.1\tder wind | weht\n"
+    'b\tb-5\tb_1\tclip_b\t1.0\t2.1\t"sie sagt ""ja"""\n'
+)
+
+
+def write(path: Path, content: str) -> Path:
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_a_tab_separated_table_keeps_bars_and_quotation_marks(tmp_path: Path):
+    assert read_texts(write(tmp_path / "how2sign.csv", HOW2SIGN)) == EXPECTED
+
+
+def test_a_comma_separated_table(tmp_path: Path):
+    table = 'file,label\nclip_a,der wind | weht\nclip_b,"sie sagt ""ja"""\n'
+    assert read_texts(write(tmp_path / "t.csv", table)) == EXPECTED
+
+
+def test_lines_of_id_and_text(tmp_path: Path):
+    assert read_texts(write(tmp_path / "t.txt", "\ufeffclip_a|der wind\r\n\nclip_b | sie  sagt \n")) == {
+        "clip_a": "der wind",
+        "clip_b": "sie sagt",
+    }
+
+
+@pytest.mark.parametrize("header", ["", "name|video|start|end|speaker|orth|translation\n"])
+def test_phoenix_with_and_without_its_first_line(header: str, tmp_path: Path):
+    path = write(tmp_path / "PHOENIX-2014-T.train.corpus.csv", header + PHOENIX)
+    assert read_texts(path) == {"clip_a": "der wind", "clip_b": "sie sagt"}
+    assert read_texts(path, text_column="orth") == {"clip_a": "WIND WEHEN", "clip_b": "JA"}
+    with pytest.raises(UserError, match="gloss"):
+        read_texts(path, text_column="gloss")
+
+
+BAD = {
+    "no table": ("hello world\n", "neither bar, tab nor comma"),
+    "empty": ("\n\n", "holds no text"),
+    "no column": ("who\twhat\nclip_a\ttext\n", "--id_column and --text_column"),
+    "several bars": ("a|b|c\n", "--id_column and --text_column"),
+    "a short row": ("id,text\nclip_a\n", "row 1 has 1 columns"),
+    "two texts": ("a|one\na|two\n", "'a' stands there twice"),
+    "no ID": ("a|one\n|two\n", "row 2 has no ID"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_named(name: str, tmp_path: Path):
+    content, said = BAD[name]
+    with pytest.raises(UserError, match=r"t\.txt") as error:
+        read_texts(write(tmp_path / "t.txt", content))
+    assert said in str(error.value)
+
+
+def test_other_encodings_are_refused(tmp_path: Path):
+    (tmp_path / "t.txt").write_bytes("a|schön".encode("utf-16"))
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_texts(tmp_path / "t.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "by_path", "expected"),
+    [
+        ("train/clip_a.mp4", False, "clip_a"),
+        ("hello/001.mp4", True, "hello_001"),
+        ("a.b.c", False, "a.b.c"),
+        ("windows\\clip.MP4", False, "clip"),
+        ("", False, ""),
+    ],
+)
+def test_clip_names(name: str, by_path: bool, expected: str):
+    assert clip_name(name, (".mp4",), by_path) == expected
+
+
+# ---- splits ----------------------------------------------------------------------------------------------------------
+
+
+def sources(*names: str) -> dict[str, Source]:
+    return name_sources([Source(Path(name), "video", name) for name in names], (".mp4",), "name")
+
+
+def plan(named: dict[str, Source], *texts: str, split: object = (0.8, 0.1, 0.1)):
+    args = Namespace(texts=list(texts), text_column=None, id_column=None, ids="name", split=split)
+    return plan_clips(named, args, (".mp4",))
+
+
+def test_a_file_a_split_says_text_and_split(tmp_path: Path, capsys: pytest.CaptureFixture):
+    train, dev = write(tmp_path / "train=1.txt", "a|one\nb|two\n"), write(tmp_path / "d.txt", "c.mp4|three\nz|none\n")
+    clips = plan(sources("x/a.mp4", "b.mp4", "c.mp4", "d.mp4"), f"train={train}", f"dev={dev}")
+    assert [(clip.id, clip.split, clip.text) for clip in clips] == [
+        ("a", "train", "one"),
+        ("b", "train", "two"),
+        ("c", "dev", "three"),
+    ]
+    said = capsys.readouterr().out
+    assert "1 recordings have no text" in said
+    assert "such as 'd'" in said
+    assert "1 texts of" in said
+    assert "such as 'z'" in said
+
+
+def test_one_file_and_shares(tmp_path: Path):
+    named = sources(*(f"clip{number}.mp4" for number in range(200)))
+    path = write(tmp_path / "t.txt", "".join(f"{clip}|text\n" for clip in named))
+    counts = [sum(clip.split == split for clip in plan(named, str(path))) for split in ("train", "dev", "test")]
+    assert sum(counts) == 200
+    wanted = (160, 20, 20)
+    assert all(abs(count - expected) < 15 for count, expected in zip(counts, wanted, strict=True))
+
+
+def test_a_clip_stays_in_its_split_as_others_come():
+    few, many = [f"clip{number}" for number in range(100)], [f"clip{number}" for number in range(1000)]
+    shares = (0.8, 0.1, 0.1)
+    assert assign_splits(few, shares).items() <= assign_splits(many, shares).items()
+
+
+@pytest.mark.parametrize("count", range(3, 12))
+def test_no_split_is_empty(count: int):
+    splits = assign_splits([f"clip{number}" for number in range(count)], (0.8, 0.1, 0.1))
+    assert set(splits.values()) == {"train", "dev", "test"}
+
+
+def test_too_few_clips_for_three_splits():
+    with pytest.raises(UserError, match="too few"):
+        assign_splits(["a", "b"], (0.8, 0.1, 0.1))
+    assert assign_splits(["a", "b"], "dev") == {"a": "dev", "b": "dev"}
+
+
+def test_files_that_say_two_things_are_refused(tmp_path: Path):
+    one, two = write(tmp_path / "1.txt", "a|one\n"), write(tmp_path / "2.txt", "a|one\n")
+    with pytest.raises(UserError, match="another split too"):
+        plan(sources("a.mp4"), f"train={one}", f"dev={two}")
+    with pytest.raises(UserError, match="one file a split"):
+        plan(sources("a.mp4"), str(one), str(two))
+    with pytest.raises(UserError, match="none of its 1 IDs, such as 'a', is a recording's, such as 'b'"):
+        plan(sources("b.mp4"), str(one))
+
+
+@pytest.mark.parametrize("split", ["0.8,0.1", "0.8,0.1,0.2", "dev,test", "nan,0,1", ""])
+def test_shares_that_are_none(split: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    import import_data
+
+    monkeypatch.setattr(sys, "argv", ["import_data.py", "--input", "x", "--output_dir", "y", "--split", split])
+    with pytest.raises(SystemExit) as stop:
+        import_data.main()
+    assert stop.value.code == 2
+    assert "neither train, dev, test nor three shares" in capsys.readouterr().err
