@@ -1,0 +1,93 @@
+"""Make a data set of videos: MediaPipe Holistic finds body, hands and face in every frame.
+
+    make .venv-video
+    .venv-video/bin/python extract_features.py --videos videos/ --texts texts.txt --output_dir data/mine --num_workers 8
+
+Every video in the folder, and in the folders in it, becomes a clip of the data layout (README, "Your own data"), and so
+does every folder of pictures (PHOENIX-2014-T's layout; --source_fps says at which rate they were taken). A clip that is
+there already is skipped, so a run that was stopped goes on with the same command. On several machines, such as a SLURM
+array:
+
+    ... extract_features.py ... --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT      # tasks 1, 2, ...
+
+and once more without --shard at the end, which checks that every clip is there and reports on all of them.
+"""
+
+import argparse
+from pathlib import Path
+
+from importers.conversion import SAME_RATE, convert
+from importers.holistic import require_packages, silence_native_logs
+from importers.plan import Source, add_plan_arguments, claim, name_sources, plan_clips
+from importers.video import PICTURE_ENDINGS, VIDEO_ENDINGS, find_sources, header_rate, read_recording
+from runtime import errors
+from runtime.arguments import make_parser
+from runtime.errors import UserError
+from runtime.parallel import parallel_map
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument("--videos", type=Path, required=True, help="the folder of the videos, or of folders of frames")
+    parser.add_argument(
+        "--person",
+        choices=("left", "right", "largest"),
+        default="largest",
+        help="whom to follow where several people are in the picture: the one at its left, at its right, "
+        "or with the largest face (default largest)",
+    )
+    parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="the Ith of N parts of the clips")
+    add_plan_arguments(parser)
+    return parser.parse_args()
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition("/")
+    if not slash or not number.isdigit() or not count.isdigit() or not 1 <= int(number) <= int(count):
+        raise argparse.ArgumentTypeError(f"'{text}' is not I/N, such as 1/8, 2/8, ... 8/8")
+    return int(number), int(count)
+
+
+def check_rates(sources: list[Source], source_fps: float | None, num_workers: int) -> None:
+    """UserError where the videos' headers say different rates: found before the long work, not after it."""
+    rates = dict(zip(sources, parallel_map(header_rate, sources, num_workers, source_fps), strict=True))
+    rates = {source: rate for source, rate in rates.items() if rate is not None}
+    if rates:
+        slow, fast = min(rates, key=rates.__getitem__), max(rates, key=rates.__getitem__)
+        if rates[fast] > SAME_RATE * rates[slow]:
+            raise UserError(
+                f"the videos have different rates: {slow.name} {rates[slow]:.4g}, {fast.name} {rates[fast]:.4g} frames "
+                "a second; pass --fps with the rate to bring them to, or --fps keep"
+            )
+
+
+def main() -> None:
+    args = parse_arguments()
+    require_packages()
+    silence_native_logs()
+    sources, others = find_sources(args.videos)
+    if not sources:
+        raise UserError(f"{args.videos}: holds no video ({', '.join(VIDEO_ENDINGS)}) and no folder of pictures")
+    ignored = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
+    print(f"{args.videos}: {len(sources)} recordings" + (f"; other files are left alone: {ignored}" if others else ""))
+    endings = (*VIDEO_ENDINGS, *PICTURE_ENDINGS)
+    clips = plan_clips(name_sources(sources, endings, args.ids), args, endings)
+    if args.fps is None:
+        check_rates([clip.source for clip in clips], args.source_fps, args.num_workers)
+    flags = {name: getattr(args, name) for name in ("fps", "source_fps", "person")}
+    claim(args.output_dir, "extract_features.py", flags, clips)
+    convert(
+        clips,
+        read_recording,
+        args.output_dir,
+        args.fps,
+        args.num_workers,
+        args.skip_bad,
+        args.person,
+        args.source_fps,
+        shard=args.shard,
+    )
+
+
+if __name__ == "__main__":
+    errors.run(main)

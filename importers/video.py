@@ -1,0 +1,223 @@
+"""Videos, and folders of frames, as recordings: one frame in memory at a time, one person from first to last frame."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from importers.holistic import Detector, Holistic
+from importers.people import choose, find_people, window
+from importers.plan import Source
+from importers.recording import UNEVEN, Recording, make_recording, resample
+from poses import layout
+from poses.face import nmm_from_face_mesh
+from runtime.errors import UserError
+
+# Said before OpenCV is loaded: no log lines of its video library, and no file that leads elsewhere (a playlist).
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
+
+VIDEO_ENDINGS = (
+    ".mp4",
+    ".mov",
+    ".m4v",
+    ".avi",
+    ".mkv",
+    ".webm",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".flv",
+    ".3gp",
+    ".mts",
+    ".ogv",
+    ".gif",
+)
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+RATES = (1.0, 500.0)  # frames a second; a header that says less or more says nothing
+LOOKS = 4  # a second, for faces
+ENDS_EARLY = 0.9  # of the frames that the header promises
+
+Picture = Callable[[], np.ndarray]  # decodes a frame, [H,W,3] uint8 BGR
+
+
+@dataclass
+class Frames:
+    """A recording's frames, each as (seconds since the first or None, its picture); read once, from first to last."""
+
+    frames: Iterator[tuple[float | None, Picture]]
+    fps: float | None = None  # as the header says
+    count: int | None = None  # as the header says
+    notes: list[str] = field(default_factory=list)
+
+
+def find_sources(folder: Path) -> tuple[list[Source], dict[str, int]]:
+    """Videos and folders of frames in a folder and the folders in it, and how many other files have which ending."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; pass the folder of the videos with --videos")
+    sources, others = [], {}
+    for path in sorted(folder.rglob("*")):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        ending = path.suffix.lower()
+        if ending in VIDEO_ENDINGS:
+            sources.append(Source(path, "video", str(path.relative_to(folder))))
+        elif ending in PICTURE_ENDINGS:
+            place = path.parent
+            if not sources or sources[-1].path != place:
+                name = place.relative_to(folder) if place != folder else Path(folder.resolve().name)
+                sources.append(Source(place, "frames", str(name)))
+        else:
+            others[ending or "no ending"] = others.get(ending or "no ending", 0) + 1
+    return sources, others
+
+
+def header_rate(source: Source, source_fps: float | None) -> float | None:
+    """The frames a second that a recording says it has, without decoding it; None where it says nothing."""
+    if source.kind == "frames":
+        return source_fps
+    try:
+        return open_video(source.path).fps
+    except UserError:
+        return None
+
+
+def open_frames(source: Source, source_fps: float | None) -> Frames:
+    """The frames of a recording. Raises UserError where it can't be opened."""
+    return open_video(source.path) if source.kind == "video" else open_folder(source.path, source_fps)
+
+
+def open_video(path: Path) -> Frames:
+    import cv2
+
+    cv2.setNumThreads(1)
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise UserError("not a video that OpenCV can open (empty, damaged, or no video at all)")
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # phones store how they were held
+
+    def decode() -> np.ndarray:
+        ok, picture = capture.retrieve()
+        if not ok:
+            raise UserError("a frame can't be decoded; convert the video, for example with ffmpeg")
+        return picture
+
+    def frames() -> Iterator[tuple[float, Picture]]:
+        try:
+            while capture.grab():
+                yield capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, decode
+        finally:
+            capture.release()
+
+    fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    fps = fps if RATES[0] <= fps <= RATES[1] else None
+    return Frames(frames(), fps, int(count) if 0 < count < 1e8 else None)
+
+
+def open_folder(folder: Path, fps: float | None) -> Frames:
+    import cv2
+
+    if fps is None:
+        raise UserError("a folder of frames tells no frame rate; pass --source_fps")
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS and path.name[0] != "."]
+    paths.sort(key=lambda path: ([int(number) for number in re.findall(r"\d+", path.stem)][-1:], path.name))
+
+    def decode(path: Path) -> np.ndarray:
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise UserError(f"{path.name} is not a readable picture")
+        return picture
+
+    frames = ((number / fps, lambda path=path: decode(path)) for number, path in enumerate(paths))
+    return Frames(frames, fps, len(paths))
+
+
+_detector: Detector | None = None  # of this process: one graph, which is reset before each clip
+
+
+def make_detector() -> Detector:
+    return Holistic()
+
+
+def read_recording(source: Source, person: str, source_fps: float | None) -> Recording:
+    """Make a recording of a video. Raises UserError that says what is wrong with it, without its path."""
+    global _detector
+    if _detector is None:
+        _detector = make_detector()
+    _detector.reset()
+    return extract(lambda: open_frames(source, source_fps), _detector, person)
+
+
+def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -> Recording:
+    """Follow one person through a recording, which is read twice: for its time and its people, then for the poses.
+
+    Several people: the `person` at the left, at the right, or with the largest face, in a part of the picture that
+    leaves the others' faces out. Keypoints are in units of the whole picture all the same.
+    """
+    opened = open_again()
+    step = max(1, round((opened.fps or 25) / LOOKS))
+    stamps, looks, size = [], [], None
+    for number, (stamp, picture) in enumerate(opened.frames):
+        stamps.append(stamp)
+        if number % step == 0:
+            looked = _rgb(picture())
+            looks.append(detector.faces(looked))
+            size = size or looked.shape[1::-1]
+    if not stamps:
+        raise UserError("not one of its frames can be decoded; is it a video?")
+    fps, even, notes = _clock(np.array(stamps), opened.fps)
+    if opened.count and len(stamps) < ENDS_EARLY * opened.count:
+        notes.append(f"ends early, {len(stamps)} frames of the {opened.count} that its header promises")
+    people = find_people(looks)
+    part = None
+    if len(people) > 1:
+        notes.append(f"{len(people)} people; the {person} one was followed (--person)")
+        part = window(choose(people, person), people, *size)
+
+    keypoints = np.zeros((len(stamps), layout.NUM_KEYPOINTS, 2))
+    visibility = np.zeros((len(stamps), layout.NUM_KEYPOINTS))
+    nmm = np.full((len(stamps), layout.NMM_DIM), np.nan)
+    for number, (_, picture) in zip(range(len(stamps)), open_again().frames, strict=False):
+        whole = _rgb(picture())
+        height, width = whole.shape[:2]
+        left, top, right, bottom = part or (0, 0, width, height)
+        shown = np.ascontiguousarray(whole[top:bottom, left:right])
+        found = detector.landmarks(shown)
+        there = found.visibility > 0
+        pixels = found.points * [right - left, bottom - top] + [left, top]
+        keypoints[number] = np.where(there[:, None], pixels / [width, height], 0)
+        visibility[number] = found.visibility
+        if found.face is not None:
+            nmm[number] = nmm_from_face_mesh(found.face[None] * [right - left, bottom - top, right - left])[0]
+    recording = make_recording(keypoints, visibility, nmm, fps, tuple(notes))
+    return recording if even else resample(recording, np.array(stamps), fps)
+
+
+def _rgb(picture: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def _clock(stamps: np.ndarray, header_fps: float | None) -> tuple[float, bool, list[str]]:
+    """The frames a second, whether the frames were taken at that even rate, and notes. stamps: [T] seconds."""
+    steps = np.diff(stamps)
+    if not len(steps) or not (steps > 0).all():  # no stamps, or such as go backwards
+        if header_fps is None:
+            raise UserError("neither its header nor its time stamps tell a frame rate; convert it with ffmpeg")
+        return header_fps, True, []
+    fps = len(steps) / float(stamps[-1] - stamps[0])
+    strays = np.abs(stamps - stamps[0] - np.arange(len(stamps)) / fps) * fps
+    if strays.max() > UNEVEN:
+        fps = float(1 / steps[steps < 1.5 * np.median(steps)].mean())
+        return (
+            fps,
+            False,
+            [f"uneven time stamps (up to {steps.max():.2f} s apart), brought to an even {fps:.4g} a second"],
+        )
+    if header_fps is not None and abs(header_fps - fps) < 0.01 * fps:
+        return header_fps, True, []
+    told = f"{header_fps:.4g}" if header_fps else "nothing"
+    return fps, True, [f"its header says {told} frames a second, its time stamps {fps:.4g}; the stamps are believed"]
