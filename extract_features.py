@@ -74,7 +74,7 @@ def main() -> None:
     clips = plan_clips(name_sources(sources, endings, args.ids), args, endings)
     if args.fps is None:
         check_rates([clip.source for clip in clips], args.source_fps, args.num_workers)
-    flags = {name: getattr(args, name) for name in ("fps", "source_fps", "person")}
+    flags = {name: getattr(args, name) for name in ("fps", "source_fps", "person", "ids")}
     claim(args.output_dir, "extract_features.py", flags, clips)
     convert(
         clips,

@@ -80,7 +80,7 @@ def main() -> None:
     clips = plan_clips(named, args, ENDINGS, texts_beside(named))
     size = (args.width, args.height) if args.width else None
     reading = Reading(args.units, size, args.source_fps, args.person, args.swap_hands)
-    flags = {name: getattr(args, name) for name in ("fps", "source_fps", "units", "width", "height", "person")}
+    flags = {name: getattr(args, name) for name in ("fps", "source_fps", "units", "width", "height", "person", "ids")}
     claim(args.output_dir, "import_data.py", {**flags, "swap_hands": args.swap_hands or None}, clips)
     convert(clips, read_recording, args.output_dir, args.fps, args.num_workers, args.skip_bad, reading)
 

@@ -12,8 +12,6 @@ from poses.face import split_nmm
 from runtime.errors import UserError
 from runtime.files import write_whole
 
-UNEVEN = 0.75  # frames: time stamps that stray farther than this from an even rate are brought to one
-
 
 @dataclass(frozen=True)
 class Recording:

@@ -11,7 +11,7 @@ import numpy as np
 from importers.holistic import Detector, Holistic
 from importers.people import choose, find_people, window
 from importers.plan import Source
-from importers.recording import UNEVEN, Recording, make_recording, resample
+from importers.recording import Recording, make_recording, resample
 from poses import layout
 from poses.face import nmm_from_face_mesh
 from runtime.errors import UserError
@@ -41,6 +41,7 @@ PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 RATES = (1.0, 500.0)  # frames a second; a header that says less or more says nothing
 LOOKS = 4  # a second, for faces
 ENDS_EARLY = 0.9  # of the frames that the header promises
+UNEVEN = 0.75  # frames that a time stamp strays from an even rate; beyond it the clip is brought to one
 
 Picture = Callable[[], np.ndarray]  # decodes a frame, [H,W,3] uint8 BGR
 
@@ -210,7 +211,7 @@ def _clock(stamps: np.ndarray, header_fps: float | None) -> tuple[float, bool, l
         return header_fps, True, []
     fps = len(steps) / float(stamps[-1] - stamps[0])
     strays = np.abs(stamps - stamps[0] - np.arange(len(stamps)) / fps) * fps
-    if strays.max() > UNEVEN:
+    if strays.max() > UNEVEN or steps.max() > 1.5 * np.median(steps):
         fps = float(1 / steps[steps < 1.5 * np.median(steps)].mean())
         return (
             fps,

@@ -1,0 +1,386 @@
+"""Videos become clips. A made-up detector stands for MediaPipe, which finds what a made-up frame says is in it; the
+real one is tested by test_extract_real_videos.py."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recordings import signer
+
+import extract_features
+from importers import holistic, video
+from importers.conversion import SAME_RATE
+from importers.holistic import Landmarks
+from importers.people import Person, choose, find_people, window
+from importers.plan import Source
+from importers.video import Frames, extract, find_sources
+from poses import layout
+from poses.face import NUM_FACE_WITH_IRIS, nmm_from_face_mesh
+from poses.files import read_clip, read_keypoints, read_nmm
+from runtime import errors
+from runtime.errors import UserError
+
+WIDTH, HEIGHT = 200, 100
+POINTS, MESH = signer(20)
+FACE = np.concatenate([MESH, MESH[:, : NUM_FACE_WITH_IRIS - MESH.shape[1]]], axis=1)
+
+
+class FakeDetector:
+    """Reads a made-up picture: columns 0.. hold the frame's number, 255 where nobody is; people stand at PLACES."""
+
+    def reset(self) -> None:
+        self.shapes: list[tuple[int, int]] = []
+
+    def faces(self, picture: np.ndarray) -> np.ndarray:
+        places = np.unique(np.nonzero(picture[1, :, 0])[0])
+        return np.array([[place - 5, 20, 10, 12 + place / 100] for place in places], dtype=float).reshape(-1, 4)
+
+    def landmarks(self, picture: np.ndarray) -> Landmarks:
+        self.shapes.append(picture.shape[:2])
+        number = int(picture[0, 0, 0])
+        if number == 255:
+            return Landmarks(np.zeros((75, 2)), np.zeros(75), None)
+        visibility = np.ones(75)
+        if number % 2:
+            visibility[layout.LEFT_HAND_KEYPOINTS] = 0
+        return Landmarks(POINTS[number], visibility, None if number == 3 else FACE[number])
+
+
+def picture(number: int, people: tuple[int, ...] = (100,)) -> np.ndarray:
+    made = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    made[0, :] = number
+    made[1, list(people)] = 1
+    return made
+
+
+def made_up(
+    numbers: list[int], fps: float | None = 25.0, stamps: object = None, count: int | None = None, people=(100,)
+):
+    """A recording that can be opened again and again."""
+    stamps = [number / 25 for number in range(len(numbers))] if stamps is None else stamps
+
+    def opened() -> Frames:
+        frames = ((at, lambda n=n: picture(n, people)) for at, n in zip(stamps, numbers, strict=True))
+        return Frames(frames, fps, count)
+
+    return opened
+
+
+def fake() -> FakeDetector:
+    detector = FakeDetector()
+    detector.reset()
+    return detector
+
+
+# ---- one recording ---------------------------------------------------------------------------------------------------
+
+
+def test_what_was_found_and_what_was_not():
+    recording = extract(made_up([0, 1, 2, 3, 255]), fake(), "largest")
+    np.testing.assert_allclose(recording.keypoints[0], POINTS[0], atol=1e-6)
+    assert recording.fps == 25
+    assert (recording.seen[:, layout.LEFT_HAND_KEYPOINTS].all(1) == [True, False, True, False, False]).all()
+    assert (recording.keypoints[4] == 0).all()
+    assert (np.isfinite(recording.nmm).all(1) == [True, True, True, False, False]).all()
+    expected = nmm_from_face_mesh(FACE[:1] * [WIDTH, HEIGHT, WIDTH])  # in pixels: the picture is not square
+    np.testing.assert_allclose(recording.nmm[0], expected[0], rtol=1e-5, atol=1e-5)
+    assert recording.counts() == {"body": 4, "face": 3, "left hand": 2, "right hand": 4}
+
+
+def test_nobody():
+    with pytest.raises(UserError, match="no person is seen in any of its 2 frames"):
+        extract(made_up([255, 255], people=()), fake(), "largest")
+
+
+@pytest.mark.parametrize(
+    ("fps", "stamps", "expected", "note"),
+    [
+        (25.0, [0, 0.04, 0.08, 0.12, 0.16], 25.0, None),
+        (53.07, [0, 1 / 60, 2 / 60, 3 / 60, 4 / 60], 60.0, "its header says 53.07"),
+        (None, [0, 0.1, 0.2, 0.3, 0.4], 10.0, "its header says nothing"),
+        (30.0, [0, 0, 0, 0, 0], 30.0, None),  # no stamps
+        (29.97, [0, 0.033, 0.067, 0.1, 0.133], 29.97, None),  # stamps of whole milliseconds
+    ],
+)
+def test_the_rate_is_the_stamps(fps, stamps, expected, note):
+    recording = extract(made_up([0, 1, 2, 3, 4], fps, stamps), fake(), "largest")
+    assert recording.fps == pytest.approx(expected, rel=1e-3)
+    assert len(recording) == 5
+    assert bool(recording.notes) == (note is not None)
+    assert note is None or note in recording.notes[0]
+
+
+def test_uneven_stamps_are_brought_to_an_even_rate():
+    stamps = [0.0, 0.04, 0.08, 0.20, 0.24]  # the frames at .12 and .16 were dropped
+    recording = extract(made_up([0, 2, 4, 10, 12], 25.0, stamps), fake(), "largest")
+    assert len(recording) == 7
+    assert recording.fps == pytest.approx(25)
+    np.testing.assert_allclose(recording.keypoints[5], POINTS[10], atol=1e-5)
+    between = POINTS[4] + (POINTS[10] - POINTS[4]) / 3
+    np.testing.assert_allclose(recording.keypoints[3], between, atol=1e-5)
+    assert "uneven time stamps" in recording.notes[0]
+
+
+def test_no_rate_at_all():
+    with pytest.raises(UserError, match="neither its header nor its time stamps"):
+        extract(made_up([0, 1], None, [0, 0]), fake(), "largest")
+
+
+def test_a_recording_that_ends_early_is_named():
+    recording = extract(made_up([0, 1, 2], count=58), fake(), "largest")
+    assert recording.notes == ("ends early, 3 frames of the 58 that its header promises",)
+    assert extract(made_up([0, 1, 2], count=3), fake(), "largest").notes == ()
+
+
+# ---- several people --------------------------------------------------------------------------------------------------
+
+
+def test_one_of_two_people_is_followed_and_said():
+    detector = fake()
+    recording = extract(made_up([0, 2, 4], people=(50, 150)), detector, "left")
+    assert recording.notes == ("2 people; the left one was followed (--person)",)
+    (height, width), *_ = detector.shapes
+    assert (height, width) == (HEIGHT, 150 - 14)  # up to the other's face, which is 13.5 high
+    np.testing.assert_allclose(recording.keypoints[0], POINTS[0] * [136 / WIDTH, 1], atol=1e-6)
+
+
+def faces(*middles: float, size: float = 10) -> np.ndarray:
+    return np.array([[middle - size / 2, 20, size, size] for middle in middles], dtype=float).reshape(-1, 4)
+
+
+def test_people_are_those_who_stay():
+    looks = [faces(20, 80), faces(80, 24), faces(28), faces(), faces(30, 80, 150)]
+    people = find_people(looks)  # in any order, missed once, and a passer-by at 150
+    assert [person.middle[0] for person in people] == pytest.approx([26, 80])
+    assert find_people([faces(), faces()]) == []
+
+
+def test_whom_to_follow():
+    people = [Person(np.array([20.0, 30.0]), 10, 5), Person(np.array([80.0, 30.0]), 12, 5)]
+    assert [choose(people, which) for which in ("left", "right", "largest")] == [people[0], people[1], people[1]]
+
+
+def test_the_window_leaves_the_other_face_out():
+    people = [Person(np.array([20.0, 30.0]), 10, 5), Person(np.array([80.0, 30.0]), 12, 5)]
+    assert window(people[0], people, 100, 60) == (0, 0, 68, 60)
+    assert window(people[1], people, 100, 60) == (30, 0, 100, 60)
+    close = [people[0], Person(np.array([24.0, 50.0]), 12, 5)]  # one above the other: half-way
+    assert window(close[0], close, 100, 60) == (0, 0, 100, 40)
+    assert window(close[1], close, 100, 60) == (0, 40, 100, 60)
+
+
+# ---- folders and runs ------------------------------------------------------------------------------------------------
+
+
+def test_which_files_are_recordings(tmp_path: Path):
+    for name in ("b.MP4", "a/clip.gif", "x/images0001.png", "x/images0002.png", "notes.txt", "._b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    sources, others = find_sources(tmp_path)
+    assert [(source.name, source.kind) for source in sources] == [
+        ("a/clip.gif", "video"),
+        ("b.MP4", "video"),
+        ("x", "frames"),
+    ]
+    assert others == {".txt": 1}
+
+
+@dataclass
+class Videos:
+    """Made-up videos: files that hold the frames' numbers as JSON, opened by `open_made_up`."""
+
+    folder: Path
+
+    def add(self, name: str, numbers: list[int], fps: float = 25.0, people: tuple[int, ...] = (100,)) -> None:
+        self.folder.mkdir(exist_ok=True)
+        content = {"numbers": numbers, "fps": fps, "people": people}
+        (self.folder / name).write_text(json.dumps(content))
+
+
+def open_made_up(source: Source, source_fps: float | None) -> Frames:
+    try:
+        content = json.loads(source.path.read_text())
+    except ValueError:
+        raise UserError("not a video that OpenCV can open") from None
+    stamps = [number / content["fps"] for number in range(len(content["numbers"]))]
+    return made_up(content["numbers"], content["fps"], stamps, people=tuple(content["people"]))()
+
+
+@pytest.fixture
+def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Videos:
+    monkeypatch.setattr(video, "open_frames", open_made_up)
+    monkeypatch.setattr(video, "make_detector", FakeDetector)
+    monkeypatch.setattr(video, "_detector", None)
+    monkeypatch.setattr(extract_features, "header_rate", lambda source, fps: open_made_up(source, fps).fps)
+    monkeypatch.setattr(extract_features, "require_packages", lambda: None)
+    monkeypatch.setattr(extract_features, "silence_native_logs", lambda: None)
+    return Videos(tmp_path / "videos")
+
+
+@pytest.fixture
+def extracted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, videos: Videos):
+    def run(flags: str = "", output: str = "out") -> Path:
+        command = f"extract_features.py --videos {videos.folder} --output_dir {tmp_path / output} {flags}"
+        monkeypatch.setattr(sys, "argv", command.split())
+        errors.run(extract_features.main)
+        return tmp_path / output
+
+    return run
+
+
+@pytest.fixture
+def refused(extracted, capsys: pytest.CaptureFixture):
+    def run(flags: str = "") -> str:
+        with pytest.raises(SystemExit) as stop:
+            extracted(flags)
+        said = capsys.readouterr().err.strip()
+        assert stop.value.code == 2
+        assert said.startswith("error: ")
+        assert "\n" not in said
+        return said
+
+    return run
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_data_set_with_texts_and_splits(videos: Videos, extracted, tmp_path: Path):
+    for number in range(4):
+        videos.add(f"clip{number}.mp4", [0, 1, 2, 3, 4])
+    (tmp_path / "train.txt").write_text("clip0|one\nclip1.mp4|two\n")
+    (tmp_path / "dev.txt").write_text("clip2|three\n")
+    folder = extracted(f"--texts train={tmp_path / 'train.txt'} dev={tmp_path / 'dev.txt'}")
+    assert (folder / "train.txt").read_text() == "clip0|one\nclip1|two\n"
+    assert (folder / "dev.txt").read_text() == "clip2|three\n"
+    keypoints, seen = read_keypoints(folder / "dev/poses/clip2.npz")
+    np.testing.assert_allclose(keypoints[seen], POINTS[:5][seen], atol=1e-6)
+    assert np.load(folder / "dev/poses/clip2.npz")["fps"] == 25
+    assert np.isnan(read_nmm(folder / "dev/nmms/clip2.pkl")[3]).all()
+    assert len(read_clip(folder, "train", "clip0").pose) == 5
+    assert not (folder / "test").exists()
+    report = (folder / "report.txt").read_text()
+    assert "train: 2 clips, 10 frames (5-5 a clip), 0.4 seconds" in report
+    assert "seen, of all frames: body 100%, face 80%, left hand 60%, right hand 100%" in report
+
+
+def test_workers_shards_and_stopped_runs_change_nothing(videos: Videos, extracted):
+    for number in range(7):
+        videos.add(f"clip{number}.mp4", [number, 1, 2, 3, 4])
+    whole = contents(extracted("", "whole"))
+    assert whole == contents(extracted("--num_workers 2", "parallel"))
+    for shard in ("2/3", "1/3", "3/3", "1/1"):
+        folder = extracted(f"--shard {shard}", "shards")
+    reports = {path for path in contents(folder) if path.name.startswith("report.")}
+    assert len(reports) == 4
+    assert whole == {path: content for path, content in contents(folder).items() if "_of_" not in path.name}
+    (folder / "train/records/clip1.json").unlink(missing_ok=True)
+    assert whole.items() <= contents(extracted("", "shards")).items()
+
+
+def test_a_killed_run_goes_on_to_the_same_files(videos: Videos, extracted, tmp_path: Path):
+    """A slow run in a process of its own is killed in the middle, and the same command then does the rest."""
+    for number in range(8):
+        videos.add(f"clip{number}.mp4", [number] * 5)
+    whole = contents(extracted("", "whole"))
+    script = textwrap.dedent(f"""
+        import sys, time
+        sys.path[:0] = ["tests", "."]
+        import extract_features, test_extract_features as fakes
+        from importers import video
+        open_fast = fakes.open_made_up
+        def open_slowly(*given):
+            time.sleep(0.1)
+            return open_fast(*given)
+        video.open_frames, video.make_detector = open_slowly, fakes.FakeDetector
+        extract_features.header_rate = lambda source, fps: open_fast(source, fps).fps
+        extract_features.require_packages = extract_features.silence_native_logs = lambda: None
+        sys.argv = ["", "--videos", {str(videos.folder)!r}, "--output_dir", {str(tmp_path / "out")!r}]
+        extract_features.main()
+    """)
+    root = Path(__file__).resolve().parents[1]
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.DEVNULL)
+    while len(list((tmp_path / "out").rglob("records/*.json"))) < 3 and process.poll() is None:
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 3 <= len(list((tmp_path / "out").rglob("records/*.json"))) < 8
+    folder = extracted()
+    for path in folder.rglob(".*"):  # what was being written when it was killed
+        path.unlink()
+    assert contents(folder) == whole
+
+
+def test_rates(videos: Videos, extracted, refused):
+    videos.add("a.mp4", [0, 1, 2, 3, 4])
+    videos.add("b.mp4", [0, 0, 1, 1, 2, 2, 3, 3], fps=50)
+    said = refused("--split train")
+    assert "a.mp4 25, b.mp4 50 frames a second; pass --fps" in said
+    folder = extracted("--split train --fps 25")
+    assert len(np.load(folder / "train/poses/b.npz")["keypoints"]) == 4
+    assert np.load(folder / "train/poses/b.npz")["fps"] == 25
+    assert np.load(extracted("--split train --fps keep", "kept") / "train/poses/b.npz")["fps"] == 50
+    assert SAME_RATE < 2
+
+
+def test_a_video_without_a_person_is_left_out_and_named(videos: Videos, extracted, refused):
+    videos.add("somebody.mp4", [0, 1, 2])
+    videos.add("nobody.mp4", [255, 255], people=())
+    said = refused("--split train")
+    assert "1 of 2 recordings were left out, such as nobody.mp4: no person is seen in any of its 2 frames" in said
+    folder = extracted("--split train --skip_bad")
+    assert [path.stem for path in (folder / "train/poses").iterdir()] == ["somebody"]
+    assert "left out: nobody.mp4: no person" in (folder / "report.txt").read_text()
+
+
+def test_nothing_that_can_be_taken(videos: Videos, refused, tmp_path: Path):
+    videos.folder.mkdir()
+    assert "holds no video" in refused()
+    (videos.folder / "text.mp4").write_text("no video")
+    assert "text.mp4: not a video that OpenCV can open" in refused("--split train --fps keep")
+    assert not list((tmp_path / "out").rglob("*.npz"))
+
+
+def test_a_clip_does_not_move_to_another_split(videos: Videos, extracted, refused):
+    videos.add("a.mp4", [0, 1, 2])
+    extracted("--split train")
+    assert "'a' is in train already, and would now go to dev" in refused("--split dev")
+
+
+def test_a_folder_that_can_not_be_written_to(videos: Videos, refused, tmp_path: Path):
+    videos.add("a.mp4", [0, 1, 2])
+    (tmp_path / "out").write_text("a file stands where the folder should")
+    assert "check the path, its permissions" in refused("--split train")
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "-1/3", "1/"])
+def test_shards_that_are_none(shard: str, videos: Videos, extracted, capsys: pytest.CaptureFixture):
+    videos.add("a.mp4", [0])
+    with pytest.raises(SystemExit):
+        extracted(f"--shard={shard}")
+    assert "is not I/N" in capsys.readouterr().err
+
+
+def test_more_shards_than_clips(videos: Videos, refused):
+    videos.add("a.mp4", [0, 1])
+    assert "there are only 1 clips" in refused("--split train --shard 2/3")
+
+
+def test_a_python_without_mediapipe_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(holistic.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"no mediapipe and no cv2.*make \.venv-video"):
+        holistic.require_packages()
+
+
+def test_the_script_needs_no_torch():
+    root = Path(__file__).resolve().parents[1]
+    code = "import sys; sys.modules['torch'] = None; import extract_features, import_data"
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=60)
