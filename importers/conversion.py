@@ -13,7 +13,7 @@ from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.parallel import parallel_map
 
-SAME_RATE = 1.02  # rates within this ratio of each other count as one
+SAME_RATE = 1.01  # rates within this ratio of each other count as one
 FEW = 0.5  # a body seen in fewer of a clip's frames is worth a note
 
 

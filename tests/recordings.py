@@ -8,6 +8,7 @@ import numpy as np
 from importers.skeletons import BODY_25, COCO_WHOLE_BODY, OPENPOSE_18
 from poses import layout
 from poses.face import NUM_FACE
+from poses.files import load_array_pickle
 
 FRAMES = 12
 
@@ -111,3 +112,15 @@ def skels_line(points: np.ndarray) -> str:
     joints = np.concatenate([body, own[:, layout.RIGHT_HAND_KEYPOINTS], own[:, layout.LEFT_HAND_KEYPOINTS]], axis=1)
     frames = np.concatenate([with_depth(joints).reshape(len(points), -1), np.zeros((len(points), 1))], axis=1)
     return " ".join(f"{number:.7f}" for number in frames.ravel())
+
+
+def read_keypoints(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints [T,75,2] and seen [T,75] of a clip's file, as they are written."""
+    with np.load(path) as archive:
+        return archive["keypoints"], archive["visibility"] > 0
+
+
+def read_nmm(path: Path) -> np.ndarray:
+    """NMM numbers [T,64] of a clip's file, as they are written."""
+    content = load_array_pickle(path)
+    return np.concatenate([content[key].reshape(len(content[key]), -1) for key in layout.NMM_FEATURES], axis=1)

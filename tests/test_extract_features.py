@@ -12,18 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recordings import signer
+from recordings import read_keypoints, read_nmm, signer
 
 import extract_features
 from importers import holistic, video
-from importers.conversion import SAME_RATE
 from importers.holistic import Landmarks
 from importers.people import Person, choose, find_people, window
 from importers.plan import Source
 from importers.video import Frames, extract, find_sources
 from poses import layout
 from poses.face import NUM_FACE_WITH_IRIS, nmm_from_face_mesh
-from poses.files import read_clip, read_keypoints, read_nmm
+from poses.files import read_clip
 from runtime import errors
 from runtime.errors import UserError
 
@@ -328,7 +327,6 @@ def test_rates(videos: Videos, extracted, refused):
     assert len(np.load(folder / "train/poses/b.npz")["keypoints"]) == 4
     assert np.load(folder / "train/poses/b.npz")["fps"] == 25
     assert np.load(extracted("--split train --fps keep", "kept") / "train/poses/b.npz")["fps"] == 50
-    assert SAME_RATE < 2
 
 
 def test_a_video_without_a_person_is_left_out_and_named(videos: Videos, extracted, refused):

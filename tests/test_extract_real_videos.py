@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recordings import read_keypoints, read_nmm
 
 from poses import layout
-from poses.files import read_keypoints, read_nmm
 
 cv2 = pytest.importorskip("cv2", reason="needs .venv-video: make test-video")
 pytest.importorskip("mediapipe", reason="needs .venv-video: make test-video")

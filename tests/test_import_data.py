@@ -6,14 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recordings import FRAMES, scored, signer, skels_line, whole_body, with_depth, write_dwpose, write_openpose
+from recordings import (
+    FRAMES,
+    read_keypoints,
+    read_nmm,
+    scored,
+    signer,
+    skels_line,
+    whole_body,
+    with_depth,
+    write_dwpose,
+    write_openpose,
+)
 
 import demo_data
 import import_data
 from importers.skeletons import BODY_25, OPENPOSE_18, SKELS
 from poses import layout
 from poses.face import nmm_from_face_mesh
-from poses.files import read_clip, read_keypoints, read_nmm, read_pose_file
+from poses.files import read_clip, read_pose_file
 from runtime import errors
 
 SIZE = np.array([1280, 720])
