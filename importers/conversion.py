@@ -1,7 +1,7 @@
 """The work of every importer: each recording read, checked and written in worker processes, then told in a report."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,6 +14,7 @@ from runtime.files import write_whole
 from runtime.parallel import parallel_map
 
 SAME_RATE = 1.01  # rates within this ratio of each other count as one
+SAME_ASPECT = 1.05  # pictures whose width / height differ by less have one shape
 FEW = 0.5  # a body seen in fewer of a clip's frames is worth a note
 
 
@@ -115,8 +116,15 @@ def make_report(records: dict[Clip, dict], left_out: dict[str, str]) -> str:
         seen = sum((Counter(record["seen"]) for record in records.values()), Counter())
         shares = ", ".join(f"{part} {seen[part] / frames:.0%}" for part in ("body", "face", "left hand", "right hand"))
         lines.append(f"seen, of all frames: {shares}")
-        rates = Counter(f"{record['fps']:.4g}" for record in records.values())
-        lines.append("frames a second: " + ", ".join(f"{rate} ({count} clips)" for rate, count in rates.most_common()))
+        lines.append("frames a second: " + _counted(f"{record['fps']:.4g}" for record in records.values()))
+        aspects = [record["aspect"] for record in records.values() if record["aspect"] is not None]
+        if aspects:
+            lines.append("width / height of the picture: " + _counted(f"{aspect:.3g}" for aspect in aspects))
+            if max(aspects) > SAME_ASPECT * min(aspects):
+                lines.append(
+                    "note: pictures of different shapes: x and y are 0..1 of the picture, so one movement looks different "
+                    "in each; a model learns better from pictures of one shape"
+                )
     notes: dict[str, list[str]] = {}
     for record in records.values():
         for note in [*record["notes"], *_notes(record)]:
@@ -134,6 +142,12 @@ def _notes(record: dict) -> list[str]:
     if seen["body"] < FEW * frames:
         notes.append(f"a body in fewer than {FEW:.0%} of the frames (small or dark pictures?)")
     return notes
+
+
+def _counted(values: Iterable[str]) -> str:
+    """'25 (3 clips), 50 (1 clip)', the most frequent first."""
+    counts = Counter(values).most_common()
+    return ", ".join(f"{value} ({count} clip{'s' if count > 1 else ''})" for value, count in counts)
 
 
 def _listed(names: list[str]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from importers import arrays, json_frames
 from importers.geometry import check_body, image_units, swap_hands
-from importers.plan import Source
+from importers.plan import RATES, Source
 from importers.pose_files import read_pose
 from importers.recording import Recording, make_recording
 from importers.skeletons import NUM_SKELS, SKELS, SKELS_LEFT_HAND, SKELS_RIGHT_HAND, map_points
@@ -80,9 +80,11 @@ def frame_paths(source: Source) -> list[Path]:
 
 def read_recording(source: Source, reading: Reading) -> Recording:
     """Read one recording. Raises UserError that says what is wrong with it, without its path."""
+    aspect = reading.size[0] / reading.size[1] if reading.size else None
     if source.kind == "pose":
         recording = read_pose(source.path)
-        fps = recording.fps if 0 < recording.fps < 1000 else _fps(reading)
+        aspect = recording.aspect
+        fps = recording.fps if RATES[0] <= recording.fps <= RATES[1] else _fps(reading)
         keypoints, visibility, nmm, notes = recording.keypoints, recording.visibility, recording.nmm, recording.notes
     else:
         fps = _fps(reading)
@@ -91,7 +93,7 @@ def read_recording(source: Source, reading: Reading) -> Recording:
         notes = (*notes, *more)
     if reading.swap_hands:
         keypoints, visibility = swap_hands(keypoints), swap_hands(visibility)
-    recording = make_recording(keypoints, visibility, nmm, fps, notes)
+    recording = make_recording(keypoints, visibility, nmm, fps, notes, aspect)
     check_body(recording.keypoints, recording.seen)
     return recording
 

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from importers.texts import clip_name, read_texts
 from poses.files import SPLITS
-from runtime.arguments import positive_float, positive_int
+from runtime.arguments import positive_int
 from runtime.errors import UserError
 from runtime.files import write_whole
 
 MADE_BY = "made_by.json"  # in a data set's folder: the script and the flags that its clips were made with
+
+
+RATES = (1.0, 500.0)  # frames a second of anything that is a recording
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,20 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         help="bring all clips to this rate, in frames a second; keep: leave each at its own "
         "(default: as recorded, and clips of different rates are refused)",
     )
-    group.add_argument("--source_fps", type=positive_float, help="the rate of recordings whose files tell none")
+    group.add_argument("--source_fps", type=_frames_a_second, help="the rate of recordings whose files tell none")
     group.add_argument("--num_workers", type=positive_int, default=1, help="processes (default 1)")
     group.add_argument("--skip_bad", action="store_true", help="recordings that had to be left out are no error")
 
 
 def _rate(text: str) -> float | str:
-    return text if text == "keep" else positive_float(text)
+    return text if text == "keep" else _frames_a_second(text)
+
+
+def _frames_a_second(text: str) -> float:
+    value = float(text)
+    if not RATES[0] <= value <= RATES[1]:
+        raise argparse.ArgumentTypeError(f"{text} is not between {RATES[0]:g} and {RATES[1]:g} frames a second")
+    return value
 
 
 def _split(text: str) -> str | tuple[float, ...]:

@@ -60,11 +60,12 @@ def read_pose(path: Path) -> Recording:
     header, points, confidence, fps = _open(path)
     found = {component.name: component.points for component in header.components}
     depth = _depth_scale(found, points, confidence, header.dimensions.width)
+    aspect = header.dimensions.width / header.dimensions.height
     notes = [] if depth == 1.0 else ["depth of the face in pictures, as most converters write it; brought to pixels"]
     if all(len(found.get(name, ())) in sizes for name, sizes in COMPONENTS.items()):
         full = read_pose_file(path, z_scale=depth)
         nmm = np.where(full.face_seen[:, None], full.nmm, np.nan)
-        return make_recording(full.keypoints, full.visibility, nmm, full.fps, tuple(notes))
+        return make_recording(full.keypoints, full.visibility, nmm, full.fps, tuple(notes), aspect)
 
     start, places = 0, {}
     for name, names in found.items():
@@ -100,7 +101,7 @@ def read_pose(path: Path) -> Recording:
         notes.append(f"reduced face: {len(mesh_names)} of 468 points, all that the face's numbers need")
     else:
         notes.append(f"FACE_LANDMARKS has {len(mesh_names)} points, too few: the face counts as unseen")
-    return make_recording(keypoints, visibility, nmm, fps, tuple(notes))
+    return make_recording(keypoints, visibility, nmm, fps, tuple(notes), aspect)
 
 
 def _open(path: Path) -> tuple:

@@ -15,7 +15,8 @@ from runtime.files import write_whole
 
 @dataclass(frozen=True)
 class Recording:
-    """One clip: keypoints [T,75,2] in image units, visibility [T,75], nmm [T,64], fps, and notes for the report.
+    """One clip: keypoints [T,75,2] in image units, visibility [T,75], nmm [T,64], fps, notes for the report, and
+    `aspect`, the picture's width over its height where it is known.
 
     What was not seen is zeros with visibility 0 among the keypoints, and NaN in the nmm.
     """
@@ -25,6 +26,7 @@ class Recording:
     nmm: np.ndarray
     fps: float
     notes: tuple[str, ...] = ()
+    aspect: float | None = None
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -45,7 +47,12 @@ class Recording:
 
 
 def make_recording(
-    keypoints: np.ndarray, visibility: np.ndarray, nmm: np.ndarray | None, fps: float, notes: tuple[str, ...] = ()
+    keypoints: np.ndarray,
+    visibility: np.ndarray,
+    nmm: np.ndarray | None,
+    fps: float,
+    notes: tuple[str, ...] = (),
+    aspect: float | None = None,
 ) -> Recording:
     """A recording from arrays in which what was not seen may also be NaN, or a keypoint at exactly (0, 0).
 
@@ -64,6 +71,7 @@ def make_recording(
         np.where(np.isfinite(nmm).all(1, keepdims=True), nmm, np.nan).astype(np.float32),
         float(fps),
         notes,
+        aspect,
     )
 
 
@@ -111,6 +119,7 @@ def write_recording(output_dir: Path, split: str, clip_id: str, recording: Recor
         "source": source,
         "frames": len(recording),
         "fps": recording.fps,
+        "aspect": recording.aspect,
         "seen": recording.counts(),
         "notes": list(recording.notes),
     }

@@ -10,7 +10,7 @@ import numpy as np
 
 from importers.holistic import Detector, Holistic
 from importers.people import choose, find_people, window
-from importers.plan import Source
+from importers.plan import RATES, Source
 from importers.recording import Recording, make_recording, resample
 from poses import layout
 from poses.face import nmm_from_face_mesh
@@ -38,7 +38,6 @@ VIDEO_ENDINGS = (
     ".gif",
 )
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-RATES = (1.0, 500.0)  # frames a second; a header that says less or more says nothing
 LOOKS = 4  # a second, for faces
 ENDS_EARLY = 0.9  # of the frames that the header promises
 UNEVEN = 0.75  # frames that a time stamp strays from an even rate; beyond it the clip is brought to one
@@ -115,7 +114,7 @@ def open_video(path: Path) -> Frames:
             capture.release()
 
     fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    fps = fps if RATES[0] <= fps <= RATES[1] else None
+    fps = fps if RATES[0] <= fps <= RATES[1] else None  # a header that says less or more says nothing
     return Frames(frames(), fps, int(count) if 0 < count < 1e8 else None)
 
 
@@ -194,7 +193,7 @@ def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -
         visibility[number] = found.visibility
         if found.face is not None:
             nmm[number] = nmm_from_face_mesh(found.face[None] * [right - left, bottom - top, right - left])[0]
-    recording = make_recording(keypoints, visibility, nmm, fps, tuple(notes))
+    recording = make_recording(keypoints, visibility, nmm, fps, tuple(notes), size[0] / size[1])
     return recording if even else resample(recording, np.array(stamps), fps)
 
 
