@@ -122,7 +122,7 @@ def make_report(records: dict[Clip, dict], left_out: dict[str, str]) -> str:
             lines.append("width / height of the picture: " + _counted(f"{aspect:.3g}" for aspect in aspects))
             if max(aspects) > SAME_ASPECT * min(aspects):
                 lines.append(
-                    "note: pictures of different shapes: x and y are 0..1 of the picture, so one movement looks different "
+                    "note: pictures of different shapes: x and y are 0..1 of the picture, so movements look different "
                     "in each; a model learns better from pictures of one shape"
                 )
     notes: dict[str, list[str]] = {}

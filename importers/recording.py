@@ -12,6 +12,9 @@ from poses.face import split_nmm
 from runtime.errors import UserError
 from runtime.files import write_whole
 
+FAR = 10.0  # image units; legs below the picture are placed at 2 or 3, and nothing lies farther away
+LARGE = 1e4  # no measure of a face, in distances of its eyes, is larger
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -63,12 +66,14 @@ def make_recording(
         raise UserError("it holds no frames")
     if not seen.any():
         raise UserError(f"no person is seen in any of its {len(keypoints)} frames")
+    if np.abs(keypoints[seen]).max() > FAR:
+        raise UserError(f"a coordinate of {np.abs(keypoints[seen]).max():.3g} pictures lies nowhere near the picture")
     if nmm is None:
         nmm = np.full((len(keypoints), layout.NMM_DIM), np.nan)
     return Recording(
         np.where(seen[..., None], keypoints, 0).astype(np.float32),
         np.where(seen, visibility, 0).clip(0, 1).astype(np.float32),
-        np.where(np.isfinite(nmm).all(1, keepdims=True), nmm, np.nan).astype(np.float32),
+        np.where((np.abs(nmm) < LARGE).all(1, keepdims=True), nmm, np.nan).astype(np.float32),
         float(fps),
         notes,
         aspect,
