@@ -10,6 +10,7 @@ test: .venv/tested-with lint
 
 lint: .venv/tested-with
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 
 .venv: .venv/installed
 
@@ -24,6 +25,21 @@ lint: .venv/tested-with
 .venv/tested-with: .venv/installed requirements-dev.txt
 	$(BIN)/pip install --disable-pip-version-check --quiet --no-warn-conflicts --requirement requirements-dev.txt
 	touch $@
+
+# For extract_features.py alone, which needs MediaPipe: a Python of its own.
+.PHONY: .venv-video test-video
+.venv-video: .venv-video/installed
+
+.venv-video/installed: requirements-video.txt
+	$(PYTHON) -m venv .venv-video
+	.venv-video/bin/pip install --disable-pip-version-check --quiet --requirement requirements-video.txt
+	.venv-video/bin/pip install --disable-pip-version-check --quiet --no-deps mediapipe==0.10.21
+	touch $@
+
+test-video: .venv-video/installed
+	.venv-video/bin/pip install --disable-pip-version-check --quiet --no-warn-conflicts pytest==9.2.0 \
+		pytest-timeout==2.4.0
+	.venv-video/bin/python -m pytest tests/test_extract_real_videos.py
 
 
 # ---- make demo TEXT=hello ALPHABET=ase -------------------------------------------------------------------------------

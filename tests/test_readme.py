@@ -27,7 +27,7 @@ FULL_SIZE = (
     "evaluate_flow",
 )
 NAMES_A_FILE = re.compile(r"[\w./-]*\w\.(py|json|md|txt|svg|toml)|[\w.-]+(/[\w.-]+)*/")
-MADE_BY_A_RUN = ("runs/", "demo/", "data/", "DATA_DIR/", "OUTPUT_DIR/")
+MADE_BY_A_RUN = ("runs/", "demo/", "data/", "DATA_DIR/", "OUTPUT_DIR/", "videos/", "texts.txt")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
