@@ -12,6 +12,7 @@ REFUSED_SHARE = 1 / 3  # of the clips that can tell: where more of them contradi
 CONTRADICTS = 0.9  # of a clip's frames
 MARGIN = 0.05  # image units by which a nose or shoulders may lie outside the picture
 APART = 0.25  # shoulder widths by which a hand must be nearer to one wrist to say whose it is
+FRONTAL = 0.5  # of the nose's height above them that shoulders are apart across the picture in a view from the front
 NEAR = 0.5  # shoulder widths from a hand's root to a wrist that it may hang on
 MIN_FRAMES = 5  # that show whose a hand is
 ANOTHER_SIZE = 2.5  # a clip whose shoulders are so many times as wide or narrow as the median differs from the rest
@@ -95,14 +96,14 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     middle = (left + right) / 2
     both = known[:, layout.LEFT_SHOULDER] & known[:, layout.RIGHT_SHOULDER]
     head = both & known[:, layout.NOSE]
-    across = np.hypot(*(left - right).T)
-    places = [*left.T, *right.T, *nose.T]
-    measured = means(
-        [across, left[:, 0] < right[:, 0], *middle.T, *places, middle[:, 1] - nose[:, 1], middle[:, 1] < nose[:, 1]],
-        [both] * 4 + [head] * 8,
+    across, up = left - right, middle[:, 1] - nose[:, 1]
+    frontal = head & (np.abs(across[:, 0]) > FRONTAL * np.abs(up))  # from the side either shoulder may be the left one
+    width, middle_x, middle_y, *places, height, below, reverse = means(
+        [np.hypot(*across.T), *middle.T, *left.T, *right.T, *nose.T, up, up < 0, across[:, 0] < 0],
+        [both] * 3 + [head] * 8 + [frontal],
     )
-    width, reverse, *middles = measured[:4]
-    unit = np.repeat(np.where(width > 0, width, np.nan), lengths)  # of each frame
+    width = np.where(width > 0, width, np.nan)
+    unit = np.repeat(width, lengths)  # of each frame
 
     # How far each hand's root is from its own and from the other wrist. Where one wrist is unseen, the hand may still
     # hang on the other.
@@ -131,12 +132,12 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     share = {name: count[:, numbers].mean(1) / lengths for name, numbers in _PARTS.items()}
     return {
         "width": width,
-        "height": measured[-2] / width,
+        "height": height / width,
         "left wrist": left_wrist,
         "right wrist": right_wrist,
-        "outside": np.abs(measured[4:10] - 0.5).max(0) - 0.5,
-        "off centre": np.abs(middles).max(0) / width,
-        "below": measured[-1],
+        "outside": np.abs(np.array(places) - 0.5).max(0) - 0.5,
+        "off centre": np.maximum(np.abs(middle_x), np.abs(middle_y)) / width,
+        "below": below,
         "reversed": reverse,
         "exchanged": np.where(told >= MIN_FRAMES, wrong / np.maximum(told, 1), np.nan),
         "nmm": np.stack([nmm[:, feature].max(1) for feature in _FEATURES.values()], axis=1),

@@ -49,7 +49,10 @@ def prepared_reading(data_dir: Path, cache_dir: Path | None = None) -> Reading:
     if not path.is_file():
         return Reading()
     info = Statistics.load(path).info
-    return Reading(info.get("visibility_threshold", 0.0), info.get("resampled_to_fps"))  # older ones knew no threshold
+    threshold, fps = info.get("visibility_threshold", 0.0), info.get("resampled_to_fps")  # older ones knew no threshold
+    if not isinstance(threshold, int | float) or not isinstance(fps, int | float | None):
+        raise UserError(f"{path}: not readable statistics; run data_preparation.py again")
+    return Reading(threshold, fps)
 
 
 def hands_minus_wrists(pose: np.ndarray) -> np.ndarray:

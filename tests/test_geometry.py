@@ -102,6 +102,28 @@ def test_facts_of_a_known_signer():
     assert geometry.differing(measured.ids, facts) == []
 
 
+def test_a_view_from_the_side_says_nothing_of_left_and_right():
+    rng = np.random.default_rng(0)
+    points = signer(20, rng)
+    points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER], 0] = [0.48, 0.52]
+    pose, seen = layout.keypoints_to_frame(points, rng.normal(size=(20, layout.NMM_DIM))), np.ones((20, 214), bool)
+    assert np.isnan(geometry.measure(pose, seen, np.array([0]))["reversed"]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_coinciding_shoulders_and_an_unseen_head_tell_nothing():
+    rng = np.random.default_rng(0)
+    points, seen = signer(20, rng), np.ones((20, layout.POSE_DIM), bool)
+    points[:, layout.LEFT_SHOULDER] = points[:, layout.RIGHT_SHOULDER]
+    seen[:, layout.keypoint_dims(np.array([layout.NOSE]))] = False
+    measured = Geometry()
+    measured.add("a", layout.keypoints_to_frame(points, rng.normal(size=(20, layout.NMM_DIM))), seen)
+    facts = measured.facts()
+    assert geometry.refusal(facts) is None
+    assert geometry.differing(["a"], facts) == []
+    assert "shoulder width: not seen" in geometry.report(facts)
+
+
 def test_facts_do_not_depend_on_the_clips_beside_them():
     rng = np.random.default_rng(0)
     clips = [layout.keypoints_to_frame(signer(n, rng), rng.normal(size=(n, layout.NMM_DIM))) for n in (1, 9, 30)]
