@@ -238,6 +238,10 @@ def check_config(config_type: type, values: Mapping[str, object]) -> None:
         if field.name not in values:
             continue
         value, kind = values[field.name], field.type
+        if kind == int | None:
+            if value is None:
+                continue
+            kind = int
         if kind is int:
             least, most = (0, MAX_LAYERS) if field.name.endswith("layers") else (1, MAX_WHOLE)
             sound = type(value) is int and least <= value <= most

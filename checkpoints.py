@@ -1,7 +1,7 @@
 """One checkpoint format for every stage: tensors and plain values, enough to rebuild the model and to go on training.
 
 format, kind, config, weights (EMA), statistics, parent (fingerprint of the autoencoder it was trained on),
-text_encoder, settings, epoch, fingerprint; in last.pt also `training`: raw weights, optimiser, schedule, best dev loss.
+text_encoder, epoch, fingerprint; in last.pt also `training`: raw weights, optimiser, schedule, best dev loss.
 """
 
 import dataclasses

@@ -16,6 +16,7 @@ from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.flow_matching import SamplingSettings
 from models.layers import lengths_to_mask
 from models.text_to_latent import TextToLatent
+from poses.interpolation import resample
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.timing import Clock
@@ -109,8 +110,13 @@ class Generator:
 
     @torch.no_grad()
     def read(self, texts: list[str], batch_size: int) -> list[_Text]:
-        """The texts' embeddings and lengths, in batches of like length, each without its padding."""
+        """The texts' embeddings and lengths, in batches of like length, each without its padding.
+
+        UserError for a text that the encoder would not read to its end.
+        """
         read: dict[int, _Text] = {}
+        if cut := self.model.first_cut(texts):
+            raise UserError(f"{cut}; sign it in parts, a sentence each (--text_file)")
         order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
         clock = Clock(self.device)
         for start in range(0, len(order), batch_size):
@@ -126,7 +132,8 @@ class Generator:
     @torch.no_grad()
     def sign(self, texts: list[_Text], lengths: list[int], seeds: list[int]) -> list[Generated]:
         """The clips of one batch: texts as `read` gives them, `lengths` in frames."""
-        frames = torch.tensor(lengths, device=self.device)
+        longest = self.model.net.config.max_frames or max(lengths)
+        frames = torch.tensor([min(length, longest) for length in lengths], device=self.device)
         clock = Clock(self.device)
         with self._autocast():
             cond = pad_sequence([text.cond for text in texts], batch_first=True)  # [B,L,C]
@@ -136,7 +143,10 @@ class Generator:
             sampling = clock.lap() / len(texts)
             pose = self.space.decode(self.model.denormalize(z), lengths_to_mask(frames))  # [B,T,214]
             pose = pose.float().cpu().numpy()
-        poses = [self.statistics.denormalize(row[:length]) for row, length in zip(pose, lengths, strict=True)]
+        poses = []
+        for row, real, length in zip(pose, frames.tolist(), lengths, strict=True):
+            clip = self.statistics.denormalize(row[:real])
+            poses.append(clip if real == length else resample(clip, length))  # squeezed as it was in training
         decoding = clock.lap() / len(texts)
         seconds = [dict(zip(PARTS, (text.seconds, sampling, decoding), strict=True)) for text in texts]
         return list(map(Generated, poses, seconds))

@@ -55,7 +55,7 @@ def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losse
     if model.net.sync_head is not None:
         sync = model.net.sync_head.loss(z_1, mask, batch["energy"], batch["energy_mask"])
         losses |= {"loss": losses["loss"] + sync, "sync": sync}
-    length = model.length.loss(cond, cond_mask, batch["energy_mask"].sum(1))
+    length = model.length.loss(cond, cond_mask, batch["frames"].flatten())
     return {**losses, "loss": losses["loss"] + LENGTH_WEIGHT * length, "length": length}
 
 
@@ -79,6 +79,7 @@ def main() -> None:
         temporal_stride=source.autoencoder.config.temporal_stride,
         cond_dim=encoder.dim,
         prior_type=prior_type,
+        max_frames=latent_stages.squeezed_to(source),
     )
 
     def loader(split: str) -> DataLoader:

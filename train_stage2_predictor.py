@@ -38,7 +38,7 @@ def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losse
     cond, cond_mask = conditions(model, batch)
     prediction = model.net(cond, cond_mask, batch["z_mask"])
     regression = latent_regression_loss(prediction, model.normalize(batch["z"]), batch["z_mask"])
-    length = model.length.loss(cond, cond_mask, batch["energy_mask"].sum(1))
+    length = model.length.loss(cond, cond_mask, batch["frames"].flatten())
     return {"loss": regression + LENGTH_WEIGHT * length, "latent": regression, "length": length}
 
 
@@ -53,7 +53,11 @@ def main() -> None:
     latent_stages.require_shape(args, source)
     encoder = latent_stages.make_text_encoder(args, source, accelerator.device)
     config = build_dataclass(
-        PredictorConfig, args, latent_dim=source.autoencoder.config.latent_dim, cond_dim=encoder.dim
+        PredictorConfig,
+        args,
+        latent_dim=source.autoencoder.config.latent_dim,
+        cond_dim=encoder.dim,
+        max_frames=latent_stages.squeezed_to(source),
     )
 
     def loader(split: str) -> DataLoader:

@@ -104,6 +104,9 @@ def main() -> None:
     teacher, content = load_teacher(args, source.fingerprint, accelerator.device)
     source = source.in_space(teacher.net.config.space)
     latent_stages.require_shape(args, source)
+    if teacher.net.config.max_frames is not None:
+        squeezed = latent_stages.squeezed_to(source)
+        require_equal("--max_seq_len", squeezed, teacher.net.config.max_frames, args.teacher_checkpoint)
     guidance_scale = teacher.net.config.guidance_scale if args.guidance_scale is None else args.guidance_scale
 
     def loader(split: str) -> DataLoader:

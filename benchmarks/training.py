@@ -101,7 +101,8 @@ class Plain(Loop):
             clip = read_clip(self.source.data_dir, "train", *self.clips[index])
             normalized = statistics.normalize(clip.pose, clip.seen)
             energy = energies(statistics.denormalize(normalized), clip.seen, statistics)
-            items.append({"id": clip.id, "text": clip.text, "pose": normalized, "energy": energy})
+            frames = np.array([[len(clip.pose)]], np.float32)
+            items.append({"id": clip.id, "text": clip.text, "pose": normalized, "energy": energy, "frames": frames})
         content = collate(items)
         for name in ("pose", "energy"):
             missing = LONGEST - content[name].shape[1]

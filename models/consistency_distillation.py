@@ -48,6 +48,7 @@ class StudentConfig:
     guidance_scale: float = 2.0  # the teacher's, which the student has learnt
     prior_type: str = "none"  # likewise
     use_sync_guidance: bool = False  # likewise
+    max_frames: int | None = None  # likewise
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
@@ -67,6 +68,7 @@ class StudentConfig:
             guidance_scale=guidance_scale,
             prior_type=teacher.prior_type,
             use_sync_guidance=teacher.use_sync_guidance,
+            max_frames=teacher.max_frames,
         )
 
 

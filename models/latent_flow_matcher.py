@@ -57,6 +57,7 @@ class FlowConfig:
     gamma_guidance: float = described(0.01, "size of the sync guidance, relative to the field's")
     num_inference_steps: int = described(50, "steps that inference and evaluation take by default")
     guidance_scale: float = described(2.0, "classifier-free guidance that sampling takes by default; 1 is none")
+    max_frames: int | None = None  # what longer clips were squeezed to; None: none was longer
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)

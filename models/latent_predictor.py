@@ -24,6 +24,7 @@ class PredictorConfig:
     cond_dim: int = 768
     num_queries: int = described(100, "learnt queries, which are stretched over a clip's length")
     dropout: float = described(0.1, "probability that training drops an activation")
+    max_frames: int | None = None  # what longer clips were squeezed to; None: none was longer
     space: ClassVar[str] = "latent"
 
     def __post_init__(self) -> None:

@@ -67,6 +67,15 @@ class PretrainedTextEncoder:
         return digest.hexdigest()[:12]
 
     @property
+    def max_tokens(self) -> int:
+        """Tokens of a text that are read."""
+        return min(self.tokenizer.model_max_length, MAX_TOKENS)
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """The tokens of each text, those beyond `max_tokens` included."""
+        return [len(ids) for ids in self.tokenizer(texts)["input_ids"]]
+
+    @property
     def dim(self) -> int:
         return self.model.config.hidden_size
 
@@ -77,8 +86,7 @@ class PretrainedTextEncoder:
     @torch.no_grad()
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Texts -> token embeddings [B,L,C] and mask [B,L]."""
-        limit = min(self.tokenizer.model_max_length, MAX_TOKENS)
-        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
         tokens = tokens.to(self.device)
         return self.model(**tokens).last_hidden_state, tokens["attention_mask"].bool()
 
@@ -126,6 +134,12 @@ class ScratchTextEncoder(nn.Module):
         self.encoder = Encoder(config.dim, config.num_heads, config.num_layers, config.dropout)
         self.norm = nn.LayerNorm(config.dim)
 
+    max_tokens = MAX_TOKENS
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """The tokens of each text, those beyond `max_tokens` included."""
+        return [len(encoding.ids) for encoding in self.tokenizer.encode_batch(texts)]
+
     @property
     def dim(self) -> int:
         return self.config.dim
@@ -136,7 +150,7 @@ class ScratchTextEncoder(nn.Module):
 
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Texts -> token embeddings [B,L,C] and mask [B,L]."""
-        ids = [encoding.ids[:MAX_TOKENS] for encoding in self.tokenizer.encode_batch(texts)]
+        ids = [encoding.ids[: self.max_tokens] for encoding in self.tokenizer.encode_batch(texts)]
         device = self.embedding.weight.device
         mask = lengths_to_mask(torch.tensor([len(row) for row in ids]))
         padded = torch.zeros(mask.shape, dtype=torch.long)

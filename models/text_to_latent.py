@@ -64,6 +64,14 @@ class TextToLatent(nn.Module):
         cond, cond_mask = self.text_encoder.encode(texts)
         return cond.to(self.latent_mean.device), cond_mask.to(self.latent_mean.device)
 
+    def first_cut(self, texts: list[str]) -> str | None:
+        """What to say of the first text that the encoder does not read to its end; None where there is none."""
+        limit = self.text_encoder.max_tokens
+        for text, count in zip(texts, self.text_encoder.count_tokens(texts), strict=True):
+            if count > limit:
+                return f"the text '{text[:40]}…' has {count} tokens, of which the text encoder reads {limit}"
+        return None
+
     def normalize(self, z: Tensor) -> Tensor:
         return (z - self.latent_mean) / self.latent_std
 

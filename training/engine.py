@@ -234,7 +234,7 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
     if "training" not in content:
         raise UserError(f"{path}: holds no training state; resume from last.pt")
     for name, value in stage.config.items():
-        require_equal(f"--{name}", value, content["config"].get(name), path)
+        require_equal(f"--{name}", value, content["config"].get(name, value), path)
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
     if not same_text_encoder(content["text_encoder"], stage.text_encoder):
         raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")

@@ -57,21 +57,45 @@ def require_shape(args: argparse.Namespace, source: LatentSource) -> None:
         require_equal(f"--{name}", getattr(args, name), getattr(source.autoencoder.config, name), where)
 
 
+def say_cut_texts(encoder: TextEncoder, texts: list[str]) -> None:
+    """A word on the train texts that the encoder does not read to their end."""
+    longer = sum(count > encoder.max_tokens for count in encoder.count_tokens(texts))
+    if longer:
+        limit = encoder.max_tokens
+        print(f"{longer} of {len(texts)} train texts have more than {limit} tokens: the text encoder misses their ends")
+
+
 def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: torch.device) -> TextEncoder:
     """The text encoder of --text_encoder; one from scratch has learnt its subwords on the train texts."""
-    if args.text_encoder != SCRATCH:
-        return open_text_encoder(args.text_encoder, device)
     texts = load_split(source.data_dir, "train", source.cache_dir, source.skip_bad).texts
+    if args.text_encoder != SCRATCH:
+        encoder = open_text_encoder(args.text_encoder, device)
+        say_cut_texts(encoder, texts)
+        return encoder
     tokenizer = train_tokenizer(texts, args.vocab_size)
     try:
         config = ScratchTextConfig(tokenizer, args.scratch_dim, args.scratch_layers, dropout=args.dropout)
     except ValueError as error:
         raise UserError(f"{error}; change the flag") from None
     encoder = ScratchTextEncoder(config)
+    say_cut_texts(encoder, texts)
     print(
         f"text encoder: from scratch, {encoder.tokenizer.get_vocab_size()} subwords learnt on {len(texts)} train texts"
     )
     return encoder
+
+
+def squeezed_to(source: LatentSource) -> int | None:
+    """The frames that longer train clips are squeezed to, with a word on how many; None where none is longer."""
+    lengths = load_split(source.data_dir, "train", source.cache_dir, source.skip_bad).lengths("pose")
+    longer = int((lengths > source.max_seq_len).sum())
+    if source.long_clips != "resample" or not longer:
+        return None
+    print(
+        f"{longer} of {len(lengths)} train clips are longer than --max_seq_len {source.max_seq_len}: training squeezes "
+        "them to it, and signing gives them their own length back"
+    )
+    return source.max_seq_len
 
 
 def latent_stage(kind: str, model: TextToLatent, loss: LossFunction, source: LatentSource) -> Stage:

@@ -30,7 +30,7 @@ from poses.statistics import Statistics
 from runtime.errors import UserError
 
 # Each is raised when the same pack, weights or arguments give other content.
-LATENTS_VERSION, TEXTS_VERSION, TRAJECTORIES_VERSION = 2, 2, 3
+LATENTS_VERSION, TEXTS_VERSION, TRAJECTORIES_VERSION = 3, 2, 3
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.n
 
 @torch.no_grad()
 def latent_pack(source: LatentSource, split: str, device: torch.device, batch_size: int = 64) -> Pack:
-    """The split's latents z [N,D] and motion energies [T,2], encoded once."""
+    """The split's latents z [N,D], motion energies [T,2], and the frames [1,1] of the clip before it was squeezed."""
     poses = load_split(source.data_dir, split, source.cache_dir, source.skip_bad)
     made_from = {
         "split": poses.folder.name,
@@ -72,7 +72,7 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
         "energy": ENERGY_VERSION,
     }
     dataset = PoseDataset(poses, source.statistics, source.max_seq_len, source.long_clips)
-    model = source.autoencoder.to(device)
+    model, whole = source.autoencoder.to(device), poses.lengths("pose")
 
     def items() -> Items:
         for start in tqdm(range(0, len(dataset), batch_size), desc=f"encoding {split}", unit="batch", disable=None):
@@ -83,7 +83,16 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
                 pose = source.statistics.denormalize(batch["pose"][row, :frames].numpy())
                 seen = batch["seen"][row, :frames].numpy()
                 energy = energies(pose, seen, source.statistics)
-                yield clip_id, text, {"z": z[row, : int(model.num_latents(frames))], "energy": energy}
+                own = whole[start + row] if source.long_clips == "resample" else frames
+                yield (
+                    clip_id,
+                    text,
+                    {
+                        "z": z[row, : int(model.num_latents(frames))],
+                        "energy": energy,
+                        "frames": np.array([[own]], np.float32),
+                    },
+                )
 
     return cached_pack(source.cache_dir, f"latents-{split}", LATENTS_VERSION, made_from, items)
 

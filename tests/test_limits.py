@@ -1,0 +1,59 @@
+"""What is longer than training allows: squeezed clips get their own length back, and a text is never cut in silence."""
+
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+import torch
+from made_up import write_data
+from test_generation import make_generator
+
+from checkpoints import FLOW, PREDICTOR, STUDENT, load_checkpoint
+from dataset import collate
+from models.autoencoder import PoseSpace
+from models.text_encoder import PretrainedTextEncoder, ScratchTextConfig, ScratchTextEncoder, train_tokenizer
+from poses.interpolation import resample
+from poses.splits import load_split
+from poses.statistics import Statistics, compute_statistics
+from runtime.errors import UserError
+from training.latents import LatentSource, latent_dataset
+
+
+@pytest.mark.parametrize("kind", [PREDICTOR, FLOW, STUDENT])
+def test_a_clip_beyond_the_longest_of_training_is_signed_at_that_and_stretched(kind: str, statistics: Statistics):
+    generator, limited = (make_generator(kind, "none", 1, statistics) for _ in range(2))
+    object.__setattr__(limited.model.net.config, "max_frames", 12)
+    at_limit, shorter = (clip.pose for clip in generator.generate(["sea", "sea"], [1, 1], [12, 7]))
+    stretched, same = (clip.pose for clip in limited.generate(["sea", "sea"], [1, 1], [24, 7]))
+    assert np.abs(stretched - resample(at_limit, 24)).max() < 1e-5
+    assert np.abs(same - shorter).max() < 1e-5
+
+
+def test_the_length_that_is_learnt_is_the_clips_own(tmp_path: Path):
+    data = write_data(tmp_path / "data", {"train": [5, 30], "dev": [4], "test": [4]})
+    train = load_split(data, "train")
+    statistics = compute_statistics(((item["pose"], item["seen"].astype(bool)) for item in train.stream()), {})
+    encoder = ScratchTextEncoder(ScratchTextConfig(train_tokenizer(["text 0", "text 1"]), 16, 1, 2))
+    source = LatentSource(PoseSpace(), statistics, "none", data, data / "cache", 12, "resample")
+    clips = latent_dataset(source, "train", encoder, torch.device("cpu"))
+    batch = collate([clips[(index, 0)] for index in range(2)])
+    assert batch["z_mask"].sum(1).tolist() == [5, 12]
+    assert batch["frames"].flatten().tolist() == [5, 30]
+
+
+def test_squeezed_clips_are_counted_and_the_checkpoint_knows(trained, data_dir: Path, tmp_path: Path, capsys):
+    paths = {"D": data_dir, "A": trained.autoencoder, "O": tmp_path / "predictor"}
+    commands.call("predictor", f"{commands.SCRATCH} --max_seq_len 20 --num_epochs 1", **paths)
+    assert "train clips are longer than --max_seq_len 20: training squeezes them to it" in capsys.readouterr().out
+    assert load_checkpoint(tmp_path / "predictor" / "best_model.pt", PREDICTOR)["config"]["max_frames"] == 20
+
+
+def test_a_text_beyond_the_encoders_tokens_is_refused_not_cut(statistics: Statistics, bert: Path):
+    generator = make_generator(FLOW, "none", 1, statistics)
+    long = "a b c d e f g h " * 40
+    with pytest.raises(UserError, match=r"the text 'a b c .*…' has \d+ tokens, of which the text encoder reads 256"):
+        generator.generate(["sea", long], [0, 1], [9, 9])
+    encoder = PretrainedTextEncoder(str(bert))
+    assert encoder.count_tokens(["hello world", long]) == [4, 322]
+    assert encoder.encode([long])[0].shape[1] == encoder.max_tokens == 256
