@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.predictions import read_array_prediction
+from evaluation.predictions import read_generated
 from evaluation.report import read_clips
 from evaluation.summary import compare
 from poses import layout
@@ -526,7 +526,7 @@ class Reader:
 READERS = {
     "nmm": Reader(read_nmm, "train0.pkl", PICKLES | NO_FILES),
     "pose": Reader(read_keypoints, "train0.npz", ARCHIVES | NO_FILES),
-    "prediction": Reader(read_array_prediction, "clip.npy", NPY | NO_FILES),
+    "prediction": Reader(read_generated, "clip.npy", NPY | NO_FILES),
     "clips": Reader(read_and_compare, "clips_dev.npz", CLIPS),
     "statistics": Reader(Statistics.load, "normalization_stats.npz", STATISTICS),
     "pack": Reader(read_pack, "pack", PACKS),
