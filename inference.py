@@ -19,7 +19,7 @@ from checkpoints import PREDICTOR, require_equal
 from generation import Generator, load_generator
 from poses.statistics import STATISTICS_FILE, Statistics
 from runtime import cpu, errors
-from runtime.arguments import make_parser, natural_int, positive_int
+from runtime.arguments import frames, make_parser, natural_int, positive_int
 from runtime.errors import UserError
 from runtime.files import read_ids_and_texts, write_whole
 from runtime.untrusted import read_json
@@ -41,7 +41,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         "(default output_pose.npy)",
     )
     parser.add_argument(
-        "--target_length", type=positive_int, help="frames of the clip (default: what the text asks for)"
+        "--target_length", type=frames, help="frames of the clip, at most 5000 (default: what the text asks for)"
     )
     parser.add_argument(
         "--num_samples", type=positive_int, default=1, help="clips of each text; those of Direction 1 are all alike"
