@@ -90,7 +90,7 @@ class Generator:
     ) -> Iterator[tuple[int, Generated]]:
         """As `generate`, but yields (index, clip) batch by batch, clips of like length together.
 
-        Without `lengths` the texts of WINDOW clips are read first: the length of a text says little of its clip's.
+        Reads WINDOW texts at a time, then signs them in order of clip length: the length of a text says little of it.
         """
         indices, signed_together = range(len(texts)), 1 if self.precision == "int8" else batch_size
         if lengths is not None:
@@ -115,7 +115,7 @@ class Generator:
         UserError for a text that the encoder would not read to its end.
         """
         read: dict[int, _Text] = {}
-        if cut := self.model.first_cut(texts):
+        if cut := self.model.truncation_message(texts):
             raise UserError(f"{cut}; sign it in parts, a sentence each (--text_file)")
         order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
         clock = Clock(self.device)
@@ -146,7 +146,9 @@ class Generator:
         poses = []
         for row, real, length in zip(pose, frames.tolist(), lengths, strict=True):
             clip = self.statistics.denormalize(row[:real])
-            poses.append(clip if real == length else resample(clip, length))  # squeezed as it was in training
+            poses.append(
+                clip if real == length else resample(clip, length)
+            )  # training squeezed such clips: give it its own length
         decoding = clock.lap() / len(texts)
         seconds = [dict(zip(PARTS, (text.seconds, sampling, decoding), strict=True)) for text in texts]
         return list(map(Generated, poses, seconds))

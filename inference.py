@@ -31,7 +31,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     texts = parser.add_mutually_exclusive_group(required=True)
     texts.add_argument("--text", help="the text to sign")
     texts.add_argument(
-        "--text_file", type=Path, help="texts, one a line, or ID|text: the clips are then called by the IDs"
+        "--text_file", type=Path, help="a file with one text per line; with ID|text, each clip is named after its ID"
     )
     parser.add_argument(
         "--output_path",
@@ -44,13 +44,16 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         "--target_length", type=frames, help="frames of the clip, at most 5000 (default: what the text asks for)"
     )
     parser.add_argument(
-        "--num_samples", type=positive_int, default=1, help="clips of each text; those of Direction 1 are all alike"
+        "--num_samples",
+        type=positive_int,
+        default=1,
+        help="clips for each text (Direction 1 makes the same clip each time)",
     )
     parser.add_argument("--seed", type=natural_int, default=0, help="clip k of a text starts from seed + k")
     parser.add_argument(
         "--batch_size", type=positive_int, default=32, help="clips that are made at a time (default 32)"
     )
-    parser.add_argument("--data_dir", type=Path, help="data set whose statistics must be the checkpoint's, or it stops")
+    parser.add_argument("--data_dir", type=Path, help="stop unless this data set's statistics match the checkpoint's")
     arguments.add_moved_text_encoder_argument(parser)
     arguments.add_speed_arguments(parser)
     arguments.add_device_argument(parser)
@@ -82,7 +85,9 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
     paths = [args.output_path.with_name(f"{name}.npy") for name in names]
     for beside in (path.with_suffix(".json") for path in paths):
         if beside.exists() and not is_record(beside):
-            raise UserError(f"{beside}: is no record of a clip, which would replace it; choose another --output_path")
+            raise UserError(
+                f"{beside}: is no record of a clip, and the new record would overwrite it; choose another --output_path"
+            )
     jobs = [(text, args.seed + sample) for text in texts for sample in range(args.num_samples)]
     return [Job(*job, path) for job, path in zip(jobs, paths, strict=True)]
 
@@ -106,7 +111,7 @@ def sign_to_files(
     if args.data_dir is not None:
         given = Statistics.load(args.data_dir / STATISTICS_FILE).fingerprint
         kept = generator.statistics.fingerprint
-        require_equal(f"--data_dir {args.data_dir} with statistics", given, kept, args.output_path)
+        require_equal(f"--data_dir {args.data_dir} with statistics", given, kept, checkpoints["autoencoder"])
     lengths = [args.target_length] * len(jobs) if args.target_length else None
     clips = generator.stream([job.text for job in jobs], [job.seed for job in jobs], lengths, args.batch_size)
     for index, clip in tqdm(clips, total=len(jobs), unit="clip", disable=None if len(jobs) > 1 else True):

@@ -34,7 +34,7 @@ def _signing(clip: Clip) -> tuple[Array, Array]:
 def _warped_means(costs: Array, lengths: Array) -> Array:
     """Mean cost along the cheapest path, [N], of N problems at once: costs [T,T',N], the first `lengths` [N] of T'.
 
-    Diagonal by diagonal: what stands on one depends on the two before it only. Then back along each path, to count it.
+    A cell depends only on the two diagonals before its own. A second pass walks each path back and counts its steps.
     """
     rows, columns, count = costs.shape
     flat = costs.reshape(rows * columns, count)

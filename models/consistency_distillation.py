@@ -154,7 +154,7 @@ class Student(nn.Module):
     describe = LatentFlowMatcher.describe
 
     def time_table(self, settings: SamplingSettings) -> TimeTable:
-        """What all clips that are sampled with these settings share; of these weights."""
+        """The modulations that all clips sampled with these settings share. Valid for these weights only."""
         times = evaluation_times(time_grid(settings.num_steps), settings.solver)
         return TimeTable.build(self.velocity_net, times, 1.0 / settings.num_steps)
 

@@ -1,4 +1,4 @@
-"""Flow matching: the straight path from noise to data, its loss, and the solvers. Knows nothing of networks.
+"""Flow matching: the straight path from noise to data, and the ODE solvers. Knows nothing of networks.
 
 Conditional flow matching (Lipman et al. 2023; rectified flow, Liu et al. 2023): z_0 ~ N(0,I), z_1 data, t in [0,1],
 

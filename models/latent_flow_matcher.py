@@ -31,6 +31,7 @@ from models.velocity_net import TimeTable, VelocityNet
 from runtime.config import described
 
 SPACES = ("latent", "pose")
+# Who changes this interval, or that of sync guidance, raises TRAJECTORIES_VERSION in training/latents.py.
 TEXT_GUIDANCE_INTERVAL = (0.0, 0.9)  # of t: near the clean end guidance by the text only adds trembling
 
 
@@ -54,7 +55,7 @@ class FlowConfig:
     prior_layers: int = described(4, "layers of the prior")
     lambda_prior: float = described(0.1, "weight of the prior in the field at t = 0; it falls to 0 at t = 1")
     use_sync_guidance: bool = described(False, "train the sync head, and guide samples by it")
-    gamma_guidance: float = described(0.01, "size of the sync guidance, relative to the field's")
+    gamma_guidance: float = described(0.01, "factor of the synchrony gradient in the field, when sampling")
     num_inference_steps: int = described(50, "steps that inference and evaluation take by default")
     guidance_scale: float = described(2.0, "classifier-free guidance that sampling takes by default; 1 is none")
     max_frames: int | None = None  # what longer clips were squeezed to; None: none was longer
@@ -113,9 +114,9 @@ class LatentFlowMatcher(nn.Module):
     ) -> dict[str, Tensor]:
         """Flow matching loss of the field, the prior's own fit to u without text, and L_prior; scalars.
 
-        z_1 [B,N,D] normalised latents, mask [B,N], cond [B,L,C]. L_prior = lambda(t) ||v - v_prior||^2 compares the
-        field itself, and only where the text was dropped: there both estimate the same drift. With a text it would pull
-        every text to the mean of all; on v_flow alone it would leave lambda^2 / (1 + lambda) too much in the sum.
+        z_1 [B,N,D] normalised latents, mask [B,N], cond [B,L,C]. L_prior = lambda(t) ||v - v_prior||^2, called
+        `closeness`, compares the whole field with the prior. It counts only where the text was dropped, since there
+        both estimate the same drift: with a text it would pull every text to the mean of all.
         """
         draw = {"generator": generator, "device": generator.device}
         z_0 = torch.randn(z_1.shape, **draw).to(z_1)  # [B,N,D]
@@ -206,7 +207,7 @@ class LatentFlowMatcher(nn.Module):
         }
 
     def time_table(self, settings: SamplingSettings) -> TimeTable:
-        """What all clips that are sampled with these settings share; of these weights."""
+        """The modulations that all clips sampled with these settings share. Valid for these weights only."""
         return TimeTable.build(self.velocity_net, evaluation_times(time_grid(settings.num_steps), settings.solver))
 
     def sample(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from runtime.cpu import uses_onednn
 
-MAX_WHOLE_KEYS = 256  # of attention without fusion: beyond, its scores leave the caches
+MAX_WHOLE_KEYS = 256  # above this many, unfused attention is slower: its scores leave the caches
 Rotary = tuple[Tensor, Tensor]  # cosine and sine of rotary positions, each [B,1,T,head_dim/2]
 
 

@@ -3,8 +3,8 @@
     MambaPrior      selective state space: Mamba, Gu & Dao 2023, arXiv 2312.00752; two mixers a layer, one a direction
     SimpleSSMPrior  time-invariant diagonal state space: S4D, Gu et al. 2022, arXiv 2206.11893; one FFT convolution
 
-Both take (z_t [B,T,D], t [B], mask [B,T]) to v_prior [B,T,D], see the whole clip and never its padding, which must lie
-to the right of the real frames.
+Both take (z_t [B,N,D], t [B], mask [B,N]) to v_prior [B,N,D]. They see the whole clip and never its padding, which
+must lie to the right of the real latents.
 
 Shapes inside a mixer (names of the Mamba paper, but its `z` is called `gate`, since z is a latent here):
 
@@ -31,7 +31,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from models.layers import TimestepEmbedding, modulate, zero_init
 from runtime.cpu import small_products
 
-MIN_BLOCK_STEPS = 16  # the scan keeps the state of at most every so manieth step for its backward pass
+MIN_BLOCK_STEPS = 16  # the scan stores a state every so many steps, or less often, for its backward pass
 BUFFER_ELEMENTS = 2**19  # numbers in a scratch buffer of the scan, a thread: what the caches of a CPU core hold
 CUDA_BUFFER_ELEMENTS = 2**26
 
@@ -385,7 +385,7 @@ class SSMPrior(nn.Module):
         return [block.mixer.remember(length) for block in self.blocks]
 
     def forward(self, z_t: Tensor, t: Tensor, mask: Tensor, memory: Sequence[Tensor | None] | None = None) -> Tensor:
-        """z_t [B,T,D], t [B] in [0,1], mask [B,T] (True = real frame) -> v_prior [B,T,D], 0 at padding."""
+        """z_t [B,N,D], t [B] in [0,1], mask [B,N] (True = real latent) -> v_prior [B,N,D], 0 at padding."""
         padding = ~mask[:, :, None]
         x = self.input(z_t.masked_fill(padding, 0.0))  # [B,T,H]
         time = self.time(t)  # [B,H]

@@ -13,7 +13,6 @@ from torch.ao.quantization import quantize_dynamic
 from models.layers import CrossAttention, FeedForward, SelfAttention
 from runtime.cpu import uses_onednn
 
-PRECISIONS = ("fp32", "bf16", "int8")
 PACKED_FOR = 64  # rows that oneDNN lays weights out for; from that size on it is the layout of any number of rows
 
 

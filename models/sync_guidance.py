@@ -1,7 +1,8 @@
 """Hand-face synchrony of a latent clip: a head that reads motion energy, and the gradient that guides sampling.
 
 Motion energy is how fast hands and face move. Their Pearson correlation and lag are differentiable functions of the
-latents through `SyncGuidanceHead`; the guidance pulls both towards what real train clips show, not beyond.
+latents through `SyncGuidanceHead`; the guidance pulls the correlation to the mean of
+real train clips, and the lag to 0.
 """
 
 from dataclasses import dataclass

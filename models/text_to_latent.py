@@ -14,7 +14,7 @@ Network = LatentPredictor | LatentFlowMatcher | Student
 
 
 class LengthPredictor(nn.Module):
-    """c [B,L,C] -> a log-normal distribution over the clip's frames; the mean adds up what each token takes.
+    """c [B,L,C] -> a log-normal distribution over the clip's frames; its median adds up what each token takes.
 
     A sum over tokens knows how long an unseen sentence is once it knows its words.
     """
@@ -64,7 +64,7 @@ class TextToLatent(nn.Module):
         cond, cond_mask = self.text_encoder.encode(texts)
         return cond.to(self.latent_mean.device), cond_mask.to(self.latent_mean.device)
 
-    def first_cut(self, texts: list[str]) -> str | None:
+    def truncation_message(self, texts: list[str]) -> str | None:
         """What to say of the first text that the encoder does not read to its end; None where there is none."""
         limit = self.text_encoder.max_tokens
         for text, count in zip(texts, self.text_encoder.count_tokens(texts), strict=True):

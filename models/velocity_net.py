@@ -73,7 +73,7 @@ class VelocityNet(nn.Module):
 class TimeTable:
     """The modulations of a frozen network at the times of a sampler, computed once for all clips.
 
-    They do not depend on the clip, and computing them takes 40 % of the network's weights for a single row.
+    They do not depend on the clip. Computing them reads 40 % of the network's weights, even for one time.
     """
 
     times: Tensor  # [S], ascending, on the CPU

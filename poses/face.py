@@ -1,4 +1,4 @@
-"""Non-manual features from a MediaPipe face mesh, and poses from full MediaPipe Holistic `.pose` files.
+"""Non-manual features (NMM) from a MediaPipe face mesh.
 
 All features are measured in the plane of the image after the head's roll is taken out (rotated so that the outer eye
 corners lie level) and are divided by the distance of the outer eye corners, so neither the size of the picture nor

@@ -1,4 +1,4 @@
-"""Every flag that more than one script has, declared once; defaults live in the dataclasses that use them."""
+"""Flags that several scripts share, declared once: text encoder, device, speed, sampling."""
 
 import argparse
 from pathlib import Path
