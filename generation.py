@@ -146,9 +146,8 @@ class Generator:
         poses = []
         for row, real, length in zip(pose, frames.tolist(), lengths, strict=True):
             clip = self.statistics.denormalize(row[:real])
-            poses.append(
-                clip if real == length else resample(clip, length)
-            )  # training squeezed such clips: give it its own length
+            # Training squeezed clips that long: this one gets its own length back.
+            poses.append(clip if real == length else resample(clip, length))
         decoding = clock.lap() / len(texts)
         seconds = [dict(zip(PARTS, (text.seconds, sampling, decoding), strict=True)) for text in texts]
         return list(map(Generated, poses, seconds))

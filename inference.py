@@ -44,10 +44,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         "--target_length", type=frames, help="frames of the clip, at most 5000 (default: what the text asks for)"
     )
     parser.add_argument(
-        "--num_samples",
-        type=positive_int,
-        default=1,
-        help="clips for each text (Direction 1 makes the same clip each time)",
+        "--num_samples", type=positive_int, default=1, help="clips for each text (those of Direction 1 are equal)"
     )
     parser.add_argument("--seed", type=natural_int, default=0, help="clip k of a text starts from seed + k")
     parser.add_argument(
@@ -86,7 +83,7 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
     for beside in (path.with_suffix(".json") for path in paths):
         if beside.exists() and not is_record(beside):
             raise UserError(
-                f"{beside}: is no record of a clip, and the new record would overwrite it; choose another --output_path"
+                f"{beside}: is no record of a clip, and one would overwrite it; choose another --output_path"
             )
     jobs = [(text, args.seed + sample) for text in texts for sample in range(args.num_samples)]
     return [Job(*job, path) for job, path in zip(jobs, paths, strict=True)]
