@@ -224,7 +224,7 @@ def load_text_to_latent(
             f"{path}: trained on the autoencoder {content['parent']}, but --autoencoder_checkpoint is "
             f"{parent['fingerprint']}; pass the autoencoder it was trained on"
         )
-    description = content["text_encoder"]
+    description = content.get("text_encoder")
     check_text_encoder(description, path)
     pretrained = None if SCRATCH in description else build_text_encoder(description, device, str(path), text_encoder)
 

@@ -17,6 +17,7 @@ import checkpoint_checks
 from checkpoint_checks import TensorHeader, build_fitting, check_config, check_optimizer_state, read_header
 from checkpoints import AUTOENCODER, PREDICTOR, load_checkpoint
 from models.autoencoder import AutoencoderConfig
+from models.consistency_distillation import StudentConfig
 from models.latent_flow_matcher import FlowConfig
 from models.pose_to_text import PoseToTextConfig
 from runtime.errors import UserError
@@ -89,9 +90,9 @@ def test_a_torch_that_a_checkpoint_can_harm_is_refused(version: str, refused: bo
 
 def test_the_default_of_every_configuration_passes_its_check():
     tokenizer = honest(PREDICTOR)["text_encoder"]["scratch"]["tokenizer"]
-    for config in (AutoencoderConfig(), FlowConfig(student_steps=(1, 2, 4)), PoseToTextConfig(tokenizer)):
+    for config in (AutoencoderConfig(), FlowConfig(), FlowConfig(max_frames=9), PoseToTextConfig(tokenizer)):
         check_config(type(config), {**vars(config)})
-    check_config(FlowConfig, {**vars(FlowConfig()), "student_steps": [1, 2, 4], "guidance_scale": 2})
+    check_config(StudentConfig, {**vars(StudentConfig()), "step_counts": [1, 2, 4], "guidance_scale": 2})
 
 
 @pytest.mark.parametrize(
@@ -104,9 +105,8 @@ def test_the_default_of_every_configuration_passes_its_check():
         ("guidance_scale", float("inf")),
         ("use_sync_guidance", 1),
         ("prior_type", None),
-        ("student_steps", (0,)),
-        ("student_steps", 4),
-        ("student_steps", (1.5,)),
+        ("max_frames", 0),
+        ("max_frames", 1.5),
         ("cfg_dropout", 1),
         ("num_layers", 1001),
     ],
@@ -114,6 +114,12 @@ def test_the_default_of_every_configuration_passes_its_check():
 def test_a_flow_with_a_wrong_setting_is_named(name: str, value: object):
     with pytest.raises(ValueError, match=f"^{name} is "):
         check_config(FlowConfig, {name: value})
+
+
+@pytest.mark.parametrize("value", [(0,), 4, (1.5,)])
+def test_a_student_with_wrong_step_counts_is_named(value: object):
+    with pytest.raises(ValueError, match="^step_counts is "):
+        check_config(StudentConfig, {"step_counts": value})
 
 
 def test_what_is_built_to_compare_draws_no_random_number():
