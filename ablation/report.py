@@ -65,7 +65,7 @@ def read_lines(plan: Plan, output_dir: Path, latency: Mapping[str, float]) -> li
 
     whole_row = next(row for row in plan.rows if row.label == WHOLE)
     whole = runs(whole_row)
-    reports = [json.loads((folder / "metrics_test.json").read_text()) for folder in folders(whole_row)]
+    reports = [json.loads((folder / "metrics_test.json").read_text(encoding="utf-8")) for folder in folders(whole_row)]
     lines = []
     for row in plan.rows:
         scores = runs(row)

@@ -1,5 +1,6 @@
 """How a script says what a user did wrong: one sentence on stderr, exit code 2, no traceback."""
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -15,7 +16,13 @@ LESS_MEMORY = (
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`; what a user can mend, or Ctrl-C, ends it with one sentence instead of a traceback."""
+    """Run a script's `main`; what a user can mend, or Ctrl-C, ends it with one sentence instead of a traceback.
+
+    A console whose encoding lacks a letter (cp1252, latin-1, ASCII) shows it as \\uXXXX: no print ends a script.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None without a console, or what a caller put in its place
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except UserError as error:
@@ -26,10 +33,15 @@ def run(main: Callable[[], None]) -> None:
         reason = error.strerror or error
         print(f"error: {where}{reason}; check the path, its permissions and the free space", file=sys.stderr)
         sys.exit(2)
+    except UnicodeEncodeError as error:  # of a file's name, or of a text from the command line
+        letters = ascii(error.object[error.start : error.end])
+        print(f"error: {error.encoding} has no {letters}; set PYTHONUTF8=1, or write names in ASCII", file=sys.stderr)
+        sys.exit(2)
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):
             raise
-        print(f"error: out of memory ({str(error).splitlines()[0]}); {LESS_MEMORY}", file=sys.stderr)
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        print(f"error: out of memory ({reason}); {LESS_MEMORY}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped by the user; go on with --resume_from last.pt where the stage has one", file=sys.stderr)
