@@ -31,6 +31,7 @@ from evaluation.evaluator import Evaluator
 from evaluation.predictions import read_predictions, write_predictions
 from evaluation.report import BACK_TRANSLATION, build_report, format_table, write_clips, write_report
 from evaluation.summary import summarise
+from evaluation.text_metrics import NORMALIZATION, unit_of
 from generation import PARTS, Generator, load_generator
 from models.autoencoder import PoseAutoencoder
 from models.speed import pack_linears
@@ -160,6 +161,8 @@ def main() -> None:
     references = read_references(load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad))
     train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
     texts = [reference.text for reference in references]
+    if models.translator is not None:
+        models.settings |= {"text_unit": unit_of(texts), "text_normalization": NORMALIZATION}
 
     clips: dict[str, list[Clip]] = {}  # by the name of the report's row
     if models.generator is None:

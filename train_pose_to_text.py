@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from checkpoints import POSE_TO_TEXT
 from dataset import Batch, PoseDataset
 from evaluation.intervals import bleu_formula
-from evaluation.text_metrics import normalize_text, text_scores
+from evaluation.text_metrics import normalize_text, text_scores, unit_of
 from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
 from models.text_encoder import train_tokenizer
 from poses import layout
@@ -81,11 +81,15 @@ def loss(model: PoseToText, batch: Batch, generator: torch.Generator) -> Losses:
 
 
 def score(accelerator: Accelerator, model: PoseToText, loader: DataLoader) -> dict[str, float]:
-    """BLEU and word error rate of greedy decoding; over all processes, by the sums that they are made from."""
+    """BLEU and word error rate of greedy decoding; over all processes, by the sums that they are made from.
+
+    Both count what evaluate.py counts: words, or characters where the split's texts are written without spaces.
+    """
+    unit = unit_of(loader.dataset.pack.texts)  # of the whole split, not of a batch
     counts, errors_and_words = [], []
     for batch in loader:
         read = model.translate(batch["pose"].to(accelerator.device), batch["pose_mask"].to(accelerator.device))
-        scores = text_scores(read, batch["text"])
+        scores = text_scores(read, batch["text"], unit)
         counts.append(scores["bleu_counts"].sum(0))
         errors_and_words.append(np.nansum(scores["word_errors"], axis=0))
     sums = np.concatenate([np.sum(counts, axis=0), np.sum(errors_and_words, axis=0)])

@@ -83,15 +83,15 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
         ],
     },
     "text read back": {
-        "BLEU: runs of up to 1, 2, 3 and 4 words in common with the text": [
+        "BLEU: runs of up to 1, 2, 3 and 4 words in common with the text (characters in scripts without spaces)": [
             Metric("bleu1", HIGHER, bleu_of(1), ("bleu_counts",), Column(6, "BLEU-1", 3)),
             Metric("bleu2", HIGHER, bleu_of(2), ("bleu_counts",)),
             Metric("bleu3", HIGHER, bleu_of(3), ("bleu_counts",)),
             Metric("bleu4", HIGHER, bleu_of(4), ("bleu_counts",), Column(7, "BLEU-4", 3)),
         ],
-        "ROUGE-L: longest common sequence of words, F1": [Metric("rouge_l", HIGHER, mean_of)],
+        "ROUGE-L: longest common sequence of words or characters, F1": [Metric("rouge_l", HIGHER, mean_of)],
         "chrF2: runs of characters in common": [Metric("chrf", HIGHER, chrf_of, ("chrf_counts",))],
-        "word errors over the words of the text; above 1 where more is said than was asked": [
+        "word (or character) errors over the words of the text; above 1 where more is said than was asked": [
             Metric("wer", LOWER, ratio_of, ("word_errors",), Column(8, "WER", 3))
         ],
     },

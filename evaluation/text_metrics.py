@@ -1,17 +1,19 @@
 """How near a text that was read back is to the text that was signed: BLEU-1…4, ROUGE-L, chrF and WER, all corpus level.
 
 One normalisation for all of them, of both texts (a trailing full stop alone moves BLEU-4 by a point and more): NFKC,
-lower case, every character but letters, digits and marks becomes a space, runs of space become one. Spaces separate
-words. BLEU, 0-1 without smoothing, is made from nltk's clipped n-gram counts and equals sacrebleu's. nltk's own
+lower case, every character but letters, digits and marks becomes a space, runs of space become one. BLEU, ROUGE-L and
+WER count words, which spaces separate; where most letters of the references are of a script without spaces, characters
+(`unit_of`). BLEU, 0-1 without smoothing, is made from nltk's clipped n-gram counts and equals sacrebleu's. nltk's own
 `corpus_bleu` counts an n-gram too many for each text shorter than n words, so that even perfect short texts miss 1; for
 texts of four words and more all three are equal. ROUGE-L is rouge-score's F1, the mean over clips; chrF is sacrebleu's
-chrF2 over 100; WER is jiwer's word error rate, above 1 where more is said than was asked.
+chrF2 over 100; WER is jiwer's word error rate (of characters: its CER), above 1 where more is said than was asked.
 
 The values of clips are counts, from which `intervals.py` makes the same metrics of the whole corpus, with intervals.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 import jiwer
 import numpy as np
@@ -19,8 +21,19 @@ from nltk.translate.bleu_score import modified_precision
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import CHRF
 from sacrebleu.metrics.helpers import extract_all_char_ngrams
+from sacrebleu.tokenizers.tokenizer_char import TokenizerChar
+from sacrebleu.tokenizers.tokenizer_zh import TokenizerZh
 
 from evaluation.clips import Scores, stack_values
+
+NORMALIZATION = "NFKC; lower case; only letters and digits and marks"  # in words, for the report
+WORDS, CHARACTERS, CHINESE = "words", "characters (sacrebleu's char)", "characters (sacrebleu's zh)"
+_SEPARATE: dict[str, Callable[[str], str]] = {WORDS: str, CHARACTERS: TokenizerChar(), CHINESE: TokenizerZh()}
+
+# Scripts that write no spaces between words, by how Unicode's names of their letters begin.
+_HAN = ("CJK ", "IDEOGRAPHIC ", "BOPOMOFO ")
+_SPACELESS = (*_HAN, "HIRAGANA ", "KATAKANA", "THAI ", "LAO ", "KHMER ", "MYANMAR ", "TAI ", "NEW TAI ", "JAVANESE ")
+_MOSTLY_HAN = 0.95  # of the letters without spaces in Chinese texts; Japanese ones hold more kana than the rest
 
 
 def normalize_text(text: str) -> str:
@@ -28,6 +41,23 @@ def normalize_text(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).lower()
     kept = (character if unicodedata.category(character)[0] in "LNM" else " " for character in text)
     return " ".join("".join(kept).split())
+
+
+def unit_of(references: Iterable[str]) -> str:
+    """What BLEU, ROUGE-L and WER count in texts of a data set, by the script of most letters of its references.
+
+    CHINESE: every Chinese character, and whole runs of others (Latin letters, digits). CHARACTERS: every character, of
+    Japanese, Thai, Lao, Khmer, Burmese and the like. Both ignore spaces.
+    """
+    letters = Counter(c for text in references for c in normalize_text(text) if unicodedata.category(c)[0] == "L")
+
+    def count(names: str | tuple[str, ...]) -> int:
+        return sum(number for c, number in letters.items() if unicodedata.name(c, "").startswith(names))
+
+    spaceless = count(_SPACELESS)
+    if 2 * spaceless <= letters.total():
+        return WORDS
+    return CHINESE if count(_HAN) >= _MOSTLY_HAN * spaceless else CHARACTERS
 
 
 class _Words:
@@ -40,12 +70,17 @@ class _Words:
 _ROUGE = RougeScorer(["rougeL"], tokenizer=_Words())
 
 
-def text_scores(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
-    """Counts of each clip, [N,K]. Clips whose reference is empty hold nothing to read back."""
-    pairs = zip(hypotheses, references, strict=True)
-    return stack_values(
-        _score(normalize_text(hypothesis), normalize_text(reference)) for hypothesis, reference in pairs
-    )
+def text_scores(hypotheses: Sequence[str], references: Sequence[str], unit: str | None = None) -> Scores:
+    """Counts of each clip, [N,K], in `unit`s, by default those that the references ask for (`unit_of`).
+
+    Clips whose reference is empty hold nothing to read back.
+    """
+    separate = _SEPARATE[unit or unit_of(references)]
+
+    def prepared(text: str) -> str:
+        return " ".join(separate(normalize_text(text)).split())
+
+    return stack_values(_score(prepared(h), prepared(r)) for h, r in zip(hypotheses, references, strict=True))
 
 
 def _score(hypothesis: str, reference: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from evaluation.baselines import shuffled_texts
 from evaluation.clips import Clip, Reference, read_references
 from evaluation.evaluator import Evaluator
 from evaluation.predictions import read_predictions
-from evaluation.report import ROWS
+from evaluation.report import ROWS, format_table
 from poses import layout
 from poses.splits import load_split
 from runtime import errors
@@ -60,6 +60,8 @@ def test_every_row_has_every_figure_with_its_interval(evaluated, translator):
     report = json.loads((evaluated / "metrics_dev.json").read_text(encoding="utf-8"))
     assert report["checkpoints"].keys() == {"autoencoder", "predictor", "back_translation"}
     assert report["settings"]["num_beams"] == 2
+    assert report["settings"]["text_unit"] == "words"
+    assert "text_unit=words, text_normalization=NFKC; lower case; only letters" in format_table(report)
     for row in ROWS:
         for key in (
             "bleu1",
