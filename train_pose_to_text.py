@@ -36,7 +36,7 @@ from runtime.arguments import (
     positive_int,
 )
 from runtime.errors import UserError
-from training.engine import Losses, Stage, make_accelerator, split_loader, train
+from training.engine import Losses, Stage, split_loader, start, train
 from training.settings import TrainSettings
 
 
@@ -103,8 +103,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = make_accelerator(settings.mixed_precision)
-    torch.manual_seed(settings.seed)
+    accelerator = start(settings)
 
     statistics = Statistics.load(statistics_path(args.data_dir, args.cache_dir))
     packs = {

@@ -25,7 +25,7 @@ from runtime.arguments import (
     build_dataclass,
     make_parser,
 )
-from training.engine import Losses, Stage, make_accelerator, split_loader, train
+from training.engine import Losses, Stage, split_loader, start, train
 from training.settings import TrainSettings
 
 
@@ -46,8 +46,7 @@ def main() -> None:
     settings = build_dataclass(TrainSettings, args)
     config = build_dataclass(AutoencoderConfig, args)
     loss = build_dataclass(AutoencoderLoss, args)
-    accelerator = make_accelerator(settings.mixed_precision)
-    torch.manual_seed(settings.seed)
+    accelerator = start(settings)
     if args.text_encoder is not None and accelerator.is_main_process:
         print(f"note: the autoencoder reads no text; --text_encoder {args.text_encoder} is for stage 2")
 

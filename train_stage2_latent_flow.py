@@ -22,7 +22,7 @@ from models.text_to_latent import TextToLatent
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser, refuse_without
 from training import arguments, latent_stages
-from training.engine import Losses, make_accelerator, split_loader, train
+from training.engine import Losses, split_loader, start, train
 from training.latent_stages import LENGTH_WEIGHT
 from training.latents import conditions, latent_dataset, set_latent_scale, set_sync_targets
 from training.settings import TrainSettings
@@ -63,8 +63,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = make_accelerator(settings.mixed_precision)
-    torch.manual_seed(settings.seed)
+    accelerator = start(settings)
     prior_type = resolve_prior_type(args.ssm_prior_type) if args.use_ssm_prior else "none"
     if args.use_ssm_prior and args.ssm_prior_type == "auto" and accelerator.is_main_process:
         print(f"prior: {prior_type} (--ssm_prior_type auto: mamba where mamba-ssm and a GPU are there, else simple)")

@@ -20,7 +20,7 @@ from models.text_to_latent import TextToLatent
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
 from training import arguments, latent_stages
-from training.engine import Losses, make_accelerator, split_loader, train
+from training.engine import Losses, split_loader, start, train
 from training.latent_stages import LENGTH_WEIGHT
 from training.latents import conditions, latent_dataset, set_latent_scale
 from training.settings import TrainSettings
@@ -46,8 +46,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = make_accelerator(settings.mixed_precision)
-    torch.manual_seed(settings.seed)
+    accelerator = start(settings)
 
     source = latent_stages.open_source(args, accelerator.device)
     latent_stages.require_shape(args, source)

@@ -25,7 +25,7 @@ from runtime import cpu, errors
 from runtime.arguments import add_repeated_arguments, build_dataclass, make_parser, natural_float, positive_int
 from runtime.errors import UserError
 from training import arguments, latent_stages
-from training.engine import Losses, make_accelerator, split_loader, train
+from training.engine import Losses, split_loader, start, train
 from training.latents import conditions, latent_dataset, trajectory_pack
 from training.settings import TrainSettings
 
@@ -97,8 +97,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = make_accelerator(settings.mixed_precision)
-    torch.manual_seed(settings.seed)
+    accelerator = start(settings)
 
     source = latent_stages.open_source(args, accelerator.device)
     teacher, content = load_teacher(args, source.fingerprint, accelerator.device)

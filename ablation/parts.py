@@ -78,8 +78,9 @@ def run_part(part: Part, key: str, output_dir: Path, threads: int) -> float:
         shutil.rmtree(folder)
         record = {}
     flags = [str(output_dir / flag[1:]) if flag.startswith("@") else flag for flag in part.flags]
-    if part.trains and (folder / "last.pt").is_file():
-        flags += ["--resume_from", str(folder / "last.pt")]
+    if part.trains and record:
+        last = folder / "last.pt"
+        flags += ["--resume_from", str(last)] if last.is_file() else ["--overwrite"]  # stopped in its first epoch
     before = record.get("stopped_after", 0.0)
     started = time.perf_counter()
     _write_record(folder, {"key": key, "stopped_after": before})

@@ -46,7 +46,7 @@ def make_data(folder: Path) -> None:
 
 def train_twice(script: str, output: Path, *flags: object) -> dict[str, dict]:
     """One epoch of one step from the start, then one more from last.pt."""
-    first = run_script(script, *flags, "--output_dir", output, "--num_epochs", 1)
+    first = run_script(script, *flags, "--output_dir", output, "--num_epochs", 1, "--overwrite")
     again = run_script(script, *flags, "--output_dir", output, "--num_epochs", 2, "--resume_from", output / "last.pt")
     lines = [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [32 / line["clips_per_second"] for line in lines if "train" in line]

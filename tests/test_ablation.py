@@ -83,6 +83,15 @@ def test_a_stopped_training_goes_on_from_its_last_checkpoint_and_a_failure_names
     assert runs(out, "first") == ["fail fresh", "fail last.pt"]
 
 
+def test_a_training_that_was_stopped_before_its_first_checkpoint_begins_again(script, tmp_path: Path):
+    script.write_text(COUNTING.replace('(folder / "last.pt").touch()', "").replace('"--of"', '"--of", "--overwrite"'))
+    script.write_text(script.read_text().replace("parser.add_argument(flag)", "parser.add_argument(flag, nargs='?')"))
+    for _ in range(2):
+        with pytest.raises(UserError, match="no such word"):
+            run_parts([word("first", "fail")], "data", tmp_path / "out", jobs=1)
+    assert runs(tmp_path / "out", "first") == ["fail fresh", "fail fresh"]
+
+
 def test_a_folder_that_is_no_part_is_left_alone(script, tmp_path: Path):
     (tmp_path / "out" / "first").mkdir(parents=True)
     (tmp_path / "out" / "first" / "thesis.tex").touch()

@@ -30,6 +30,7 @@ from dataset import Batch, LatentDataset, PoseDataset, make_loader
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.files import write_whole
+from training.run_folder import BEST, LAST, LOG, TENSORBOARD, begin, require_free, resume_path
 from training.settings import TrainSettings
 
 Losses = dict[str, Tensor]
@@ -106,6 +107,14 @@ class Objective(nn.Module):
         return self.loss(self.model, batch, generator)
 
 
+def start(settings: TrainSettings) -> Accelerator:
+    """What a stage calls first: refuses an output folder that holds another run, before any work, and seeds PyTorch."""
+    require_free(settings)
+    accelerator = make_accelerator(settings.mixed_precision)
+    torch.manual_seed(settings.seed)
+    return accelerator
+
+
 def make_accelerator(mixed_precision: str) -> Accelerator:
     """An accelerator that refuses to run several processes that do not know of each other."""
     accelerator = Accelerator(mixed_precision=mixed_precision)
@@ -141,17 +150,19 @@ def train(
 ) -> Path:
     """Train `stage`; returns the path of best_model.pt. `test_loader` is called once, after training."""
     output_dir, main = Path(settings.output_dir), accelerator.is_main_process
-    output_dir.mkdir(parents=True, exist_ok=True)
+    if main:
+        begin(settings)
     num_clips = len(train_loader.dataset)
     steps_per_epoch = math.ceil(len(train_loader) / settings.gradient_accumulation_steps)
     warmup_steps = min(settings.warmup_steps, steps_per_epoch * settings.num_epochs // 5)
     run = start_run(stage.model.to(accelerator.device), settings, steps_per_epoch, warmup_steps)
-    if settings.resume_from:
-        resume(run, stage, settings)
+    resumed = resume_path(settings)
+    if resumed is not None:
+        resume(run, stage, resumed, output_dir)
     progress = run.progress
     objective, run.optimizer = accelerator.prepare(Objective(run.model, stage.loss), run.optimizer)
     ema_objective = Objective(run.ema, stage.loss)
-    writer = SummaryWriter(str(output_dir / "tensorboard")) if main else None
+    writer = SummaryWriter(str(output_dir / TENSORBOARD)) if main else None
     if main:
         if warmup_steps < settings.warmup_steps:
             print(f"warm-up: {warmup_steps} steps, a fifth of the run, instead of {settings.warmup_steps}")
@@ -186,7 +197,7 @@ def train(
     if main and progress.stops(settings):
         print(f"stopped early: no better dev loss in {progress.epoch - progress.best_epoch} epochs")
 
-    best_path = output_dir / "best_model.pt"
+    best_path = output_dir / BEST
     best = load_checkpoint(best_path, stage.kind)
     load_weights(run.ema, best["weights"], str(best_path))
     test_losses = evaluate_loss(accelerator, ema_objective, test_loader())
@@ -209,10 +220,8 @@ def start_run(model: nn.Module, settings: TrainSettings, steps_per_epoch: int, w
     return Run(model, copy.deepcopy(model).eval().requires_grad_(False), optimizer, schedule, Progress())
 
 
-def resume(run: Run, stage: Stage, settings: TrainSettings) -> None:
-    """Go on from a last.pt, or the folder that holds it; today's learning rate and weight decay count from there."""
-    path = Path(settings.resume_from)
-    path = path / "last.pt" if path.is_dir() else path
+def resume(run: Run, stage: Stage, path: Path, output_dir: Path) -> None:
+    """Go on from a last.pt; today's learning rate and weight decay count from there."""
     content = load_checkpoint(path, stage.kind)
     _require_same_run(stage, content, path)
     state = content["training"]
@@ -221,7 +230,7 @@ def resume(run: Run, stage: Stage, settings: TrainSettings) -> None:
     check_optimizer_state(run.optimizer, state["optimizer"], path)
     _load_optimizer(run.optimizer, run.schedule, state)
     run.progress = Progress(**{field.name: state[field.name] for field in fields(Progress) if field.name in state})
-    best, ours = path.with_name("best_model.pt"), Path(settings.output_dir) / "best_model.pt"
+    best, ours = path.with_name(BEST), output_dir / BEST
     if not best.is_file():  # this run writes one
         run.progress = Progress(run.progress.epoch, run.progress.step, best_epoch=run.progress.epoch)
     elif best.resolve() != ours.resolve():
@@ -360,13 +369,13 @@ def _save(output_dir: Path, stage: Stage, run: Run, improved: bool) -> None:
         "epoch": run.progress.epoch,
     }
     if improved:
-        save_checkpoint(output_dir / "best_model.pt", content)
-    save_checkpoint(output_dir / "last.pt", content | {"training": run.state()})
+        save_checkpoint(output_dir / BEST, content)
+    save_checkpoint(output_dir / LAST, content | {"training": run.state()})
 
 
 def _log(output_dir: Path, writer: SummaryWriter, record: dict) -> None:
     """One line of JSON, TensorBoard scalars, one line on screen."""
-    with open(output_dir / "log.jsonl", "a", encoding="utf-8") as file:
+    with open(output_dir / LOG, "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
     shown = [f"epoch {record['epoch']:4d}"]
     for split in ("train", "dev", "test"):

@@ -5,6 +5,8 @@ from dataclasses import MISSING, dataclass
 from runtime.arguments import folder_name, fraction, natural_float, natural_int, positive_float
 from runtime.config import described
 
+AUTO = "auto"  # of --resume_from
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -29,4 +31,9 @@ class TrainSettings:
     )
     seed: int = described(0, "seed of all that is random", parse=natural_int)
     num_workers: int = described(4, "processes that load data; 0 loads in this one", parse=natural_int)
-    resume_from: str | None = described(None, "the last.pt of a stopped run, or its folder: training goes on from it")
+    resume_from: str | None = described(
+        None,
+        "the last.pt of a stopped run, or its folder: training goes on from it; "
+        f"'{AUTO}' goes on from OUTPUT_DIR/last.pt, or begins where there is none",
+    )
+    overwrite: bool = described(False, "replace the run that the output folder holds")

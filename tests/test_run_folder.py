@@ -1,0 +1,83 @@
+"""The folder of a run: what is in it is never lost, and never of two runs at once."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_training import KIND, same, train_toy
+
+from checkpoints import load_checkpoint
+from runtime.errors import UserError
+from training.engine import start
+from training.settings import TrainSettings
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def epochs(folder: Path) -> list[int]:
+    records = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [record["epoch"] for record in records if "train" in record]
+
+
+# ---- a run that is there already -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left", ["best_model.pt", "last.pt", "log.jsonl"])
+def test_a_folder_with_a_run_is_refused_before_any_work_and_left_as_it_is(left: str, statistics, tmp_path: Path):
+    train_toy(tmp_path, statistics)
+    for name in {"best_model.pt", "last.pt", "log.jsonl"} - {left}:
+        (tmp_path / name).unlink()
+    before = contents(tmp_path)
+    says = rf"holds a run already \({left}\); go on with it \(--resume_from auto\), replace it \(--overwrite\), or "
+    with pytest.raises(UserError, match=says):
+        start(TrainSettings(str(tmp_path)))
+    with pytest.raises(UserError, match=says):
+        train_toy(tmp_path, statistics)
+    assert contents(tmp_path) == before
+
+
+def test_a_run_elsewhere_is_not_resumed_over_another(statistics, tmp_path: Path):
+    for name in "ab":
+        train_toy(tmp_path / name, statistics)
+    with pytest.raises(UserError, match="holds a run already"):
+        train_toy(tmp_path / "b", statistics, num_epochs=3, resume_from=str(tmp_path / "a"))
+
+
+def test_overwrite_leaves_nothing_of_the_run_before(statistics, tmp_path: Path):
+    train_toy(tmp_path / "a", statistics, num_epochs=4)
+    (tmp_path / "a" / "notes.txt").write_text("mine")
+    again = train_toy(tmp_path / "a", statistics, overwrite=True)
+    assert same(again, train_toy(tmp_path / "b", statistics))
+    assert epochs(tmp_path / "a") == [1, 2]
+    assert len(list((tmp_path / "a" / "tensorboard").iterdir())) == 1
+    assert (tmp_path / "a" / "notes.txt").read_text() == "mine"
+    with pytest.raises(UserError, match="give one of them"):
+        start(TrainSettings(str(tmp_path), overwrite=True, resume_from="auto"))
+
+
+def test_auto_goes_on_where_there_is_a_run_and_begins_where_there_is_none(statistics, tmp_path: Path):
+    whole = train_toy(tmp_path / "whole", statistics, num_epochs=3, warmup_steps=1)
+    for _ in range(3):  # the second and third time there is nothing left to do
+        requeued = train_toy(tmp_path / "a", statistics, num_epochs=3, warmup_steps=1, resume_from="auto")
+        assert same(requeued, whole)
+
+
+@pytest.mark.parametrize("written", [["log.jsonl"], ["log.jsonl", "best_model.pt"]])
+def test_auto_begins_again_where_a_run_was_killed_in_its_first_epoch(written: list[str], statistics, tmp_path: Path):
+    whole = train_toy(tmp_path, statistics)
+    log = (tmp_path / "log.jsonl").read_text().splitlines(keepends=True)
+    for name in {"last.pt", "best_model.pt"} - set(written):
+        (tmp_path / name).unlink()
+    (tmp_path / "log.jsonl").write_text(log[0])
+    assert same(train_toy(tmp_path, statistics, resume_from="auto"), whole)
+    assert epochs(tmp_path) == [1, 2]
+
+
+def test_auto_does_not_replace_a_model_whose_last_checkpoint_was_removed(statistics, tmp_path: Path):
+    train_toy(tmp_path, statistics)
+    (tmp_path / "last.pt").unlink()
+    with pytest.raises(UserError, match=r"no last\.pt to go on from, but best_model\.pt"):
+        train_toy(tmp_path, statistics, resume_from="auto")
+    assert load_checkpoint(tmp_path / "best_model.pt", KIND)["epoch"] == 2

@@ -1,0 +1,58 @@
+"""The folder of a run: a finished run in it is never replaced unasked, and a stopped one is found again."""
+
+import shutil
+from pathlib import Path
+
+from runtime.errors import UserError
+from training.settings import AUTO, TrainSettings
+
+BEST, LAST, LOG, TENSORBOARD = "best_model.pt", "last.pt", "log.jsonl", "tensorboard"
+
+
+def resume_path(settings: TrainSettings) -> Path | None:
+    """The last.pt to go on from: that of --resume_from, which may name its folder; None for a run that begins."""
+    if settings.resume_from is None:
+        return None
+    if settings.resume_from == AUTO:
+        last = Path(settings.output_dir) / LAST
+        return last if last.is_file() else None
+    path = Path(settings.resume_from)
+    return path / LAST if path.is_dir() else path
+
+
+def require_free(settings: TrainSettings) -> None:
+    """UserError where the output folder holds a run that this one neither continues nor may replace."""
+    folder, resumed = Path(settings.output_dir), resume_path(settings)
+    if settings.overwrite and settings.resume_from is not None:
+        raise UserError("--overwrite begins again and --resume_from goes on; give one of them")
+    found = [name for name in (BEST, LAST, LOG) if (folder / name).exists()]
+    if not found or settings.overwrite:
+        return
+    if resumed is not None and resumed.parent.resolve() == folder.resolve():
+        return
+    if settings.resume_from == AUTO:
+        if _stopped_in_first_epoch(folder):
+            return
+        raise UserError(f"{folder}: no {LAST} to go on from, but {found[0]}; put {LAST} back, or pass --overwrite")
+    raise UserError(
+        f"{folder}: holds a run already ({', '.join(found)}); go on with it (--resume_from {AUTO}), replace it "
+        "(--overwrite), or choose another --output_dir"
+    )
+
+
+def begin(settings: TrainSettings) -> None:
+    """Make the folder of a run that begins; what --overwrite replaces, or a stopped first epoch left, is removed."""
+    require_free(settings)
+    folder = Path(settings.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume_path(settings) is None:
+        for name in (BEST, LAST, LOG):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
+
+
+def _stopped_in_first_epoch(folder: Path) -> bool:
+    """Whether a run without last.pt was stopped before it could write its first one."""
+    log = folder / LOG
+    lines = log.read_bytes().count(b"\n") if log.is_file() else 0
+    return not (folder / LAST).exists() and lines <= 1 and (lines == 1 or not (folder / BEST).exists())
