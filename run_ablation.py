@@ -23,6 +23,7 @@ from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
 from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
+from runtime.claims import claimed
 from runtime.errors import UserError
 from training import arguments
 
@@ -79,8 +80,13 @@ def main() -> None:
     data_flags += ["--skip_bad"] if args.skip_bad else []
     plan = make_plan(recipe, data_flags, args.seeds, args.groups, args.temporal_strides)
 
-    run_parts(plan.parts, fingerprint, args.output_dir, args.jobs)
+    with claimed(args.output_dir):
+        run_parts(plan.parts, fingerprint, args.output_dir, args.jobs)
+        write_results(plan, args, cache_dir, fingerprint)
 
+
+def write_results(plan: Plan, args: argparse.Namespace, cache_dir: Path, fingerprint: str) -> None:
+    """Measure the latencies, then write the tables and plots."""
     test = load_split(args.data_dir, "test", cache_dir, args.skip_bad)
     frames = int(statistics.median(test.lengths("pose").tolist()))
     print("measuring latency")

@@ -1,12 +1,18 @@
 """The folder of a run: what is in it is never lost, and never of two runs at once."""
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import commands
 import pytest
 from test_training import KIND, same, train_toy
 
 from checkpoints import load_checkpoint
+from runtime.claims import claimed
 from runtime.errors import UserError
 from training.engine import start
 from training.settings import TrainSettings
@@ -81,3 +87,53 @@ def test_auto_does_not_replace_a_model_whose_last_checkpoint_was_removed(statist
     with pytest.raises(UserError, match=r"no last\.pt to go on from, but best_model\.pt"):
         train_toy(tmp_path, statistics, resume_from="auto")
     assert load_checkpoint(tmp_path / "best_model.pt", KIND)["epoch"] == 2
+
+
+# ---- two runs at once ------------------------------------------------------------------------------------------------
+
+HOLD = """import os, pathlib, sys, time
+from runtime.claims import claimed
+with claimed(pathlib.Path(sys.argv[1])):
+    if os.fork():
+        print("holds", flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen]:
+    """Another process that holds tmp_path/run, and has a child that outlives it."""
+    words = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    process = subprocess.Popen(words, cwd=commands.ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout.readline() == "holds\n"
+    yield process
+    os.killpg(process.pid, 9)
+    process.wait()
+
+
+def test_a_second_run_is_refused_while_the_first_lives_and_not_when_it_was_killed(holder, statistics, tmp_path: Path):
+    for first_call in (
+        lambda: start(TrainSettings(str(tmp_path / "run"))),
+        lambda: train_toy(tmp_path / "run", statistics),
+    ):
+        with pytest.raises(UserError, match=rf"run: in use by process {holder.pid} on .*; wait for it, stop it"):
+            first_call()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".claim"]
+    holder.kill()
+    holder.wait()
+    train_toy(tmp_path / "run", statistics)
+    assert not (tmp_path / "run" / ".claim").exists()
+
+
+def test_an_ablation_is_refused_while_another_is_at_work(holder, data_dir, tmp_path: Path):
+    words = ["run_ablation.py", "--data_dir", str(data_dir), "--output_dir", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, *words], cwd=commands.ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "run: in use by process" in done.stderr
+
+
+def test_a_claim_ends_with_its_block_whatever_happens_in_it(tmp_path: Path):
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), claimed(tmp_path / "new"):
+            raise ZeroDivisionError
+    assert list(tmp_path.rglob("*")) == [tmp_path / "new"]

@@ -28,6 +28,7 @@ from checkpoint_checks import check_optimizer_state
 from checkpoints import load_checkpoint, load_weights, require_equal, same_text_encoder, save_checkpoint
 from dataset import Batch, LatentDataset, PoseDataset, make_loader
 from poses.statistics import Statistics
+from runtime.claims import claimed
 from runtime.errors import UserError
 from runtime.files import write_whole
 from training.run_folder import BEST, LAST, LOG, TENSORBOARD, begin, require_free, resume_path
@@ -149,6 +150,18 @@ def train(
     settings: TrainSettings,
 ) -> Path:
     """Train `stage`; returns the path of best_model.pt. `test_loader` is called once, after training."""
+    with claimed(Path(settings.output_dir)) if accelerator.is_main_process else contextlib.nullcontext():
+        return _train(accelerator, stage, train_loader, dev_loader, test_loader, settings)
+
+
+def _train(
+    accelerator: Accelerator,
+    stage: Stage,
+    train_loader: DataLoader,
+    dev_loader: DataLoader,
+    test_loader: Callable[[], DataLoader],
+    settings: TrainSettings,
+) -> Path:
     output_dir, main = Path(settings.output_dir), accelerator.is_main_process
     if main:
         begin(settings)

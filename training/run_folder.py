@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from runtime.claims import require_unclaimed
 from runtime.errors import UserError
 from training.settings import AUTO, TrainSettings
 
@@ -21,10 +22,16 @@ def resume_path(settings: TrainSettings) -> Path | None:
 
 
 def require_free(settings: TrainSettings) -> None:
-    """UserError where the output folder holds a run that this one neither continues nor may replace."""
-    folder, resumed = Path(settings.output_dir), resume_path(settings)
+    """UserError where another run is at work in the output folder, or one may be neither continued nor replaced."""
     if settings.overwrite and settings.resume_from is not None:
         raise UserError("--overwrite begins again and --resume_from goes on; give one of them")
+    require_unclaimed(Path(settings.output_dir))
+    require_replaceable(settings)
+
+
+def require_replaceable(settings: TrainSettings) -> None:
+    """UserError where the output folder holds a run that this one neither continues nor may replace."""
+    folder, resumed = Path(settings.output_dir), resume_path(settings)
     found = [name for name in (BEST, LAST, LOG) if (folder / name).exists()]
     if not found or settings.overwrite:
         return
@@ -41,10 +48,9 @@ def require_free(settings: TrainSettings) -> None:
 
 
 def begin(settings: TrainSettings) -> None:
-    """Make the folder of a run that begins; what --overwrite replaces, or a stopped first epoch left, is removed."""
-    require_free(settings)
+    """Make the claimed folder ready for a run: what --overwrite replaces, or a stopped first epoch left, is removed."""
+    require_replaceable(settings)
     folder = Path(settings.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     if resume_path(settings) is None:
         for name in (BEST, LAST, LOG):
             (folder / name).unlink(missing_ok=True)
