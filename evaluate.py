@@ -81,6 +81,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--save_predictions", action="store_true", help="write the clips to OUTPUT_DIR/predictions_SPLIT/ID.npy"
     )
+    parser.add_argument(
+        "--format", choices=("npy", "pose"), default="npy", help="of the clips of --save_predictions (default npy)"
+    )
+    arguments.add_image_size_argument(parser)
     arguments.add_moved_text_encoder_argument(parser)
     parser.add_argument("--num_workers", type=natural_int, default=4, help="processes that compare clips (default 4)")
     arguments.add_speed_arguments(parser)
@@ -89,6 +93,8 @@ def parse_arguments() -> argparse.Namespace:
     has_model, has_translator = args.predictions_dir is None, args.back_translation_checkpoint is not None
     refuse_without("--flow_checkpoint", args.flow_checkpoint is not None, OF_FLOWS, parser, args)
     refuse_without("--predictor_checkpoint or --flow_checkpoint", has_model, OF_MODELS, parser, args)
+    refuse_without("--save_predictions", args.save_predictions, ("--format",), parser, args)
+    refuse_without("--format pose", args.format == "pose", ("--image_size",), parser, args)
     refuse_without("--back_translation_checkpoint", has_translator, ("--num_beams",), parser, args)
     if args.compiled and not has_model:
         raise UserError("--compile needs --predictor_checkpoint or --flow_checkpoint; add it, or leave --compile out")
@@ -174,7 +180,8 @@ def main() -> None:
         clips["model"], latency = generate_clips(models.generator, references, texts, args)
         length_source = "oracle" if args.oracle_length else "predicted"
     if args.save_predictions:
-        write_predictions(args.output_dir / f"predictions_{args.split}", references, clips["model"])
+        folder, fps = args.output_dir / f"predictions_{args.split}", models.statistics.info.get("fps")
+        write_predictions(folder, references, clips["model"], f".{args.format}", fps, args.image_size)
 
     evaluator = Evaluator(references, train, models.autoencoder, models.statistics, models.translator, args.num_workers)
     clips["reference"] = references

@@ -4,7 +4,8 @@
         --autoencoder_checkpoint runs/autoencoder/best_model.pt --output_path output_pose.npy --target_length 50 \\
         --data_dir data/phoenix14t
 
-Writes OUTPUT_PATH, [T,214] float32 in data units, and a .json beside it: seconds, seed, checkpoints.
+Writes OUTPUT_PATH, [T,214] float32 in data units, and a .json beside it: seconds, seed, checkpoints. A path that ends
+in .pose gets a MediaPipe Holistic file instead, which the field's viewers open.
 """
 
 import argparse
@@ -12,12 +13,12 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
 from checkpoints import PREDICTOR, require_equal
 from generation import Generator, load_generator
 from poses.statistics import STATISTICS_FILE, Statistics
+from poses.writing import CLIP_FORMATS, DEFAULT_FPS, write_clip
 from runtime import cpu, errors
 from runtime.arguments import frames, make_parser, natural_int, positive_int
 from runtime.errors import UserError
@@ -37,9 +38,10 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         "--output_path",
         type=Path,
         default=Path("output_pose.npy"),
-        help="a .npy of [T,214] float32 in data units; several clips get _0001, _0002 … in the order of their texts "
-        "(default output_pose.npy)",
+        help="a .npy of [T,214] float32 in data units, or a .pose; several clips get _0001, _0002 … in the order of "
+        "their texts (default output_pose.npy)",
     )
+    arguments.add_image_size_argument(parser)
     parser.add_argument(
         "--target_length", type=frames, help="frames of the clip, at most 5000 (default: what the text asks for)"
     )
@@ -66,20 +68,23 @@ class Job(NamedTuple):
 
 def read_jobs(args: argparse.Namespace) -> list[Job]:
     """What the flags of `add_inference_arguments` ask for. UserError for what could not be written later."""
-    if args.output_path.suffix != ".npy":
-        raise UserError(f"--output_path {args.output_path}: clips are written as .npy; end the name so")
+    suffix = args.output_path.suffix
+    if suffix not in CLIP_FORMATS:
+        raise UserError(f"--output_path {args.output_path}: clips are written as .npy or .pose; end the name so")
+    if args.image_size is not None and suffix != ".pose":
+        raise UserError("--image_size needs an --output_path that ends in .pose; change it, or leave --image_size out")
     ids, texts = read_ids_and_texts(args.text_file) if args.text_file else (None, [args.text.strip()])
     if not all(texts):
         raise UserError("an empty text has no signs; write something")
     endings = [f"_{sample:04d}" for sample in range(1, args.num_samples + 1)] if args.num_samples > 1 else [""]
-    stem, total = args.output_path.name.removesuffix(".npy"), len(texts) * args.num_samples
+    stem, total = args.output_path.name.removesuffix(suffix), len(texts) * args.num_samples
     if ids is not None:
         names = [f"{clip_id}{ending}" for clip_id in ids for ending in endings]
     elif args.text_file or total > 1:
         names = [f"{stem}_{number:04d}" for number in range(1, total + 1)]
     else:
         names = [stem]
-    paths = [args.output_path.with_name(f"{name}.npy") for name in names]
+    paths = [args.output_path.with_name(f"{name}{suffix}") for name in names]
     for beside in (path.with_suffix(".json") for path in paths):
         if beside.exists() and not is_record(beside):
             raise UserError(
@@ -109,6 +114,8 @@ def sign_to_files(
         given = Statistics.load(args.data_dir / STATISTICS_FILE).fingerprint
         kept = generator.statistics.fingerprint
         require_equal(f"--data_dir {args.data_dir} with statistics", given, kept, checkpoints["autoencoder"])
+    if args.output_path.suffix == ".pose" and generator.statistics.info.get("fps") is None:
+        print(f"the checkpoint's data did not say their frames a second, so .pose files say {DEFAULT_FPS:g}")
     lengths = [args.target_length] * len(jobs) if args.target_length else None
     clips = generator.stream([job.text for job in jobs], [job.seed for job in jobs], lengths, args.batch_size)
     for index, clip in tqdm(clips, total=len(jobs), unit="clip", disable=None if len(jobs) > 1 else True):
@@ -117,8 +124,7 @@ def sign_to_files(
         record |= {"seed": job.seed, "seconds": clip.seconds, **generator.settings}
         record["checkpoints"] = {name: str(path) for name, path in checkpoints.items()}
         record["fingerprints"] = generator.fingerprints
-        with write_whole(job.path) as file:
-            np.save(file, clip.pose)
+        write_clip(job.path, clip.pose, record["fps"], args.image_size)
         with write_whole(job.path.with_suffix(".json"), "w") as file:
             json.dump(record, file, indent=2, ensure_ascii=False)
     for job in jobs:

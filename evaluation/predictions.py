@@ -1,13 +1,14 @@
 """Files of generated clips, by any system: ID.npy ([T,214], data units) or ID.pose (MediaPipe Holistic)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from evaluation.clips import Clip, Reference
 from poses.files import read_pose
+from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
-from runtime.files import write_whole
 
 
 def read_predictions(folder: Path, references: list[Reference]) -> list[Clip]:
@@ -35,8 +36,16 @@ def read_generated(path: Path) -> np.ndarray:
     return pose
 
 
-def write_predictions(folder: Path, references: list[Reference], clips: list[Clip]) -> None:
-    """Write ID.npy for every clip."""
+def write_predictions(
+    folder: Path,
+    references: list[Reference],
+    clips: list[Clip],
+    suffix: str = ".npy",
+    fps: float | None = None,
+    image_size: Sequence[int] | None = None,
+) -> None:
+    """Write ID.npy or ID.pose for every clip; one of the other format, by an earlier run, is removed."""
     for reference, clip in zip(references, clips, strict=True):
-        with write_whole(folder / f"{reference.id}.npy") as file:
-            np.save(file, clip.pose)
+        write_clip(folder / f"{reference.id}{suffix}", clip.pose, fps, image_size)
+        for other in set(CLIP_FORMATS) - {suffix}:
+            (folder / f"{reference.id}{other}").unlink(missing_ok=True)

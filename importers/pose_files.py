@@ -8,7 +8,8 @@ import numpy as np
 
 from importers.recording import Recording, make_recording
 from poses import face, layout
-from poses.files import COMPONENTS, read_pose_file
+from poses.files import lacking, read_pose_file
+from poses.writing import BODY_NAMES
 from runtime.errors import UserError
 
 # What each number of the face is measured from: a reduced file that keeps all of these still has its numbers.
@@ -16,41 +17,6 @@ NEEDED = sorted(
     {value for name, value in vars(face).items() if name.isupper() and isinstance(value, int) and name[:4] != "NUM_"}
     - {face.LEFT_IRIS, face.RIGHT_IRIS}
     | set(face.OUTER_LIP)
-)
-BODY_NAMES = (
-    "NOSE",
-    "LEFT_EYE_INNER",
-    "LEFT_EYE",
-    "LEFT_EYE_OUTER",
-    "RIGHT_EYE_INNER",
-    "RIGHT_EYE",
-    "RIGHT_EYE_OUTER",
-    "LEFT_EAR",
-    "RIGHT_EAR",
-    "MOUTH_LEFT",
-    "MOUTH_RIGHT",
-    "LEFT_SHOULDER",
-    "RIGHT_SHOULDER",
-    "LEFT_ELBOW",
-    "RIGHT_ELBOW",
-    "LEFT_WRIST",
-    "RIGHT_WRIST",
-    "LEFT_PINKY",
-    "RIGHT_PINKY",
-    "LEFT_INDEX",
-    "RIGHT_INDEX",
-    "LEFT_THUMB",
-    "RIGHT_THUMB",
-    "LEFT_HIP",
-    "RIGHT_HIP",
-    "LEFT_KNEE",
-    "RIGHT_KNEE",
-    "LEFT_ANKLE",
-    "RIGHT_ANKLE",
-    "LEFT_HEEL",
-    "RIGHT_HEEL",
-    "LEFT_FOOT_INDEX",
-    "RIGHT_FOOT_INDEX",
 )
 FLAT = 0.05  # a mesh whose depth is below this share of its width has z in pictures, x and y in pixels
 
@@ -62,7 +28,7 @@ def read_pose(path: Path) -> Recording:
     depth = _depth_scale(found, points, confidence, header.dimensions.width)
     aspect = header.dimensions.width / header.dimensions.height
     notes = [] if depth == 1.0 else ["depth of the face in pictures, as most converters write it; brought to pixels"]
-    if all(len(found.get(name, ())) in sizes for name, sizes in COMPONENTS.items()):
+    if not lacking({name: len(names) for name, names in found.items()}):
         full = read_pose_file(path, z_scale=depth)
         nmm = np.where(full.face_seen[:, None], full.nmm, np.nan)
         return make_recording(full.keypoints, full.visibility, nmm, full.fps, tuple(notes), aspect)

@@ -10,6 +10,7 @@ import math
 import struct
 import unicodedata
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ import numpy as np
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
+from poses.writing import FACE_NUMBERS
 from runtime.errors import UserError
 from runtime.files import read_lines, texts_by_id
 from runtime.pickles import read_pickle
@@ -348,6 +350,16 @@ COMPONENTS = {
 }
 
 
+def lacking(sizes: Mapping[str, int]) -> list[str]:
+    """The components that are missing or reduced in a file with components of these sizes.
+
+    A file of our own holds the face numbers themselves, so that it needs no mesh.
+    """
+    own = sizes.get(FACE_NUMBERS) == layout.NMM_DIM
+    needed = {name: full for name, full in COMPONENTS.items() if not (own and name == "FACE_LANDMARKS")}
+    return [name for name, full in needed.items() if sizes.get(name) not in full]
+
+
 @dataclass(frozen=True)
 class PoseRecording:
     """One `.pose` file: keypoints [T,75,2] in image units (0..1), visibility [T,75] (0..1), nmm [T,64] in the order of
@@ -364,7 +376,8 @@ class PoseRecording:
 def read_pose_file(path: Path, z_scale: float = 1.0) -> PoseRecording:
     """Read the first person of a full MediaPipe Holistic `.pose` file (v0.1 or v0.2).
 
-    What was not found, such as a hand, is zeros with visibility 0. `z_scale` multiplies the mesh's z, which the usual
+    The face numbers come from the component that `write_clip` writes, where it is there, or else from the mesh. What
+    was not found, such as a hand, is zeros with visibility 0. `z_scale` multiplies the mesh's z, which the usual
     converter leaves in image widths where x and y are pixels: with 1 (z as the file has it) yaw and pitch of such
     files are near 0; the width of the recorded image, where it is known, gives the true angles.
     """
@@ -383,8 +396,7 @@ def read_pose_file(path: Path, z_scale: float = 1.0) -> PoseRecording:
         sizes[component.name] = len(component.points)
         places[component.name] = slice(start, start + len(component.points))
         start += len(component.points)
-    wrong = [name for name, full in COMPONENTS.items() if sizes.get(name) not in full]
-    if wrong:
+    if wrong := lacking(sizes):
         wrong = [f"{name} (it has {sizes.get(name, 0)} points)" for name in wrong]
         raise UserError(
             f"{path}: not a full MediaPipe Holistic file: missing or reduced are {', '.join(wrong)}; "
@@ -400,9 +412,12 @@ def read_pose_file(path: Path, z_scale: float = 1.0) -> PoseRecording:
         raise UserError(f"{path}: its header gives an image of {size[0]} x {size[1]} pixels; export it again")
     visibility = np.concatenate([confidence[:, place] for place in manual], axis=1).clip(0, 1)
     keypoints = np.concatenate([points[:, place, :2] / size for place in manual], axis=1) * (visibility[..., None] > 0)
-    face = points[:, places["FACE_LANDMARKS"], :3] * np.array([1.0, 1.0, z_scale])
-    nmm = nmm_from_face_mesh(face)
-    face_seen = (confidence[:, places["FACE_LANDMARKS"]] > 0).all(axis=1) & np.isfinite(nmm).all(axis=1)
+    if sizes.get(FACE_NUMBERS) == layout.NMM_DIM:
+        nmm, known, *_ = np.moveaxis(points[:, places[FACE_NUMBERS]], -1, 0)
+        face_seen = (known > 0).all(axis=1)
+    else:
+        nmm = nmm_from_face_mesh(points[:, places["FACE_LANDMARKS"], :3] * np.array([1.0, 1.0, z_scale]))
+        face_seen = (confidence[:, places["FACE_LANDMARKS"]] > 0).all(axis=1) & np.isfinite(nmm).all(axis=1)
     return PoseRecording(
         keypoints.astype(np.float32),
         visibility.astype(np.float32),

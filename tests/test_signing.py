@@ -14,11 +14,11 @@ from runtime.errors import UserError
 
 def flags(output_path: str | Path, text: str | None = "hello", text_file: Path | None = None, num_samples: int = 1):
     return argparse.Namespace(
-        output_path=Path(output_path), text=text, text_file=text_file, num_samples=num_samples, seed=3
+        output_path=Path(output_path), text=text, text_file=text_file, num_samples=num_samples, seed=3, image_size=None
     )
 
 
-@pytest.mark.parametrize("name", ["x.pose", "x.mp4", "x.npz", "x.json", "x", "guidance_1.5", "x.NPY"])
+@pytest.mark.parametrize("name", ["x.POSE", "x.mp4", "x.npz", "x.json", "x", "guidance_1.5", "x.NPY"])
 def test_a_name_of_another_format_is_refused_before_anything_is_read(name: str, tmp_path: Path, capsys):
     nowhere = {"P": tmp_path / "no.pt", "A": tmp_path / "no.pt", "D": tmp_path / "no", "O": tmp_path / name}
     with pytest.raises(SystemExit) as stopped:

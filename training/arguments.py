@@ -7,7 +7,8 @@ import torch
 
 from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES, SamplingSettings
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, ScratchTextConfig
-from runtime.arguments import natural_float, natural_int, positive_int, refuse_without
+from poses.writing import IMAGE_SIZE
+from runtime.arguments import image_side, natural_float, natural_int, positive_int, refuse_without
 from runtime.errors import UserError
 
 SCRATCH_FLAGS = ("--scratch_dim", "--scratch_layers", "--vocab_size")
@@ -106,6 +107,17 @@ def resolve_device(name: str | None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
     return device
+
+
+def add_image_size_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--image_size",
+        nargs=2,
+        type=image_side,
+        metavar=("WIDTH", "HEIGHT"),
+        help="pixels of the picture that .pose files speak of; the recordings' own keep the signer's proportions "
+        f"(default {' '.join(map(str, IMAGE_SIZE))})",
+    )
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,141 @@
+"""Clips that are written as .pose come back as they were, open in the field's own reader, and are drawn there."""
+
+import json
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+from test_render import signer
+
+from evaluation.clips import Clip, Reference
+from evaluation.predictions import read_predictions, write_predictions
+from poses import layout
+from poses.face import nmm_from_face_mesh
+from poses.files import read_pose, read_pose_file
+from poses.writing import BODY_LIMBS, FACE_NUMBERS, HAND_LIMBS, face_mesh, write_clip
+from runtime.errors import UserError
+
+HEAD_TURN = slice(layout.HEAD_POSE.start, layout.HEAD_POSE.start + 2)  # yaw and pitch, which a flat mesh cannot show
+
+
+def clip() -> np.ndarray:
+    """A signer [12,214] float32 whose numbers are all different, the left hand absent and the right elbow too."""
+    pose = signer()
+    there = pose != 0
+    there[:, layout.NMM] = True
+    pose += np.random.default_rng(0).normal(scale=1e-3, size=pose.shape) * there
+    pose[:, layout.keypoint_dims(np.array([layout.RIGHT_ELBOW]))] = 0
+    return pose.astype(np.float32)
+
+
+@pytest.mark.parametrize("image_size", [None, (1280, 720), (1, 1)])
+def test_a_clip_comes_back_as_it_was(tmp_path: Path, image_size: tuple[int, int] | None):
+    pose = clip()
+    write_clip(tmp_path / "a.pose", pose, 29.97, image_size)
+    back = read_pose(tmp_path / "a.pose")
+    assert np.abs(back.pose - pose).max() < 1e-4
+    assert np.array_equal(back.seen[:, layout.MANUAL], pose[:, layout.MANUAL] != 0)
+    assert back.seen[:, layout.NMM].all()
+    assert back.fps == pytest.approx(29.97)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pose"]
+
+
+def test_npy_is_the_array_itself(tmp_path: Path):
+    write_clip(tmp_path / "a.npy", clip(), 25, (10, 10))
+    np.save(tmp_path / "b.npy", clip())
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_what_is_absent_has_confidence_0(tmp_path: Path):
+    pose = clip()
+    collapsed = layout.keypoint_dims(layout.LEFT_HAND_KEYPOINTS)
+    pose[:, collapsed] = np.linspace(0.4, 0.404, len(collapsed))
+    pose[3, layout.NMM] = np.nan
+    write_clip(tmp_path / "a.pose", pose, 25)
+    recording = read_pose_file(tmp_path / "a.pose")
+    assert not recording.visibility[:, layout.LEFT_HAND_KEYPOINTS].any()
+    assert not recording.visibility[:, layout.RIGHT_ELBOW].any()
+    assert (recording.visibility[:, layout.RIGHT_HAND_KEYPOINTS] == 1).all()
+    assert recording.face_seen.tolist() == [frame != 3 for frame in range(len(pose))]
+
+
+def test_the_formats_own_reader_finds_mediapipes_points(tmp_path: Path):
+    from pose_format import Pose
+    from pose_format.utils.generic import detect_known_pose_format, reduce_holistic
+
+    write_clip(tmp_path / "a.pose", clip(), 50, (1280, 720))
+    file = Pose.read((tmp_path / "a.pose").read_bytes())
+    assert detect_known_pose_format(file) == "holistic"
+    assert (file.header.dimensions.width, file.header.dimensions.height, file.body.fps) == (1280, 720, 50)
+    sizes = {component.name: len(component.points) for component in file.header.components}
+    hands = {"LEFT_HAND_LANDMARKS": 21, "RIGHT_HAND_LANDMARKS": 21}
+    assert sizes == {"POSE_LANDMARKS": 33, "FACE_LANDMARKS": 468, **hands, FACE_NUMBERS: 64}
+    wrist = file.header.get_point_index("RIGHT_HAND_LANDMARKS", "WRIST")
+    assert np.allclose(
+        file.body.data[:, 0, wrist, :2].filled(0), clip()[:, layout.RIGHT_HAND][:, :2] * [1280, 720], atol=1e-3
+    )
+    numbers = file.header.get_point_index(FACE_NUMBERS, "facial_aus_0")
+    assert not file.body.confidence[:, 0, numbers:].any()  # viewers draw none of them
+    assert len(reduce_holistic(file).header.components) == 5
+
+
+def test_lines_and_names_are_those_of_a_real_file():
+    pose_files = pytest.importorskip("spoken_to_signed").__path__[0]
+    from pose_format import Pose
+
+    from poses.writing import BODY_NAMES, HAND_NAMES
+
+    path = min((Path(pose_files) / "assets" / "fingerspelling_lexicon" / "ase").glob("*.pose"))
+    parts = {component.name: component for component in Pose.read(path.read_bytes()).header.components}
+    body, hand = parts["POSE_LANDMARKS"], parts["LEFT_HAND_LANDMARKS"]
+    assert tuple(body.points) == BODY_NAMES
+    assert tuple(hand.points) == HAND_NAMES
+    assert sorted(map(tuple, body.limbs)) == sorted(BODY_LIMBS)
+    assert sorted(map(tuple, hand.limbs)) == sorted(HAND_LIMBS)
+
+
+def test_the_drawn_face_has_the_clips_brows_eyes_and_lips():
+    pose = clip()
+    pose[:, layout.HEAD_POSE] = [0.0, 0.0, 0.3]
+    mesh = np.nan_to_num(face_mesh(pose, (1280, 720)))
+    measured = nmm_from_face_mesh(np.concatenate([mesh, np.zeros((*mesh.shape[:2], 1))], axis=-1))
+    difference = np.abs(measured - pose[:, layout.NMM]).max(0)
+    assert difference[[0, 1, 2, 3, 5, 6, 12, 15, 16]].max() < 1e-3  # brows, lids, mouth, chin
+    assert difference[19] < 1e-5  # roll
+    assert difference[24:].max() < 0.01  # lips
+    assert np.isnan(face_mesh(np.zeros((2, layout.POSE_DIM)), (10, 10))).all()
+
+
+def test_predictions_of_one_format_replace_those_of_the_other(tmp_path: Path):
+    pose = clip()
+    seen = np.ones(pose.shape, bool)
+    references, clips = [Reference(pose, seen, "a", "")], [Clip(pose, seen)]
+    write_predictions(tmp_path, references, clips)
+    write_predictions(tmp_path, references, clips, ".pose", 25)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pose"]
+    assert np.abs(read_predictions(tmp_path, references)[0].pose - pose).max() < 1e-4
+
+
+def test_an_altered_file_without_its_mesh_still_has_its_face(tmp_path: Path):
+    from pose_format import Pose
+
+    write_clip(tmp_path / "a.pose", clip(), 25)
+    kept = ["POSE_LANDMARKS", "LEFT_HAND_LANDMARKS", "RIGHT_HAND_LANDMARKS", FACE_NUMBERS]
+    less = Pose.read((tmp_path / "a.pose").read_bytes()).get_components(kept)
+    with open(tmp_path / "less.pose", "wb") as file:
+        less.write(file)
+    assert np.abs(read_pose(tmp_path / "less.pose").pose - clip()).max() < 1e-4
+
+
+def test_a_trained_model_signs_into_both_formats(tmp_path: Path, data_dir: Path, trained):
+    paths = {"D": data_dir, **trained.paths}
+    commands.call("inference_flow", "--target_length 20", O=tmp_path / "a.npy", **paths)
+    commands.call("inference_flow", "--target_length 20 --image_size 640 480", O=tmp_path / "b.pose", **paths)
+    array, file = np.load(tmp_path / "a.npy"), read_pose(tmp_path / "b.pose")
+    assert np.abs(file.pose - array).max() < 1e-4
+    assert file.fps == json.loads((tmp_path / "b.json").read_text())["fps"] == 25
+    with pytest.raises(SystemExit):
+        commands.call("inference_flow", "--image_size 640 480", O=tmp_path / "c.npy", **paths)
+    with pytest.raises(UserError, match="no such file"):
+        read_pose(tmp_path / "c.npy")
