@@ -4,9 +4,11 @@ The view is chosen once a clip (around the shoulders), never per frame, so that 
 the enlarged hands follow the hand. What was not seen (zeros, NaN) is not drawn.
 """
 
+import itertools
+import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from poses import layout
 from poses.face import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
+from poses.writing import COLLAPSED
+from runtime.files import write_whole
 
 INK, BODY_COLOUR, SKIN, LIPS, FRAME = (35, 38, 43), (96, 104, 116), (246, 240, 234), (196, 92, 88), (218, 221, 226)
 HAND_BONES = {"left": layout.BONES.left_hand, "right": layout.BONES.right_hand}
@@ -31,8 +35,8 @@ FINGER_COLOURS = {  # they tell crossing fingers apart; the thumb is drawn last,
 PALM = [*layout.PALM, layout.PALM[0]]
 MOUTH = [layout.LEFT_MOUTH, layout.RIGHT_MOUTH]
 TORSO = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.RIGHT_HIP, layout.LEFT_HIP]
-COLLAPSED = 0.01  # image units: a hand no larger than this stands for one that was never seen
 NEAR_ZERO = 0.03  # image units: a generated keypoint this near to (0, 0) stands for one that was never seen
+GIF_MAX_FPS, GIF_COLOURS = 50, 64
 STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
 
 
@@ -137,6 +141,61 @@ def video(
 
     captions: for each panel None or a text per frame, shown large below it, such as the letter that is being signed.
     """
+    frames = _side_by_side(columns, captions, aspect, width)
+    first = next(frames)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.tmp.mp4")
+    writer = imageio_ffmpeg.write_frames(
+        str(temporary),
+        first.size,
+        fps=fps,
+        codec="libx264",
+        pix_fmt_out="yuv420p",
+        quality=8,
+        macro_block_size=2,
+        output_params=["-threads", "1", "-preset", "veryfast", "-movflags", "+faststart"],
+    )
+    writer.send(None)
+    try:
+        for picture in itertools.chain([first], frames):
+            writer.send(picture.tobytes())
+    finally:
+        writer.close()
+    os.replace(temporary, path)
+
+
+def gif(
+    columns: Sequence[tuple[str, np.ndarray]],
+    path: Path,
+    fps: float = 25.0,
+    captions: Sequence[Sequence[str] | None] | None = None,
+    aspect: float = 1.0,
+    width: int = 240,
+) -> None:
+    """Write the pictures of `video` as a GIF that repeats.
+
+    A GIF counts time in hundredths of a second, and browsers slow down what shows a frame for less than two of them, so
+    that frames are left out of clips of more than 50 frames a second.
+    """
+    step = max(1, math.ceil(fps / GIF_MAX_FPS))
+    frames = itertools.islice(_side_by_side(columns, captions, aspect, width), 0, None, step)
+    first = next(frames)
+    palette = first.quantize(GIF_COLOURS)  # of one frame for all, so that colours do not flicker
+    pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in (first, *frames)]
+    ends = np.round(100 * step * np.arange(len(pictures) + 1) / fps)
+    with write_whole(Path(path)) as file:
+        durations = (10 * np.diff(ends)).astype(int).tolist()
+        pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+
+
+def _side_by_side(
+    columns: Sequence[tuple[str, np.ndarray]],
+    captions: Sequence[Sequence[str] | None] | None,
+    aspect: float,
+    width: int,
+) -> Iterator[Image.Image]:
+    """The frames of `video`."""
     label_height, caption_height = 40, 52
     height = label_height + width + round(width * STRIP) + caption_height
     size = (len(columns) * width // 2 * 2, height // 2 * 2)  # H.264 takes even sizes only
@@ -148,35 +207,17 @@ def video(
         ink.text((column * width + width / 2, 10), text, INK, _font(16, bold=True), anchor="ma")
         if column:
             ink.line([(column * width, 0), (column * width, height)], FRAME, 1)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp.mp4")
-    writer = imageio_ffmpeg.write_frames(
-        str(temporary),
-        size,
-        fps=fps,
-        codec="libx264",
-        pix_fmt_out="yuv420p",
-        quality=8,
-        macro_block_size=2,
-        output_params=["-threads", "1", "-preset", "veryfast", "-movflags", "+faststart"],
-    )
-    writer.send(None)
-    try:
-        for t in range(max(len(pose) for _, pose in columns)):
-            picture = base.copy()
-            ink = ImageDraw.Draw(picture)
-            for column, (_, pose) in enumerate(columns):
-                now = min(t, len(pose) - 1)
-                picture.paste(draw_frame(pose[now], views[column], width - 2), (column * width + 1, label_height))
-                texts = captions[column] if captions else None
-                if texts is not None and now < len(texts):
-                    at = (column * width + width / 2, height - caption_height + 8)
-                    ink.text(at, texts[now], INK, _font(28, bold=True), anchor="ma")
-            writer.send(picture.tobytes())
-    finally:
-        writer.close()
-    os.replace(temporary, path)
+    for t in range(max(len(pose) for _, pose in columns)):
+        picture = base.copy()
+        ink = ImageDraw.Draw(picture)
+        for column, (_, pose) in enumerate(columns):
+            now = min(t, len(pose) - 1)
+            picture.paste(draw_frame(pose[now], views[column], width - 2), (column * width + 1, label_height))
+            texts = captions[column] if captions else None
+            if texts is not None and now < len(texts):
+                at = (column * width + width / 2, height - caption_height + 8)
+                ink.text(at, texts[now], INK, _font(28, bold=True), anchor="ma")
+        yield picture
 
 
 @dataclass(frozen=True)

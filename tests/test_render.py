@@ -133,3 +133,21 @@ def test_video_is_as_long_as_its_longest_clip(tmp_path: Path):
     assert len(decoded) == 12
     assert (decoded[0] < 128).any()
     assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize(("fps", "frames", "milliseconds"), [(25, 12, 480), (30, 12, 400), (100, 6, 120)])
+def test_a_gif_lasts_as_long_as_its_clip(tmp_path: Path, fps: float, frames: int, milliseconds: int):
+    path = tmp_path / "new" / "clip.gif"
+    render.gif([("a", signer(7)), ("b", signer(12))], path, fps, [["h"] * 7, None], width=90)
+    with Image.open(path) as picture:
+        assert picture.n_frames == frames
+        assert picture.info["loop"] == 0
+        lasted, moved = 0, []
+        for frame in range(frames):
+            picture.seek(frame)
+            lasted += picture.info["duration"]
+            moved.append(np.asarray(picture.convert("RGB")).astype(int))
+    assert lasted == milliseconds
+    assert coloured(moved[0], render.HAND_COLOURS["right"]).any()
+    assert np.abs(moved[0] - moved[-1]).max() > 100
+    assert [file.name for file in path.parent.iterdir()] == ["clip.gif"]
