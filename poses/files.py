@@ -24,7 +24,7 @@ from poses.writing import FACE_NUMBERS
 from runtime.errors import UserError
 from runtime.files import read_lines, texts_by_id
 from runtime.pickles import read_pickle
-from runtime.untrusted import NpzArchive, read_json, read_npy, shown
+from runtime.untrusted import MAX_ARRAY_BYTES, NpzArchive, read_json, read_npy, read_regular, shown
 
 SPLITS = ("train", "dev", "test")
 VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 and hidden arms within it .02 or more
@@ -386,7 +386,7 @@ def read_pose_file(path: Path, z_scale: float = 1.0) -> PoseRecording:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            file = Pose.read(path.read_bytes())
+            file = Pose.read(read_regular(path, MAX_ARRAY_BYTES))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (struct.error, ValueError, IndexError, KeyError, TypeError, NotImplementedError, MemoryError, OverflowError):

@@ -223,16 +223,20 @@ class PickleMachine:
     def size(self, width: int) -> int:
         return int.from_bytes(self.take(width), "little")
 
+    def byte(self) -> int:
+        self.position += 1
+        return self.data[self.position - 1]
+
     def line(self) -> bytes:
         start, self.position = self.position, self.data.index(b"\n", self.position) + 1
         return self.data[start : self.position - 1]
 
-    def text(self, width: int) -> str:
-        return self.take(self.size(width)).decode("utf-8")
+    def text(self, length: int) -> str:
+        return self.take(length).decode("utf-8")
 
-    def python_2_text(self, width: int) -> str:
+    def python_2_text(self, length: int) -> str:
         """A text, or the bytes of an array, which are the same to Python 2."""
-        return self.take(self.size(width)).decode("latin1")
+        return self.take(length).decode("latin1")
 
     def quoted_text(self) -> str:
         line = self.line()
@@ -254,7 +258,7 @@ class PickleMachine:
         return self.whole(int(line.rstrip(b"L")))
 
     def long(self) -> int:
-        count = self.size(1)
+        count = self.byte()
         if count > 9:
             raise Refusal("a whole number beyond 64 bits")
         return self.whole(int.from_bytes(self.take(count), "little", signed=True))
@@ -271,7 +275,7 @@ class PickleMachine:
         return float(line)
 
     def protocol(self) -> None:
-        version = self.size(1)
+        version = self.byte()
         if version > 5:
             raise Refusal(f"pickle protocol {version} is unknown")
 
@@ -322,7 +326,7 @@ class PickleMachine:
     def named(self, module: object, name: object) -> Global:
         known = self.known.get((module, name))
         if known is None:
-            raise UnknownGlobal(f"{shown(str(module))}.{shown(str(name))}")
+            raise UnknownGlobal(f"{shown(module)}.{shown(name)}")
         return known
 
     def reduce(self) -> object:
@@ -377,18 +381,18 @@ _PUSHES: dict[bytes, Callable[[PickleMachine], object]] = {
     pickle.LONG: PickleMachine.decimal,
     pickle.LONG1: PickleMachine.long,
     pickle.BININT: lambda machine: int.from_bytes(machine.take(4), "little", signed=True),
-    pickle.BININT1: lambda machine: machine.size(1),
+    pickle.BININT1: PickleMachine.byte,
     pickle.BININT2: lambda machine: machine.size(2),
     pickle.FLOAT: PickleMachine.real,
     pickle.BINFLOAT: lambda machine: struct.unpack(">d", machine.take(8))[0],
     pickle.STRING: PickleMachine.quoted_text,
-    pickle.SHORT_BINSTRING: lambda machine: machine.python_2_text(1),
-    pickle.BINSTRING: lambda machine: machine.python_2_text(4),
+    pickle.SHORT_BINSTRING: lambda machine: machine.python_2_text(machine.byte()),
+    pickle.BINSTRING: lambda machine: machine.python_2_text(machine.size(4)),
     pickle.UNICODE: PickleMachine.escaped_text,
-    pickle.SHORT_BINUNICODE: lambda machine: machine.text(1),
-    pickle.BINUNICODE: lambda machine: machine.text(4),
-    pickle.BINUNICODE8: lambda machine: machine.text(8),
-    pickle.SHORT_BINBYTES: lambda machine: machine.take(machine.size(1)),
+    pickle.SHORT_BINUNICODE: lambda machine: machine.text(machine.byte()),
+    pickle.BINUNICODE: lambda machine: machine.text(machine.size(4)),
+    pickle.BINUNICODE8: lambda machine: machine.text(machine.size(8)),
+    pickle.SHORT_BINBYTES: lambda machine: machine.take(machine.byte()),
     pickle.BINBYTES: lambda machine: machine.take(machine.size(4)),
     pickle.BINBYTES8: lambda machine: machine.take(machine.size(8)),
     pickle.BYTEARRAY8: lambda machine: machine.take(machine.size(8)),
@@ -399,7 +403,7 @@ _PUSHES: dict[bytes, Callable[[PickleMachine], object]] = {
     pickle.LIST: PickleMachine.since_mark,
     pickle.TUPLE: lambda machine: tuple(machine.since_mark()),
     pickle.GET: lambda machine: machine.get(machine.decimal()),
-    pickle.BINGET: lambda machine: machine.get(machine.size(1)),
+    pickle.BINGET: lambda machine: machine.get(machine.byte()),
     pickle.LONG_BINGET: lambda machine: machine.get(machine.size(4)),
     pickle.GLOBAL: PickleMachine.global_of_lines,
     pickle.INST: PickleMachine.global_of_lines,  # no known name has instances of this kind, so it ends there
@@ -424,7 +428,7 @@ _ACTIONS: dict[bytes, Callable[[PickleMachine], object]] = {
     pickle.SETITEMS: lambda machine: machine.set_items(machine.since_mark()),
     pickle.MEMOIZE: lambda machine: machine.put(len(machine.memo)),
     pickle.PUT: lambda machine: machine.put(machine.decimal()),
-    pickle.BINPUT: lambda machine: machine.put(machine.size(1)),
+    pickle.BINPUT: lambda machine: machine.put(machine.byte()),
     pickle.LONG_BINPUT: lambda machine: machine.put(machine.size(4)),
 }
 PUSHES = {code[0]: read for code, read in _PUSHES.items()}
