@@ -293,7 +293,7 @@ def build_fitting(make: Callable[[], Model], weights: Mapping[str, torch.Tensor]
 
 
 def _named_shape(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else shown(str(list(shape)))
+    return "absent" if shape is None else shown(list(shape))
 
 
 def check_numbers(content: Mapping[str, object], fingerprint: str, where: object) -> None:

@@ -38,6 +38,7 @@ from models.text_to_latent import Network, TextToLatent
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.files import write_whole
+from runtime.untrusted import shown
 
 FORMAT = 1
 AUTOENCODER, POSE_TO_TEXT = "autoencoder", "pose_to_text"
@@ -87,11 +88,14 @@ def load_checkpoint(path: Path, *kinds: str) -> dict:
     if not isinstance(content, dict) or not content.keys() >= _REQUIRED:
         raise UserError(f"{path}: not a checkpoint of this project; {SCRIPT_OF[kinds[0]]} writes one (best_model.pt)")
     if content["format"] != FORMAT:
-        raise UserError(f"{path}: format {content['format']}, but this version reads format {FORMAT}; train it again")
+        raise UserError(
+            f"{path}: format {shown(content['format'])}, but this version reads format {FORMAT}; train it again"
+        )
     if content["kind"] not in kinds:
         wanted = " or ".join(kinds)
         raise UserError(
-            f"{path}: a checkpoint of kind '{content['kind']}', but '{wanted}' is needed here ({SCRIPT_OF[kinds[0]]})"
+            f"{path}: a checkpoint of kind '{shown(content['kind'])}', but '{wanted}' is needed here "
+            f"({SCRIPT_OF[kinds[0]]})"
         )
     check_header(content, path)
     try:
@@ -221,7 +225,7 @@ def load_text_to_latent(
     content = load_checkpoint(path, *kinds)
     if content["parent"] != parent["fingerprint"]:
         raise UserError(
-            f"{path}: trained on the autoencoder {content['parent']}, but --autoencoder_checkpoint is "
+            f"{path}: trained on the autoencoder {shown(content['parent'])}, but --autoencoder_checkpoint is "
             f"{parent['fingerprint']}; pass the autoencoder it was trained on"
         )
     description = content.get("text_encoder")
