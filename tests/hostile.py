@@ -28,7 +28,7 @@ from evaluation.predictions import read_generated
 from evaluation.report import read_clips
 from evaluation.summary import compare
 from poses import layout
-from poses.files import read_keypoints, read_nmm
+from poses.files import read_keypoints, read_nmm, read_pose_file
 from poses.pack import Pack, write_pack
 from poses.statistics import Statistics
 from runtime.errors import UserError
@@ -500,9 +500,9 @@ def bytes_of(content: bytes) -> Write:
 # ---- how they are read -----------------------------------------------------------------------------------------------
 
 
-def read_and_compare(path: Path) -> object:
+def read_and_compare(path: Path) -> list[dict]:
     _, rows = read_clips(path)
-    return compare([rows["model"]], [rows["model"]])
+    return [compare([scores], [scores]) for scores in rows.values()]
 
 
 def read_pack(path: Path) -> list[dict[str, np.ndarray]]:
@@ -530,6 +530,11 @@ READERS = {
     "clips": Reader(read_and_compare, "clips_dev.npz", CLIPS),
     "statistics": Reader(Statistics.load, "normalization_stats.npz", STATISTICS),
     "pack": Reader(read_pack, "pack", PACKS),
+    "pose_file": Reader(
+        read_pose_file,
+        "clip.pose",
+        NO_FILES | {"an empty file": (b"", "not a readable .pose"), "a text": (b"hello " * 50, "not a readable .pose")},
+    ),
     "captions": Reader(read_both_captions, "captions.json", CAPTIONS | NO_FILES),
 }
 SECONDS, BYTES, BYTES_PER_BYTE = 10, 200_000_000, 4  # what reading a file may take

@@ -16,7 +16,7 @@ import torch
 from hostile import NO_FILES, Reader, call, group, in_turn, named, say, statistics, text, whole
 from tokenizers import Tokenizer
 
-from checkpoints import AUTOENCODER, PREDICTOR, load_autoencoder, load_text_to_latent, save_checkpoint
+from checkpoints import AUTOENCODER, FORMAT, PREDICTOR, fingerprint, load_autoencoder, load_text_to_latent
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer
@@ -189,14 +189,18 @@ PREDICTORS: dict[str, tuple[Change, str]] = {
 }
 
 
+def save(path: Path, content: dict) -> None:
+    """As `save_checkpoint` does, but quickly, and whatever the weights are."""
+    weights = content["weights"]
+    sound = isinstance(weights, dict) and all(torch.is_tensor(value) for value in weights.values())
+    torch.save({"format": FORMAT, "fingerprint": fingerprint(weights) if sound else "0" * 12, **content}, path)
+
+
 def written(kind: str, change: Change) -> Callable[[Path], None]:
     def write(path: Path) -> None:
-        content = pickle.loads(pickle.dumps(honest(kind)))  # a deep copy, of tensors that share memory as well
+        content = pickle.loads(pickle.dumps(honest(kind)))  # a deep copy
         change(content)
-        if isinstance(content["weights"], dict) and all(torch.is_tensor(w) for w in content["weights"].values()):
-            save_checkpoint(path, content)
-        else:
-            torch.save({"format": 1, "fingerprint": "0" * 12, **content}, path)
+        save(path, content)
 
     return write
 
@@ -232,7 +236,7 @@ def weights(*tensors: bytes) -> bytes:
 
 def flipped(path: Path) -> None:
     """One bit of one weight is another, as on a failing disk."""
-    save_checkpoint(path, honest(AUTOENCODER))
+    save(path, honest(AUTOENCODER))
     content = bytearray(path.read_bytes())
     found = content.index(honest(AUTOENCODER)["weights"]["decoder.embed.weight"].numpy().tobytes())
     content[found + 2] ^= 1
@@ -248,7 +252,7 @@ def packed(path: Path) -> None:
 
 
 def half(path: Path) -> None:
-    save_checkpoint(path, honest(AUTOENCODER))
+    save(path, honest(AUTOENCODER))
     path.write_bytes(path.read_bytes()[:5000])
 
 
@@ -330,7 +334,7 @@ def main(folder: Path) -> None:
     said: dict[str, dict[str, str]] = {}
     for kind in (AUTOENCODER, PREDICTOR):  # what PyTorch sets up at the first model counts for no file
         path = folder / f"{kind}.pt"
-        save_checkpoint(path, honest(kind))
+        save(path, honest(kind))
         said[f"honest {kind}"] = say(Reader(read, path.name, {}), path)
     for kind, reader in READERS.items():
         for number, (case, (write, _)) in enumerate(reader.files.items()):

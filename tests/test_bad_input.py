@@ -313,6 +313,7 @@ def test_every_script_ends_through_errors_run():
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore lines"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
         MemoryError("Unable to allocate 9 TiB"),
+        MemoryError(),
     ],
 )
 def test_too_little_memory_is_one_sentence_that_says_what_to_lower(error, capsys):

@@ -194,14 +194,18 @@ def read_bytes(reader: Reader, content: bytes, folder: Path) -> object:
     path.write_bytes(content)
     try:
         return reader.read(path)
-    except UserError:
-        return None
+    except UserError as error:
+        sentence = str(error)
+    assert reader.name in sentence
+    assert "\n" not in sentence
+    assert len(sentence) < 400 + len(str(path))
+    return None
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.glob("*/*")), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_what_fuzzing_found_is_read_or_refused(path: Path, tmp_path: Path):
     content = read_bytes(READERS[path.parent.name], path.read_bytes(), tmp_path)
-    assert (content is not None) == path.name.startswith("honest")
+    assert content is not None or not path.name.startswith("honest")
 
 
 HONEST: dict[str, list[bytes]] = {
