@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from poses import face, files, layout
 from poses.interpolation import between, frames_around
+from runtime.arguments import natural_int
 from runtime.errors import UserError, run
 from runtime.files import write_whole
 
@@ -322,7 +323,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--num_words", type=int, default=400, help="words in all three splits together")
     parser.add_argument("--hold_out", nargs="*", default=[], metavar="WORD", help="words that only test has")
     parser.add_argument("--lexicon_dir", type=Path, help="folder of the letters; default: the package's")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=natural_int, default=0, help="chooses words, splits and tempos (default 0)")
     return parser.parse_args()
 
 

@@ -42,10 +42,19 @@ def parse_arguments() -> argparse.Namespace:
         "--seeds", type=natural_int, nargs="+", default=[0, 1, 2], help="each model is trained with all (default 0 1 2)"
     )
     parser.add_argument(
-        "--groups", choices=GROUPS, nargs="+", default=["components", "steps"], help="default components steps"
+        "--groups",
+        choices=GROUPS,
+        nargs="+",
+        default=["components", "steps"],
+        help="groups of rows to train and show (default components steps)",
     )
     parser.add_argument(
-        "--temporal_strides", type=int, choices=STRIDES, nargs="+", default=STRIDES, help="of the group strides"
+        "--temporal_strides",
+        type=int,
+        choices=STRIDES,
+        nargs="+",
+        default=STRIDES,
+        help="strides that the group strides compares (default 1 2 4)",
     )
     parser.add_argument("--jobs", type=positive_int, default=1, help="parts that run at a time (default 1)")
     arguments.add_device_argument(parser)

@@ -19,11 +19,7 @@ from runtime.errors import UserError
 from runtime.files import read_ids_and_texts
 
 TRAINERS = ("autoencoder", "predictor", "flow", "student")
-SAY_WHAT_FLAGS_ARE = sorted(
-    path.stem
-    for names in ("train_*", "inference*", "data_preparation", "visualize")
-    for path in commands.ROOT.glob(f"{names}.py")
-)
+SAY_WHAT_FLAGS_ARE = sorted(path.stem for path in commands.ROOT.glob("*.py") if "make_parser(" in path.read_text())
 FOR_EVERY_TRAINER = (
     "--resume_from last.pt --gradient_accumulation_steps 2 --warmup_steps 10 --early_stopping_patience 5 "
     "--mixed_precision bf16 --ema_decay 0.99 --text_encoder scratch --seed 3 --num_workers 4"
