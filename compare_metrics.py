@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 from evaluation.clips import Scores
+from evaluation.registry import count_remarks, remarks
 from evaluation.report import ROWS, read_clips
 from evaluation.summary import compare
 from poses.files import SPLITS
@@ -55,6 +56,9 @@ def main() -> None:
         a, b, difference, low, high = ("-" if value is None else f"{value:.4f}" for value in values)
         apart = line["low"] is not None and (line["low"] > 0 or line["high"] < 0)
         print(f"{name:30}{a:>12}{b:>12}{difference:>12}   [{low}, {high}]{'  differs' if apart else ''}")
+    for side, scores in (("A", ours), ("B", theirs)):
+        for remark in remarks(count_remarks(scores), len(ids_a)):
+            print(f"{side}: {remark}")
     if args.output_path is not None:
         with write_whole(args.output_path, "w") as file:
             json.dump(table, file, indent=2)

@@ -188,6 +188,8 @@ def main() -> None:
     if models.autoencoder is not None:
         clips["reconstruction"] = evaluator.reconstruct()
     clips |= baseline_clips(train, references, models.statistics, args.seed)
+    if "nearest_text" not in clips:
+        print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")
     progress = tqdm(clips.items(), desc="scoring", unit="row", disable=None)
     scores = {name: evaluator.score(row) for name, row in progress}
 

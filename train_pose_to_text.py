@@ -75,9 +75,13 @@ def draw_unseen_hands(model: PoseToText, batch: Batch, generator: torch.Generato
 
 
 def loss(model: PoseToText, batch: Batch, generator: torch.Generator) -> Losses:
+    """Of the clips that have a text: one without would teach that its signs say nothing."""
     texts = [normalize_text(text) for text in batch["text"]]
     pose = draw_unseen_hands(model, batch, generator) if model.training else batch["pose"]
-    return {"loss": translation_loss(model, pose, batch["pose_mask"], texts)}
+    known = [row for row, text in enumerate(texts) if text]
+    if not known:
+        return {"loss": 0 * translation_loss(model, pose, batch["pose_mask"], texts)}
+    return {"loss": translation_loss(model, pose[known], batch["pose_mask"][known], [texts[row] for row in known])}
 
 
 def score(accelerator: Accelerator, model: PoseToText, loader: DataLoader) -> dict[str, float]:
@@ -112,6 +116,10 @@ def main() -> None:
     texts = [normalize_text(text) for text in packs["train"].texts]
     if not any(texts):
         raise UserError(f"{args.data_dir}/train.txt: every text is empty; the back-translator learns from text")
+    if not all(texts) and accelerator.is_main_process:
+        print(f"{texts.count('')} of {len(texts)} clips of train have no text, so they teach nothing")
+    if not any(map(normalize_text, packs["dev"].texts)):
+        raise UserError(f"{args.data_dir}/dev.txt: every text is empty; the best epoch is chosen by the texts of dev")
     config = build_dataclass(
         PoseToTextConfig, args, tokenizer=train_tokenizer(texts, args.vocab_size), max_frames=args.max_seq_len
     )

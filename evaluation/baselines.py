@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from evaluation.clips import Clip, Reference, clip_of
+from evaluation.clips import Clip, Reference, clip_of, says_something
 from poses.pack import Pack
 from poses.statistics import Statistics
 from runtime.errors import UserError
@@ -14,28 +14,37 @@ def baseline_clips(
     train: Pack, references: list[Reference], statistics: Statistics, seed: int
 ) -> dict[str, list[Clip]]:
     """One clip for each reference, by the name of its row: the mean pose of train, standing still for the reference's
-    length; a random train clip; and `nearest_text_clips`."""
+    length; a random train clip; and `nearest_text_clips`, where any reference and any train clip has a text."""
     drawn = np.random.default_rng([seed, 0]).integers(len(train), size=len(references)).tolist()
-    return {
+    clips = {
         "mean_pose": [Clip.generated(np.tile(statistics.mean, (len(r.pose), 1))) for r in references],
         "random_clip": [clip_of(train, index) for index in drawn],
-        "nearest_text": nearest_text_clips(train, references, seed),
     }
+    if any(says_something(r.text) for r in references) and any(map(says_something, train.texts)):
+        clips["nearest_text"] = nearest_text_clips(train, references, seed)
+    return clips
 
 
 def nearest_text_clips(train: Pack, references: list[Reference], seed: int) -> list[Clip]:
-    """A random one of the train clips whose text is nearest to the reference's: most character trigrams in common."""
+    """A random one of the train clips whose text is nearest to the reference's: most character trigrams in common.
+
+    A reference without a text has no nearest one (`Clip.of_nothing`), and a train clip without a text is none.
+    """
     rng = np.random.default_rng([seed, 1])
     clips_of: dict[str, list[int]] = {}
     for index, text in enumerate(train.texts):
-        clips_of.setdefault(text, []).append(index)
+        if says_something(text):
+            clips_of.setdefault(text, []).append(index)
     known = {text: _trigrams(text) for text in clips_of}
     chosen = []
     for reference in references:
+        if not says_something(reference.text):
+            chosen.append(Clip.of_nothing(len(reference.pose)))
+            continue
         wanted = _trigrams(reference.text)
         nearest = max(known, key=lambda text: _dice(wanted, known[text]))
-        chosen.append(clips_of[nearest][rng.integers(len(clips_of[nearest]))])
-    return [clip_of(train, index) for index in chosen]
+        chosen.append(clip_of(train, clips_of[nearest][rng.integers(len(clips_of[nearest]))]))
+    return chosen
 
 
 def _trigrams(text: str) -> Counter[str]:
@@ -49,9 +58,14 @@ def _dice(a: Counter[str], b: Counter[str]) -> float:
 
 
 def shuffled_texts(texts: list[str], seed: int) -> list[str]:
-    """A wrong text for each: the distinct texts stand in a random ring, and each clip gets its text's successor."""
-    ring = np.random.default_rng([seed, 2]).permutation(sorted(set(texts))).tolist()
+    """A wrong text for each: the distinct texts stand in a random ring, and each clip gets its text's successor.
+
+    Where there is no text, none is wrong: such a clip keeps what it has.
+    """
+    ring = np.random.default_rng([seed, 2]).permutation(sorted(filter(says_something, set(texts)))).tolist()
     if len(ring) < 2:
-        raise UserError("--shuffle_texts: all clips of the split have one text, so no wrong one exists; leave it out")
+        raise UserError(
+            "--shuffle_texts: the clips of the split have one text or none, so no wrong one exists; leave it out"
+        )
     successor = dict(zip(ring, ring[1:] + ring[:1], strict=True))
-    return [successor[text] for text in texts]
+    return [successor.get(text, text) for text in texts]

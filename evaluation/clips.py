@@ -1,10 +1,12 @@
 """A clip and what was seen of it, as every metric takes it, and the values that metrics give for many clips."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from poses import layout
 from poses.files import fill_gaps
 from poses.pack import Pack
 
@@ -27,6 +29,11 @@ class Clip:
         """A model's clip, which has every number."""
         return cls(pose, np.ones(pose.shape, bool))
 
+    @classmethod
+    def of_nothing(cls, length: int) -> "Clip":
+        """In place of a clip that does not exist: it saw nothing, so it has no figure."""
+        return cls(np.zeros((length, layout.POSE_DIM)), np.zeros((length, layout.POSE_DIM), bool))
+
     def rebuilt(self) -> "Clip":
         """The same clip in float64, its unseen numbers rebuilt from the seen ones alone (zeros if never seen)."""
         return _Rebuilt(fill_gaps(np.asarray(self.pose, np.float64), self.seen)[0], self.seen)
@@ -47,6 +54,12 @@ class Reference(Clip):
 
     id: str
     text: str
+
+
+def says_something(text: str) -> bool:
+    """Whether a text holds more than space and punctuation: an empty one, or '...', is the truth about no clip."""
+    categories = map(unicodedata.category, text)
+    return any(category[0] not in "PZ" and category not in ("Cc", "Cf") for category in categories)
 
 
 def clip_of(pack: Pack, index: int) -> Clip:

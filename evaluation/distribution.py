@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from evaluation.clips import Array, Clip, Scores
+from evaluation.clips import Array, Clip, Scores, says_something
 from evaluation.recognition import sign_distances
 from runtime.parallel import parallel_map
 
@@ -69,11 +69,12 @@ def latent_scores(latents: Sequence[Array], reference_latents: Sequence[Array]) 
 def spread(clips: Sequence[Clip], texts: Sequence[str], num_workers: int = 0) -> Array:
     """Mean sign distance of each clip to the others of its text, [N].
 
-    NaN where no other clip has the text, or where nothing can be compared.
+    NaN where there is no text, where no other clip has it, or where nothing can be compared.
     """
     of_text: dict[str, list[int]] = {}
     for index, text in enumerate(texts):
-        of_text.setdefault(text, []).append(index)
+        if says_something(text):
+            of_text.setdefault(text, []).append(index)
     groups = [members for members in of_text.values() if len(members) > 1]
     large = [members for members in groups if len(members) > LARGE_GROUP]
     small = [members for members in groups if len(members) <= LARGE_GROUP]

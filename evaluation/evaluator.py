@@ -61,7 +61,8 @@ class Evaluator:
             # The encoder knows a hand that a clip lacks only as absent: one that a model draws there, as it must draw
             # something, would count as far from all.
             limited = [clip.limited_to(reference) for clip, reference in zip(clips, self.references, strict=True)]
-            scores |= latent_scores(self.encode(limited), self.reference_latents)
+            latents = [z if clip.seen.any() else z[:0] for z, clip in zip(self.encode(limited), clips, strict=True)]
+            scores |= latent_scores(latents, self.reference_latents)
         if self.translator is not None:
             scores |= text_scores(self.translator.read(clips), self.texts)
         return scores

@@ -101,24 +101,35 @@ def chrf_of(counts: Array) -> Estimate:
 
 
 def chrf_formula(sums: Array) -> Array:
-    """chrF2, 0-1, from sums [R,3*6]: characters of the hypothesis, of the reference and in common, for 1..6-grams."""
+    """chrF2, 0-1, from sums [R,3*6]: characters of the hypothesis, of the reference and in common, for 1..6-grams.
+
+    NaN where no reference has a character.
+    """
     hypothesis, reference, common = np.moveaxis(sums.reshape(len(sums), -1, 3), 2, 0)
     counted = (hypothesis > 0) & (reference > 0)
     orders = np.maximum(counted.sum(1), 1)
     precision = np.where(counted, common / np.maximum(hypothesis, 1), 0.0).sum(1) / orders
     recall = np.where(counted, common / np.maximum(reference, 1), 0.0).sum(1) / orders
     weighted = 4 * precision + recall  # beta = 2: recall counts twice
-    return np.where(weighted > 0, 5 * precision * recall / np.maximum(weighted, 1e-16), 0.0)
+    chrf = np.where(weighted > 0, 5 * precision * recall / np.maximum(weighted, 1e-16), 0.0)
+    return np.where(reference[:, 0] > 0, chrf, np.nan)
 
 
 def frechet_of(latents: Array, clip: Array, reference_latents: Array, reference_clip: Array) -> Estimate:
-    """The Fréchet distance between two sets of latents [n,D], each with the clip that a latent is of [n]."""
+    """The Fréchet distance between two sets of latents [n,D], each with the clip that a latent is of [n].
+
+    NaN for a draw of clips that have no latents.
+    """
     sets = (latents, clip.astype(int)), (reference_latents, reference_clip.astype(int))
 
     def at(counts: Array) -> Array:
-        (means, covariances), (real_means, real_covariances) = (moments(z, clip, counts) for z, clip in sets)
-        draws = zip(means, covariances, real_means, real_covariances, strict=True)
-        return np.array([frechet_distance((m, c), (real_m, real_c)) for m, c, real_m, real_c in draws])
+        distances = np.full(len(counts), np.nan)
+        drawn = np.all([counts[:, np.unique(clip)].any(1) for _, clip in sets], axis=0)
+        if drawn.any():
+            (means, covariances), (real_means, real_covariances) = (moments(z, clip, counts[drawn]) for z, clip in sets)
+            draws = zip(means, covariances, real_means, real_covariances, strict=True)
+            distances[drawn] = [frechet_distance((m, c), (real_m, real_c)) for m, c, real_m, real_c in draws]
+        return distances
 
     return Estimate(at, FRECHET_RESAMPLES, centred=True, lowest=0.0)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from evaluation.clips import Array, Clip, Reference, Scores
+from evaluation.clips import Array, Clip, Reference, Scores, says_something
 from poses import layout
 from poses.motion import keypoints_seen, shoulder_frame
 from runtime.parallel import parallel_map
@@ -139,9 +139,19 @@ def sign_distances(predictions: Sequence[Clip], references: Sequence[Clip], num_
 def recognition_scores(
     clips: Sequence[Clip], texts: Sequence[str], references: Sequence[Reference], num_workers: int = 0
 ) -> Scores:
-    """1 where the nearest reference has the clip's text, and where one of its TOP nearest has; else 0."""
-    distances = sign_distances(clips, references, num_workers)
+    """1 where the nearest reference has the clip's text, and where one of its TOP nearest has; else 0.
+
+    NaN where the clip has no text. References without a text are not asked, and where all the others have one text,
+    which any clip would find, every value is NaN.
+    """
+    scores = {"recognition": np.full(len(clips), np.nan), "recognition_top5": np.full(len(clips), np.nan)}
+    references = [reference for reference in references if says_something(reference.text)]
+    asked = [n for n, text in enumerate(texts) if says_something(text)]
+    if not asked or len({reference.text for reference in references}) < 2:
+        return scores
+    distances = sign_distances([clips[n] for n in asked], references, num_workers)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :TOP]
-    same = np.array([reference.text for reference in references])[nearest] == np.array(texts)[:, None]
+    same = np.array([r.text for r in references])[nearest] == np.array([texts[n] for n in asked])[:, None]
     same &= np.isfinite(np.take_along_axis(distances, nearest, axis=1))
-    return {"recognition": same[:, 0].astype(np.float64), "recognition_top5": same.any(1).astype(np.float64)}
+    scores["recognition"][asked], scores["recognition_top5"][asked] = same[:, 0], same.any(1)
+    return scores

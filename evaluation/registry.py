@@ -4,13 +4,14 @@ A new metric is a value of each clip, given by the `..._scores` of its subject's
 `Metric` here. `python -m evaluation.registry` then renews README's table.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.clips import Scores
+from evaluation.clips import Array, Scores
 from evaluation.distribution import LATENTS
 from evaluation.intervals import Estimate, bleu_of, chrf_of, frechet_of, mean_of, ratio_of
 from evaluation.naturalness import COPY_QUANTILE, REACH_QUANTILE
@@ -140,17 +141,69 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
 METRICS = [metric for families in SUBJECTS.values() for metrics in families.values() for metric in metrics]
 COLUMNS = sorted((metric for metric in METRICS if metric.column), key=lambda metric: metric.column.place)
 
-# Numbers of clips that a row's metrics treat in a way of their own, and how the report says so.
-REMARKS: dict[str, tuple[Callable[[Scores], int], str]] = {
-    "sync_undefined": (
-        lambda scores: np.isnan(scores["sync_correlation"][:, 0]).sum(),
-        "sync figures leave out {} clips of constant motion energy",
+
+class Remark(NamedTuple):
+    """A number of clips that a row's metrics treat in a way of their own, and how the report says so.
+
+    count: of the values that it reads. Said where it is not 0, or with `of_all` where it is not all clips.
+    """
+
+    reads: str
+    count: Callable[[Array], int]
+    text: str
+    of_all: bool = False
+
+
+REMARKS = {
+    "sync_undefined": Remark(
+        "sync_correlation",
+        lambda values: np.isnan(values[:, 0]).sum(),
+        "sync figures leave out {} clips, whose motion energy is constant or unknown",
     ),
-    "mse_aligned": (
-        lambda scores: scores["mse_aligned"].sum(),
+    "mse_aligned": Remark(
+        "mse_aligned",
+        lambda values: values.sum(),
         "MSE along the DTW path for {} clips, their length not the reference's",
     ),
+    "compared_clips": Remark(
+        "dtw",
+        lambda values: np.isfinite(values).sum(),
+        "figures stand on {} clips; the others have nothing to compare",
+        True,
+    ),
+    "recognition_clips": Remark(
+        "recognition",
+        lambda values: np.isfinite(values).sum(),
+        "recognition stands on {} clips: those with a text, where the references have at least two different ones",
+        True,
+    ),
+    "text_clips": Remark(
+        "rouge_l",
+        lambda values: np.isfinite(values).sum(),
+        "BLEU, ROUGE-L, chrF and WER stand on the {} clips that have a text",
+        True,
+    ),
+    "diversity_clips": Remark(
+        "spreads",
+        lambda values: np.isfinite(values).all(1).sum(),
+        "diversity stands on the {} clips that share their text with another",
+        True,
+    ),
 }
+
+
+def count_remarks(scores: Scores) -> dict[str, int]:
+    """The numbers of REMARKS that these values give."""
+    return {name: int(remark.count(scores[remark.reads])) for name, remark in REMARKS.items() if remark.reads in scores}
+
+
+def remarks(counts: Mapping[str, object], num_clips: int) -> list[str]:
+    """What must be said of a row with these numbers, of `count_remarks`."""
+    return [
+        remark.text.format(counts[name])
+        for name, remark in REMARKS.items()
+        if name in counts and counts[name] != (num_clips if remark.of_all else 0)
+    ]
 
 
 def estimates(scores: Scores) -> dict[str, Estimate]:

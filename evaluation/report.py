@@ -18,7 +18,7 @@ import numpy as np
 from evaluation.clips import Reference, Scores
 from evaluation.distribution import LATENTS
 from evaluation.intervals import mean_of, ratio_of
-from evaluation.registry import METRICS, REMARKS, SUBJECTS
+from evaluation.registry import METRICS, SUBJECTS, remarks
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.untrusted import NpzArchive, shown
@@ -169,8 +169,12 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
     notes.append("[ ] 95 % interval over clips (bootstrap); the other columns' intervals are in the JSON")
     length = LENGTH_SOURCES[report["length_source"]]
     notes.append(f"{report['num_clips']} clips of {report['split']}; length of a generated clip: {length}")
+    rows_of: dict[str, list[str]] = {}  # by the remark
     for name, row in rows.items():
-        notes += [f"{name}: {text.format(row[key])}" for key, (_, text) in REMARKS.items() if row.get(key)]
+        for remark in remarks(row, report["num_clips"]):
+            rows_of.setdefault(remark, []).append(name)
+    for remark, names in rows_of.items():
+        notes.append(f"{'all rows' if len(names) == len(rows) > 1 else ', '.join(names)}: {remark}")
     if latency := rows.get("model", {}).get("latency"):
         parts = ", ".join(f"{part} {seconds:.4f}" for part, seconds in latency.items())
         notes.append(f"latency, seconds a clip: {parts}; together {sum(latency.values()):.4f}")

@@ -8,18 +8,18 @@ import numpy as np
 
 from evaluation.clips import Array, Scores
 from evaluation.intervals import Estimate, resample
-from evaluation.registry import REMARKS, estimates
+from evaluation.registry import count_remarks, estimates
 
 
 def summarise(scores: Scores) -> dict[str, float | int | None]:
-    """One row of the report from the values of its clips: KEY, KEY_low, KEY_high, None where undefined."""
+    """One row of the report from the values of its clips: KEY, KEY_low, KEY_high, None where undefined; and REMARKS."""
     counts = resample(len(scores["dtw"]))
     row: dict[str, float | int | None] = {}
     for name, estimate in estimates(scores).items():
         value, low, high = estimate.with_interval(counts)
         low = None if low is None else max(estimate.lowest, low)
         row |= {name: value, f"{name}_low": low, f"{name}_high": high}
-    return row | {name: int(count(scores)) for name, (count, _) in REMARKS.items()}
+    return row | count_remarks(scores)
 
 
 def mean_estimates(runs: Sequence[Scores], minus: Sequence[Scores] = ()) -> dict[str, Estimate]:

@@ -13,13 +13,14 @@ import demo_data
 import evaluate
 import train_pose_to_text
 from checkpoints import load_autoencoder
-from evaluation.baselines import shuffled_texts
+from evaluation.baselines import baseline_clips, nearest_text_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, read_references
 from evaluation.evaluator import Evaluator
 from evaluation.predictions import read_predictions
 from evaluation.report import ROWS, format_table
 from poses import layout
 from poses.splits import load_split
+from poses.statistics import Statistics, statistics_path
 from runtime import errors
 from runtime.errors import UserError
 
@@ -112,6 +113,76 @@ def test_every_wrong_text_is_wrong_and_one_text_alone_has_none():
         assert len({*zip(texts, wrong, strict=True)}) == 4  # one wrong text for each text
     with pytest.raises(UserError, match="one text"):
         shuffled_texts(["a", "a"], 0)
+
+
+@pytest.fixture
+def untold(data_dir, tmp_path):
+    """The data set without the texts of dev, and as predictions its clips (F), which every text would fit."""
+    folder, predictions = tmp_path / "data", tmp_path / "clips"
+    shutil.copytree(data_dir, folder)
+    (folder / "dev.txt").unlink()
+    predictions.mkdir()
+    for path in (folder / "dev" / "poses").glob("*.npz"):
+        noise = np.random.default_rng(0).normal(size=(20, layout.POSE_DIM)).astype(np.float32)
+        np.save(predictions / f"{path.stem}.npy", noise)
+    return {"D": folder, "F": predictions, "O": tmp_path / "out"}
+
+
+def test_no_text_is_no_truth(untold, translator, capsys):
+    """White noise on a split without texts is not recognised, and has no BLEU and no nearest text."""
+    commands.call("evaluate_clips", f"--back_translation_checkpoint {translator}", **untold)
+    assert "so there is no row 'nearest_text'" in capsys.readouterr().out
+    report = json.loads((untold["O"] / "metrics_dev.json").read_text(encoding="utf-8"))
+    assert "nearest_text" not in report
+    for name in ("model", "reference", "random_clip"):
+        for key in ("recognition", "recognition_top5", "diversity", "bleu1", "bleu4", "rouge_l", "chrf", "wer"):
+            assert report[name][key] is report[name][f"{key}_low"] is None, key
+        assert {key: report[name][f"{key}_clips"] for key in ("recognition", "text", "diversity", "compared")} == {
+            "recognition": 0,
+            "text": 0,
+            "diversity": 0,
+            "compared": report["num_clips"],
+        }
+    call(compare_metrics.main, untold["O"], untold["O"], "--row_b", "reference")
+    assert "A: recognition stands on 0 clips" in capsys.readouterr().out
+
+
+def test_half_of_the_texts_are_the_truth_of_half_of_the_clips(untold, data_dir, trained):
+    lines = (data_dir / "dev.txt").read_text(encoding="utf-8").splitlines()
+    first, others = lines[0], [f"{line.split('|')[0]}|\n" for line in lines[1:]]
+    (untold["D"] / "dev.txt").write_text("".join([f"{first}\n", *others]), encoding="utf-8")
+    commands.call("evaluate_clips", f"--autoencoder_checkpoint {trained.autoencoder}", **untold)
+    report = json.loads((untold["O"] / "metrics_dev.json").read_text(encoding="utf-8"))
+    assert report["nearest_text"]["compared_clips"] == 1
+    assert report["nearest_text"]["frechet"] > 0  # of that clip's latents alone
+    assert report["random_clip"]["compared_clips"] == report["num_clips"] == len(lines)
+
+
+def test_a_train_clip_without_a_text_is_nobodys_nearest(data_dir):
+    train = load_split(data_dir, "train")
+    pose = np.zeros((4, layout.POSE_DIM))
+    references = [Reference(pose, pose == 0, "a", text) for text in ("", train.texts[3], "zzz")]
+    train.texts = ["" if n != 3 else text for n, text in enumerate(train.texts)]
+    nothing, *nearest = nearest_text_clips(train, references, seed=0)
+    assert not nothing.seen.any()
+    for clip in nearest:
+        np.testing.assert_array_equal(clip.pose, train.field("pose", 3))
+    train.texts = [""] * len(train)
+    statistics = Statistics.load(statistics_path(data_dir, None))
+    assert baseline_clips(train, references, statistics, 0).keys() == {"mean_pose", "random_clip"}
+
+
+def test_where_there_is_no_text_none_is_wrong():
+    assert shuffled_texts(["a", "", "b", "..."], 0) == ["b", "", "a", "..."]
+    with pytest.raises(UserError, match="one text or none"):
+        shuffled_texts(["a", "", "..."], 0)
+
+
+def test_the_back_translator_is_not_trained_without_texts_of_dev(untold, capsys):
+    with pytest.raises(SystemExit) as stop:
+        call(train_pose_to_text.main, "--data_dir", untold["D"], "--output_dir", untold["O"], *TRANSLATOR.split())
+    assert stop.value.code == 2
+    assert "dev.txt: every text is empty" in capsys.readouterr().err
 
 
 def test_predictions_are_read_from_npy_and_pose_files(tmp_path):

@@ -11,6 +11,7 @@ from dtw import dtw as dtw_python
 
 from evaluation import metrics, recognition, sync
 from evaluation.clips import Clip, Reference
+from evaluation.distribution import spread
 from evaluation.evaluator import score_clips
 from evaluation.summary import summarise
 from poses import layout, motion
@@ -262,6 +263,54 @@ def test_recognition_follows_the_texts_not_the_order():
     assert among.all()
     first, _ = recognition.recognition_scores(clips[1:] + clips[:1], texts, references).values()
     assert not first.any()
+
+
+def without_texts(references: list[Reference], chosen: list[int], text: str = "") -> list[Reference]:
+    return [dataclasses.replace(r, text=text) if n in chosen else r for n, r in enumerate(references)]
+
+
+@pytest.mark.parametrize("nothing", ["", "  ", "...", "-"])
+def test_without_texts_there_is_no_recognition_and_no_diversity(nothing):
+    """White noise would else be recognised, as all clips have the same text."""
+    references = without_texts(make_references(), [*range(6)], nothing)
+    noise = generated([np.random.default_rng(n).normal(size=(12, layout.POSE_DIM)) for n in range(6)])
+    row = evaluate_row(noise, references)
+    assert row["recognition"] is row["recognition_top5"] is row["recognition_low"] is None
+    assert row["recognition_clips"] == 0
+    assert np.isnan(spread(noise, [nothing] * 6)).all()
+
+
+def test_where_all_clips_have_one_text_nothing_can_be_recognised():
+    references = [dataclasses.replace(r, text="hello") for r in make_references()]
+    assert evaluate_row(references, references)["recognition"] is None
+
+
+def test_clips_without_a_text_change_no_figure_that_needs_texts():
+    """Neither as clips nor as neighbours: the figures are those of the other clips alone."""
+    references = without_texts(make_references(8), [1, 4])
+    clips = generated([r.pose[::-1] for r in references])
+    clips[2] = Clip.generated(references[1].pose)  # nearest to a clip without a text
+    labelled = [n for n in range(8) if n not in (1, 4)]
+    row = evaluate_row(clips, references)
+    alone = evaluate_row([clips[n] for n in labelled], [references[n] for n in labelled])
+    assert row["recognition_clips"] == alone["recognition_clips"] == 6
+    for name in ("recognition", "recognition_top5"):
+        assert row[name] == alone[name]
+    texts = [r.text for r in references]
+    of_labelled = spread([clips[n] for n in labelled], [texts[n] for n in labelled])
+    np.testing.assert_array_equal(spread(clips, texts)[labelled], of_labelled)
+    assert np.isnan(spread(clips, texts)[[1, 4]]).all()
+
+
+def test_a_clip_that_is_none_has_no_figure():
+    references = make_references(3)
+    scores = score_clips([Clip.of_nothing(20), *references[1:]], references)
+    undefined = {name for name, values in scores.items() if np.isnan(values[0]).any()}
+    assert undefined >= {"dtw", "dtw_mje", "mse", "hand_speeds", "speeds", "jerks", "face_speeds", "sync_correlation"}
+    row = summarise(scores)
+    assert row["compared_clips"] == 2
+    assert row["motion_ratio"] == 1
+    assert row["dtw"] == 0
 
 
 def test_without_shoulders_nothing_is_recognised():

@@ -7,7 +7,7 @@ from models.layers import lengths_to_mask
 from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
 from models.text_encoder import train_tokenizer
 from poses import layout
-from train_pose_to_text import draw_unseen_hands
+from train_pose_to_text import draw_unseen_hands, loss
 
 TEXTS = ["good morning", "thank you", "how are you", "my name is", "again", "you"]
 LENGTHS = torch.tensor([11, 14, 9, 16, 8, 13])
@@ -64,6 +64,16 @@ def test_padding_changes_nothing(taught, clips):
     torch.testing.assert_close(translation_loss(taught, spoilt, mask, TEXTS), loss)
     one = translation_loss(taught, pose[:1, : LENGTHS[0]], mask[:1, : LENGTHS[0]], TEXTS[:1])
     torch.testing.assert_close(translation_loss(taught, pose[:1], mask[:1], TEXTS[:1]), one)
+
+
+def test_a_clip_without_a_text_teaches_nothing(taught, clips):
+    pose, mask = clips
+    batch = {"pose": pose, "pose_mask": mask, "text": ["Good morning!", "", "...", *TEXTS[3:]]}
+    known = [0, 3, 4, 5]
+    alone = {"pose": pose[known], "pose_mask": mask[known], "text": [TEXTS[n] for n in known]}
+    generator = torch.Generator()
+    torch.testing.assert_close(loss(taught, batch, generator), loss(taught, alone, generator))
+    assert loss(taught, {**batch, "text": [""] * len(TEXTS)}, generator)["loss"] == 0
 
 
 def test_no_subword_sees_a_later_one(model, clips):

@@ -81,6 +81,16 @@ def test_table_states_what_the_figures_were_made_with():
         assert part in table
 
 
+def test_figures_say_on_how_many_clips_they_stand_where_these_are_not_all():
+    rows = {name: make_row(recognition_clips=5, text_clips=7, diversity_clips=2, compared_clips=7) for name in ROWS}
+    rows["nearest_text"]["compared_clips"] = 5
+    table = format_table(make_report(**rows))
+    assert "all rows: recognition stands on 5 clips: those with a text" in table
+    assert "all rows: diversity stands on the 2 clips that share their text with another" in table
+    assert "nearest_text: figures stand on 5 clips; the others have nothing to compare" in table
+    assert "BLEU, ROUGE-L, chrF and WER stand" not in table
+
+
 def test_a_length_taken_from_the_reference_is_said():
     report = build_report("dev", 1, {"model": make_row()}, length_source="oracle", settings={}, checkpoints={})
     assert "--oracle_length" in format_table(report)

@@ -108,6 +108,10 @@ def test_clips_without_text_are_left_out():
     assert with_empty == pytest.approx(without, nan_ok=True)
 
 
+def test_without_any_text_there_is_no_figure():
+    assert np.isnan([*corpus_figures(["hello", ""], ["", "..."]).values()]).all()
+
+
 CHINESE_TEXTS = {
     "今天下午北方有大雨，请带好雨伞。": "今天下午南方有大雨，请带雨伞。",
     "我去年在北京大学学习手语。": "我去年在北京学习手语。",
