@@ -28,7 +28,7 @@ from evaluation.back_translation import BackTranslator
 from evaluation.baselines import baseline_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, read_references
 from evaluation.evaluator import Evaluator
-from evaluation.predictions import read_predictions, write_predictions
+from evaluation.predictions import read_predictions, require_finite, write_predictions
 from evaluation.report import BACK_TRANSLATION, build_report, format_table, write_clips, write_report
 from evaluation.summary import summarise
 from evaluation.text_metrics import NORMALIZATION, unit_of
@@ -155,7 +155,9 @@ def generate_clips(
         poses[index] = generated.pose
         for part in PARTS:
             seconds[part] += generated.seconds[part] / len(texts)
-    return [Clip.generated(poses[index]) for index in range(len(texts))], seconds
+    clips = [Clip.generated(poses[index]) for index in range(len(texts))]
+    require_finite(clips, references, str(args.predictor_checkpoint or args.flow_checkpoint))
+    return clips, seconds
 
 
 def main() -> None:
@@ -187,6 +189,7 @@ def main() -> None:
     clips["reference"] = references
     if models.autoencoder is not None:
         clips["reconstruction"] = evaluator.reconstruct()
+        require_finite(clips["reconstruction"], references, str(args.autoencoder_checkpoint))
     clips |= baseline_clips(train, references, models.statistics, args.seed)
     if "nearest_text" not in clips:
         print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")

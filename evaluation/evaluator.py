@@ -18,6 +18,7 @@ from evaluation.text_metrics import text_scores
 from models.autoencoder import PoseAutoencoder
 from poses.pack import Pack
 from poses.statistics import Statistics
+from runtime.errors import UserError
 from runtime.parallel import parallel_map
 
 
@@ -80,7 +81,10 @@ class Evaluator:
             if key not in self._latents:
                 x = torch.from_numpy(normalized)[None].to(device)
                 mask = torch.ones(x.shape[:2], dtype=torch.bool, device=device)
-                self._latents[key] = self.autoencoder.encode(x, mask)[0].float().cpu().numpy()
+                z = self.autoencoder.encode(x, mask)[0].float().cpu().numpy()
+                if not np.isfinite(z).all():
+                    raise UserError("--autoencoder_checkpoint: its latents are not finite; train it again")
+                self._latents[key] = z
             latents.append(self._latents[key])
         return latents
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.clips import Clip, Reference
-from poses.files import read_pose
+from poses import layout
+from poses.files import MAX_KEYPOINT, MAX_NMM, read_pose
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
 
@@ -21,6 +22,7 @@ def read_predictions(folder: Path, references: list[Reference]) -> list[Clip]:
         if path.with_suffix(".pose").is_file() and not path.is_file():
             clip = read_pose(path.with_suffix(".pose"))
             clips.append(Clip(clip.pose, clip.seen))
+            _refuse_absurd(path.with_suffix(".pose"), clips[-1])
         elif not path.is_file():
             raise UserError(f"{path}: no such file, nor .pose; every clip of the split needs its prediction")
         else:
@@ -33,7 +35,31 @@ def read_generated(path: Path) -> np.ndarray:
     pose = read_pose(path).pose
     if not np.isfinite(pose).all():
         raise UserError(f"{path}: holds NaN or infinity; a prediction has every number")
+    _refuse_absurd(path, Clip.generated(pose))
     return pose
+
+
+def _refuse_absurd(path: Path, clip: Clip) -> None:
+    """Refuse what a data set's own files may not hold, such as pixels."""
+    limits = np.full(layout.POSE_DIM, MAX_NMM)
+    limits[layout.MANUAL] = MAX_KEYPOINT
+    absurd = ~(np.abs(clip.pose) <= limits) & clip.seen
+    if absurd.any():
+        frame, number = np.argwhere(absurd)[0].tolist()
+        raise UserError(
+            f"{path}: holds {clip.pose[frame, number]:g} in frame {frame}, number {number}; predictions are in data "
+            "units, keypoints 0 to 1 within the picture"
+        )
+
+
+def require_finite(clips: Sequence[Clip], references: Sequence[Reference], maker: str) -> None:
+    """UserError where a model made a clip that is no numbers, or so large that none can be computed with them."""
+    for clip, reference in zip(clips, references, strict=True):
+        if not (np.abs(clip.pose) <= MAX_NMM).all():  # NaN is not either
+            raise UserError(
+                f"{maker} made a clip of NaN, infinity or numbers beyond {MAX_NMM:g} for '{reference.id}'; "
+                "its training diverged: train it again with a lower --learning_rate"
+            )
 
 
 def write_predictions(

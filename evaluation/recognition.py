@@ -47,8 +47,8 @@ def _warped_means(costs: Array, lengths: Array) -> Array:
         new[first], new[last + 2 : last + 3] = np.inf, np.inf
         best = np.minimum(older[above], old[above], out=new[here])
         np.minimum(best, old[here], out=best)
-        step = max(1, columns - 1)  # from a cell to its neighbour down to the left
-        best += flat[diagonal + first * step : diagonal + last * step + 1 : step]
+        step = columns - 1  # from a cell to its neighbour down to the left
+        best += flat[diagonal + first * step : diagonal + last * step + 1 : max(1, step)]
     n, row, column = np.arange(count), np.full(count, rows - 1), lengths - 1
     steps, further = np.ones(count), row + column > 0
     while further.any():

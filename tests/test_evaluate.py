@@ -1,12 +1,14 @@
 """evaluate.py, train_pose_to_text.py and compare_metrics.py as their users run them, on small models."""
 
 import json
+import re
 import shutil
 import sys
 
 import commands
 import numpy as np
 import pytest
+import torch
 
 import compare_metrics
 import demo_data
@@ -16,7 +18,7 @@ from checkpoints import load_autoencoder
 from evaluation.baselines import baseline_clips, nearest_text_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, read_references
 from evaluation.evaluator import Evaluator
-from evaluation.predictions import read_predictions
+from evaluation.predictions import read_predictions, require_finite
 from evaluation.report import ROWS, format_table
 from poses import layout
 from poses.splits import load_split
@@ -198,6 +200,33 @@ def test_predictions_are_read_from_npy_and_pose_files(tmp_path):
     assert np.isfinite(clips[1].pose).all()
     with pytest.raises(UserError, match=r"c\.npy: no such file, nor \.pose"):
         read_predictions(tmp_path, [Reference(nothing, nothing > 0, "c", "")])
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (np.nan, "a.npy: holds NaN or infinity"),
+        (np.inf, "a.npy: holds NaN or infinity"),
+        (640.0, "a.npy: holds 640 in frame 2, number 5; predictions are in data units"),
+        (1e20, "a.npy: holds 1e+20 in frame 2, number 5"),
+    ],
+)
+def test_predictions_that_no_signer_could_be_are_refused(value, reason, tmp_path):
+    pose = np.full((3, layout.POSE_DIM), 0.5, np.float32)
+    reference = Reference(pose, pose > 0, "a", "")
+    pose[2, 5] = value
+    np.save(tmp_path / "a.npy", pose)
+    with pytest.raises(UserError, match=re.escape(reason)):
+        read_predictions(tmp_path, [reference])
+    with pytest.raises(UserError, match="made a clip of NaN, infinity or numbers beyond 10000 for 'a'"):
+        require_finite([Clip.generated(pose * 100)], [reference], "best_model.pt")
+
+
+def test_an_autoencoder_whose_latents_are_no_numbers_is_one_sentence(data_dir, trained, monkeypatch):
+    autoencoder, statistics, _ = load_autoencoder(trained.autoencoder)
+    monkeypatch.setattr(autoencoder, "encode", lambda x, mask: torch.full((1, 4, 8), torch.nan))
+    with pytest.raises(UserError, match="latents are not finite"):
+        Evaluator(read_references(load_split(data_dir, "dev")), load_split(data_dir, "train"), autoencoder, statistics)
 
 
 def test_nothing_is_asked_where_the_reference_never_saw_and_equal_clips_are_encoded_once(

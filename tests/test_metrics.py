@@ -226,9 +226,10 @@ def test_a_prediction_gains_nothing_by_not_seeing():
     assert partly == pytest.approx(whole)
 
 
-def test_recognition_distance_is_dtw_whatever_the_length_of_the_clips_beside_it():
+@pytest.mark.parametrize("lengths", [(5, 9, 16), (1, 1), (1, 2)])
+def test_recognition_distance_is_dtw_whatever_the_length_of_the_clips_beside_it(lengths):
     """Against plain Python, with clips of several lengths in one padded chunk, moved and scaled as a whole."""
-    clips = [make_clip(n, frames) for n, frames in enumerate((5, 9, 16))]
+    clips = [make_clip(n, frames) for n, frames in enumerate(lengths)]
     gallery = [make_clip(10 + n, frames) for n, frames in enumerate((12, 4))]
     moved = [np.concatenate([c[:, layout.MANUAL] * 2.5 + 1, c[:, layout.NMM]], axis=1) for c in clips]
     distances = recognition.sign_distances(generated(moved), generated(gallery))
