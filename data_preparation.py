@@ -71,7 +71,7 @@ def main() -> None:
             measured.add(clip_id, pose, seen)
             yield pose, seen
 
-    settings = {"split": "train", "skip_bad": args.skip_bad, "fps": fps}
+    settings = {"split": "train", "train": packs["train"].info["content"], "skip_bad": args.skip_bad, "fps": fps}
     settings |= {"visibility_threshold": reading.visibility_threshold, "resampled_to_fps": reading.fps}
     statistics = compute_statistics(clips("train"), settings)
     for split in ("dev", "test"):

@@ -24,8 +24,7 @@ from evaluation.text_metrics import normalize_text, text_scores, unit_of
 from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
 from models.text_encoder import train_tokenizer
 from poses import layout
-from poses.splits import load_split
-from poses.statistics import Statistics, statistics_path
+from poses.splits import load_split, load_statistics
 from runtime import cpu, errors
 from runtime.arguments import (
     add_data_arguments,
@@ -109,10 +108,10 @@ def main() -> None:
     settings = build_dataclass(TrainSettings, args)
     accelerator = start(settings)
 
-    statistics = Statistics.load(statistics_path(args.data_dir, args.cache_dir))
     packs = {
         split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad) for split in ("train", "dev", "test")
     }
+    statistics = load_statistics(args.data_dir, args.cache_dir, packs["train"])
     texts = [normalize_text(text) for text in packs["train"].texts]
     if not any(texts):
         raise UserError(f"{args.data_dir}/train.txt: every text is empty; the back-translator learns from text")

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from checkpoints import AUTOENCODER
 from dataset import Batch, PoseDataset
 from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
-from poses.splits import load_split
-from poses.statistics import Statistics, statistics_path
+from poses.pack import Pack
+from poses.splits import load_split, load_statistics
 from runtime import cpu, errors
 from runtime.arguments import (
     add_data_arguments,
@@ -50,12 +50,14 @@ def main() -> None:
     if args.text_encoder is not None and accelerator.is_main_process:
         print(f"note: the autoencoder reads no text; --text_encoder {args.text_encoder} is for stage 2")
 
-    statistics = Statistics.load(statistics_path(args.data_dir, args.cache_dir))
+    def pack(split: str) -> Pack:
+        return load_split(args.data_dir, split, args.cache_dir, args.skip_bad)
+
+    statistics = load_statistics(args.data_dir, args.cache_dir, pack("train"))
 
     def loader(split: str) -> DataLoader:
-        pack = load_split(args.data_dir, split, args.cache_dir, args.skip_bad)
         augmentation = args.augmentation if split == "train" else 0.0
-        dataset = PoseDataset(pack, statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation)
+        dataset = PoseDataset(pack(split), statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation)
         return split_loader(dataset, split, settings, accelerator)
 
     def stage_loss(model: PoseAutoencoder, batch: Batch, generator: torch.Generator) -> Losses:

@@ -1,5 +1,6 @@
-"""A split of a data set as one pack, made at the first call from its files."""
+"""A split of a data set as one pack, made at the first call from its files, and the statistics that belong to it."""
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import numpy as np
 from tqdm import tqdm
 
 from poses import files
+from poses.contents import Contents
 from poses.files import Clip, Reading
 from poses.interpolation import FILL_GAPS_VERSION, MAX_INTERPOLATED_GAP
 from poses.pack import Items, Pack, cached_pack, digest
-from poses.statistics import prepared_reading
+from poses.statistics import Statistics, prepared_reading, statistics_path
 from runtime.errors import UserError
 from runtime.parallel import parallel_map
 
@@ -27,21 +29,24 @@ def load_split(
 ) -> Pack:
     """The pack of a split's clips: pose [T,214] float32 and seen [T,214] uint8; made at the first call.
 
-    The pack is found again by the texts, by the names, sizes and times of the files it was made from, and by how they
-    are read: `reading`, by default as data_preparation.py read them. Damaged clips are all named in one UserError; with
+    The pack is found again by the texts, by the names and contents of the files it was made from, and by how they are
+    read: `reading`, by default as data_preparation.py read them. Damaged clips are all named in one UserError; with
     `skip_bad` they are named and left out. The number of worker processes changes only the speed. `info` of the pack
-    holds `fps`, None if unknown, and `notes` on how the files were read: by note its clips, frames and first clip.
+    holds `fps`, None if unknown, `notes` on how the files were read: by note its clips, frames and first clip, and
+    `content`, which differs where the poses of two packs do.
     """
     data_dir = Path(data_dir)
     reading = reading or prepared_reading(data_dir, cache_dir)
+    cache_dir = cache_dir or data_dir / "cache"
     texts = files.list_clips(data_dir, split)
+    contents = Contents(cache_dir / f"files-{split}-{hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:8]}")
+    listing = {clip_id: _contents_of(contents, data_dir, split, clip_id) for clip_id in texts}
+    read_as = {"reading": asdict(reading), "fill_gaps": FILL_GAPS_VERSION, "max_interpolated_gap": MAX_INTERPOLATED_GAP}
     made_from = {
         "clips": len(texts),
-        "listing": digest(_listing(data_dir, split, texts)),
+        "listing": digest([[clip_id, text, listing[clip_id]] for clip_id, text in texts.items()]),
         "skip_bad": skip_bad,
-        "reading": asdict(reading),
-        "fill_gaps": FILL_GAPS_VERSION,
-        "max_interpolated_gap": MAX_INTERPOLATED_GAP,
+        **read_as,
     }
     problems: list[str] = []
     told = _Told()
@@ -52,22 +57,40 @@ def load_split(
         for (clip_id, text), clip in zip(progress, items, strict=True):
             if isinstance(clip, str):
                 problems.append(clip)
+                del listing[clip_id]
             else:
                 told.add(clip)
                 yield clip_id, text, {"pose": clip.pose, "seen": clip.seen.astype(np.uint8)}
         if problems and (not skip_bad or len(problems) == len(texts)):
-            listing = "\n  ".join(problems)
+            named = "\n  ".join(problems)
             raise UserError(
                 f"{len(problems)} of {len(texts)} clips of {split} are damaged (go on without them: --skip_bad):"
-                f"\n  {listing}"
+                f"\n  {named}"
             )
-        info.update(fps=told.one_rate(data_dir / split), notes=told.notes)
+        content = digest([SPLIT_VERSION, read_as, list(listing.items())])
+        info.update(fps=told.one_rate(data_dir / split), notes=told.notes, content=content)
 
     info: dict = {}
-    pack = cached_pack(cache_dir or data_dir / "cache", split, SPLIT_VERSION, made_from, clips, info)
+    pack = cached_pack(cache_dir, split, SPLIT_VERSION, made_from, clips, info)
+    contents.save()
     if problems:
         print(f"left out {len(problems)} damaged clips of {split}:", *problems, sep="\n  ")
     return pack
+
+
+def load_statistics(data_dir: Path, cache_dir: Path | None, train: Pack) -> Statistics:
+    """The statistics of a data set's train clips; a UserError where they were made from others than `train` holds."""
+    path = statistics_path(data_dir, cache_dir)
+    statistics = Statistics.load(path)
+    made_from = statistics.info.get("train")
+    if made_from is None:
+        print(f"{path}: does not say which clips it was made from; if train has changed, run data_preparation.py again")
+    elif made_from != train.info.get("content"):
+        raise UserError(
+            f"{path}: made from other train clips than {data_dir} holds now; run data_preparation.py --data_dir "
+            f"{data_dir} again"
+        )
+    return statistics
 
 
 class _Told:
@@ -105,11 +128,7 @@ def _read_clip(clip_id: str, data_dir: Path, split: str, reading: Reading) -> Cl
         return str(error)
 
 
-def _listing(data_dir: Path, split: str, texts: dict[str, str]) -> list[list]:
-    """Of each clip its ID, its text, and the size and time of its files."""
-    listing = []
-    for clip_id, text in texts.items():
-        paths = (data_dir / split / "poses" / f"{clip_id}.npz", data_dir / split / "nmms" / f"{clip_id}.pkl")
-        stats = [path.stat() for path in paths if path.is_file()]
-        listing.append([clip_id, text, *((status.st_size, status.st_mtime_ns) for status in stats)])
-    return listing
+def _contents_of(contents: Contents, data_dir: Path, split: str, clip_id: str) -> list:
+    """The sizes and digests of a clip's files."""
+    folder = data_dir / split
+    return [contents.digest(folder / "poses" / f"{clip_id}.npz"), contents.digest(folder / "nmms" / f"{clip_id}.pkl")]

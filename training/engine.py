@@ -260,7 +260,7 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
     if not same_text_encoder(content["text_encoder"], stage.text_encoder):
         raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
-    if content["statistics"] != stage.statistics.to_dict():
+    if Statistics.from_dict(content["statistics"]).fingerprint != stage.statistics.fingerprint:
         raise UserError(f"{path}: trained with other data statistics; resume with the data set it was trained on")
 
 
