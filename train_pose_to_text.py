@@ -35,8 +35,9 @@ from runtime.arguments import (
     positive_int,
 )
 from runtime.errors import UserError
-from training.engine import Losses, Stage, split_loader, start, train
+from training.engine import split_loader, start, train
 from training.settings import TrainSettings
+from training.state import Losses, Stage, made_with
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -129,7 +130,8 @@ def main() -> None:
         return split_loader(dataset, split, settings, accelerator)
 
     model = PoseToText(config, statistics)
-    stage = Stage(POSE_TO_TEXT, model, dataclasses.asdict(config), loss, statistics, score=score)
+    made = made_with(args, packs["train"], packs["dev"])
+    stage = Stage(POSE_TO_TEXT, model, dataclasses.asdict(config), loss, statistics, score=score, made_with=made)
     train(accelerator, stage, loader("train"), loader("dev"), lambda: loader("test"), settings)
 
 

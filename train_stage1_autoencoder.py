@@ -25,8 +25,9 @@ from runtime.arguments import (
     build_dataclass,
     make_parser,
 )
-from training.engine import Losses, Stage, split_loader, start, train
+from training.engine import split_loader, start, train
 from training.settings import TrainSettings
+from training.state import Losses, Stage, made_with
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -63,7 +64,8 @@ def main() -> None:
     def stage_loss(model: PoseAutoencoder, batch: Batch, generator: torch.Generator) -> Losses:
         return loss(model, batch["pose"], batch["seen"], batch["pose_mask"], generator if model.training else None)
 
-    stage = Stage(AUTOENCODER, PoseAutoencoder(config, statistics), dataclasses.asdict(config), stage_loss, statistics)
+    model, made = PoseAutoencoder(config, statistics), made_with(args, pack("train"), pack("dev"))
+    stage = Stage(AUTOENCODER, model, dataclasses.asdict(config), stage_loss, statistics, made_with=made)
     train(accelerator, stage, loader("train"), loader("dev"), lambda: loader("test"), settings)
 
 

@@ -22,10 +22,11 @@ from models.text_to_latent import TextToLatent
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser, refuse_without
 from training import arguments, latent_stages
-from training.engine import Losses, split_loader, start, train
+from training.engine import split_loader, start, train
 from training.latent_stages import LENGTH_WEIGHT
 from training.latents import conditions, latent_dataset, set_latent_scale, set_sync_targets
 from training.settings import TrainSettings
+from training.state import Losses
 
 PRIOR_FLAGS = ("--ssm_prior_type", "--lambda_prior", "--prior_hidden_dim", "--prior_layers")
 
@@ -91,7 +92,7 @@ def main() -> None:
     if model.net.sync_head is not None:
         set_sync_targets(model.net.sync_head, train_loader.dataset.latents)
 
-    stage = latent_stages.latent_stage(FLOW, model, loss, source)
+    stage = latent_stages.latent_stage(FLOW, model, loss, source, args)
     train(accelerator, stage, train_loader, loader("dev"), lambda: loader("test"), settings)
 
 

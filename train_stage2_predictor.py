@@ -20,10 +20,11 @@ from models.text_to_latent import TextToLatent
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
 from training import arguments, latent_stages
-from training.engine import Losses, split_loader, start, train
+from training.engine import split_loader, start, train
 from training.latent_stages import LENGTH_WEIGHT
 from training.latents import conditions, latent_dataset, set_latent_scale
 from training.settings import TrainSettings
+from training.state import Losses
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -67,7 +68,7 @@ def main() -> None:
     model = TextToLatent(LatentPredictor(config), encoder)
     set_latent_scale(model, train_loader.dataset.latents)
 
-    stage = latent_stages.latent_stage(PREDICTOR, model, loss, source)
+    stage = latent_stages.latent_stage(PREDICTOR, model, loss, source, args)
     train(accelerator, stage, train_loader, loader("dev"), lambda: loader("test"), settings)
 
 

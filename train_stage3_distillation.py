@@ -25,9 +25,10 @@ from runtime import cpu, errors
 from runtime.arguments import add_repeated_arguments, build_dataclass, make_parser, natural_float, positive_int
 from runtime.errors import UserError
 from training import arguments, latent_stages
-from training.engine import Losses, split_loader, start, train
+from training.engine import split_loader, start, train
 from training.latents import conditions, latent_dataset, trajectory_pack
 from training.settings import TrainSettings
+from training.state import Losses
 
 NUM_SEGMENTS = max(STEP_COUNTS)
 TEACHERS_OWN = ("hidden_dim", "num_heads")  # the student starts as a copy
@@ -124,7 +125,7 @@ def main() -> None:
         return split_loader(LatentDataset(pack, clips.texts), split, settings, accelerator)
 
     student = make_student(teacher, guidance_scale, args.num_layers or teacher.net.config.num_layers)
-    stage = latent_stages.latent_stage(STUDENT, student, loss, source)
+    stage = latent_stages.latent_stage(STUDENT, student, loss, source, args, teacher=content["fingerprint"])
     train(accelerator, stage, loader("train"), loader("dev"), partial(loader, "test"), settings)
 
 

@@ -12,7 +12,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -24,77 +23,15 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from checkpoint_checks import check_optimizer_state
-from checkpoints import load_checkpoint, load_weights, require_equal, same_text_encoder, save_checkpoint
+from checkpoints import load_checkpoint, load_weights, save_checkpoint
 from dataset import Batch, LatentDataset, PoseDataset, make_loader
-from poses.statistics import Statistics
 from runtime.claims import claimed
 from runtime.errors import UserError
-from runtime.files import write_whole
 from training.run_folder import BEST, LAST, LOG, TENSORBOARD, begin, require_free, resume_path
 from training.settings import TrainSettings
+from training.state import Losses, LossFunction, Progress, Run, Stage, resume
 
-Losses = dict[str, Tensor]
-LossFunction = Callable[[nn.Module, Batch, torch.Generator | None], Losses]
-Score = Callable[[Accelerator, nn.Module, DataLoader], dict[str, float]]
 _EVALUATION_SEED = 20_000  # dev and test draw the same noise in every epoch and every run
-
-
-@dataclass
-class Stage:
-    """What is trained: its kind and what rebuilds it, the model, and loss(model, batch, generator) -> {"loss": ...}.
-
-    With score(accelerator, model, dev_loader) -> {"score": ...} the best epoch is the one of the highest dev score, and
-    among equal ones of the least dev loss, instead of the least dev loss alone.
-    """
-
-    kind: str
-    model: nn.Module
-    config: dict
-    loss: LossFunction
-    statistics: Statistics
-    parent: str | None = None
-    text_encoder: dict | None = None
-    score: Score | None = None
-
-
-@dataclass
-class Progress:
-    """How far a run has come, and which epoch was the best on dev so far."""
-
-    epoch: int = 0
-    step: int = 0
-    best: float = math.inf  # dev loss, or minus dev score
-    best_loss: float = math.inf
-    best_epoch: int = 0
-
-    def note(self, dev: dict[str, float]) -> bool:
-        """Whether this epoch's dev losses are the best so far; then they are kept."""
-        criterion = -dev["score"] if "score" in dev else dev["loss"]
-        improved = (criterion, dev["loss"]) < (self.best, self.best_loss)
-        if improved:
-            self.best, self.best_loss, self.best_epoch = criterion, dev["loss"], self.epoch
-        return improved
-
-    def stops(self, settings: TrainSettings) -> bool:
-        """Whether dev has not got better for as long as early stopping waits; also of a run that is resumed."""
-        return 0 < settings.early_stopping_patience <= self.epoch - self.best_epoch
-
-
-@dataclass
-class Run:
-    """All that training changes, and last.pt keeps: the raw weights, their average, optimiser, schedule, progress."""
-
-    model: nn.Module
-    ema: nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LambdaLR
-    progress: Progress
-
-    def state(self) -> dict:
-        """What last.pt holds beside the average, as plain values."""
-        parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
-        return {name: part.state_dict() for name, part in parts.items()} | asdict(self.progress)
 
 
 class Objective(nn.Module):
@@ -171,7 +108,7 @@ def _train(
     run = start_run(stage.model.to(accelerator.device), settings, steps_per_epoch, warmup_steps)
     resumed = resume_path(settings)
     if resumed is not None:
-        resume(run, stage, resumed, output_dir)
+        resume(run, stage, resumed, settings)
     progress = run.progress
     objective, run.optimizer = accelerator.prepare(Objective(run.model, stage.loss), run.optimizer)
     ema_objective = Objective(run.ema, stage.loss)
@@ -204,6 +141,8 @@ def _train(
                 "seconds": round(time.perf_counter() - started, 3),
                 "clips_per_second": round(num_clips / train_seconds, 2),
             }
+            if run.changed:
+                record["changed"], run.changed = run.changed, {}
             _log(output_dir, writer, record)
             _save(output_dir, stage, run, improved)
         accelerator.wait_for_everyone()
@@ -231,46 +170,6 @@ def start_run(model: nn.Module, settings: TrainSettings, steps_per_epoch: int, w
         optimizer, lambda step: _learning_rate_factor(step, warmup_steps, total_steps)
     )
     return Run(model, copy.deepcopy(model).eval().requires_grad_(False), optimizer, schedule, Progress())
-
-
-def resume(run: Run, stage: Stage, path: Path, output_dir: Path) -> None:
-    """Go on from a last.pt; today's learning rate and weight decay count from there."""
-    content = load_checkpoint(path, stage.kind)
-    _require_same_run(stage, content, path)
-    state = content["training"]
-    load_weights(run.ema, content["weights"], str(path))
-    load_weights(run.model, state["model"], str(path))
-    check_optimizer_state(run.optimizer, state["optimizer"], path)
-    _load_optimizer(run.optimizer, run.schedule, state)
-    run.progress = Progress(**{field.name: state[field.name] for field in fields(Progress) if field.name in state})
-    best, ours = path.with_name(BEST), output_dir / BEST
-    if not best.is_file():  # this run writes one
-        run.progress = Progress(run.progress.epoch, run.progress.step, best_epoch=run.progress.epoch)
-    elif best.resolve() != ours.resolve():
-        with write_whole(ours) as file:
-            file.write(best.read_bytes())
-
-
-def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
-    """UserError where a checkpoint holds no training state, or one of another model, text encoder or data set."""
-    if "training" not in content:
-        raise UserError(f"{path}: holds no training state; resume from last.pt")
-    for name, value in stage.config.items():
-        require_equal(f"--{name}", value, content["config"].get(name, value), path)
-    require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
-    if not same_text_encoder(content["text_encoder"], stage.text_encoder):
-        raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
-    if Statistics.from_dict(content["statistics"]).fingerprint != stage.statistics.fingerprint:
-        raise UserError(f"{path}: trained with other data statistics; resume with the data set it was trained on")
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LambdaLR, state: dict) -> None:
-    """Load the moments and the step of a stopped run, but keep the learning rate and weight decay of this one."""
-    ours = [{key: group[key] for key in ("initial_lr", "weight_decay")} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict({**state["schedule"], "base_lrs": [group["initial_lr"] for group in ours]})
-    for group, kept, factor in zip(optimizer.param_groups, ours, schedule.lr_lambdas, strict=True):
-        group.update(kept, lr=kept["initial_lr"] * factor(schedule.last_epoch))
 
 
 def train_epoch(
@@ -383,7 +282,7 @@ def _save(output_dir: Path, stage: Stage, run: Run, improved: bool) -> None:
     }
     if improved:
         save_checkpoint(output_dir / BEST, content)
-    save_checkpoint(output_dir / LAST, content | {"training": run.state()})
+    save_checkpoint(output_dir / LAST, content | {"training": run.state() | {"made_with": stage.made_with}})
 
 
 def _log(output_dir: Path, writer: SummaryWriter, record: dict) -> None:

@@ -18,9 +18,9 @@ from runtime.arguments import (
 )
 from runtime.errors import UserError
 from training.arguments import add_autoencoder_argument
-from training.engine import LossFunction, Stage
 from training.latents import LatentSource
 from training.settings import TrainSettings
+from training.state import LossFunction, Stage, made_with
 
 LENGTH_WEIGHT = 0.1  # of the length predictor's loss in the loss of either direction of stage 2
 AUTOENCODERS_OWN = ("latent_dim", "temporal_stride")
@@ -98,8 +98,11 @@ def squeezed_to(source: LatentSource) -> int | None:
     return source.max_seq_len
 
 
-def latent_stage(kind: str, model: TextToLatent, loss: LossFunction, source: LatentSource) -> Stage:
-    """What the engine trains, of a model on the source's latents."""
+def latent_stage(
+    kind: str, model: TextToLatent, loss: LossFunction, source: LatentSource, args: argparse.Namespace, **more: str
+) -> Stage:
+    """What the engine trains, of a model on the source's latents; `more`: what it is made with beside the flags."""
+    packs = (load_split(source.data_dir, split, source.cache_dir, source.skip_bad) for split in ("train", "dev"))
     return Stage(
         kind,
         model,
@@ -108,4 +111,5 @@ def latent_stage(kind: str, model: TextToLatent, loss: LossFunction, source: Lat
         source.statistics,
         parent=source.fingerprint,
         text_encoder=describe_text_encoder(model.text_encoder),
+        made_with=made_with(args, *packs, **more),
     )

@@ -25,6 +25,8 @@ def require_free(settings: TrainSettings) -> None:
     """UserError where another run is at work in the output folder, or one may be neither continued nor replaced."""
     if settings.overwrite and settings.resume_from is not None:
         raise UserError("--overwrite begins again and --resume_from goes on; give one of them")
+    if settings.override and settings.resume_from is None:
+        raise UserError("--override needs --resume_from; add it, or leave --override out")
     require_unclaimed(Path(settings.output_dir))
     require_replaceable(settings)
 

@@ -37,3 +37,4 @@ class TrainSettings:
         f"'{AUTO}' goes on from OUTPUT_DIR/last.pt, or begins where there is none",
     )
     overwrite: bool = described(False, "replace the run that the output folder holds")
+    override: bool = described(False, "go on although the stopped run was made with other flags, data or teacher")

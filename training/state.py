@@ -1,0 +1,166 @@
+"""What a run is made of, what last.pt keeps of it, and what must be the same for a stopped run to go on."""
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from checkpoint_checks import check_optimizer_state
+from checkpoints import load_checkpoint, load_weights, require_equal, same_text_encoder
+from dataset import Batch
+from poses.pack import Pack, digest
+from poses.statistics import Statistics
+from runtime.errors import UserError
+from runtime.files import write_whole
+from training.run_folder import BEST
+from training.settings import TrainSettings
+
+Losses = dict[str, Tensor]
+LossFunction = Callable[[nn.Module, Batch, torch.Generator | None], Losses]
+Score = Callable[[Accelerator, nn.Module, DataLoader], dict[str, float]]
+
+# Flags that may change when a run goes on: they say where things are, or how far and how fast it goes.
+FREE = {
+    *("data_dir", "cache_dir", "output_dir", "skip_bad", "device", "num_workers", "resume_from", "overwrite"),
+    *("override", "num_epochs", "learning_rate", "weight_decay", "early_stopping_patience"),
+}
+# Flags that name something whose fingerprint is compared, or whose effect the configuration holds.
+KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type"}
+_OF_NAME = {"data": "the clips or texts of train or dev are others", "teacher": "the teacher is another"}
+
+
+def made_with(args: argparse.Namespace, *packs: Pack, **more: str) -> dict:
+    """What a run's result depends on beside its model: the flags, the clips and texts of its packs, and `more`."""
+    flags = {name: value for name, value in vars(args).items() if name not in FREE | KNOWN_OTHERWISE}
+    data = digest([[pack.info.get("content"), pack.ids, pack.texts] for pack in packs])
+    return {**flags, "data": data, **more}
+
+
+@dataclass
+class Stage:
+    """What is trained: its kind and what rebuilds it, the model, and loss(model, batch, generator) -> {"loss": ...}.
+
+    With score(accelerator, model, dev_loader) -> {"score": ...} the best epoch is the one of the highest dev score, and
+    among equal ones of the least dev loss, instead of the least dev loss alone.
+    """
+
+    kind: str
+    model: nn.Module
+    config: dict
+    loss: LossFunction
+    statistics: Statistics
+    parent: str | None = None
+    text_encoder: dict | None = None
+    score: Score | None = None
+    made_with: dict = field(default_factory=dict)  # plain values, as `made_with` gives them
+
+
+@dataclass
+class Progress:
+    """How far a run has come, and which epoch was the best on dev so far."""
+
+    epoch: int = 0
+    step: int = 0
+    best: float = math.inf  # dev loss, or minus dev score
+    best_loss: float = math.inf
+    best_epoch: int = 0
+
+    def note(self, dev: dict[str, float]) -> bool:
+        """Whether this epoch's dev losses are the best so far; then they are kept."""
+        criterion = -dev["score"] if "score" in dev else dev["loss"]
+        improved = (criterion, dev["loss"]) < (self.best, self.best_loss)
+        if improved:
+            self.best, self.best_loss, self.best_epoch = criterion, dev["loss"], self.epoch
+        return improved
+
+    def stops(self, settings: TrainSettings) -> bool:
+        """Whether dev has not got better for as long as early stopping waits; also of a run that is resumed."""
+        return 0 < settings.early_stopping_patience <= self.epoch - self.best_epoch
+
+
+@dataclass
+class Run:
+    """All that training changes, and last.pt keeps: the raw weights, their average, optimiser, schedule, progress."""
+
+    model: nn.Module
+    ema: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    progress: Progress
+    changed: dict = field(default_factory=dict)  # what --override let change, until the log has it
+
+    def state(self) -> dict:
+        """What last.pt holds beside the average, as plain values."""
+        parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
+        return {name: part.state_dict() for name, part in parts.items()} | asdict(self.progress)
+
+
+def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings) -> None:
+    """Go on from a last.pt; today's learning rate and weight decay count from there."""
+    output_dir = Path(settings.output_dir)
+    content = load_checkpoint(path, stage.kind)
+    _require_same_run(stage, content, path)
+    state = content["training"]
+    run.changed = _changes(stage, state, path, settings.override)
+    load_weights(run.ema, content["weights"], str(path))
+    load_weights(run.model, state["model"], str(path))
+    check_optimizer_state(run.optimizer, state["optimizer"], path)
+    _load_optimizer(run.optimizer, run.schedule, state)
+    run.progress = Progress(**{field.name: state[field.name] for field in fields(Progress) if field.name in state})
+    best, ours = path.with_name(BEST), output_dir / BEST
+    if not best.is_file():  # this run writes one
+        run.progress = Progress(run.progress.epoch, run.progress.step, best_epoch=run.progress.epoch)
+    elif best.resolve() != ours.resolve():
+        with write_whole(ours) as file:
+            file.write(best.read_bytes())
+
+
+def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
+    """UserError where a checkpoint holds no training state, or one of another model, text encoder or data set."""
+    if "training" not in content:
+        raise UserError(f"{path}: holds no training state; resume from last.pt")
+    for name, value in stage.config.items():
+        require_equal(f"--{name}", value, content["config"].get(name, value), path)
+    require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
+    if not same_text_encoder(content["text_encoder"], stage.text_encoder):
+        raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
+    if Statistics.from_dict(content["statistics"]).fingerprint != stage.statistics.fingerprint:
+        raise UserError(f"{path}: trained with other data statistics; resume with the data set it was trained on")
+
+
+def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str, list]:
+    """What this run is made with that the stopped one was not, [before, now] by name; a UserError without --override.
+
+    An earlier version kept none of it.
+    """
+    kept, ours = state.get("made_with", {}), stage.made_with
+    if not isinstance(kept, dict):
+        raise UserError(f"{path}: its training state is damaged ('made_with'); resume from another last.pt")
+    changes = {}
+    for name in kept.keys() & ours.keys() - stage.config.keys():
+        if None not in (kept[name], ours[name]) and kept[name] != ours[name]:
+            changes[name] = [kept[name], ours[name]]
+    changes = dict(sorted(changes.items()))
+    said = ", ".join(
+        _OF_NAME.get(name) or f"--{name} is {now}, was {before}" for name, (before, now) in changes.items()
+    )
+    if changes and not override:
+        raise UserError(f"{path}: the run was made otherwise ({said}); resume it as it was, or pass --override")
+    if changes:
+        print(f"note: the run goes on otherwise than it was made: {said}")
+    return changes
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LambdaLR, state: dict) -> None:
+    """Load the moments and the step of a stopped run, but keep the learning rate and weight decay of this one."""
+    ours = [{key: group[key] for key in ("initial_lr", "weight_decay")} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict({**state["schedule"], "base_lrs": [group["initial_lr"] for group in ours]})
+    for group, kept, factor in zip(optimizer.param_groups, ours, schedule.lr_lambdas, strict=True):
+        group.update(kept, lr=kept["initial_lr"] * factor(schedule.last_epoch))
