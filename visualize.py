@@ -1,105 +1,283 @@
-"""Draw clips side by side, generated ones and real ones, as a video and as a contact sheet of frames.
+"""Look at clips, generated ones beside real ones: as a page to play and sort them, a video, a GIF or a sheet of frames.
 
+    python visualize.py --evaluation runs/evaluation_flow runs/evaluation_predictor --data_dir data/phoenix14t \\
+        --output flow.html
+    python visualize.py --data_dir data/phoenix14t --split test --output test.html
     python visualize.py --clips "real=data/test/poses/ID.npz" "flow, 4 steps=output_pose.npy" --output clips.mp4 \\
         --sheet clips.png --captions data/spelling.json
+
+A page, .html, is one file that opens in any browser. From folders of evaluate.py --save_predictions it shows every clip
+of the split beside its reference, with its metrics, the worst first; from a data set, the clips of a split.
 
 A clip is LABEL=PATH or PATH alone: a .npy as the inference scripts write it, [T,214]; a .npz of a data set, with its
 NMM pickle in nmms/ beside poses/; or a full MediaPipe Holistic .pose file. --captions holds what is signed when,
 ID -> [[text, first frame, end frame], ...], as demo_data.py writes it; it is shown under the clips whose file is
-called ID. The video runs at the clips' own frames a second: those of a .npz, of a .pose, of the .json beside a .npy.
+called ID. All plays at the clips' own frames a second: those of a .npz, of a .pose, of the .json beside a .npy.
 """
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from poses.files import Clip, read_pose, same_rate
-from poses.render import contact_sheet, video
+from evaluation.registry import METRICS, NEITHER, SUBJECTS, estimates
+from evaluation.report import read_clips
+from evaluation.sync import nmm_scale
+from poses.files import SPLITS, Clip, list_clips, read_clip, read_pose, same_rate
+from poses.page import MEASURES, Entry, Measure, Shown, write_page
+from poses.render import contact_sheet, gif, video
+from poses.statistics import prepared_reading
+from poses.writing import CLIP_FORMATS, DEFAULT_FPS
 from runtime import errors
 from runtime.arguments import make_parser, positive_float, positive_int
 from runtime.errors import UserError
 from runtime.untrusted import read_json
 
-DEFAULT_FPS = 25.0  # where no clip says
+MOVING = {".mp4": video, ".gif": gif}
+REFERENCE = "reference"  # the label of real clips
+Captions = list[tuple[str, int, int]]  # text, first frame, end frame
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("--clips", nargs="+", required=True, metavar="LABEL=PATH", help="in the order shown")
-    parser.add_argument("--output", type=Path, help="a video, .mp4")
-    parser.add_argument("--sheet", type=Path, help="a picture, .png: a row a clip, frames evenly spaced in time")
+    parser.add_argument("--clips", nargs="+", metavar="LABEL=PATH", help="clips to show side by side, in this order")
     parser.add_argument(
-        "--fps", type=positive_float, help=f"frames a second of the video (default: the clips', or {DEFAULT_FPS:g})"
+        "--evaluation",
+        nargs="+",
+        metavar="LABEL=DIR",
+        help="output folders of evaluate.py --save_predictions, of one split",
+    )
+    parser.add_argument("--data_dir", type=Path, help="the data set of --evaluation, or to look at by itself")
+    parser.add_argument("--cache_dir", type=Path, help="where data_preparation.py kept what DATA_DIR could not hold")
+    parser.add_argument("--split", choices=SPLITS, help="default: the one that --evaluation has, or else dev")
+    parser.add_argument("--output", type=Path, help="a page, .html, or of --clips a video, .mp4 or .gif")
+    parser.add_argument("--sheet", type=Path, help="a picture, .png: a row a clip, frames evenly spaced in time")
+    parser.add_argument("--sort", metavar="METRIC", help="what the page sorts by at first (default dtw, or as listed)")
+    parser.add_argument(
+        "--num_clips", type=positive_int, default=200, help="of the page at most, the worst by --sort (default 200)"
+    )
+    parser.add_argument(
+        "--fps", type=positive_float, help=f"frames a second to play at (default: the clips', or {DEFAULT_FPS:g})"
     )
     parser.add_argument("--aspect", type=positive_float, default=1.0, help="the recording's width / height (default 1)")
     parser.add_argument("--num_frames", type=positive_int, default=12, help="frames a row of the sheet (default 12)")
     parser.add_argument("--captions", type=Path, help="a JSON file that says what is signed when")
     args = parser.parse_args()
     if args.output is None and args.sheet is None:
-        parser.error("nothing to draw; pass --output VIDEO.mp4, --sheet PICTURE.png or both")
-    for flag, path, ending in (("--output", args.output, ".mp4"), ("--sheet", args.sheet, ".png")):
-        if path is not None and path.suffix != ending:
-            parser.error(f"{flag} {path}: must end in {ending}")
+        parser.error("nothing to draw; pass --output, --sheet PICTURE.png or both")
+    if args.clips and (args.evaluation or args.data_dir):
+        parser.error("--clips goes without --evaluation and --data_dir; leave one out")
+    if args.evaluation and args.data_dir is None:
+        parser.error("--evaluation needs --data_dir, where the references are; add it")
+    if not args.clips and args.data_dir is None:
+        parser.error("nothing to show; pass --clips, --evaluation or --data_dir")
+    endings = (".html", *MOVING) if args.clips else (".html",)
+    for flag, path, ends in (("--output", args.output, endings), ("--sheet", args.sheet, (".png",))):
+        if path is not None and path.suffix not in ends:
+            parser.error(f"{flag} {path}: must end in {' or '.join(ends)}")
+    if args.sheet is not None and not args.clips:
+        parser.error("--sheet draws --clips; name the clips, or leave --sheet out")
     return args
 
 
-def read_captions(path: Path, clip_id: str, length: int) -> list[str] | None:
-    """A caption for each of `length` frames, '' between two of them, or None where the file does not name the clip."""
+def read_captions(path: Path) -> dict[str, Captions]:
+    """What is signed when, by the clips' IDs."""
     try:
-        segments = read_json(path).get(clip_id)
-        captions = [""] * length
-        for text, start, end in segments or []:
-            if not 0 <= start <= end:
+        captions = {}
+        for clip_id, segments in read_json(path).items():
+            captions[clip_id] = [(str(text), start, end) for text, start, end in segments]
+            if not all(0 <= start <= end for _, start, end in captions[clip_id]):
                 raise ValueError
-            captions[start:end] = [str(text)] * (min(end, length) - start)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; demo_data.py writes spelling.json beside its splits") from None
     except (ValueError, TypeError, AttributeError):
         raise UserError(f"{path}: not JSON of the form {{ID: [[text, first frame, end frame], ...]}}") from None
-    return captions if segments is not None else None
+    return captions
+
+
+def each_frame(captions: Captions | None, length: int) -> list[str] | None:
+    """A caption for each of `length` frames, '' between two of them."""
+    if captions is None:
+        return None
+    texts = [""] * length
+    for text, start, end in captions:
+        texts[start:end] = [text] * (min(end, length) - start)
+    return texts
 
 
 def label_and_path(clip: str) -> tuple[str, Path]:
-    """LABEL=PATH or PATH, either of which may itself hold =; a file that is there decides."""
+    """LABEL=PATH or PATH, either of which may itself hold =; a file or folder that is there decides."""
     parts = clip.split("=")
     for start in range(len(parts)):
         path = Path("=".join(parts[start:]))
-        if path.is_file():
-            return "=".join(parts[:start]) or path.stem, path
+        if path.exists():
+            return "=".join(parts[:start]) or path.resolve().stem, path
     label, _, path = clip.rpartition("=")
     return label or Path(path).stem, Path(path)
 
 
-def video_fps(clips: list[Clip], paths: list[Path]) -> float:
-    """The frames a second of all clips that say; a UserError where they differ."""
-    known = {path: clip.fps for clip, path in zip(clips, paths, strict=True) if clip.fps is not None}
+def shared_fps(clips: Iterable[Clip], names: Iterable[object]) -> float | None:
+    """The frames a second of all clips that say, None where none does; a UserError where they differ."""
+    known = {name: clip.fps for clip, name in zip(clips, names, strict=True) if clip.fps is not None}
     first = next(iter(known.values()), None)
-    if first is None:
-        print(f"no clip says its frames a second, so the video has {DEFAULT_FPS:g}; --fps sets others")
-        return DEFAULT_FPS
     if not all(same_rate(fps, first) for fps in known.values()):
-        rates = ", ".join(f"{path} {fps:g}" for path, fps in known.items())
+        rates = ", ".join(f"{name} {fps:g}" for name, fps in known.items())
         raise UserError(f"the clips are of several rates, {rates} frames a second; choose one with --fps")
     return first
 
 
-def main() -> None:
-    args = parse_arguments()
+# ---- clips by name ---------------------------------------------------------------------------------------------------
+
+
+def show_clips(args: argparse.Namespace) -> None:
     labels, paths = zip(*map(label_and_path, args.clips), strict=True)
     clips = list(map(read_pose, paths))
-    fps = (args.fps or video_fps(clips, paths)) if args.output else None
-    poses = [np.where(clip.seen, clip.pose, np.nan) for clip in clips]
-    captions = None
-    if args.captions is not None:
-        captions = [read_captions(args.captions, path.stem, len(pose)) for path, pose in zip(paths, poses, strict=True)]
-    named = list(zip(labels, poses, strict=True))
-    if args.sheet is not None:
-        contact_sheet(named, args.sheet, args.num_frames, captions, args.aspect)
-        print(f"wrote {args.sheet}")
+    captions = read_captions(args.captions) if args.captions else {}
     if args.output is not None:
-        video(named, args.output, fps, captions, args.aspect)
-        print(f"wrote {args.output}")
+        fps = args.fps or shared_fps(clips, paths)
+        if fps is None:
+            print(
+                f"no clip says its frames a second, so {args.output.name} plays at {DEFAULT_FPS:g}; --fps sets others"
+            )
+            fps = DEFAULT_FPS
+    named = [(label, np.where(clip.seen, clip.pose, np.nan)) for label, clip in zip(labels, clips, strict=True)]
+    texts = [each_frame(captions.get(path.stem), len(clip.pose)) for path, clip in zip(paths, clips, strict=True)]
+    if args.sheet is not None:
+        contact_sheet(named, args.sheet, args.num_frames, texts, args.aspect)
+        print(f"wrote {args.sheet}")
+    if args.output is None:
+        return
+    if args.output.suffix in MOVING:
+        MOVING[args.output.suffix](named, args.output, fps, texts, args.aspect)
+    else:
+        text = next(filter(None, map(text_of, paths)), "")
+        shown: dict[str, Shown] = {}
+        for label, clip, path in zip(labels, clips, paths, strict=True):
+            if label in shown:
+                raise UserError(f"two clips are called '{label}'; give each a name of its own: LABEL=PATH")
+            shown[label] = Shown(clip.pose, clip.seen, captions.get(path.stem, ()))
+        entry = Entry(", ".join(dict.fromkeys(path.stem for path in paths)), text, fps, shown)
+        write_page(args.output, ", ".join(labels), [entry], nmm_scale(clips), aspect=args.aspect)
+    print(f"wrote {args.output}")
+
+
+def text_of(path: Path) -> str:
+    """The text of a clip: from the .json beside a generated one, or of its data set."""
+    try:
+        if path.suffix == ".npz":
+            split_dir = path.parent.parent
+            return list_clips(split_dir.parent, split_dir.name)[path.stem]
+        record = read_json(path.with_suffix(".json"))
+        return str(record.get("text", "")) if isinstance(record, dict) else ""
+    except (FileNotFoundError, KeyError):
+        return ""
+
+
+# ---- a data set, alone or with what evaluate.py made of it -----------------------------------------------------------
+
+
+def show_split(args: argparse.Namespace) -> None:
+    folders = dict(map(label_and_path, args.evaluation or []))
+    if len(folders) < len(args.evaluation or []) or REFERENCE in folders:
+        raise UserError("the folders of --evaluation need different labels, none of them 'reference': LABEL=DIR")
+    split = args.split or (split_of(list(folders.values())) if folders else "dev")
+    texts = list_clips(args.data_dir, split)
+    values: dict[str, dict[str, dict[str, float]]] = {clip_id: {} for clip_id in texts}  # by clip, metric and label
+    for label, folder in folders.items():
+        add_values(values, label, folder, split)
+    measures = [measure for measure in all_measures() if any(measure.key in of_clip for of_clip in values.values())]
+    sort = args.sort or ("dtw" if folders else None)
+    ids = chosen(list(texts), values, [*measures, *MEASURES], sort, next(iter(folders), REFERENCE), args.num_clips)
+    captions = read_captions(args.captions) if args.captions else {}
+    reading = prepared_reading(args.data_dir, args.cache_dir)
+
+    references = {clip_id: read_clip(args.data_dir, split, clip_id, texts[clip_id], reading) for clip_id in ids}
+    unknown = args.fps is None and not any(clip.fps for clip in references.values())
+    if unknown:
+        print(f"no clip of {split} says its frames a second, so they play at {DEFAULT_FPS:g}; --fps sets others")
+    entries = []
+    for clip_id, reference in references.items():
+        shown = {REFERENCE if folders else "real": Shown(reference.pose, reference.seen, captions.get(clip_id, ()))}
+        for label, folder in folders.items():
+            clip = read_prediction(folder / f"predictions_{split}", clip_id)
+            shown[label] = Shown(clip.pose, clip.seen)
+        fps = args.fps or reference.fps or DEFAULT_FPS
+        entries.append(Entry(clip_id, reference.text, fps, shown, values[clip_id]))
+    title = f"{', '.join(folders) or args.data_dir.resolve().name}: {split}"
+    write_page(args.output, title, entries, nmm_scale(list(references.values())), measures, sort, args.aspect)
+    print(f"wrote {args.output} with {len(entries)} of {len(texts)} clips of {split}")
+
+
+def split_of(folders: list[Path]) -> str:
+    """The one split of which all folders have predictions."""
+    found = [split for split in SPLITS if all((folder / f"predictions_{split}").is_dir() for folder in folders)]
+    if len(found) > 1:
+        raise UserError(f"{folders[0]}: has predictions of {' and '.join(found)}; choose with --split")
+    if not found:
+        names = " and ".join(map(str, folders))
+        raise UserError(f"{names}: no predictions of one split; evaluate.py --save_predictions writes them")
+    return found[0]
+
+
+def add_values(values: dict[str, dict[str, dict[str, float]]], label: str, folder: Path, split: str) -> None:
+    """Put what evaluate.py measured of each clip, and of the references, into `values`."""
+    path = folder / f"clips_{split}.npz"
+    ids, rows = read_clips(path)
+    if set(ids) != set(values):
+        raise UserError(f"{path}: its clips are not those of the data set's {split}; pass its own --data_dir")
+    for row, name in (("model", label), (REFERENCE, REFERENCE)):
+        scores = {key: array for key, array in rows.get(row, {}).items() if "latents" not in key}
+        for key, estimate in estimates(scores).items():
+            for number, clip_id in enumerate(ids):
+                alone = np.zeros((1, len(ids)))
+                alone[0, number] = 1
+                values[clip_id].setdefault(key, {})[name] = float(estimate.at(alone)[0])
+
+
+def all_measures() -> list[Measure]:
+    """The report's metrics, with what each says."""
+    about = {m.key: text for families in SUBJECTS.values() for text, metrics in families.items() for m in metrics}
+    return [Measure(metric.key, metric.better, about[metric.key]) for metric in METRICS if metric.better != NEITHER]
+
+
+def chosen(
+    ids: list[str],
+    values: dict[str, dict[str, dict[str, float]]],
+    measures: list[Measure],
+    sort: str | None,
+    label: str,
+    num_clips: int,
+) -> list[str]:
+    """The clips of the page: all, or so many of the worst."""
+    keys = [measure.key for measure in measures]
+    if sort is not None and sort not in keys:
+        raise UserError(f"--sort {sort}: no metric of these clips; choose from {', '.join(keys)}")
+    if len(ids) <= num_clips:
+        return ids
+    measure = next((measure for measure in measures if measure.key == sort and measure not in MEASURES), None)
+    if measure is None:
+        print(f"the page shows the first {num_clips} of {len(ids)} clips; --num_clips sets others")
+        return ids[:num_clips]
+    print(f"the page shows the {num_clips} of {len(ids)} clips that are worst by {sort}; --num_clips sets others")
+    worst = sorted(ids, key=lambda clip_id: measure.badness(values[clip_id].get(sort, {}), label, REFERENCE))
+    return sorted(worst[-num_clips:])
+
+
+def read_prediction(folder: Path, clip_id: str) -> Clip:
+    paths = [folder / f"{clip_id}{suffix}" for suffix in CLIP_FORMATS]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise UserError(f"{paths[0]}: no such file, nor .pose; run evaluate.py --save_predictions again")
+    return read_pose(path)
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.clips:
+        show_clips(args)
+    else:
+        show_split(args)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class View:
 
 def fit_view(pose: np.ndarray, aspect: float = 1.0) -> View:
     """The view for a clip [T,214]: fixed around its median shoulders; the hands that it shows in 10 % of its frames."""
-    points = _points(pose, aspect)
+    points = visible_points(pose, aspect)
     shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
     shoulders = shoulders[np.isfinite(shoulders).all((1, 2))]
     width = float(np.median(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1))) if len(shoulders) else 0.0
@@ -77,7 +77,7 @@ def draw_frame(frame: np.ndarray, view: View, width: int = 400, smoothing: int =
     It is drawn `smoothing` times as large and reduced, which softens the edges.
     """
     size, strip = width * smoothing, round(width * STRIP) * smoothing
-    points = _points(frame[None], view.aspect)[0]
+    points = visible_points(frame[None], view.aspect)[0]
     image = Image.new("RGB", (size, size + strip), "white")
     figure = Image.new("RGB", (size, size), "white")
     scale = size / (2 * view.half)
@@ -249,7 +249,7 @@ class _Pen:
             self.ink.line([*pixels, *pixels[:2]], outline, max(1, round(thickness)), joint="curve")
 
 
-def _points(pose: np.ndarray, aspect: float) -> np.ndarray:
+def visible_points(pose: np.ndarray, aspect: float) -> np.ndarray:
     """Keypoints [T,75,2] of a pose [T,214] in image heights; NaN for what was not seen."""
     points = layout.frame_to_keypoints(np.asarray(pose, dtype=np.float64)).copy()
     points[(np.abs(points) < NEAR_ZERO).all(-1)] = np.nan
