@@ -15,7 +15,6 @@ from test_render import signer
 
 import visualize
 from evaluation.clips import Clip, Reference
-from evaluation.evaluator import score_clips
 from evaluation.predictions import write_predictions
 from evaluation.report import write_clips
 from poses import layout, page, render
@@ -118,6 +117,8 @@ def test_the_worst_is_found(better: str, worst: float):
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set D with a dev split of three clips, and folders a and b as evaluate.py leaves them, in two formats."""
+    from evaluation.evaluator import score_clips  # here, since it needs torch, and test_page_browser.py has none
+
     folder = tmp_path_factory.mktemp("evaluated")
     data = write_data(folder / "D", {"dev": [9, 12, 10], "train": [8]})
     clips = [read_clip(data, "dev", clip_id, text) for clip_id, text in list_clips(data, "dev").items()]
