@@ -86,7 +86,9 @@ def read_captions(path: Path) -> dict[str, Captions]:
     try:
         captions = {}
         for clip_id, segments in read_json(path).items():
-            captions[clip_id] = [(str(text), start, end) for text, start, end in segments]
+            captions[clip_id] = [(str(text), start, end) for text, start, end in segments or []]
+            if not all(type(start) is int and type(end) is int for _, start, end in captions[clip_id]):
+                raise ValueError
             if not all(0 <= start <= end for _, start, end in captions[clip_id]):
                 raise ValueError
     except FileNotFoundError:

@@ -32,7 +32,7 @@ from poses.files import read_keypoints, read_nmm, read_pose_file
 from poses.pack import Pack, write_pack
 from poses.statistics import Statistics
 from runtime.errors import UserError
-from visualize import read_captions
+from visualize import each_frame, read_captions
 
 FRAMES = 6
 Write = Callable[[Path], None]
@@ -511,7 +511,7 @@ def read_pack(path: Path) -> list[dict[str, np.ndarray]]:
 
 
 def read_both_captions(path: Path) -> list[str] | None:
-    return read_captions(path, "clip", 10)
+    return each_frame(read_captions(path).get("clip"), 10)
 
 
 @dataclass(frozen=True)
