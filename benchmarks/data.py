@@ -76,10 +76,13 @@ def prepare(work: Path, clips: int, num_workers: int) -> dict:
         seen = theirs["std"] > 1e-6
         difference = max(np.abs(getattr(statistics, name) - theirs[name])[seen].max() for name in ("mean", "std"))
     return {
-        "megabytes": round(size / 2**20), **run, "clips_per_second": round(clips / run["seconds"]),
+        "megabytes": round(size / 2**20),
+        **run,
+        "clips_per_second": round(clips / run["seconds"]),
         "plain": {**plain, "clips_per_second": round(clips / plain["seconds"])},
-        "ratio": round(plain["seconds"] / run["seconds"], 2), "largest_difference": float(difference),
-    }  # fmt: skip
+        "ratio": round(plain["seconds"] / run["seconds"], 2),
+        "largest_difference": float(difference),
+    }
 
 
 def step_seconds(model: torch.nn.Module, loss: object) -> float:
@@ -134,8 +137,9 @@ def loaders(work: Path, clips: int, num_workers: int) -> dict:
             count = sum(len(batch["id"]) for batch in make_loader(dataset, BATCH, shuffle=True, num_workers=workers))
             rate = count / (time.perf_counter() - started)
             report[name][f"workers_{workers}"] = {
-                "clips_per_second": round(rate), "times_training": round(rate / consumed[name])
-            }  # fmt: skip
+                "clips_per_second": round(rate),
+                "times_training": round(rate / consumed[name]),
+            }
     return report
 
 

@@ -83,17 +83,36 @@ def main() -> None:
         "train_stage2_predictor.py", work / "predictor", *stage2, "--text_encoder", encoder
     )
     report["flow"] = train_twice(
-        "train_stage2_latent_flow.py", work / "flow", *stage2, "--text_encoder", encoder, "--use_ssm_prior",
+        "train_stage2_latent_flow.py",
+        work / "flow",
+        *stage2,
+        "--text_encoder",
+        encoder,
+        "--use_ssm_prior",
         "--use_sync_guidance",
-    )  # fmt: skip
+    )
     report["student"] = train_twice(
-        "train_stage3_distillation.py", work / "student", *stage2, "--teacher_checkpoint", flow,
-        "--trajectories_per_clip", 1, "--num_teacher_steps", 4,
-    )  # fmt: skip
+        "train_stage3_distillation.py",
+        work / "student",
+        *stage2,
+        "--teacher_checkpoint",
+        flow,
+        "--trajectories_per_clip",
+        1,
+        "--num_teacher_steps",
+        4,
+    )
     inference = (
-        "inference_latent_flow.py", "--flow_checkpoint", work / "student" / "best_model.pt", "--autoencoder_checkpoint",
-        autoencoder, "--output_path", work / "clips" / "clip.npy", "--target_length", FRAMES,
-    )  # fmt: skip
+        "inference_latent_flow.py",
+        "--flow_checkpoint",
+        work / "student" / "best_model.pt",
+        "--autoencoder_checkpoint",
+        autoencoder,
+        "--output_path",
+        work / "clips" / "clip.npy",
+        "--target_length",
+        FRAMES,
+    )
     texts = work / "texts.txt"
     texts.write_text(f"{TEXT}\n" * FILE_LINES, encoding="utf-8")
     one, many = run_script(*inference, "--text", TEXT), run_script(*inference, "--text_file", texts)

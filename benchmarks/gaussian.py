@@ -54,9 +54,17 @@ def train(
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     config = FlowConfig(
-        latent_dim=DIM, hidden_dim=32, num_layers=2, num_heads=2, cond_dim=COND_DIM, dropout=0.0,
-        prior_type=prior_type, prior_hidden_dim=32, prior_layers=1, lambda_prior=lambda_prior,
-    )  # fmt: skip
+        latent_dim=DIM,
+        hidden_dim=32,
+        num_layers=2,
+        num_heads=2,
+        cond_dim=COND_DIM,
+        dropout=0.0,
+        prior_type=prior_type,
+        prior_hidden_dim=32,
+        prior_layers=1,
+        lambda_prior=lambda_prior,
+    )
     model = LatentFlowMatcher(config).train()
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.0, betas=(0.9, 0.99))

@@ -208,10 +208,17 @@ class AutoencoderLoss:
         kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
         kl = masked_mean(kl, model.latent_mask(mask)[..., None])
         loss = (
-            reconstruction + self.hand_shape_weight * shape + self.velocity_weight * velocity
-            + self.level_weight * coarse + self.kl_weight * kl
-        )  # fmt: skip
+            reconstruction
+            + self.hand_shape_weight * shape
+            + self.velocity_weight * velocity
+            + self.level_weight * coarse
+            + self.kl_weight * kl
+        )
         return {
-            "loss": loss, "reconstruction": reconstruction, "hand_shape": shape, "velocity": velocity,
-            "coarse": coarse, "kl": kl,
-        }  # fmt: skip
+            "loss": loss,
+            "reconstruction": reconstruction,
+            "hand_shape": shape,
+            "velocity": velocity,
+            "coarse": coarse,
+            "kl": kl,
+        }

@@ -55,8 +55,13 @@ class PoseToText(nn.Module):
         self.tokenizer = Tokenizer.from_str(config.tokenizer)
         self.begin, self.end, self.pad = (self.tokenizer.token_to_id(name) for name in (BEGIN, END, PAD))
         self.hand_frame = HandFrame(statistics)
-        self.embed = nn.Conv1d(layout.POSE_DIM + layout.HANDS_DIM, H, kernel_size=2 * config.frame_stride + 1,
-                               stride=config.frame_stride, padding=config.frame_stride)  # fmt: skip
+        self.embed = nn.Conv1d(
+            layout.POSE_DIM + layout.HANDS_DIM,
+            H,
+            kernel_size=2 * config.frame_stride + 1,
+            stride=config.frame_stride,
+            padding=config.frame_stride,
+        )
         self.encoder = Encoder(H, config.num_heads, config.encoder_layers, config.dropout)
         self.subwords = nn.Embedding(self.tokenizer.get_vocab_size(), H)
         self.decoder = nn.ModuleList(

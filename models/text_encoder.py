@@ -113,9 +113,12 @@ def train_tokenizer(texts: list[str], vocab_size: int = 8000) -> str:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=["[PAD]", "[CLS]", "[SEP]"], min_frequency=2, show_progress=False,
+        vocab_size=vocab_size,
+        special_tokens=["[PAD]", "[CLS]", "[SEP]"],
+        min_frequency=2,
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]

@@ -60,9 +60,14 @@ def arguments(name: str, more: str = "", **paths: Path) -> list[str]:
 def run(name: str, more: str = "", **paths: Path) -> str:
     """Run a command from a shell's point of view; returns what it printed."""
     done = subprocess.run(
-        [sys.executable, *arguments(name, more, **paths)], cwd=ROOT, capture_output=True, text=True, timeout=150,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
+        [sys.executable, *arguments(name, more, **paths)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
     assert done.returncode == 0, f"{name}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -99,7 +99,7 @@ BAD_DATA = {
     "a line that is no line": (text("hello\n"), "train.txt:4: no '|'; each line is ID|text"),
     "a clip without text": (lambda data: (data / "train.txt").write_text("train0|a\n"), "no line for 2 clips"),
     "another encoding": (lambda data: (data / "train.txt").write_bytes(b"train0|\xe9"), "train.txt: not UTF-8"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD_DATA)

@@ -99,10 +99,20 @@ def matcher() -> LatentFlowMatcher:
     torch.manual_seed(0)
     model = LatentFlowMatcher(
         FlowConfig(
-            latent_dim=4, hidden_dim=16, num_layers=2, num_heads=2, cond_dim=8, temporal_stride=2, prior_type="simple",
-            prior_hidden_dim=16, prior_layers=1, lambda_prior=0.3, use_sync_guidance=True, gamma_guidance=5.0,
+            latent_dim=4,
+            hidden_dim=16,
+            num_layers=2,
+            num_heads=2,
+            cond_dim=8,
+            temporal_stride=2,
+            prior_type="simple",
+            prior_hidden_dim=16,
+            prior_layers=1,
+            lambda_prior=0.3,
+            use_sync_guidance=True,
+            gamma_guidance=5.0,
         )
-    )  # fmt: skip
+    )
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     model.sync_head.target_correlation.fill_(0.9)

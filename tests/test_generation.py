@@ -31,10 +31,19 @@ TEXTS = ["a", "a rather long sentence, with many words in it", "hello world", "s
 LENGTHS = [3, 37, 21, 8]
 SEEDS = [5, 6, 7, 5]
 FLOW_SIZES = {
-    "latent_dim": 6, "hidden_dim": 16, "num_layers": 2, "num_heads": 2, "cond_dim": 16, "prior_hidden_dim": 16,
-    "prior_layers": 1, "lambda_prior": 0.3, "use_sync_guidance": True, "gamma_guidance": 0.5, "guidance_scale": 2.0,
+    "latent_dim": 6,
+    "hidden_dim": 16,
+    "num_layers": 2,
+    "num_heads": 2,
+    "cond_dim": 16,
+    "prior_hidden_dim": 16,
+    "prior_layers": 1,
+    "lambda_prior": 0.3,
+    "use_sync_guidance": True,
+    "gamma_guidance": 0.5,
+    "guidance_scale": 2.0,
     "num_inference_steps": 6,
-}  # fmt: skip
+}
 
 
 def with_random_weights(module: nn.Module, scale: float = 0.1) -> nn.Module:
@@ -65,9 +74,15 @@ def make_generator(kind: str, prior: str, stride: int, statistics: Statistics, *
 
 
 CASES = [
-    (PREDICTOR, "none", 1), (PREDICTOR, "none", 4), (FLOW, "none", 2), (FLOW, "simple", 1), (FLOW, "simple", 4),
-    (FLOW, "mamba", 2), (STUDENT, "simple", 1), (STUDENT, "simple", 4),
-]  # fmt: skip
+    (PREDICTOR, "none", 1),
+    (PREDICTOR, "none", 4),
+    (FLOW, "none", 2),
+    (FLOW, "simple", 1),
+    (FLOW, "simple", 4),
+    (FLOW, "mamba", 2),
+    (STUDENT, "simple", 1),
+    (STUDENT, "simple", 4),
+]
 
 
 @pytest.mark.parametrize(("kind", "prior", "stride"), CASES)

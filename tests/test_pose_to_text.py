@@ -17,9 +17,14 @@ LENGTHS = torch.tensor([11, 14, 9, 16, 8, 13])
 def model(statistics):
     torch.manual_seed(0)
     config = PoseToTextConfig(
-        train_tokenizer(TEXTS, 300), hidden_dim=32, num_heads=4, encoder_layers=1, decoder_layers=1, dropout=0.0,
+        train_tokenizer(TEXTS, 300),
+        hidden_dim=32,
+        num_heads=4,
+        encoder_layers=1,
+        decoder_layers=1,
+        dropout=0.0,
         max_tokens=16,
-    )  # fmt: skip
+    )
     return PoseToText(config, statistics).eval()
 
 
@@ -52,8 +57,10 @@ def text_score(model: PoseToText, pose: torch.Tensor, mask: torch.Tensor, text: 
 def test_it_learns_to_read_six_clips_one_by_one_and_together(taught, clips, num_beams):
     pose, mask = clips
     assert taught.translate(pose, mask, num_beams) == TEXTS
-    alone = [taught.translate(pose[n : n + 1, :length], mask[n : n + 1, :length], num_beams)[0]
-             for n, length in enumerate(LENGTHS)]  # fmt: skip
+    alone = [
+        taught.translate(pose[n : n + 1, :length], mask[n : n + 1, :length], num_beams)[0]
+        for n, length in enumerate(LENGTHS)
+    ]
     assert alone == TEXTS
 
 

@@ -26,8 +26,16 @@ FOR_EVERY_TRAINER = (
 )
 ROWS = ("model", "reference", "reconstruction", "mean_pose", "random_clip", "nearest_text")
 FIGURES = {
-    "dtw", "dtw_mje", "recognition", "motion_ratio", "sync_correlation", "sync_lag", "mse", "mse_manual", "mse_nmm",
-}  # fmt: skip
+    "dtw",
+    "dtw_mje",
+    "recognition",
+    "motion_ratio",
+    "sync_correlation",
+    "sync_lag",
+    "mse",
+    "mse_manual",
+    "mse_nmm",
+}
 
 
 def parse(words: list[str], monkeypatch: pytest.MonkeyPatch):
@@ -177,9 +185,7 @@ def test_inference_writes_a_clip_and_how_it_was_made(name: str, kind: str, train
     assert (record["frames"], record["seed"], record["model"]) == (50, 4, kind)
     assert record["num_steps"] == (4 if kind == "flow" else 1)
     assert set(record["seconds"]) == {"text", "sampling", "decoding"}
-    assert record["checkpoints"] == {
-        kind: str(getattr(trained, kind)), "autoencoder": str(trained.autoencoder)
-    }  # fmt: skip
+    assert record["checkpoints"] == {kind: str(getattr(trained, kind)), "autoencoder": str(trained.autoencoder)}
     assert set(record["fingerprints"]) == {kind, "autoencoder"}
 
 
