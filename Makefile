@@ -41,6 +41,18 @@ test-video: .venv-video/installed
 		pytest-timeout==2.4.0
 	.venv-video/bin/python -m pytest tests/test_extract_real_videos.py
 
+# The page of visualize.py in a real browser: selenium in a Python of its own, and Debian's chromium.
+.PHONY: test-browser
+.venv-browser/installed: requirements-browser.txt
+	$(PYTHON) -m venv .venv-browser
+	.venv-browser/bin/pip install --disable-pip-version-check --quiet --requirement requirements-browser.txt
+	touch $@
+
+test-browser: .venv-browser/installed
+	command -v chromium chromedriver >/dev/null || apt-get install --yes --quiet chromium chromium-driver || \
+		echo "no chromium and no chromedriver: install them, or the test is skipped"
+	.venv-browser/bin/python -m pytest tests/test_page_browser.py
+
 
 # ---- make demo TEXT=hello ALPHABET=ase -------------------------------------------------------------------------------
 # The demo joins real letters of one manual alphabet (ase: American) into words and trains every stage on them at a
@@ -107,7 +119,9 @@ demo: .venv/installed
 	$(DEMO_WORD); $(DEMO_PYTHON) visualize.py --captions demo/data/spelling.json --output demo/demo.mp4 \
 		--sheet demo/demo.png --clips "real letters=demo/data/$$real" "Direction 1: predictor=demo/predictor.npy" \
 		"Direction 2: student, 4 steps=demo/student.npy" "Direction 2: flow, 50 steps=demo/flow.npy"
-	$(call say,Done in $$(( $$(date +%s) - $$(cat demo/.started) )) seconds,look at demo/demo.mp4 and demo/demo.png; all that was made:)
+	$(DEMO_PYTHON) visualize.py --evaluation demo/evaluation_flow demo/evaluation_student demo/evaluation_predictor \
+		--data_dir demo/data --captions demo/data/spelling.json --output demo/demo.html
+	$(call say,Done in $$(( $$(date +%s) - $$(cat demo/.started) )) seconds,look at demo/demo.mp4 and demo/demo.png and demo/demo.html; all that was made:)
 	@rm demo/.started; cd demo; for folder in data evaluation_*/predictions_test; do \
 		echo "demo/$$folder/ ($$(find $$folder -type f | wc -l) files)"; done; \
 		find . -type f -not -path './data/*' -not -path '*/predictions_test/*' | LC_ALL=C sort | sed s,^.,demo,
