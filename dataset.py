@@ -1,6 +1,8 @@
 """A data set's clips and latents as batches: memory-mapped packs, padded to the batch, in an order the seed fixes."""
 
+import os
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from poses import layout
 from poses.interpolation import resample
 from poses.pack import Item, Pack
 from poses.statistics import Statistics
+from runtime.parallel import as_worker
 
 Batch = dict[str, torch.Tensor | list[str]]
 _POOL = 50  # batches whose clips are sorted by length together: wide enough to save padding, narrow enough to shuffle
@@ -171,4 +174,5 @@ def make_loader(
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=False,
+        worker_init_fn=partial(as_worker, os.getpid()),
     )

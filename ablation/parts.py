@@ -18,9 +18,12 @@ from pathlib import Path
 
 from runtime.errors import UserError
 from runtime.files import write_whole
+from runtime.lifetime import PARENT
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = "part.json"
+_PATIENCE = 20  # seconds from asking a part to end to killing it
+_running: set[subprocess.Popen] = set()
 
 
 @dataclass(frozen=True)
@@ -85,14 +88,15 @@ def run_part(part: Part, key: str, output_dir: Path, threads: int) -> float:
     started = time.perf_counter()
     _write_record(folder, {"key": key, "stopped_after": before})
     command = [sys.executable, str(ROOT / part.script), *flags, "--output_dir", str(folder)]
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, PARENT: str(os.getpid())}
     with open(folder / "output.log", "a") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env={"OMP_NUM_THREADS": str(threads), **os.environ}
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        _running.add(process)
         try:
             status = process.wait()
         finally:
-            process.kill()  # a stopped ablation leaves nothing running
+            process.kill()
+            _running.discard(process)
             _write_record(folder, {"key": key, "stopped_after": before + time.perf_counter() - started})
     if status:
         lines = (folder / "output.log").read_text(errors="replace").strip().splitlines()
@@ -125,6 +129,23 @@ def run_parts(parts: Sequence[Part], data: str, output_dir: Path, jobs: int) -> 
         try:
             for future in as_completed(futures.values()):
                 future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # what runs already is waited for
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not isinstance(error, Exception):
+                _stop_running()  # else what runs already is waited for
             raise
+
+
+def _stop_running() -> None:
+    """End the parts that run: a training has the time to keep what it has reached."""
+    stopped = list(_running)
+    for process in stopped:
+        process.terminate()
+    try:
+        for process in stopped:
+            process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        print(f"a part does not end within {_PATIENCE} seconds and is killed", flush=True)
+    finally:
+        for process in stopped:
+            process.kill()

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import UserError
+from runtime.files import temporary_beside
 from runtime.untrusted import read_json
 
 Item = dict[str, np.ndarray]
@@ -117,7 +117,7 @@ def write_pack(folder: Path, items: Items, made_from: dict | None = None, info: 
     info: plain values that are kept with it; it may still grow while the items are streamed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
+    temporary = temporary_beside(folder)
     temporary.mkdir()
     ids, texts, fields = [], [], {}
     try:

@@ -1,8 +1,11 @@
 """How a script says what a user did wrong: one sentence on stderr, exit code 2, no traceback."""
 
 import io
+import os
 import sys
 from collections.abc import Callable
+
+from runtime.lifetime import PARENT, Stopped, end_with_parent, stopped_by
 
 
 class UserError(Exception):
@@ -16,15 +19,18 @@ LESS_MEMORY = (
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`; what a user can mend, or Ctrl-C, ends it with one sentence instead of a traceback.
+    """Run a script's `main`; what a user can mend, Ctrl-C, or SIGTERM ends it with one sentence, not a traceback.
 
     A console whose encoding lacks a letter (cp1252, latin-1, ASCII) shows it as \\uXXXX: no print ends a script.
     """
+    if PARENT in os.environ:
+        end_with_parent(int(os.environ.pop(PARENT)))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None without a console, or what a caller put in its place
             stream.reconfigure(errors="backslashreplace")
     try:
-        main()
+        with stopped_by("SIGTERM"):
+            main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -46,6 +52,9 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("stopped by the user; go on with --resume_from last.pt where the stage has one", file=sys.stderr)
         sys.exit(130)
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.code)
 
 
 def _out_of_memory(error: Exception) -> bool:

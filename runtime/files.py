@@ -1,8 +1,12 @@
 """Files that appear whole or not at all, and files of texts."""
 
+import functools
+import hashlib
 import os
 import re
-import tempfile
+import secrets
+import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +24,8 @@ _TRANSLATION = "translation"  # the column of PHOENIX's corpus.csv that holds th
 _TABLE_LINES = 10  # a text may hold a bar, but so many lines with as many bars each are a table
 _ID = re.compile(r"[^\s|]+\s*\|")  # a word without blanks before a bar
 _FILE_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
+_TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<process>\d{1,10})\.[0-9a-f]{8}")
+_swept: set[Path] = set()  # folders, once a process
 
 
 @contextmanager
@@ -27,20 +33,60 @@ def write_whole(path: Path, mode: str = "wb") -> Iterator[IO]:
     """Open a file that appears at `path` complete or not at all: written beside it, flushed to disk, then renamed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = temporary_beside(path)
     try:
-        with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with open(temporary, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             reason = error.strerror or error  # numpy reports a write that falls short without an error number
             raise UserError(f"{path}: not written ({reason}); check the free space and the permissions") from error
         raise
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name for what is not whole yet; what dead processes left under such names in the folder is removed.
+
+    The name says which process of which machine writes there.
+    """
+    if path.parent not in _swept:
+        _swept.add(path.parent)
+        _sweep(path.parent)
+    return path.with_name(f".{path.name[:50]}.{_machine()}-{os.getpid()}.{secrets.token_hex(4)}")
+
+
+def _sweep(folder: Path) -> None:
+    for path in folder.glob(".*"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if not found or found["machine"] != _machine() or _lives(int(found["process"])):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@functools.cache
+def _machine() -> str:
+    """Eight digits for the machine, or the container, within which process numbers are unique."""
+    namespace = Path("/proc/self/ns/pid")
+    where = f"{socket.gethostname()} {namespace.stat().st_ino if namespace.exists() else ''}"
+    return hashlib.sha256(where.encode()).hexdigest()[:8]
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:

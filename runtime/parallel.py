@@ -1,42 +1,220 @@
-"""An ordered map over processes."""
+"""An ordered map over processes, which end with this one: by Ctrl-C, by an error, or when it is killed."""
 
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-_AHEAD = 4  # tasks a worker that may be under way or wait to be taken, so that memory does not grow with their number
+from runtime.errors import UserError
+from runtime.lifetime import end_with_parent, held_back
 
-_function: Callable | None = None  # of a worker process, with what all its tasks share
-_shared: tuple = ()
+_AHEAD = 4  # tasks a worker that may be under way or wait to be taken, so that memory does not grow with their number
+_AT_WORK = 2  # of these, tasks that a worker has: it need not wait for the next one
+
+_idle: list["_Worker"] = []  # of the last map, where starting a process takes long
 
 
 def parallel_map(function: Callable, tasks: Iterable, num_workers: int, *shared: Any) -> Iterator:
     """function(task, *shared) for each task, in order; in `num_workers` processes where more than one is asked for.
 
-    What is `shared` reaches each process once, not once a task. Tasks are asked for as they are needed.
+    What is `shared` reaches each process once, not once a task. Tasks are asked for as they are needed. A process that
+    is killed is a UserError.
     """
     if num_workers <= 1:
         for task in tasks:
             yield function(task, *shared)
         return
-    with ProcessPoolExecutor(num_workers, initializer=_start, initargs=(function, shared)) as pool:
-        waiting = deque()
-        for task in tasks:
-            waiting.append(pool.submit(_run, task))
-            if len(waiting) >= _AHEAD * num_workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    workers = _start(num_workers, function, shared)
+    try:
+        yield from _in_order(workers, tasks)
+    except BaseException:
+        _end(workers)
+        raise
+    if multiprocessing.get_start_method() == "fork" or _idle:  # a fork takes milliseconds, and shares memory
+        _end(workers)
+    else:
+        _idle.extend(workers)
 
 
-def _start(function: Callable, shared: tuple) -> None:
-    global _function, _shared
-    _function, _shared = function, shared
+def _in_order(workers: list["_Worker"], tasks: Iterable) -> Iterator:
+    """The results of the tasks, each given to a worker that has room for it."""
+    unasked = enumerate(tasks)
+    waiting: deque[tuple[int, Any]] = deque()
+    results: dict[int, Any] = {}
+    asked = given = 0  # tasks asked for, results handed out
+    more = True
+    while True:
+        while more and asked - given < _AHEAD * len(workers):
+            task = next(unasked, None)
+            more = task is not None
+            if more:
+                waiting.append(task)
+                asked += 1
+                _hand_out(workers, waiting)
+                results |= _receive(workers, timeout=0)
+        if given == asked:
+            return
+        while given not in results:
+            _hand_out(workers, waiting)
+            results |= _receive(workers, timeout=None)
+        _hand_out(workers, waiting)
+        fine, value = results.pop(given)
+        if not fine:
+            raise value
+        yield value
+        given += 1
+
+
+def _hand_out(workers: list["_Worker"], waiting: deque) -> None:
+    while waiting:
+        worker = min(workers, key=lambda worker: worker.at_work)
+        if worker.at_work == _AT_WORK:
+            return
+        worker.send(waiting.popleft())
+        worker.at_work += 1
+
+
+def _receive(workers: list["_Worker"], timeout: float | None) -> dict[int, tuple[bool, Any]]:
+    """The results that are there, by number: whether it went well, and the value or the error."""
+    by_connection = {worker.connection: worker for worker in workers if worker.at_work}
+    results = {}
+    for connection in wait(list(by_connection), timeout) if by_connection else ():
+        number, *result = by_connection[connection].receive()
+        results[number] = result
+    return results
+
+
+# ---- a worker, as this process sees it -------------------------------------------------------------------------------
+
+
+class _Worker:
+    """A process and a pipe of its own: one that is killed holds no lock that others wait for."""
+
+    def __init__(self, others: list["_Worker"], function: Callable, shared: tuple) -> None:
+        self.connection, theirs = multiprocessing.Pipe()
+        is_fork = multiprocessing.get_start_method() == "fork"
+        ours = [self.connection, *(other.connection for other in others)] if is_fork else []
+        in_main = threading.current_thread() is threading.main_thread()
+        parent = os.getpid() if in_main else None  # a system that watches the parent watches its thread
+        arguments = (theirs, ours, parent, function, shared)
+        self.process = multiprocessing.Process(target=_work, args=arguments, daemon=True)
+        self.at_work = 0
+        with held_back("SIGINT", "SIGTERM"):
+            self.process.start()
+        theirs.close()
+
+    def send(self, message: object) -> None:
+        try:
+            self.connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+        except OSError:
+            raise self.ended() from None
+
+    def receive(self) -> tuple:
+        try:
+            message = self.connection.recv()
+        except (EOFError, OSError):
+            raise self.ended() from None
+        self.at_work -= 1
+        return message
+
+    def ended(self) -> UserError:
+        """What is said of a worker that is no more."""
+        self.process.join(5)
+        code = self.process.exitcode
+        how = f"was killed ({signal.Signals(-code).name})" if code and code < 0 else f"ended (exit code {code})"
+        return UserError(f"a worker process {how}; lower --num_workers, or free memory that other programs hold")
+
+
+def _start(num_workers: int, function: Callable, shared: tuple) -> list[_Worker]:
+    """Workers for a map: those of the last one where there are as many, else new ones."""
+    workers, _idle[:] = _idle[:], []
+    if len(workers) == num_workers and all(worker.process.is_alive() for worker in workers):
+        for worker in workers:
+            worker.send((function, shared))
+        return workers
+    _end(workers)
+    workers = []
+    try:
+        while len(workers) < num_workers:
+            workers.append(_Worker(workers, function, shared))
+    except BaseException:
+        _end(workers)
+        raise
+    return workers
+
+
+def _end(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.process.kill()
+    for worker in workers:
+        worker.connection.close()
+        worker.process.join()
+
+
+# ---- a worker, as it sees itself -------------------------------------------------------------------------------------
+
+
+def as_worker(parent: int | None, *_: object) -> None:
+    """What a worker process does first: it leaves signals that are meant for a whole job to its parent, and ends with
+    it. `parent`: the process that started it, from its main thread, or None."""
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if parent is not None:
+        end_with_parent(parent)
+
+
+def _work(
+    connection: Connection, inherited: list[Connection], parent: int | None, function: Callable, shared: tuple
+) -> None:
+    """Do what comes through the pipe until its other end is closed."""
+    as_worker(parent)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for other in inherited:
+        other.close()
     threadpool_limits(1)  # the processes are the parallelism; threads of each would get in the others' way
+    messages: queue.SimpleQueue = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, messages), daemon=True).start()
+    while True:
+        message = messages.get()
+        if isinstance(message, Exception):
+            raise message
+        number, task = message
+        if callable(number):  # the next map
+            function, shared = message
+            continue
+        try:
+            answer = pickle.dumps((number, True, function(task, *shared)), pickle.HIGHEST_PROTOCOL)
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            answer = pickle.dumps((number, False, _portable(error)))
+        connection.send_bytes(answer)
 
 
-def _run(task: Any) -> Any:
-    return _function(task, *_shared)
+def _listen(connection: Connection, messages: queue.SimpleQueue) -> None:
+    """Take what comes, so that whoever sends never waits; end the process where nothing can come any more."""
+    try:
+        while True:
+            messages.put(pickle.loads(connection.recv_bytes()))
+    except (EOFError, OSError):
+        os._exit(0)
+    except Exception as error:  # what was sent cannot be read here: the worker says so
+        messages.put(error)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or what it says where the error itself cannot be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an exception may define any constructor
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -1,0 +1,78 @@
+"""How a process ends: with its parent, however that ends, and upon a signal as if by an exception."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+PARENT = "SIGN_END_WITH_PARENT"  # an environment variable: the process with which a script that it started ends
+GO_ON = 75  # exit code of a run that was stopped and goes on where the same command is called again
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
+
+
+class Stopped(BaseException):
+    """A signal asked this process to end; the message says what to do then."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@contextlib.contextmanager
+def stopped_by(*names: str, message: str = "stopped by {name}", code: int | None = None) -> Iterator[None]:
+    """Turn signals, by name, into `Stopped`, so that files are closed and children ended on the way out.
+
+    code: the exit code; by default that of a shell for a process that a signal ended.
+    """
+
+    def stop(number: int, _frame: object) -> None:
+        name = signal.Signals(number).name
+        raise Stopped(message.format(name=name), 128 + number if code is None else code)
+
+    with handled(stop, *names):
+        yield
+
+
+@contextlib.contextmanager
+def handled(handler: object, *names: str) -> Iterator[None]:
+    """Give signals, by name, a handler within a block; outside the main thread there is none to give."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def held_back(*names: str) -> Iterator[None]:
+    """Signals, by name, that arrive within a block count after it: a fork loses what a handler raises meanwhile."""
+    arrived: list[int] = []
+    with handled(lambda number, _frame: arrived.append(number), *names):
+        yield
+    for number in arrived:
+        signal.raise_signal(number)
+
+
+def end_with_parent(parent: int) -> None:
+    """Kill this process as soon as `parent`, which started it, has ended."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
