@@ -545,7 +545,9 @@ def say(reader: Reader, path: Path) -> str:
     size = path.lstat().st_size if not stat.S_ISLNK(path.lstat().st_mode) else 0
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + BYTES + BYTES_PER_BYTE * size, resource.RLIM_INFINITY))
-    signal.alarm(SECONDS)  # which ends this process
+    # Either ends this process: of its own time it may take so much, and on a busy machine wait for some of it.
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(6 * SECONDS)
     try:
         reader.read(path)
     except UserError as error:
@@ -553,6 +555,7 @@ def say(reader: Reader, path: Path) -> str:
     except BaseException as error:
         return f"{type(error).__name__}: {error}"
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     return "nothing"
