@@ -230,6 +230,8 @@ FLAGS = {
     ("inference", "--target_length 0"): "--target_length: 0 is not a positive whole number",
     ("inference", "--text ' '"): "an empty text has no signs",
     ("inference", "--device gpu"): "--device gpu: no such device",
+    ("inference", "--device xpu"): "--device xpu: this PyTorch cannot compute there",
+    ("inference", "--device meta"): "--device meta: this PyTorch cannot compute there",
     ("inference_flow", "--num_steps 0"): "--num_steps: 0 is not a positive whole number",
     ("inference_flow", "--no-use_ssm_prior"): "--use_ssm_prior False contradicts True",
     ("evaluate_flow", "--split train2"): "invalid choice: 'train2'",

@@ -106,6 +106,10 @@ def resolve_device(name: str | None) -> torch.device:
         raise UserError(f"--device {name}: no such device; use cpu, cuda or cuda:N") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
+    try:
+        torch.zeros(1, device=device).item()  # what this build of PyTorch lacks, and `meta`, which holds no numbers
+    except (RuntimeError, AssertionError, ImportError):
+        raise UserError(f"--device {name}: this PyTorch cannot compute there; use cpu, cuda or cuda:N") from None
     return device
 
 
