@@ -88,9 +88,13 @@ def main() -> None:
     facts = measured.facts()
     print("geometry, the median clip (all clips):", *geometry.report(facts), sep="\n  ")
     print(f"  frames a second: {f'{fps:g}' if fps else 'not given'}")
-    wrong = geometry.refusal(facts)
-    if wrong:
-        raise UserError(f"{data_dir}: {wrong}")
+    parts, first = {data_dir: facts}, 0
+    for split, pack in packs.items():  # one of them may be written in another way than the rest
+        parts[data_dir / split] = {name: fact[first : first + len(pack)] for name, fact in facts.items()}
+        first += len(pack)
+    for where, part in parts.items():
+        if wrong := geometry.refusal(part):
+            raise UserError(f"{where}: {wrong}")
     for sentence in geometry.differing(measured.ids, facts):
         print(f"differs: {sentence}")
     path = save_statistics(statistics, data_dir, args.cache_dir)

@@ -76,10 +76,10 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     Each is [clips], NaN where a clip does not show it. width: from shoulder to shoulder, image units. height: of the
     nose above the shoulders, shoulder widths. left wrist, right wrist: from a hand's root to its own wrist, shoulder
     widths. outside: how far nose or shoulders lie outside the picture, image units. off centre: of the shoulders'
-    middle from (0, 0), shoulder widths. below, reversed, exchanged: parts of the frames in which the nose is below
-    the shoulders, the signer's left shoulder is at the left of the picture, a hand's root is nearer to the other
-    hand's wrist. nmm [clips,4]: the largest number of each feature. low, high [clips,2]: least and greatest x and y.
-    The others: how much was seen of a part.
+    middle from (0, 0), shoulder widths. below, lying, reversed, exchanged: parts of the frames in which the nose is
+    below the shoulders, the shoulders are above one another and the nose beside them, the signer's left shoulder is at
+    the left of the picture, a hand's root is nearer to the other hand's wrist. nmm [clips,4]: the largest number of
+    each feature. low, high [clips,2]: least and greatest x and y. The others: how much was seen of a part.
     """
     lengths = np.diff([*starts, len(pose)])
     points = layout.frame_to_keypoints(pose)[:, :_NEEDED]
@@ -98,9 +98,11 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     head = both & known[:, layout.NOSE]
     across, up = left - right, middle[:, 1] - nose[:, 1]
     frontal = head & (np.abs(across[:, 0]) > FRONTAL * np.abs(up))  # from the side either shoulder may be the left one
-    width, middle_x, middle_y, *places, height, below, reverse = means(
-        [np.hypot(*across.T), *middle.T, *left.T, *right.T, *nose.T, up, up < 0, across[:, 0] < 0],
-        [both] * 3 + [head] * 8 + [frontal],
+    # Of a signer who sits or stands, shoulders are side by side and the nose above them, whatever the picture's shape.
+    lies = (np.abs(across[:, 1]) > np.abs(across[:, 0])) & (np.abs(middle[:, 0] - nose[:, 0]) > np.abs(up))
+    width, middle_x, middle_y, *places, height, below, lying, reverse = means(
+        [np.hypot(*across.T), *middle.T, *left.T, *right.T, *nose.T, up, up < 0, lies, across[:, 0] < 0],
+        [both] * 3 + [head] * 9 + [frontal],
     )
     width = np.where(width > 0, width, np.nan)
     unit = np.repeat(width, lengths)  # of each frame
@@ -138,6 +140,7 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
         "outside": np.abs(np.array(places) - 0.5).max(0) - 0.5,
         "off centre": np.maximum(np.abs(middle_x), np.abs(middle_y)) / width,
         "below": below,
+        "lying": lying,
         "reversed": reverse,
         "exchanged": np.where(told >= MIN_FRAMES, wrong / np.maximum(told, 1), np.nan),
         "nmm": np.stack([nmm[:, feature].max(1) for feature in _FEATURES.values()], axis=1),
@@ -151,6 +154,7 @@ def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """What no data in this layout shows, each with which clips show it and which could tell, [clips] bool."""
     told = {
         "outside": (facts["outside"] > MARGIN, facts["outside"]),
+        "lying": (facts["lying"] >= CONTRADICTS, facts["lying"]),
         "below": (facts["below"] >= CONTRADICTS, facts["below"]),
         "reversed": (facts["reversed"] >= CONTRADICTS, facts["reversed"]),
         "exchanged": (facts["exchanged"] >= CONTRADICTS, facts["exchanged"]),
@@ -159,7 +163,7 @@ def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def refusal(facts: Facts) -> str | None:
-    """Why a data set of these clips cannot be in this layout and what to do, or None where nothing speaks against it.
+    """Why clips of a data set or a split cannot be in this layout and what to do, None where nothing speaks against it.
 
     Three clips decide, or all of fewer.
     """
@@ -172,6 +176,10 @@ def refusal(facts: Facts) -> str | None:
 
 
 _MEANINGS = {
+    "lying": (
+        "shoulders are above one another and the nose beside them, so x and y are exchanged or the picture is turned",
+        "x runs across the picture and y down it: exchange them, or turn the keypoints upright",
+    ),
     "below": ("the nose lies below the shoulders, so y points upwards", "y must point downwards: write 1 - y for y"),
     "reversed": (
         "the signer's left shoulder is at the left of the picture, so left and right are exchanged or it is mirrored",
@@ -201,7 +209,8 @@ def differing(ids: list[str], facts: Facts) -> list[str]:
     usual = np.median(facts["nmm"], axis=0)
     kinds = {
         "have their nose or a shoulder outside the picture": facts["outside"] > MARGIN,
-        "have the nose below the shoulders": facts["below"] >= CONTRADICTS,
+        "lie on their side": facts["lying"] >= CONTRADICTS,
+        "have the nose below the shoulders": (facts["below"] >= CONTRADICTS) & ~(facts["lying"] >= CONTRADICTS),
         "have the signer's left shoulder at the left of the picture": facts["reversed"] >= CONTRADICTS,
         "have the hands at each other's wrists": facts["exchanged"] >= CONTRADICTS,
         f"are {ANOTHER_SIZE:g} times as wide or narrow at the shoulders as most": ratio > ANOTHER_SIZE,
@@ -228,6 +237,8 @@ def report(facts: Facts) -> list[str]:
             return "not seen"
         return f"{np.median(values):.2f} {unit} ({values.min():.2f} to {values.max():.2f})"
 
+    exchanged = facts["exchanged"][np.isfinite(facts["exchanged"])]
+    exchanged = f"in {100 * exchanged.mean():.0f} % of the frames" if len(exchanged) else "not seen"
     low, high = np.median(facts["low"], axis=0), np.median(facts["high"], axis=0)
     ends = [facts["low"].min(0), facts["high"].max(0)]
     seen = ", ".join(f"{name} {100 * facts[name].mean():.0f} %" for name in _PARTS)
@@ -236,6 +247,7 @@ def report(facts: Facts) -> list[str]:
         f"nose above the shoulders: {spread('height', 'shoulder widths')}",
         f"left hand from its own wrist: {spread('left wrist', 'shoulder widths')}",
         f"right hand from its own wrist: {spread('right wrist', 'shoulder widths')}",
+        f"hands at each other's wrists: {exchanged}",
         *(
             f"{axis} from {low[k]:.2f} to {high[k]:.2f} in the median clip ({ends[0][k]:.2f} to {ends[1][k]:.2f})"
             for k, axis in enumerate("xy")

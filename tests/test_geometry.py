@@ -48,6 +48,14 @@ def shoulder_units(points: np.ndarray) -> np.ndarray:
 CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "shoulder units": (shoulder_units, "so the unit is the shoulder width"),
     "from -1 to 1": (lambda points: 2 * points - 1, r"so the unit is another one; .* write \(x \+ 1\) / 2"),
+    "x and y exchanged": (
+        lambda points: points[..., ::-1],
+        "so x and y are exchanged or the picture is turned; .*upright",
+    ),
+    "turned": (
+        lambda points: [1, 0] + points[..., ::-1] * [-1, 1],
+        "so x and y are exchanged or the picture is turned",
+    ),
     "y upwards": (lambda points: [0, 1] + points * [1, -1], "the nose lies below the shoulders, so y points upwards"),
     "mirrored": (lambda points: [1, 0] + points * [-1, 1], "so left and right are exchanged or it is mirrored"),
     "hands exchanged": (exchange_hands, "so left and right hand are exchanged; .*: exchange them"),
@@ -165,6 +173,25 @@ def test_half_of_the_clips_are_as_bad_as_all(tmp_path: Path, name: str, capsys):
 
 
 @pytest.mark.parametrize("name", CHANGES)
+def test_one_split_is_refused_though_the_rest_is_right(tmp_path: Path, name: str, capsys):
+    change, message = CHANGES[name]
+    code, _, err = prepare(write_data(tmp_path, lambda number: change if number % 4 == 1 else unchanged), capsys)
+    assert code == 2
+    assert re.search(f"/dev: in 3 of 3 clips .*{message}", err), err
+
+
+def test_hands_that_change_places_in_single_frames_are_told(tmp_path: Path, capsys):
+    def every_fourth(points: np.ndarray) -> np.ndarray:
+        out = points.copy()
+        out[::4] = exchange_hands(points)[::4]
+        return out
+
+    code, out, _ = prepare(write_data(tmp_path, lambda number: every_fourth), capsys)
+    assert code == 0
+    assert "hands at each other's wrists: in 25 % of the frames" in out
+
+
+@pytest.mark.parametrize("name", CHANGES)
 def test_a_clip_that_differs_is_named(tmp_path: Path, name: str, capsys):
     change, _ = CHANGES[name]
     code, out, err = prepare(write_data(tmp_path, lambda number: change if number == 5 else unchanged), capsys)
@@ -191,6 +218,17 @@ def test_what_was_noted_is_said_once_for_the_data_set(tmp_path: Path, capsys):
     code, out, _ = prepare(folder, capsys)
     assert code == 0
     assert out.splitlines().count("'score' of .npz files is not read (12 clips, such as clip0)") == 1
+
+
+def test_clips_that_do_not_say_their_rate_are_counted(tmp_path: Path, capsys):
+    folder = write_data(tmp_path, lambda number: unchanged)
+    path = folder / "train" / "poses" / "clip4.npz"
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive if name != "fps"}
+    np.savez(path, **arrays)
+    code, out, _ = prepare(folder, capsys)
+    assert code == 0
+    assert "no 'fps' in a file, so 25 is taken, as the others say (1 clip, such as clip4)" in out
 
 
 def test_splits_of_two_rates_are_refused(tmp_path: Path, capsys):
