@@ -31,6 +31,9 @@ VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 an
 MAX_KEYPOINT = 10.0  # image units; MediaPipe places legs outside the picture at up to 3
 MAX_NMM = 1e4  # no unit in which a face is measured makes larger numbers
 MISSING = -1.0  # some programs write what they did not find as -1
+MAX_VISIBILITY = 1.5  # some programs' confidences exceed 1 a little; percent and logits by far
+SLOWEST, FASTEST = 1.0, 1000.0  # frames a second; less or more is a period, or a time unit
+REPEATED = 5  # frames at the end that repeat the one before: no camera gives so many
 LENGTH_TOLERANCE = 2  # frames by which a clip's two files may differ in length
 SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to poses, read off their lengths
 
@@ -163,6 +166,9 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
         seen &= (visibility >= visibility_threshold) & (visibility > 0)
     if len(keypoints) == 0:
         raise UserError(f"{path}: zero frames; remove the clip or record it again")
+    odd = [] if visibility is None else visibility[(visibility > MAX_VISIBILITY) | (visibility < MISSING)]
+    if len(odd):
+        raise UserError(f"{path}: '{key}' holds {odd[0]:g}; write 0 for unseen up to 1 for seen, not percent or logits")
     why = "far outside the picture, 0 to 1; divide pixels by its width and height, and write NaN for missing"
     _refuse_absurd(path, "keypoints", keypoints, seen[..., None], MAX_KEYPOINT, why)
     with np.errstate(over="ignore"):  # of what was not seen
@@ -182,8 +188,11 @@ def _read_fps(path: Path, fps: object) -> float | None:
     if fps is None:
         return None
     value = np.asarray(fps if isinstance(fps, np.ndarray | np.generic | int | float) else "")
-    if value.size != 1 or value.dtype.kind not in "fiu" or not 0 < value.item() < 1e4:
-        raise UserError(f"{path}: 'fps' is not a positive number of frames a second; correct it or leave it out")
+    if value.size != 1 or value.dtype.kind not in "fiu" or not SLOWEST <= value.item() <= FASTEST:
+        raise UserError(
+            f"{path}: 'fps' is not a positive number of frames a second, {SLOWEST:g} to {FASTEST:g}; correct it or "
+            "leave it out"
+        )
     return float(value.item())
 
 
@@ -203,10 +212,10 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     length, nmm_length = _without_padding(seen, len(nmm)), _without_padding(nmm_seen, len(seen))
     rate = _relative_rate(length, nmm_length, fps, nmm_fps)
     if rate is None:
-        raise UserError(
-            f"{nmm_path}: {nmm_length} frames against {length} of {pose_path.name}; they are not one clip (if both are "
-            "whole, write 'fps' into each)"
-        )
+        why = "they are not one clip (if both are whole, write 'fps' into each)"
+        if fps and nmm_fps:
+            why = f"at the rates that they state, {nmm_fps:g} and {fps:g} fps, they are not one clip; correct one 'fps'"
+        raise UserError(f"{nmm_path}: {nmm_length} frames against {length} of {pose_path.name}; {why}")
     if rate != 1:
         moments = np.arange(length) * rate
         nmm, nmm_seen = at_moments(fill_gaps(nmm, nmm_seen)[0], moments), seen_at_moments(nmm_seen, moments)
@@ -218,6 +227,9 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     trimmed = frames.start + int((~seen[frames.stop :].any(1)).sum())
     if trimmed:
         notes["frames at the ends saw nothing and were left out"] = trimmed
+    repeated = _repeated_at_end(keypoints[frames])
+    if repeated > REPEATED:
+        notes["frames at the ends repeat the one before, as padding does; cut them off, or they are learnt"] = repeated
     keypoints, seen = fill_gaps(keypoints[frames], seen[frames])
     nmm, nmm_seen = fill_gaps(nmm[frames], nmm_seen[frames])
     if not seen.any():
@@ -233,6 +245,14 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
             pose, seen = at_moments(pose, moments), seen_at_moments(seen, moments)
         fps = reading.fps
     return Clip(clip_id, text, pose, seen, fps, notes)
+
+
+def _repeated_at_end(keypoints: np.ndarray) -> int:
+    """The frames at the end of keypoints [T,75,2] that equal the frame before them in every number."""
+    count = 0
+    while count < len(keypoints) - 1 and np.array_equal(keypoints[-1 - count], keypoints[-2 - count], equal_nan=True):
+        count += 1
+    return count
 
 
 def same_rate(a: float, b: float) -> bool:

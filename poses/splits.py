@@ -98,10 +98,13 @@ class _Told:
 
     def __init__(self) -> None:
         self.rates: dict[float, list[str]] = {}
+        self.without: list[str] = []  # the clips that do not say theirs
         self.notes: dict[str, dict] = {}
 
     def add(self, clip: Clip) -> None:
-        if clip.fps is not None:
+        if clip.fps is None:
+            self.without.append(clip.id)
+        else:
             rate = next((rate for rate in self.rates if files.same_rate(rate, clip.fps)), clip.fps)
             self.rates.setdefault(rate, []).append(clip.id)
         for note, frames in clip.notes.items():
@@ -117,7 +120,11 @@ class _Told:
                 f"{folder}: its clips are of several rates, {rates} frames a second; bring them to one with "
                 "data_preparation.py --fps"
             )
-        return next(iter(self.rates), None)
+        rate = next(iter(self.rates), None)
+        if rate and self.without:
+            note = f"no 'fps' in a file, so {rate:g} is taken, as the others say"
+            self.notes[note] = {"clips": len(self.without), "frames": 0, "first": self.without[0]}
+        return rate
 
 
 def _read_clip(clip_id: str, data_dir: Path, split: str, reading: Reading) -> Clip | str:

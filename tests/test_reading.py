@@ -135,6 +135,30 @@ def test_what_a_masked_array_hides_is_unseen(tmp_path: Path):
     assert seen[:, : layout.EYE_GAZE.start].all()
 
 
+@pytest.mark.parametrize("factor", [100, 255, -10])
+def test_visibility_in_another_unit_is_refused(tmp_path: Path, factor: int):
+    arrays = made()
+    arrays["visibility"] = factor * np.random.default_rng(0).uniform(size=(FRAMES, layout.NUM_KEYPOINTS))
+    with pytest.raises(UserError, match=r"a\.npz: 'visibility' holds .*; write 0 for unseen up to 1 for seen"):
+        read_clip(write(tmp_path, arrays), "train", "a")
+
+
+def test_nan_and_minus_one_as_visibility_are_unseen(tmp_path: Path):
+    arrays = made()
+    arrays["visibility"] = np.ones((FRAMES, layout.NUM_KEYPOINTS), np.float32)
+    arrays["visibility"][:, layout.LEFT_EAR], arrays["visibility"][:, layout.RIGHT_EAR] = np.nan, -1
+    seen = layout.frame_to_keypoints(read_clip(write(tmp_path, arrays), "train", "a").seen).all(-1).all(0)
+    assert np.flatnonzero(~seen).tolist() == [layout.LEFT_EAR, layout.RIGHT_EAR]
+
+
+def test_padding_by_the_last_frame_is_noted(tmp_path: Path):
+    arrays = made()
+    arrays["keypoints"][:, layout.LEFT_EAR] = np.nan
+    padded = {name: np.concatenate([values, np.repeat(values[-1:], 12, axis=0)]) for name, values in arrays.items()}
+    (note,) = read_clip(write(tmp_path, padded), "train", "a").notes.items()
+    assert note == ("frames at the ends repeat the one before, as padding does; cut them off, or they are learnt", 12)
+
+
 def test_keys_that_are_not_read_are_noted(tmp_path: Path):
     clip = read_clip(write(tmp_path, {**made(), "score": np.ones(3)}, landmarks=[1]), "train", "a")
     assert clip.notes == {"'score' of .npz files is not read": 0, "'landmarks' of NMM files is not read": 0}
@@ -169,6 +193,12 @@ def test_rates_that_both_files_state_are_believed(tmp_path: Path):
     np.testing.assert_allclose(clip.pose[:, layout.NMM.start], 1 + np.arange(FRAMES) / 25, atol=1e-5)
     with pytest.raises(UserError, match=r"a\.pkl: 36 frames against 30 of a\.npz; they are not one clip"):
         read_clip(write(tmp_path / "unknown", {**arrays, "fps": None}), "train", "a")
+
+
+def test_stated_rates_that_do_not_fit_the_lengths_are_named(tmp_path: Path):
+    write(tmp_path, {**made(), "fps": np.float32(25)}, fps=30)
+    with pytest.raises(UserError, match=r"30 frames against 30 of a\.npz; at the rates that they state, 30 and 25 fps"):
+        read_clip(tmp_path, "train", "a")
 
 
 @pytest.mark.parametrize("frames", [28, 32])
@@ -210,7 +240,7 @@ def test_a_split_of_several_rates_is_refused_or_resampled(tmp_path: Path):
     assert pack.info["fps"] == 25
 
 
-@pytest.mark.parametrize("fps", [0, -25, np.nan, np.inf, "25", [25, 25]])
+@pytest.mark.parametrize("fps", [0, -25, 1 / 25, 90_000, np.nan, np.inf, "25", [25, 25]])
 def test_a_rate_that_is_none_is_refused(tmp_path: Path, fps):
     with pytest.raises(UserError, match=r"a\.npz: 'fps' is not a positive number|'fps': it holds complex numbers"):
         read_clip(write(tmp_path, {**made(), "fps": np.array(fps)}), "train", "a")
