@@ -34,7 +34,7 @@ from evaluation.summary import summarise
 from evaluation.text_metrics import NORMALIZATION, unit_of
 from generation import PARTS, Generator, load_generator
 from models.autoencoder import PoseAutoencoder
-from models.speed import pack_linears
+from models.speed import Speed, pack_linears
 from poses.files import SPLITS
 from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
@@ -122,8 +122,8 @@ def load_models(args: argparse.Namespace, device: torch.device) -> Models:
     given = {"predictions_dir": args.predictions_dir}
     if checkpoint is not None:
         sampling = arguments.sampling_settings(args)
-        how = {"text_encoder": args.text_encoder, "precision": args.precision, "compiled": args.compiled}
-        generator = load_generator(checkpoint, args.autoencoder_checkpoint, device, sampling, kinds=kinds, **how)
+        speed, how = Speed(args.precision, args.compiled), {"text_encoder": args.text_encoder, "kinds": kinds}
+        generator = load_generator(checkpoint, args.autoencoder_checkpoint, device, sampling, speed, **how)
         settings = {**generator.settings, "seed": args.seed, "batch_size": args.batch_size}
         models = Models(generator, generator.autoencoder, generator.statistics, {**generator.fingerprints}, settings)
     elif args.autoencoder_checkpoint is not None:

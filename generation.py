@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_text_to_latent
-from models import speed
 from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.flow_matching import SamplingSettings
 from models.layers import lengths_to_mask
+from models.speed import Speed, quicken, why_not_compilable
 from models.text_to_latent import TextToLatent
 from poses.interpolation import resample
 from poses.statistics import Statistics
@@ -51,29 +51,25 @@ class Generator:
         statistics: Statistics,
         model: TextToLatent,
         sampling: SamplingSettings | None = None,
-        *,
-        precision: str = "fp32",
-        compiled: bool = False,
-        packed: bool = False,
+        speed: Speed | None = None,
         fingerprints: dict[str, str] | None = None,
     ) -> None:
         self.autoencoder, self.statistics, self.model = autoencoder, statistics, model
-        self.precision, self.compiled, self.fingerprints = precision, compiled, fingerprints or {}
+        self.speed, self.fingerprints = speed or Speed(), fingerprints or {}
         self.sampling = model.net.resolve(sampling or SamplingSettings())
         self.device = model.latent_mean.device
         self.space = PoseSpace() if model.net.config.space == "pose" else autoencoder  # between latents and poses
-        if precision != "fp32" or compiled:
+        if self.speed.precision != "fp32" or self.speed.compiled:
             self.space = copy.deepcopy(self.space)  # the evaluation's autoencoder stays as it is
-        networks = (model.net, self.space.decoder, model.text_encoder.module)
-        speed.quicken(*networks, precision=precision, compiled=compiled, packed=packed)
+        quicken(model.net, self.space.decoder, model.text_encoder.module, self.speed)
         with torch.no_grad(), self._autocast():
             self.table = model.net.time_table(self.sampling)
 
     @property
     def settings(self) -> dict[str, object]:
         """What decides the samples besides text, length and seed, for reports."""
-        made_by = {"model": self.model.net.kind, "precision": self.precision, "compiled": self.compiled}
-        return made_by | self.model.net.describe(self.sampling)
+        how = {"precision": self.speed.precision, "compiled": self.speed.compiled}
+        return {"model": self.model.net.kind, **how, **self.model.net.describe(self.sampling)}
 
     def generate(
         self, texts: Sequence[str], seeds: Sequence[int], lengths: Sequence[int] | None = None, batch_size: int = 32
@@ -92,7 +88,7 @@ class Generator:
 
         Reads WINDOW texts at a time, then signs them in order of clip length: the length of a text says little of it.
         """
-        indices, signed_together = range(len(texts)), 1 if self.precision == "int8" else batch_size
+        indices, signed_together = range(len(texts)), 1 if self.speed.precision == "int8" else batch_size
         if lengths is not None:
             indices = sorted(indices, key=lambda i: (lengths[i], i))
         for first in range(0, len(indices), WINDOW):
@@ -153,7 +149,7 @@ class Generator:
         return list(map(Generated, poses, seconds))
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.speed.precision == "bf16")
 
 
 def load_generator(
@@ -161,31 +157,22 @@ def load_generator(
     autoencoder_checkpoint: Path,
     device: torch.device,
     sampling: SamplingSettings | None = None,
+    speed: Speed | None = None,
     *,
     text_encoder: str | None = None,
     kinds: tuple[str, ...] = (PREDICTOR, FLOW, STUDENT),
-    precision: str = "fp32",
-    compiled: bool = False,
 ) -> Generator:
     """Load both checkpoints, which must belong together; UserError where they cannot sign as asked."""
-    if precision == "int8" and (device.type != "cpu" or compiled):
+    speed = speed or Speed()
+    if speed.precision == "int8" and (device.type != "cpu" or speed.compiled):
         raise UserError("--precision int8 is for a CPU, without --compile; take bf16 elsewhere")
-    if compiled and (reason := speed.why_not_compilable(device)):
+    if speed.compiled and (reason := why_not_compilable(device)):
         raise UserError(f"--compile: PyTorch cannot compile here ({reason}); leave the flag out")
     autoencoder, statistics, parent = load_autoencoder(autoencoder_checkpoint, device)
     model, content = load_text_to_latent(checkpoint, kinds, parent, device, text_encoder)
     fingerprints = {"autoencoder": parent["fingerprint"], content["kind"]: content["fingerprint"]}
-    packed = device.type == "cpu" and not compiled
+    speed = replace(speed, packed=device.type == "cpu" and not speed.compiled)
     try:
-        return Generator(
-            autoencoder,
-            statistics,
-            model,
-            sampling,
-            precision=precision,
-            compiled=compiled,
-            packed=packed,
-            fingerprints=fingerprints,
-        )
+        return Generator(autoencoder, statistics, model, sampling, speed, fingerprints)
     except ValueError as error:
         raise UserError(f"--{error} ({checkpoint}); leave the flag out or use another checkpoint") from None

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from checkpoints import PREDICTOR, require_equal
 from generation import Generator, load_generator
+from models.speed import Speed
 from poses.statistics import STATISTICS_FILE, Statistics
 from poses.writing import CLIP_FORMATS, DEFAULT_FPS, write_clip
 from runtime import cpu, errors
@@ -148,8 +149,7 @@ def main() -> None:
         arguments.resolve_device(args.device),
         kinds=(PREDICTOR,),
         text_encoder=args.text_encoder,
-        precision=args.precision,
-        compiled=args.compiled,
+        speed=Speed(args.precision, args.compiled),
     )
     checkpoints = {"predictor": args.predictor_checkpoint, "autoencoder": args.autoencoder_checkpoint}
     sign_to_files(generator, jobs, args, checkpoints)

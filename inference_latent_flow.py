@@ -12,6 +12,7 @@ from pathlib import Path
 from checkpoints import FLOW, STUDENT
 from generation import load_generator
 from inference import add_inference_arguments, read_jobs, sign_to_files
+from models.speed import Speed
 from runtime import cpu, errors
 from runtime.arguments import make_parser
 from training import arguments
@@ -34,8 +35,7 @@ def main() -> None:
         arguments.sampling_settings(args),
         kinds=(FLOW, STUDENT),
         text_encoder=args.text_encoder,
-        precision=args.precision,
-        compiled=args.compiled,
+        speed=Speed(args.precision, args.compiled),
     )
     checkpoints = {"flow": args.flow_checkpoint, "autoencoder": args.autoencoder_checkpoint}
     sign_to_files(generator, jobs, args, checkpoints)

@@ -25,6 +25,7 @@ from models.consistency_distillation import Student, StudentConfig
 from models.flow_matching import SamplingSettings
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
+from models.speed import Speed
 from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
 from poses.layout import HANDS_DIM, POSE_DIM
@@ -144,7 +145,7 @@ def make_generator(
 ) -> Generator:
     """A predictor, flow (prior, sync guidance, guidance 2) or student of the default sizes, with random weights.
 
-    how: `precision`, `compiled` and `packed` of the Generator.
+    how: the fields of `Speed`.
     """
     flow = FlowConfig(prior_type="simple", use_sync_guidance=True)
     net: nn.Module
@@ -155,7 +156,7 @@ def make_generator(
     else:
         net = LatentFlowMatcher(flow)
     model = frozen(TextToLatent(net, encoder))
-    return Generator(autoencoder, unit_statistics(), model, SamplingSettings(num_steps), **how)
+    return Generator(autoencoder, unit_statistics(), model, SamplingSettings(num_steps), Speed(**how))
 
 
 def make_autoencoder() -> PoseAutoencoder:

@@ -4,6 +4,7 @@ Each function changes a frozen network in place. What must stay as it is (the ev
 """
 
 import warnings
+from dataclasses import dataclass
 
 import torch
 import torch._inductor.config as inductor
@@ -16,19 +17,26 @@ from runtime.cpu import uses_onednn
 PACKED_FOR = 64  # rows that oneDNN lays weights out for; from that size on it is the layout of any number of rows
 
 
-def quicken(
-    network: nn.Module, decoder: nn.Module, text_encoder: nn.Module, *, precision: str, compiled: bool, packed: bool
-) -> None:
-    """Make a frozen generator's parts quick in `precision`. The text is read once, so its encoder is never compiled."""
-    if precision == "bf16":
+@dataclass(frozen=True)
+class Speed:
+    """How a generator's products are computed: in fp32, bf16 or int8, as compiled code, from packed weights."""
+
+    precision: str = "fp32"
+    compiled: bool = False
+    packed: bool = False
+
+
+def quicken(network: nn.Module, decoder: nn.Module, text_encoder: nn.Module, speed: Speed) -> None:
+    """Make a frozen generator's parts quick. The text is read once, so its encoder is never compiled."""
+    if speed.precision == "bf16":
         for part in (network, decoder, text_encoder):
             use_bf16(part)
     for part in (network, decoder):
-        if precision == "int8":
+        if speed.precision == "int8":
             use_int8(part)
-        if compiled:
+        if speed.compiled:
             compile_network(part)
-    if packed:
+    if speed.packed:
         for part in (network, decoder, text_encoder):
             pack_linears(part)
 

@@ -19,6 +19,7 @@ from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.layers import CrossAttention, lengths_to_mask
 from models.mamba_prior import BidirectionalS4D
+from models.speed import Speed
 from models.sync_guidance import SyncConfig, SyncGuidanceHead, soft_lag, sync_gradient
 from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
@@ -70,7 +71,7 @@ def make_generator(kind: str, prior: str, stride: int, statistics: Statistics, *
     for module in (autoencoder, model):
         module.eval().requires_grad_(False)
     sampling = SamplingSettings(num_steps=4 if kind == STUDENT else None)
-    return Generator(autoencoder, statistics, model, sampling, **how)
+    return Generator(autoencoder, statistics, model, sampling, Speed(**how))
 
 
 CASES = [
@@ -223,7 +224,7 @@ def test_a_machine_without_a_compiler_is_told_in_one_sentence(monkeypatch: pytes
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     nowhere, cpu = Path("nowhere.pt"), torch.device("cpu")
     with torch._inductor.config.patch("cpp.cxx", ("no-such-compiler",)), pytest.raises(UserError, match="--compile: "):
-        generation.load_generator(nowhere, nowhere, cpu, compiled=True)
+        generation.load_generator(nowhere, nowhere, cpu, speed=Speed(compiled=True))
 
 
 def test_more_texts_than_are_read_at_once(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
