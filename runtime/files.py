@@ -98,7 +98,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     if what is not None:
         raise UserError(f"{path}: {what}")
     try:
-        lines = content.decode("utf-8-sig").split("\n")
+        lines = re.split("\r\n|\r|\n", content.decode("utf-8-sig"))  # not at other separators, which a text may hold
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8; convert it, for example with iconv") from None
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
@@ -106,29 +106,38 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
     """Texts by ID from the lines of a file: ID|text, or the corpus.csv of PHOENIX-2014-T with its translations."""
-    column = _phoenix_column(path, [line for _, line in lines])
+    columns = _phoenix_columns(path, [line for _, line in lines])
     texts: dict[str, str] = {}
     for number, line in lines:
         clip_id, *fields = line.split("|")
         if not fields:
             raise UserError(f"{path}:{number}: no '|'; each line is ID|text")
-        if column is not None and len(fields) < column:
-            raise UserError(f"{path}:{number}: {len(fields) + 1} columns, where the others have {column + 1}")
-        if column is not None and number == lines[0][0] and fields[column - 1] == _TRANSLATION:
-            continue
+        text = fields
+        if columns is not None:
+            before, after = columns
+            if len(fields) <= before + after:
+                raise UserError(
+                    f"{path}:{number}: {len(fields) + 1} columns, where the others have {before + after + 2}"
+                )
+            text = fields[before : len(fields) - after]  # more than one where it holds bars itself
+            if number == lines[0][0] and text == [_TRANSLATION]:
+                continue
         if clip_id.strip() in texts:
             raise UserError(f"{path}:{number}: the ID '{clip_id.strip()}' stands there twice; IDs must be unique")
-        texts[clip_id.strip()] = "|".join(fields if column is None else fields[column - 1 :]).strip()
+        texts[clip_id.strip()] = "|".join(text).strip()
     return texts
 
 
-def _phoenix_column(path: Path, lines: list[str]) -> int | None:
-    """Which column of PHOENIX's corpus.csv holds the text; None for a file that is none of them."""
+def _phoenix_columns(path: Path, lines: list[str]) -> tuple[int, int] | None:
+    """How many columns stand between ID and text in PHOENIX's corpus.csv, and how many after the text.
+
+    None for a file that is none of them.
+    """
     first = lines[0].split("|") if lines else []
     if first[:2] == ["name", "video"] and _TRANSLATION in first:
-        column = first.index(_TRANSLATION)
+        column, last = first.index(_TRANSLATION), len(first) - 1
     elif len(first) > 6 and first[1].endswith(".png") and first[2].lstrip("-").isdigit():  # without its header
-        column = 6
+        column = last = 6
     elif first[:2] in (["name", "video"], ["id", "folder"]) or (len(first) > 3 and first[1].endswith(".png")):
         raise UserError(f"{path}: PHOENIX's corpus.csv without translations; use PHOENIX-2014-T's, or write ID|text")
     else:
@@ -137,7 +146,7 @@ def _phoenix_column(path: Path, lines: list[str]) -> int | None:
             raise UserError(f"{path}: every line has {bars.pop() + 1} columns; write ID|text")
         return None
     print(f"{path}: read as PHOENIX's corpus.csv, its translations as the texts")
-    return column
+    return column - 1, last - column
 
 
 def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:

@@ -40,7 +40,7 @@ def test_phoenix_texts_are_the_translations(data: Path, header: str, capsys: pyt
 
 def test_phoenix_columns_may_stand_in_another_order(data: Path):
     write(data / "train.txt", "name|video|translation|orth\ntrain0|v/*.png|a b|A\ntrain1|v/*.png|c|C\n")
-    assert list_clips(data, "train") == {"train0": "a b|A", "train1": "c|C"}
+    assert list_clips(data, "train") == {"train0": "a b", "train1": "c"}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,12 @@ def test_other_files_are_named_for_what_they_are(data: Path, content: str | byte
     write(data / "train.txt", content)
     with pytest.raises(UserError, match=message):
         list_clips(data, "train")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_on_any_system_and_nowhere_else(data: Path, end: str):
+    write(data / "train.txt", end.join(["\ufefftrain0|a\u2028b\x85c", "train1|b", ""]))
+    assert list_clips(data, "train") == {"train0": "a\u2028b\x85c", "train1": "b"}
 
 
 def test_a_text_may_hold_a_bar(data: Path):
