@@ -64,11 +64,18 @@ def main() -> None:
         split: load_split(data_dir, split, args.cache_dir, args.skip_bad, args.num_workers, reading) for split in SPLITS
     }
     fps, measured = one_rate(packs), Geometry()
+    of_train: set[int] = set()  # hashes of its poses
+    repeated: list[str] = []  # clips of dev and test that train holds too
 
     def clips(split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for clip_id, item in zip(packs[split].ids, packs[split].stream(), strict=True):
             pose, seen = item["pose"], item["seen"].astype(bool)
             measured.add(clip_id, pose, seen)
+            key = hash(pose.tobytes())
+            if split == "train":
+                of_train.add(key)
+            elif key in of_train:
+                repeated.append(f"{split}/{clip_id}")
             yield pose, seen
 
     settings = {"split": "train", "train": packs["train"].info["content"], "skip_bad": args.skip_bad, "fps": fps}
@@ -97,6 +104,8 @@ def main() -> None:
             raise UserError(f"{where}: {wrong}")
     for sentence in geometry.differing(measured.ids, facts):
         print(f"differs: {sentence}")
+    if repeated:
+        print(f"{len(repeated)} clips of dev and test stand in train too, such as {repeated[0]}: they test nothing")
     path = save_statistics(statistics, data_dir, args.cache_dir)
     print(f"wrote {path} (fingerprint {statistics.fingerprint})")
 

@@ -16,6 +16,7 @@ FRONTAL = 0.5  # of the nose's height above them that shoulders are apart across
 NEAR = 0.5  # shoulder widths from a hand's root to a wrist that it may hang on
 MIN_FRAMES = 5  # that show whose a hand is
 ANOTHER_SIZE = 2.5  # a clip whose shoulders are so many times as wide or narrow as the median differs from the rest
+FULL_TURN = 2 * np.pi  # radians: no head turns so far, one that does is given in degrees
 ANOTHER_SCALE = 20  # times the median clip's largest NMM of a feature
 FAR = 3.5  # image units from the middle of the picture; MediaPipe guesses legs at up to 2.5
 NAMED = 20  # clips of each kind that a message names
@@ -29,6 +30,7 @@ _FEATURES = {
     "eye_gaze": layout.EYE_GAZE,
     "mouth_shape": layout.MOUTH_SHAPE,
 }
+_HEAD_POSE = list(_FEATURES).index("head_pose")
 _PARTS = {
     "body": slice(0, layout.keypoint_dims(np.array([layout.RIGHT_HIP]))[-1] + 1),  # without the legs
     "left hand": layout.LEFT_HAND,
@@ -158,6 +160,7 @@ def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         "below": (facts["below"] >= CONTRADICTS, facts["below"]),
         "reversed": (facts["reversed"] >= CONTRADICTS, facts["reversed"]),
         "exchanged": (facts["exchanged"] >= CONTRADICTS, facts["exchanged"]),
+        "degrees": (facts["nmm"][:, _HEAD_POSE] > FULL_TURN, facts["nmm"][:, _HEAD_POSE]),
     }
     return {name: (shows, np.isfinite(fact)) for name, (shows, fact) in told.items()}
 
@@ -188,6 +191,10 @@ _MEANINGS = {
     "exchanged": (
         "the hands are at each other's wrists, so left and right hand are exchanged",
         "keypoints 33 to 53 are the signer's left hand, 54 to 74 the right one: exchange them",
+    ),
+    "degrees": (
+        "the head turns by more than a full turn, so 'head_pose' is in degrees",
+        "its angles are in radians: multiply them by pi / 180",
     ),
 }
 

@@ -1,6 +1,8 @@
 """What data_preparation.py says of units, axes and sides: true of a signer, and a refusal of what cannot be one."""
 
+import pickle
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,6 +182,17 @@ def test_one_split_is_refused_though_the_rest_is_right(tmp_path: Path, name: str
     assert re.search(f"/dev: in 3 of 3 clips .*{message}", err), err
 
 
+def test_a_head_pose_in_degrees_is_refused(tmp_path: Path, capsys):
+    folder = write_data(tmp_path, lambda number: unchanged)
+    for path in folder.glob("*/nmms/*.pkl"):
+        nmm = pickle.loads(path.read_bytes())
+        nmm["head_pose"] = np.degrees(0.2 * np.clip(nmm["head_pose"], -1, 1)).astype(np.float32)
+        path.write_bytes(pickle.dumps(nmm))
+    code, _, err = prepare(folder, capsys)
+    assert code == 2
+    assert "so 'head_pose' is in degrees; its angles are in radians" in err
+
+
 def test_hands_that_change_places_in_single_frames_are_told(tmp_path: Path, capsys):
     def every_fourth(points: np.ndarray) -> np.ndarray:
         out = points.copy()
@@ -229,6 +242,17 @@ def test_clips_that_do_not_say_their_rate_are_counted(tmp_path: Path, capsys):
     code, out, _ = prepare(folder, capsys)
     assert code == 0
     assert "no 'fps' in a file, so 25 is taken, as the others say (1 clip, such as clip4)" in out
+
+
+def test_clips_of_train_in_another_split_are_told(tmp_path: Path, capsys):
+    folder = write_data(tmp_path, lambda number: unchanged)
+    for sub, suffix in (("poses", "npz"), ("nmms", "pkl")):
+        shutil.copy(folder / "train" / sub / f"clip4.{suffix}", folder / "test" / sub / f"another_name.{suffix}")
+    with open(folder / "test.txt", "a") as file:
+        file.write("another_name|text 4\n")
+    code, out, _ = prepare(folder, capsys)
+    assert code == 0
+    assert "1 clips of dev and test stand in train too, such as test/another_name: they test nothing" in out
 
 
 def test_splits_of_two_rates_are_refused(tmp_path: Path, capsys):
