@@ -127,14 +127,15 @@ def collate(items: list[Item]) -> Batch:
 class LengthBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (index, epoch) with like lengths, in an order that follows from (seed, epoch) alone.
 
-    With several processes each takes its share of every batch, so that the batches are those of one process.
+    With several processes each takes its share of every batch, so that the batches are those of one process. `start`:
+    batches that are left out at the beginning, of an epoch that a run goes on with.
     """
 
     def __init__(
         self, lengths: np.ndarray, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
         self.lengths, self.batch_size, self.shuffle, self.seed = np.asarray(lengths), batch_size, shuffle, seed
-        self.rank, self.world_size, self.epoch = rank, world_size, 0
+        self.rank, self.world_size, self.epoch, self.start = rank, world_size, 0, 0
 
     def __len__(self) -> int:
         return -(-len(self.lengths) // self.batch_size)
@@ -150,7 +151,7 @@ class LengthBatches(Sampler[list[tuple[int, int]]]):
             batches += [group[i : i + self.batch_size] for i in range(0, len(group), self.batch_size)]
         if self.shuffle:
             batches = [batches[i] for i in rng.permutation(len(batches))]
-        for batch in batches:
+        for batch in batches[self.start :]:
             share = batch[self.rank :: self.world_size]
             yield [(int(index), self.epoch) for index in (share if len(share) else batch[:1])]
 

@@ -53,7 +53,8 @@ def run(main: Callable[[], None]) -> None:
         print("stopped by the user; go on with --resume_from last.pt where the stage has one", file=sys.stderr)
         sys.exit(130)
     except Stopped as stop:
-        print(stop, file=sys.stderr)
+        if str(stop):
+            print(stop, file=sys.stderr)
         sys.exit(stop.code)
 
 

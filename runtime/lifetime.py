@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 PARENT = "SIGN_END_WITH_PARENT"  # an environment variable: the process with which a script that it started ends
 GO_ON = 75  # exit code of a run that was stopped and goes on where the same command is called again
@@ -22,19 +22,30 @@ class Stopped(BaseException):
         self.code = code
 
 
+def stop_upon(*names: str, message: str, code: int) -> None:
+    """Turn signals, by name, into `Stopped` from now on, so that files are closed and children ended on the way out."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _numbers(names):
+            signal.signal(number, _stopping(message, code))
+
+
 @contextlib.contextmanager
-def stopped_by(*names: str, message: str = "stopped by {name}", code: int | None = None) -> Iterator[None]:
-    """Turn signals, by name, into `Stopped`, so that files are closed and children ended on the way out.
+def stopped_by(*names: str) -> Iterator[None]:
+    """The same within a block, with the exit code of a shell for a process that a signal ended."""
+    with handled(_stopping("stopped by {name}", None), *names):
+        yield
 
-    code: the exit code; by default that of a shell for a process that a signal ended.
-    """
 
+def _stopping(message: str, code: int | None) -> Callable[[int, object], None]:
     def stop(number: int, _frame: object) -> None:
         name = signal.Signals(number).name
         raise Stopped(message.format(name=name), 128 + number if code is None else code)
 
-    with handled(stop, *names):
-        yield
+    return stop
+
+
+def _numbers(names: tuple[str, ...]) -> list[int]:
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 @contextlib.contextmanager
@@ -43,8 +54,7 @@ def handled(handler: object, *names: str) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, handler) for number in numbers}
+    before = {number: signal.signal(number, handler) for number in _numbers(names)}
     try:
         yield
     finally:

@@ -19,6 +19,7 @@ from runtime.lifetime import end_with_parent, held_back
 
 _AHEAD = 4  # tasks a worker that may be under way or wait to be taken, so that memory does not grow with their number
 _AT_WORK = 2  # of these, tasks that a worker has: it need not wait for the next one
+_PATIENCE = 20  # seconds from SIGTERM to a worker's end
 
 _idle: list["_Worker"] = []  # of the last map, where starting a process takes long
 
@@ -108,7 +109,7 @@ class _Worker:
         arguments = (theirs, ours, parent, function, shared)
         self.process = multiprocessing.Process(target=_work, args=arguments, daemon=True)
         self.at_work = 0
-        with held_back("SIGINT", "SIGTERM"):
+        with held_back("SIGINT", "SIGTERM", "SIGUSR1"):
             self.process.start()
         theirs.close()
 
@@ -165,12 +166,22 @@ def _end(workers: list[_Worker]) -> None:
 
 def as_worker(parent: int | None, *_: object) -> None:
     """What a worker process does first: it leaves signals that are meant for a whole job to its parent, and ends with
-    it. `parent`: the process that started it, from its main thread, or None."""
+    it. `parent`: the process that started it, from its main thread, or None.
+
+    SIGTERM too may be meant for the whole job; the parent then has the time to finish what it does with the worker.
+    """
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_later)
     if parent is not None:
         end_with_parent(parent)
+
+
+def _end_later(*_: object) -> None:
+    timer = threading.Timer(_PATIENCE, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def _work(

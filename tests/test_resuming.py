@@ -1,14 +1,19 @@
 """A stopped run goes on as what it was: other settings are named, and cuts anywhere change nothing."""
 
 import json
+import math
+import signal
 from pathlib import Path
 
 import commands
 import pytest
+import torch
 from conftest import write_letters
-from test_training import KIND
+from test_training import KIND, same, toy_loss, train_toy
 
 from checkpoints import load_checkpoint, save_checkpoint
+from runtime.errors import UserError
+from training import engine
 
 
 def records(folder: Path) -> list[dict]:
@@ -95,3 +100,226 @@ def test_a_checkpoint_of_an_earlier_version_says_nothing_of_it_and_goes_on(train
     save_checkpoint(tmp_path / "bad" / "last.pt", content)
     with pytest.raises(SystemExit):
         commands.call("autoencoder", f"--resume_from {tmp_path / 'bad'}", D=data_dir, O=tmp_path / "new")
+
+
+# ---- cuts in the middle of an epoch ----------------------------------------------------------------------------------
+
+CUT = (
+    "--num_epochs 3 --dropout 0.2 --gradient_accumulation_steps 2 --batch_size 1"  # 12 batches, then 2 of dev
+)
+
+
+def stop_at(call: int, name: str, patch: pytest.MonkeyPatch) -> None:
+    """Let a signal arrive in the middle of the batch of that number, those of dev included."""
+    forward, calls = engine.Objective.forward, iter(range(1, 10**6))
+
+    def signalled(self, *args):
+        if next(calls) == call:
+            signal.raise_signal(getattr(signal, name))
+        return forward(self, *args)
+
+    patch.setattr(engine.Objective, "forward", signalled)
+
+
+def run_with_cuts(name: str, more: str, cuts: list[tuple[int, str]], folder: Path, **paths: Path) -> int:
+    """The same command again and again, each time stopped at its next cut, then to its end; returns the stops."""
+    for number, (call, signal_name) in enumerate(cuts):
+        with pytest.MonkeyPatch.context() as patch:
+            stop_at(call, signal_name, patch)
+            with pytest.raises(SystemExit) as stop:
+                commands.call(name, f"{more} --resume_from auto --num_workers {number % 2}", O=folder, **paths)
+            assert stop.value.code == 75
+    commands.call(name, f"{more} --resume_from auto", O=folder, **paths)
+    return len(cuts)
+
+
+def assert_equal_runs(one: Path, other: Path, kind: str) -> None:
+    for file in ("last.pt", "best_model.pt"):
+        assert same(load_checkpoint(one / file, kind), load_checkpoint(other / file, kind)), file
+    kept = ("epoch", "step", "train", "dev", "test", "learning_rate", "grad_norm", "skipped_steps")
+    logs = [[{key: record.get(key) for key in kept} for record in records(folder)] for folder in (one, other)]
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "flow"])
+def test_a_run_cut_anywhere_equals_one_in_one_go_to_the_last_bit(name, data_dir, trained, tmp_path):
+    """In the first step, within a step, twice in one, within dev, at its end, in the next epoch; 0 or 1 workers."""
+    paths = {"D": data_dir, "A": trained.autoencoder}
+    commands.call(name, CUT, O=tmp_path / "whole", **paths)
+    calls = (1, 4, 2, 11, 2, 13, 1, 5)
+    cuts = list(zip(calls, ("SIGTERM", "SIGUSR1", "SIGINT") * 3, strict=False))
+    run_with_cuts(name, CUT, cuts, tmp_path / "cut", **paths)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "cut", name)
+
+
+def test_every_other_stage_goes_on_within_an_epoch_too(data_dir, trained, bert, tmp_path, monkeypatch):
+    monkeypatch.setitem(commands.COMMANDS, "reader", "train_pose_to_text.py --data_dir D --output_dir O")
+    monkeypatch.setitem(commands.SMALL, "reader", f"{commands.TRAINING} --hidden_dim 32 --num_heads 4 --dropout 0.1")
+    kinds = {"predictor": "predictor", "student": "student", "reader": "pose_to_text"}
+    for name, kind in kinds.items():
+        paths = {"D": data_dir, "A": trained.autoencoder, "F": trained.flow}
+        more = "--batch_size 4" + (f" --text_encoder {bert}" if name == "predictor" else "")
+        commands.call(name, more, O=tmp_path / name / "whole", **paths)
+        run_with_cuts(name, more, [(2, "SIGTERM"), (1, "SIGUSR1"), (5, "SIGTERM")], tmp_path / name / "cut", **paths)
+        assert_equal_runs(tmp_path / name / "whole", tmp_path / name / "cut", kind)
+
+
+def test_a_killed_run_goes_on_from_what_was_written_within_the_epoch(data_dir, tmp_path, monkeypatch):
+    commands.call("autoencoder", CUT, D=data_dir, O=tmp_path / "whole")
+    monkeypatch.setattr(engine, "update_ema", killed_after(4, engine.update_ema))
+    with pytest.raises(Killed):
+        commands.call("autoencoder", f"{CUT} --save_every_minutes 1e-9", D=data_dir, O=tmp_path / "cut")
+    monkeypatch.undo()
+    under_way = load_checkpoint(tmp_path / "cut" / "last.pt", KIND)["training"]["under_way"]
+    assert under_way["batches"] == 8  # the fifth step was under way
+    commands.call("autoencoder", f"{CUT} --resume_from auto", D=data_dir, O=tmp_path / "cut")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "cut", KIND)
+
+
+class Killed(BaseException):
+    """What ends a run without a chance to write."""
+
+
+def killed_after(steps: int, function):
+    calls = iter(range(1, 10**6))
+
+    def until(*args):
+        if next(calls) > steps:
+            raise Killed
+        return function(*args)
+
+    return until
+
+
+def test_a_stop_says_what_to_do_and_a_second_ctrl_c_does_not_wait(data_dir, tmp_path, monkeypatch, capfd):
+    stop_at(3, "SIGTERM", monkeypatch)
+    with pytest.raises(SystemExit, match="75"):
+        commands.call("autoencoder", CUT, D=data_dir, O=tmp_path)
+    said = capfd.readouterr().err.splitlines()[-1]
+    kept = f"{tmp_path}/last.pt holds what was reached"
+    assert said == f"stopped by SIGTERM; {kept}; the same command with --resume_from auto goes on"
+    monkeypatch.undo()
+    stop_at(3, "SIGINT", monkeypatch)
+    stop_at(3, "SIGINT", monkeypatch)
+    with pytest.raises(SystemExit, match="130"):
+        commands.call("autoencoder", f"{CUT} --overwrite", D=data_dir, O=tmp_path)
+
+
+def test_a_run_that_is_stopped_in_its_test_is_whole(data_dir, tmp_path, monkeypatch):
+    stop_at(12 + 2 + 12 + 2 + 1, "SIGTERM", monkeypatch)  # two epochs of 12 batches and 2 of dev, then test
+    more = "--batch_size 1"
+    with pytest.raises(SystemExit, match="75"):
+        commands.call("autoencoder", more, D=data_dir, O=tmp_path)
+    assert "under_way" not in load_checkpoint(tmp_path / "last.pt", KIND)["training"]
+    monkeypatch.undo()
+    commands.call("autoencoder", f"{more} --resume_from auto", D=data_dir, O=tmp_path)
+    assert [("train" in record, "test" in record) for record in records(tmp_path)] == [(1, 0), (1, 0), (0, 1)]
+
+
+def test_signals_are_the_scripts_own_again_after_training(statistics, tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    train_toy(tmp_path, statistics)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
+
+
+@pytest.mark.parametrize(
+    "under_way",
+    [[], {}, {"batches": -1}, {"sums": {"loss": "x"}}, {"random": [3]}, {"random": [[torch.zeros(3)]]}, {"clips": 1.5}],
+    ids=str,
+)
+def test_a_damaged_state_of_an_epoch_is_refused(under_way, data_dir, tmp_path, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(3, "SIGTERM", patch)
+        with pytest.raises(SystemExit, match="75"):
+            commands.call("autoencoder", CUT, D=data_dir, O=tmp_path)
+    content = load_checkpoint(tmp_path / "last.pt", KIND)
+    whole = content["training"]["under_way"]
+    content["training"]["under_way"] = {**whole, **under_way} if under_way else under_way
+    save_checkpoint(tmp_path / "last.pt", content)
+    with pytest.raises(SystemExit, match="2"):
+        commands.call("autoencoder", f"{CUT} --resume_from auto", D=data_dir, O=tmp_path)
+    assert "damaged" in capsys.readouterr().err
+
+
+# ---- the log ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_has_each_epoch_once_where_a_kill_came_between_its_line_and_the_checkpoint(statistics, tmp_path):
+    whole = train_toy(tmp_path / "a", statistics, num_epochs=3)
+    train_toy(tmp_path / "b", statistics, num_epochs=3)
+    train_toy(tmp_path / "c", statistics, num_epochs=2)
+    lines = (tmp_path / "b" / "log.jsonl").read_text().splitlines()
+    (tmp_path / "c" / "log.jsonl").write_text("\n".join([*lines[:3], lines[3][:9]]))  # a third line, and a torn one
+    again = train_toy(tmp_path / "c", statistics, num_epochs=3, resume_from="auto")
+    assert [record["epoch"] for record in records(tmp_path / "c")] == [1, 2, 3, 3]
+    assert again["epoch"] == whole["epoch"]
+
+
+# ---- numbers that explode --------------------------------------------------------------------------------------------
+
+
+def failing(calls: set[int], how: str):
+    """A loss that is not finite, or whose gradient is not, in the train batches of these numbers."""
+    numbers = iter(range(1, 10**6))
+
+    def loss(model, batch, generator):
+        losses = toy_loss(model, batch, generator)
+        if model.training and next(numbers) in calls:
+            if how == "loss":
+                losses["loss"] = losses["loss"] * math.nan
+            else:  # the root of zero is zero, and its slope infinite
+                losses["loss"] = losses["loss"] + (0 * losses["loss"]).sqrt()
+        return losses
+
+    return loss
+
+
+@pytest.mark.parametrize("how", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(how, statistics, tmp_path, monkeypatch):
+    monkeypatch.setattr("test_training.toy_loss", failing({2, 3, 7}, how))
+    last = train_toy(tmp_path, statistics, num_epochs=2)  # 4 steps an epoch
+    assert [record.get("skipped_steps") for record in records(tmp_path)] == [2, 1, None]
+    assert last["training"]["step"] == last["training"]["schedule"]["last_epoch"] == 5
+    assert all(math.isfinite(record["train"]["loss"]) and record["grad_norm"] > 0 for record in records(tmp_path)[:2])
+
+
+def test_a_skipped_step_leaves_weights_and_average_as_they_were(statistics, tmp_path, monkeypatch):
+    one = train_toy(tmp_path / "a", statistics, num_epochs=1)
+    monkeypatch.setattr("test_training.toy_loss", failing({5, 6, 7}, "loss"))
+    two = train_toy(tmp_path / "b", statistics, num_epochs=2, max_skipped_steps=9)
+    monkeypatch.setattr("test_training.toy_loss", failing({5, 6, 7, 8}, "loss"))
+    with pytest.raises(UserError, match="not finite in any step of epoch 2; lower --learning_rate"):
+        train_toy(tmp_path / "c", statistics, num_epochs=2, max_skipped_steps=9)
+    assert two["training"]["step"] == one["training"]["step"] + 1
+    assert load_checkpoint(tmp_path / "c" / "last.pt", KIND)["training"]["step"] == one["training"]["step"]
+
+
+def test_many_in_a_row_end_the_run_with_the_clips_and_a_state_of_before(statistics, tmp_path, monkeypatch):
+    monkeypatch.setattr("test_training.toy_loss", failing(set(range(6, 99)), "loss"))
+    with pytest.raises(UserError) as error:
+        train_toy(tmp_path, statistics, num_epochs=4, max_skipped_steps=3)
+    said = str(error.value)
+    assert "was not finite in 3 steps in a row, the last in epoch 2 with the clips 12, 13, 14, 15; lower " in said
+    assert f"go on from {tmp_path}/last.pt, which is of before" in said
+    assert load_checkpoint(tmp_path / "last.pt", KIND)["epoch"] == 1
+    monkeypatch.undo()
+    last = train_toy(tmp_path, statistics, num_epochs=4, learning_rate=0.01, resume_from="auto")
+    assert [record["epoch"] for record in records(tmp_path)][:4] == [1, 2, 3, 4]
+    assert last["epoch"] == 4
+
+
+def test_an_exploded_first_epoch_says_so_and_begins_again_with_a_lower_rate(statistics, tmp_path):
+    with pytest.raises(UserError, match=r"not finite in epoch 1; lower --learning_rate .* and begin again"):
+        train_toy(tmp_path, statistics, learning_rate=1e30)
+    assert not [path.name for path in tmp_path.iterdir() if path.suffix in (".pt", ".jsonl")]
+    train_toy(tmp_path, statistics, learning_rate=0.01)
+
+
+def test_what_is_not_finite_stands_as_null_in_the_log(statistics, tmp_path, monkeypatch):
+    def loss(model, batch, generator):
+        return toy_loss(model, batch, generator) | {"part": torch.tensor(math.nan)}
+
+    monkeypatch.setattr("test_training.toy_loss", loss)
+    train_toy(tmp_path, statistics)
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text()
+    assert records(tmp_path)[0]["train"]["part"] is None

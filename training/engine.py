@@ -1,13 +1,12 @@
 """The training loop, once: a stage brings a model, its loss and its data, nothing else.
 
 Epochs, gradient accumulation, clipping, warm-up and cosine, mixed precision, EMA, dev after each epoch, early stopping,
-logs, checkpoints, resume, and test once at the end. Whatever is drawn follows from (seed, epoch, step, process), so a
-resumed run equals an uninterrupted one.
+logs, checkpoints, resume, and test once at the end. Whatever is drawn follows from (seed, epoch, step, process) or is
+kept in last.pt, so a run that was cut anywhere equals an uninterrupted one.
 """
 
 import contextlib
 import copy
-import json
 import math
 import os
 import time
@@ -23,13 +22,26 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from checkpoints import load_checkpoint, load_weights, save_checkpoint
+from checkpoints import load_checkpoint, load_weights
 from dataset import Batch, LatentDataset, PoseDataset, make_loader
 from runtime.claims import claimed
 from runtime.errors import UserError
-from training.run_folder import BEST, LAST, LOG, TENSORBOARD, begin, require_free, resume_path
+from runtime.lifetime import GO_ON, stop_upon
+from training.run_folder import BEST, LAST, TENSORBOARD, begin, require_free, resume_path
+from training.saving import Saver, StopAsked, append_to_log, trim_log
 from training.settings import TrainSettings
-from training.state import Losses, LossFunction, Progress, Run, Stage, resume
+from training.state import (
+    EpochState,
+    Losses,
+    LossFunction,
+    Means,
+    Progress,
+    Run,
+    Stage,
+    random_states,
+    resume,
+    set_random_states,
+)
 
 _EVALUATION_SEED = 20_000  # dev and test draw the same noise in every epoch and every run
 
@@ -48,6 +60,9 @@ class Objective(nn.Module):
 def start(settings: TrainSettings) -> Accelerator:
     """What a stage calls first: refuses an output folder that holds another run, before any work, and seeds PyTorch."""
     require_free(settings)
+    stop_upon(
+        "SIGTERM", "SIGUSR1", message="stopped by {name} before training began; the same command begins it", code=GO_ON
+    )
     accelerator = make_accelerator(settings.mixed_precision)
     torch.manual_seed(settings.seed)
     return accelerator
@@ -86,9 +101,19 @@ def train(
     test_loader: Callable[[], DataLoader],
     settings: TrainSettings,
 ) -> Path:
-    """Train `stage`; returns the path of best_model.pt. `test_loader` is called once, after training."""
-    with claimed(Path(settings.output_dir)) if accelerator.is_main_process else contextlib.nullcontext():
-        return _train(accelerator, stage, train_loader, dev_loader, test_loader, settings)
+    """Train `stage`; returns the path of best_model.pt. `test_loader` is called once, after training.
+
+    A signal stops it after a step: last.pt is written, and the exit code says that the same command goes on.
+    """
+    saver = Saver(accelerator, stage, settings)
+    with contextlib.ExitStack() as held:
+        if accelerator.is_main_process:
+            held.enter_context(claimed(Path(settings.output_dir)))
+        held.enter_context(saver.listening())
+        try:
+            return _train(accelerator, stage, train_loader, dev_loader, test_loader, settings, saver)
+        except StopAsked:
+            raise saver.stop() from None
 
 
 def _train(
@@ -98,6 +123,7 @@ def _train(
     dev_loader: DataLoader,
     test_loader: Callable[[], DataLoader],
     settings: TrainSettings,
+    saver: Saver,
 ) -> Path:
     output_dir, main = Path(settings.output_dir), accelerator.is_main_process
     if main:
@@ -106,14 +132,16 @@ def _train(
     steps_per_epoch = math.ceil(len(train_loader) / settings.gradient_accumulation_steps)
     warmup_steps = min(settings.warmup_steps, steps_per_epoch * settings.num_epochs // 5)
     run = start_run(stage.model.to(accelerator.device), settings, steps_per_epoch, warmup_steps)
+    run.scaler = accelerator.scaler
     resumed = resume_path(settings)
     if resumed is not None:
-        resume(run, stage, resumed, settings)
+        resume(run, stage, resumed, settings, accelerator)
     progress = run.progress
     objective, run.optimizer = accelerator.prepare(Objective(run.model, stage.loss), run.optimizer)
-    ema_objective = Objective(run.ema, stage.loss)
-    writer = SummaryWriter(str(output_dir / TENSORBOARD)) if main else None
+    ema_objective, dev_batches = Objective(run.ema, stage.loss), saver.until_asked(dev_loader)
+    writer = SummaryWriter(str(output_dir / TENSORBOARD), purge_step=progress.epoch + 1) if main else None
     if main:
+        trim_log(output_dir, progress.epoch)
         if warmup_steps < settings.warmup_steps:
             print(f"warm-up: {warmup_steps} steps, a fifth of the run, instead of {settings.warmup_steps}")
         parameters = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
@@ -124,13 +152,17 @@ def _train(
 
     while progress.epoch < settings.num_epochs and not progress.stops(settings):
         progress.epoch += 1
+        train_losses = train_epoch(accelerator, objective, run, train_loader, settings, saver)
         started = time.perf_counter()
-        train_losses = train_epoch(accelerator, objective, run, train_loader, settings)
-        train_seconds = time.perf_counter() - started
-        dev_losses = evaluate_loss(accelerator, ema_objective, dev_loader)
-        if stage.score is not None:
-            dev_losses |= stage.score(accelerator, run.ema, dev_loader)
-        improved = progress.note(dev_losses)
+        try:
+            dev_losses = evaluate_loss(accelerator, ema_objective, dev_batches)
+            if stage.score is not None:
+                dev_losses |= stage.score(accelerator, run.ema, dev_batches)
+        except StopAsked:
+            saver.save_within_epoch(run, len(train_loader), random_states(accelerator.device))
+            raise
+        _require_finite("dev loss", dev_losses, run, output_dir)
+        improved, epoch = progress.note(dev_losses), run.epoch
         if main:
             record = {
                 "epoch": progress.epoch,
@@ -138,26 +170,49 @@ def _train(
                 "train": train_losses,
                 "dev": dev_losses,
                 "learning_rate": run.schedule.get_last_lr()[0],
-                "seconds": round(time.perf_counter() - started, 3),
-                "clips_per_second": round(num_clips / train_seconds, 2),
+                "grad_norm": epoch.grad_norm,
+                "skipped_steps": epoch.skipped_steps,
+                "seconds": round(epoch.seconds + time.perf_counter() - started, 3),
+                "clips_per_second": round(num_clips / max(epoch.seconds, 1e-9), 2),
             }
             if run.changed:
                 record["changed"], run.changed = run.changed, {}
-            _log(output_dir, writer, record)
-            _save(output_dir, stage, run, improved)
+            append_to_log(output_dir, record)
+            saver.save_epoch(run, improved)
+            _show(writer, record)
+        run.epoch = EpochState()
         accelerator.wait_for_everyone()
+        if saver.is_due() and saver.asked:
+            raise StopAsked
     if main and progress.stops(settings):
         print(f"stopped early: no better dev loss in {progress.epoch - progress.best_epoch} epochs")
 
     best_path = output_dir / BEST
     best = load_checkpoint(best_path, stage.kind)
     load_weights(run.ema, best["weights"], str(best_path))
-    test_losses = evaluate_loss(accelerator, ema_objective, test_loader())
+    test_losses = evaluate_loss(accelerator, ema_objective, saver.until_asked(test_loader()))
     if main:
-        _log(output_dir, writer, {"epoch": best["epoch"], "step": progress.step, "test": test_losses})
+        record = {"epoch": best["epoch"], "step": progress.step, "test": test_losses}
+        append_to_log(output_dir, record)
+        _show(writer, record)
         writer.close()
         print(f"wrote {best_path} (epoch {best['epoch']}, fingerprint {best['fingerprint']})")
     return best_path
+
+
+def _require_finite(what: str, losses: dict[str, float], run: Run, output_dir: Path) -> None:
+    """UserError where an epoch's result, or a weight, is not finite: then nothing of it is written."""
+    named = (losses[name] for name in ("loss", "score") if name in losses)
+    if not all(map(math.isfinite, named)) or not run.is_finite():
+        epoch = run.progress.epoch
+        raise UserError(f"the {what} is not finite in epoch {epoch}; {_lower(output_dir)}")
+
+
+def _lower(output_dir: Path) -> str:
+    """What to do where numbers explode."""
+    last = output_dir / LAST
+    then = f"and go on from {last}, which is of before" if last.is_file() else "and begin again"
+    return f"lower --learning_rate (or lengthen --warmup_steps) {then}"
 
 
 def start_run(model: nn.Module, settings: TrainSettings, steps_per_epoch: int, warmup_steps: int) -> Run:
@@ -173,40 +228,105 @@ def start_run(model: nn.Module, settings: TrainSettings, steps_per_epoch: int, w
 
 
 def train_epoch(
-    accelerator: Accelerator, objective: nn.Module, run: Run, loader: DataLoader, settings: TrainSettings
+    accelerator: Accelerator,
+    objective: nn.Module,
+    run: Run,
+    loader: DataLoader,
+    settings: TrainSettings,
+    saver: Saver | None = None,
 ) -> dict[str, float]:
-    """One pass over train; returns the mean of each loss."""
+    """One pass over train, or what is left of it; returns the mean of each loss.
+
+    A step whose loss or gradient is not finite changes nothing, and is counted.
+    """
     objective.train()
-    epoch, process = run.progress.epoch, accelerator.process_index
-    accumulated = settings.gradient_accumulation_steps
-    loader.batch_sampler.epoch = epoch
-    torch.manual_seed(seed_of(settings.seed, epoch, process))  # for dropout
+    number, process, epoch = run.progress.epoch, accelerator.process_index, run.epoch
+    accumulated, begun = settings.gradient_accumulation_steps, time.perf_counter() - epoch.seconds
+    first = epoch.batches
+    loader.batch_sampler.epoch, loader.batch_sampler.start = number, first
+    torch.manual_seed(seed_of(settings.seed, number, process))  # for dropout
     generator = torch.Generator(accelerator.device)
-    means = _Means()
-    bar = tqdm(loader, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None if process == 0 else True)
-    for index, batch in enumerate(bar):
+    batches = iter(loader)
+    _go_on_drawing(epoch.random, accelerator.device, settings.seed, number, process, first)
+    bar = tqdm(
+        batches,
+        f"epoch {number}",
+        len(loader),
+        False,
+        initial=first,
+        unit="batch",
+        disable=None if process == 0 else True,
+    )
+    of_step: list[tuple[Losses, int]] = []
+    for index, batch in enumerate(bar, first):
         is_last = (index + 1) % accumulated == 0 or index + 1 == len(loader)  # of the batches of this step
         batches_of_step = min(accumulated, len(loader) - index // accumulated * accumulated)
-        generator.manual_seed(seed_of(settings.seed, epoch, process, index))
+        if not of_step:
+            drawing = random_states(accelerator.device)
+        generator.manual_seed(seed_of(settings.seed, number, process, index))
         batch = send_to_device(batch, accelerator.device, non_blocking=True)
         with contextlib.nullcontext() if is_last else accelerator.no_sync(objective):
             losses = objective(batch, generator)
             accelerator.backward(losses["loss"] / batches_of_step)
-        means.add(losses, len(batch["id"]))
+        of_step.append((losses, len(batch["id"])))
         if not is_last:
             continue
-        accelerator.clip_grad_norm_(objective.parameters(), settings.max_grad_norm)
-        run.optimizer.step()
-        run.schedule.step()
+        norm = accelerator.clip_grad_norm_(objective.parameters(), settings.max_grad_norm)
+        is_finite = _all_finite(accelerator, norm, of_step)
+        if saver is not None and saver.is_due():
+            epoch.seconds = time.perf_counter() - begun
+            if is_finite:
+                saver.save_within_epoch(run, index + 1 - len(of_step), drawing)
+            if saver.asked:
+                raise StopAsked
+        if is_finite or run.scaler is not None:
+            run.optimizer.step()  # a scaler leaves it out itself, and then lowers its scale
         run.optimizer.zero_grad(set_to_none=True)
-        run.progress.step += 1
-        update_ema(run.ema, run.model, settings.ema_decay, run.progress.step)
-    losses = means.reduce(accelerator)
-    if not math.isfinite(losses["loss"]):
+        if is_finite:
+            run.schedule.step()
+            run.progress.step += 1
+            update_ema(run.ema, run.model, settings.ema_decay, run.progress.step)
+            for losses, clips in of_step:
+                epoch.means.add(losses, clips)
+            epoch.steps, epoch.norms, run.skipped_in_a_row = epoch.steps + 1, epoch.norms + float(norm), 0
+        else:
+            epoch.skipped_steps, run.skipped_in_a_row = epoch.skipped_steps + 1, run.skipped_in_a_row + 1
+            if run.skipped_in_a_row >= settings.max_skipped_steps:
+                ids = ", ".join(batch["id"])
+                raise UserError(
+                    f"the loss or its gradient was not finite in {run.skipped_in_a_row} steps in a row, the last in "
+                    f"epoch {number} with the clips {ids}; {_lower(Path(settings.output_dir))}"
+                )
+        of_step = []
+    epoch.seconds, epoch.batches = time.perf_counter() - begun, len(loader)
+    if not epoch.means.sums:
         raise UserError(
-            f"the loss is not finite in epoch {epoch}; lower --learning_rate, or go on from last.pt with it lowered"
+            f"the loss or its gradient was not finite in any step of epoch {number}; "
+            f"{_lower(Path(settings.output_dir))}"
         )
-    return losses
+    return epoch.means.reduce(accelerator)
+
+
+def _all_finite(accelerator: Accelerator, norm: Tensor, of_step: list[tuple[Losses, int]]) -> bool:
+    """Whether a step's losses and the norm of its gradient are finite, in all processes."""
+    numbers = torch.stack([norm.detach().float(), *(losses["loss"].detach().float() for losses, _ in of_step)])
+    wrong = (~numbers.isfinite()).any().float()
+    if accelerator.num_processes > 1:
+        wrong = accelerator.reduce(wrong)
+    return not bool(wrong)
+
+
+def _go_on_drawing(
+    states: list[list[Tensor]], device: torch.device, seed: int, epoch: int, process: int, batches: int
+) -> None:
+    """Give dropout the draws that an epoch, which goes on after `batches` batches, would have had."""
+    if process < len(states):
+        try:
+            set_random_states(states[process], device)
+        except (RuntimeError, TypeError, IndexError):
+            raise UserError("the last.pt to go on from is damaged ('random'); resume from another") from None
+    elif batches:  # another number of processes
+        torch.manual_seed(seed_of(seed, epoch, process, batches))
 
 
 @torch.no_grad()
@@ -214,33 +334,13 @@ def evaluate_loss(accelerator: Accelerator, objective: nn.Module, loader: DataLo
     """Mean of each loss over a split, in eval mode, with the same draws in every epoch."""
     objective.eval()
     generator = torch.Generator(accelerator.device)
-    means = _Means()
+    means = Means()
     for index, batch in enumerate(loader):
         generator.manual_seed(seed_of(_EVALUATION_SEED, 0, accelerator.process_index, index))
         with accelerator.autocast():
             losses = objective(send_to_device(batch, accelerator.device), generator)
         means.add(losses, len(batch["id"]))
     return means.reduce(accelerator)
-
-
-class _Means:
-    """Means of losses over clips, summed on the device and read once."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
-
-    def add(self, losses: Losses, clips: int) -> None:
-        for name, value in losses.items():
-            value = value.detach().double() if value.device.type != "mps" else value.detach()
-            self.sums[name] = self.sums.get(name, 0.0) + value * clips
-        self.count += clips
-
-    def reduce(self, accelerator: Accelerator) -> dict[str, float]:
-        names = list(self.sums)
-        values = torch.stack([self.sums[name] for name in names] + [self.sums[names[0]].new_tensor(float(self.count))])
-        *sums, count = accelerator.reduce(values).tolist()
-        return {name: value / count for name, value in zip(names, sums, strict=True)}
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -269,35 +369,21 @@ def update_ema(ema: nn.Module, model: nn.Module, decay: float, step: int) -> Non
         mine.copy_(other)
 
 
-def _save(output_dir: Path, stage: Stage, run: Run, improved: bool) -> None:
-    """Write last.pt, and best_model.pt where this epoch is the best."""
-    content = {
-        "kind": stage.kind,
-        "config": stage.config,
-        "weights": run.ema.state_dict(),
-        "parent": stage.parent,
-        "statistics": stage.statistics.to_dict(),
-        "text_encoder": stage.text_encoder,
-        "epoch": run.progress.epoch,
-    }
-    if improved:
-        save_checkpoint(output_dir / BEST, content)
-    save_checkpoint(output_dir / LAST, content | {"training": run.state() | {"made_with": stage.made_with}})
-
-
-def _log(output_dir: Path, writer: SummaryWriter, record: dict) -> None:
-    """One line of JSON, TensorBoard scalars, one line on screen."""
-    with open(output_dir / LOG, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+def _show(writer: SummaryWriter, record: dict) -> None:
+    """TensorBoard scalars, one line on screen."""
     shown = [f"epoch {record['epoch']:4d}"]
     for split in ("train", "dev", "test"):
         for name, value in record.get(split, {}).items():
             writer.add_scalar(f"{name}/{split}", value, record["epoch"])
         if split in record:
             shown.append(f"{split} {record[split]['loss']:.4f}")
-    if "learning_rate" in record:
-        writer.add_scalar("learning_rate", record["learning_rate"], record["epoch"])
+    for name in ("learning_rate", "grad_norm", "skipped_steps"):
+        if name in record:
+            writer.add_scalar(name, record[name], record["epoch"])
+    if "clips_per_second" in record:
         shown.append(f"{record['clips_per_second']:.0f} clips/s")
+    if record.get("skipped_steps"):
+        shown.append(f"{record['skipped_steps']} steps skipped")
     tqdm.write("  ".join(shown))
 
 

@@ -36,5 +36,9 @@ class TrainSettings:
         "the last.pt of a stopped run, or its folder: training goes on from it; "
         f"'{AUTO}' goes on from OUTPUT_DIR/last.pt, or begins where there is none",
     )
+    save_every_minutes: float = described(
+        15.0, "minutes after which last.pt is written within an epoch too; 0 waits for its end", parse=natural_float
+    )
+    max_skipped_steps: int = described(20, "steps in a row without a finite loss and gradient that end the run")
     overwrite: bool = described(False, "replace the run that the output folder holds")
     override: bool = described(False, "go on although the stopped run was made with other flags, data or teacher")

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from checkpoint_checks import check_optimizer_state
+from checkpoint_checks import check_optimizer_state, is_finite
 from checkpoints import load_checkpoint, load_weights, require_equal, same_text_encoder
 from dataset import Batch
 from poses.pack import Pack, digest
@@ -29,6 +29,7 @@ Score = Callable[[Accelerator, nn.Module, DataLoader], dict[str, float]]
 FREE = {
     *("data_dir", "cache_dir", "output_dir", "skip_bad", "device", "num_workers", "resume_from", "overwrite"),
     *("override", "num_epochs", "learning_rate", "weight_decay", "early_stopping_patience"),
+    *("save_every_minutes", "max_skipped_steps"),
 }
 # Flags that name something whose fingerprint is compared, or whose effect the configuration holds.
 KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type"}
@@ -84,6 +85,85 @@ class Progress:
         return 0 < settings.early_stopping_patience <= self.epoch - self.best_epoch
 
 
+class Means:
+    """Means of losses over clips, summed on the device and read once."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, losses: Losses, clips: int) -> None:
+        for name, value in losses.items():
+            value = value.detach().double() if value.device.type != "mps" else value.detach()
+            self.sums[name] = self.sums.get(name, 0.0) + value * clips
+        self.count += clips
+
+    def totals(self, accelerator: Accelerator) -> tuple[dict[str, float], int]:
+        """The sums and the clips of all processes together."""
+        names = list(self.sums)
+        values = torch.stack([self.sums[name] for name in names] + [self.sums[names[0]].new_tensor(float(self.count))])
+        *sums, count = accelerator.reduce(values).tolist()
+        return dict(zip(names, sums, strict=True)), round(count)
+
+    def reduce(self, accelerator: Accelerator) -> dict[str, float]:
+        sums, count = self.totals(accelerator)
+        return {name: value / count for name, value in sums.items()}
+
+
+def random_states(device: torch.device) -> list[Tensor]:
+    """The states of PyTorch's generators, which dropout draws from: that of the CPU and that of the device."""
+    own = [getattr(torch, device.type).get_rng_state()] if device.type != "cpu" else []
+    return [torch.get_rng_state(), *own]
+
+
+def set_random_states(states: list[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    if device.type != "cpu":
+        getattr(torch, device.type).set_rng_state(states[1])
+
+
+@dataclass
+class EpochState:
+    """How far an epoch has come, beside the weights: with it a run goes on in the middle of one."""
+
+    batches: int = 0  # read, of all processes together
+    means: Means = field(default_factory=Means)
+    steps: int = 0
+    skipped_steps: int = 0
+    norms: float = 0.0  # of the gradients before they are cut, summed over the steps
+    seconds: float = 0.0
+    random: list[list[Tensor]] = field(default_factory=list)  # each process's `random_states`; none at an epoch's start
+
+    @property
+    def grad_norm(self) -> float:
+        return self.norms / max(1, self.steps)
+
+    def plain(self, batches: int, random: list[list[Tensor]], totals: tuple[dict[str, float], int]) -> dict:
+        """As last.pt keeps it; given what counts at the last step that was taken."""
+        numbers = {name: getattr(self, name) for name in ("steps", "skipped_steps", "norms", "seconds")}
+        return {**numbers, "batches": batches, "random": random, "sums": totals[0], "clips": totals[1]}
+
+    @classmethod
+    def load(cls, state: object, device: torch.device, process: int) -> "EpochState":
+        """What `plain` gave; a ValueError where it is none of it. The first process takes the sums of all."""
+        if not isinstance(state, dict):
+            raise ValueError("no epoch")
+        counts = [state.get(name) for name in ("batches", "steps", "skipped_steps", "clips")]
+        sums, random, numbers = state.get("sums"), state.get("random"), [state.get("norms"), state.get("seconds")]
+        if not all(type(count) is int and 0 <= count < 2**53 for count in counts):
+            raise ValueError("no counts")
+        if not isinstance(sums, dict) or not all(isinstance(value, float) for value in (*sums.values(), *numbers)):
+            raise ValueError("no sums")
+        if not isinstance(random, list) or not all(isinstance(states, list) for states in random):
+            raise ValueError("no random states")
+        means = Means()
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        for name, value in sums.items():
+            means.sums[name] = torch.tensor(value if process == 0 else 0.0, dtype=dtype, device=device)
+        means.count = counts[3] if process == 0 else 0
+        return cls(counts[0], means, counts[1], counts[2], *numbers, random)
+
+
 @dataclass
 class Run:
     """All that training changes, and last.pt keeps: the raw weights, their average, optimiser, schedule, progress."""
@@ -93,17 +173,33 @@ class Run:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LambdaLR
     progress: Progress
+    epoch: EpochState = field(default_factory=EpochState)
+    scaler: torch.amp.GradScaler | None = None  # of fp16
     changed: dict = field(default_factory=dict)  # what --override let change, until the log has it
+    skipped_in_a_row: int = 0
 
     def state(self) -> dict:
         """What last.pt holds beside the average, as plain values."""
         parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
-        return {name: part.state_dict() for name, part in parts.items()} | asdict(self.progress)
+        parts |= {"scaler": self.scaler} if self.scaler is not None else {}
+        changed = {"changed": self.changed} if self.changed else {}
+        return {name: part.state_dict() for name, part in parts.items()} | asdict(self.progress) | changed
+
+    def is_finite(self) -> bool:
+        """Whether all that last.pt would hold can be gone on with."""
+        values: list[object] = [self.model.state_dict(), self.ema.state_dict(), self.optimizer.state_dict()["state"]]
+        while values:
+            value = values.pop()
+            if isinstance(value, dict):
+                values += value.values()
+            elif isinstance(value, Tensor) and not is_finite(value):
+                return False
+        return True
 
 
-def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings) -> None:
+def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelerator: Accelerator) -> None:
     """Go on from a last.pt; today's learning rate and weight decay count from there."""
-    output_dir = Path(settings.output_dir)
+    output_dir, device, process = Path(settings.output_dir), accelerator.device, accelerator.process_index
     content = load_checkpoint(path, stage.kind)
     _require_same_run(stage, content, path)
     state = content["training"]
@@ -113,6 +209,19 @@ def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings) -> None:
     check_optimizer_state(run.optimizer, state["optimizer"], path)
     _load_optimizer(run.optimizer, run.schedule, state)
     run.progress = Progress(**{field.name: state[field.name] for field in fields(Progress) if field.name in state})
+    if run.scaler is not None and "scaler" in state:
+        run.scaler.load_state_dict(state["scaler"])
+    if "under_way" in state and run.changed:
+        print("note: the epoch that was under way begins again, with the weights that it had reached")
+    elif "under_way" in state:
+        try:
+            run.epoch = EpochState.load(state["under_way"], device, process)
+        except ValueError:
+            raise UserError(
+                f"{path}: its training state is damaged ('under_way'); resume from another last.pt"
+            ) from None
+    if isinstance(state.get("changed"), dict):
+        run.changed = state["changed"] | run.changed
     best, ours = path.with_name(BEST), output_dir / BEST
     if not best.is_file():  # this run writes one
         run.progress = Progress(run.progress.epoch, run.progress.step, best_epoch=run.progress.epoch)

@@ -1,0 +1,157 @@
+"""When and how a run is written: at the end of an epoch, after some minutes within one, and where it is stopped."""
+
+import contextlib
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch.utils.data import DataLoader
+
+from checkpoints import save_checkpoint
+from dataset import Batch
+from runtime.files import write_whole
+from runtime.lifetime import GO_ON, Stopped, handled
+from training.run_folder import BEST, LAST, LOG
+from training.settings import AUTO, TrainSettings
+from training.state import Run, Stage
+
+STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1")
+
+
+class StopAsked(Exception):
+    """Between two steps, where a signal has asked for the end."""
+
+
+class Saver:
+    """Writes last.pt and best_model.pt; within an epoch too, where time or a signal asks for it.
+
+    What is written within an epoch is the run before the step under way, whose loss and gradient have shown that its
+    weights are sound.
+    """
+
+    def __init__(self, accelerator: Accelerator, stage: Stage, settings: TrainSettings) -> None:
+        self.accelerator, self.stage, self.folder = accelerator, stage, Path(settings.output_dir)
+        self.interval = settings.save_every_minutes * 60 or math.inf
+        self.saved = time.monotonic()
+        self.asked: list[str] = []  # the signals that ask for the end
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Signals ask for the end, which comes after a step; a second Ctrl-C does not wait for it."""
+
+        def note(number: int, _frame: object) -> None:
+            name = signal.Signals(number).name
+            if name == "SIGINT" and name in self.asked:
+                raise KeyboardInterrupt
+            if name == "SIGINT" and self.accelerator.is_main_process:
+                os.write(2, b"keeping what was reached, within a step; Ctrl-C again ends at once\n")
+            self.asked.append(name)
+
+        with handled(note, *STOPPING):
+            yield
+
+    def is_due(self) -> bool:
+        """Whether last.pt is to be written at this step; the same in all processes."""
+        due = bool(self.asked) or time.monotonic() - self.saved > self.interval
+        if self.accelerator.num_processes == 1:
+            return due
+        device = self.accelerator.device
+        asked = torch.tensor([float(bool(self.asked)), float(due and self.accelerator.is_main_process)], device=device)
+        stop, due = (value > 0 for value in self.accelerator.reduce(asked).tolist())
+        if stop and not self.asked:
+            self.asked.append("a signal to another process")
+        return stop or due
+
+    def until_asked(self, loader: DataLoader) -> Iterable[Batch]:
+        """The batches of a loader; StopAsked as soon as the end is asked for."""
+        return _UntilAsked(loader, self)
+
+    def save_within_epoch(self, run: Run, batches: int, random: list[torch.Tensor]) -> None:
+        """Write last.pt as it was before a step: after `batches` batches, with the `random_states` of then."""
+        totals = run.epoch.means.totals(self.accelerator) if run.epoch.means.sums else ({}, 0)
+        randoms = [random] if self.accelerator.num_processes == 1 else gather_object([random])
+        if self.accelerator.is_main_process and run.is_finite():
+            under_way = {"under_way": run.epoch.plain(batches, randoms, totals), "epoch": run.progress.epoch - 1}
+            self._write(LAST, run, {"training": run.state() | under_way | {"made_with": self.stage.made_with}})
+        self.saved = time.monotonic()
+
+    def save_epoch(self, run: Run, improved: bool) -> None:
+        """Write last.pt, and best_model.pt where this epoch is the best."""
+        if improved:
+            self._write(BEST, run, {})
+        self._write(LAST, run, {"training": run.state() | {"made_with": self.stage.made_with}})
+        self.saved = time.monotonic()
+
+    def _write(self, name: str, run: Run, more: dict) -> None:
+        content = {
+            "kind": self.stage.kind,
+            "config": self.stage.config,
+            "weights": run.ema.state_dict(),
+            "parent": self.stage.parent,
+            "statistics": self.stage.statistics.to_dict(),
+            "text_encoder": self.stage.text_encoder,
+            "epoch": more.get("training", {}).get("epoch", run.progress.epoch),
+        }
+        save_checkpoint(self.folder / name, content | more)
+
+    def stop(self) -> Stopped:
+        """What ends the script where a signal asked for it."""
+        kept = f"{self.folder / LAST} holds what was reached; " if (self.folder / LAST).is_file() else ""
+        message = f"stopped by {self.asked[0]}; {kept}the same command with --resume_from {AUTO} goes on"
+        return Stopped(message if self.accelerator.is_main_process else "", GO_ON)
+
+
+class _UntilAsked:
+    def __init__(self, loader: DataLoader, saver: Saver) -> None:
+        self.loader, self.saver = loader, saver
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.loader:
+            if self.saver.asked and self.saver.accelerator.num_processes == 1:  # several would wait for each other
+                raise StopAsked
+            yield batch
+
+
+# ---- the log ---------------------------------------------------------------------------------------------------------
+
+
+def append_to_log(folder: Path, record: dict) -> None:
+    """One line of JSON; a number that is none is null."""
+    with open(folder / LOG, "a", encoding="utf-8") as file:
+        file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def trim_log(folder: Path, epoch: int) -> None:
+    """Leave the lines of the epochs up to `epoch`, from which a run goes on: what was written after it comes again."""
+    path = folder / LOG
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    kept = [line for line in lines if _is_of_epoch(line, epoch)]
+    if kept != lines:
+        with write_whole(path, "w") as file:
+            file.writelines(f"{line}\n" for line in kept)
+
+
+def _is_of_epoch(line: str, epoch: int) -> bool:
+    try:
+        record = json.loads(line)
+        return "train" in record and record["epoch"] <= epoch
+    except (ValueError, TypeError, KeyError):  # torn by a kill
+        return False
