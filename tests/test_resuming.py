@@ -104,9 +104,7 @@ def test_a_checkpoint_of_an_earlier_version_says_nothing_of_it_and_goes_on(train
 
 # ---- cuts in the middle of an epoch ----------------------------------------------------------------------------------
 
-CUT = (
-    "--num_epochs 3 --dropout 0.2 --gradient_accumulation_steps 2 --batch_size 1"  # 12 batches, then 2 of dev
-)
+CUT = "--num_epochs 3 --dropout 0.2 --gradient_accumulation_steps 2 --batch_size 1"  # 12 batches, then 2 of dev
 
 
 def stop_at(call: int, name: str, patch: pytest.MonkeyPatch) -> None:
