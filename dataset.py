@@ -12,7 +12,7 @@ from poses import layout
 from poses.interpolation import resample
 from poses.pack import Item, Pack
 from poses.statistics import Statistics
-from runtime.parallel import as_worker
+from runtime.parallel import as_loader_worker
 
 Batch = dict[str, torch.Tensor | list[str]]
 _POOL = 50  # batches whose clips are sorted by length together: wide enough to save padding, narrow enough to shuffle
@@ -175,5 +175,5 @@ def make_loader(
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=False,
-        worker_init_fn=partial(as_worker, os.getpid()),
+        worker_init_fn=partial(as_loader_worker, os.getpid()),
     )

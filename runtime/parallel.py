@@ -19,7 +19,6 @@ from runtime.lifetime import end_with_parent, held_back
 
 _AHEAD = 4  # tasks a worker that may be under way or wait to be taken, so that memory does not grow with their number
 _AT_WORK = 2  # of these, tasks that a worker has: it need not wait for the next one
-_PATIENCE = 20  # seconds from SIGTERM to a worker's end
 
 _idle: list["_Worker"] = []  # of the last map, where starting a process takes long
 
@@ -164,24 +163,29 @@ def _end(workers: list[_Worker]) -> None:
 # ---- a worker, as it sees itself -------------------------------------------------------------------------------------
 
 
-def as_worker(parent: int | None, *_: object) -> None:
+def as_worker(parent: int | None) -> None:
     """What a worker process does first: it leaves signals that are meant for a whole job to its parent, and ends with
-    it. `parent`: the process that started it, from its main thread, or None.
-
-    SIGTERM too may be meant for the whole job; the parent then has the time to finish what it does with the worker.
-    """
+    it. `parent`: the process that started it, from its main thread, or None."""
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end_later)
     if parent is not None:
         end_with_parent(parent)
 
 
-def _end_later(*_: object) -> None:
-    timer = threading.Timer(_PATIENCE, os._exit, (0,))
-    timer.daemon = True
-    timer.start()
+def as_loader_worker(parent: int, _number: int) -> None:
+    """The same for a worker of PyTorch's loader, which leaves SIGTERM, too, to its parent."""
+    as_worker(parent)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_on_sigterm, args=(parent,), daemon=True).start()
+
+
+def _end_on_sigterm(parent: int) -> None:
+    """The parent's SIGTERM ends this process at once; another's is sent to all of a job, and the parent ends it."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def _work(

@@ -110,10 +110,9 @@ def train(
         if accelerator.is_main_process:
             held.enter_context(claimed(Path(settings.output_dir)))
         held.enter_context(saver.listening())
-        try:
+        with contextlib.suppress(StopAsked):
             return _train(accelerator, stage, train_loader, dev_loader, test_loader, settings, saver)
-        except StopAsked:
-            raise saver.stop() from None
+    raise saver.stop()
 
 
 def _train(
