@@ -178,11 +178,13 @@ def same_text_encoder(one: dict | None, other: dict | None) -> bool:
     return one == other
 
 
-def open_text_encoder(name: str, device: torch.device | str) -> PretrainedTextEncoder:
-    """The pretrained encoder of this name or folder."""
+def open_text_encoder(name: str, device: torch.device | str, where: str | None = None) -> PretrainedTextEncoder:
+    """The pretrained encoder of this name or folder; `where`: the checkpoint that was trained with it, if any."""
     try:
         return PretrainedTextEncoder(name, device)
     except TextEncoderNotLoadable as error:
+        if where is not None:
+            raise UserError(f"{where}: its {error}; name where it lies now by --text_encoder") from None
         raise UserError(
             f"{error}; pass a local folder that holds one, or train one from scratch: --text_encoder {SCRATCH}"
         ) from None
@@ -196,7 +198,7 @@ def build_text_encoder(
         if moved_to not in (None, SCRATCH):
             raise UserError(f"--text_encoder {moved_to}: {where} holds a text encoder of its own; leave the flag out")
         return ScratchTextEncoder(build_config(ScratchTextConfig, description[SCRATCH], f"{where}: text encoder"))
-    encoder = open_text_encoder(moved_to or description["name"], device)
+    encoder = open_text_encoder(moved_to or description["name"], device, where)
     if description.get("fingerprint", encoder.fingerprint) != encoder.fingerprint:  # earlier versions kept none
         raise UserError(
             f"{where}: trained with another text encoder than {encoder.name} is today; "

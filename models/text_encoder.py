@@ -18,6 +18,8 @@ from models.layers import Encoder, lengths_to_mask
 DEFAULT_TEXT_ENCODER = "bert-base-multilingual-cased"
 SCRATCH = "scratch"
 MAX_TOKENS = 256
+# Texts that tell tokenizers of one vocabulary apart: capitals, accents in two forms, digits, marks, another script.
+_PROBES = ["Hello, WORLD 42!", "\u00c7a co\u00fbte 3,50 \u20ac", "E\u0301te\u0301", "\u4f60\u597d  don't"]
 
 
 def _hub_reachable() -> bool:
@@ -49,6 +51,8 @@ class PretrainedTextEncoder:
         logging.disable_progress_bar()
         self.name, self.device = name, torch.device(device)
         where = name if os.path.isdir(name) else f"'{name}'"
+        if not os.path.isdir(name) and (os.path.isabs(name) or name.count("/") > 1):  # no name of the hub
+            raise TextEncoderNotLoadable(f"text encoder {where} could not be loaded (no such folder)")
         local = {"local_files_only": not _hub_reachable()}  # without a hub the cache counts, and nothing is retried
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(name, **local)
@@ -56,11 +60,16 @@ class PretrainedTextEncoder:
         except Exception as error:  # each format of weights and each tokenizer has errors of its own
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
             raise TextEncoderNotLoadable(f"text encoder {where} could not be loaded ({reason})") from None
+        if len(self.tokenizer) <= len(set(self.tokenizer.all_special_ids)):  # transformers makes up an empty one
+            raise TextEncoderNotLoadable(
+                f"text encoder {where} could not be loaded (its tokenizer's files are missing)"
+            )
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits that differ where a weight or the tokenizer differs."""
-        digest = hashlib.sha256(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode())
+        vocabulary, tokens = sorted(self.tokenizer.get_vocab().items()), self.tokenizer(_PROBES)["input_ids"]
+        digest = hashlib.sha256(json.dumps([vocabulary, tokens]).encode())
         for name, weight in sorted(self.model.state_dict().items()):
             content = memoryview(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
             digest.update(f"{name} {tuple(weight.shape)} {zlib.crc32(content)}".encode())  # quick: a BERT has 0.7 GB

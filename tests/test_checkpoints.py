@@ -1,6 +1,7 @@
 """Checkpoints of earlier versions go on working: they load as what they were, sign the same clips, and resume."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -9,11 +10,21 @@ import pytest
 import torch
 from transformers import BertModel
 
-from checkpoints import FLOW, POSE_TO_TEXT, STUDENT, fingerprint, load_checkpoint, load_text_to_latent, save_checkpoint
+from checkpoints import (
+    FLOW,
+    POSE_TO_TEXT,
+    STUDENT,
+    fingerprint,
+    load_checkpoint,
+    load_text_to_latent,
+    open_text_encoder,
+    save_checkpoint,
+)
 from models.latent_flow_matcher import FlowConfig
 from models.pose_to_text import PoseToText, PoseToTextConfig
 from models.text_encoder import train_tokenizer
 from poses.statistics import Statistics
+from runtime.errors import UserError
 
 
 def saved(path: Path, content: dict) -> Path:
@@ -83,8 +94,33 @@ def test_a_pretrained_text_encoder_may_move_but_not_change(trained, bert: Path, 
     with pytest.raises(SystemExit):
         commands.call("inference", f"--text_encoder {other}", O=tmp_path / "never.npy", **paths)
     assert f"{trained.predictor}: trained with another text encoder than {other} is today" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        commands.call("inference", f"--text_encoder {tmp_path}/gone", O=tmp_path / "never.npy", **paths)
+    said = capsys.readouterr().err
+    assert f"{trained.predictor}: its text encoder '{tmp_path}/gone' could not be loaded (no such folder)" in said
+    assert said.strip().endswith("name where it lies now by --text_encoder")
     flow = {"F": trained.flow, "A": trained.autoencoder, "D": data_dir}
     with pytest.raises(SystemExit):
         commands.call("inference_flow", f"--text_encoder {moved}", O=tmp_path / "never.npy", **flow)
     assert f"{trained.flow} holds a text encoder of its own" in capsys.readouterr().err
     assert not (tmp_path / "never.npy").exists()
+
+
+def test_a_text_encoder_without_its_tokenizer_is_refused(bert: Path, tmp_path: Path):
+    folder = tmp_path / "bert"
+    shutil.copytree(bert, folder)
+    for path in (*folder.glob("*token*"), *folder.glob("vocab*")):
+        path.unlink()
+    with pytest.raises(UserError, match=r"bert could not be loaded \(its tokenizer's files are missing\)"):
+        open_text_encoder(str(folder), "cpu")
+
+
+def test_a_text_encoder_of_the_same_weights_that_reads_capitals_is_another(bert: Path, tmp_path: Path):
+    folder = tmp_path / "bert"
+    shutil.copytree(bert, folder)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["normalizer"]["lowercase"] = False
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "do_lower_case": False}))
+    assert open_text_encoder(str(bert), "cpu").fingerprint != open_text_encoder(str(folder), "cpu").fingerprint
