@@ -86,6 +86,9 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
     else:
         names = [stem]
     paths = [args.output_path.with_name(f"{name}{suffix}") for name in names]
+    for path in paths:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder, where a clip is to be written; choose another --output_path")
     for beside in (path.with_suffix(".json") for path in paths):
         if beside.exists() and not is_record(beside):
             raise UserError(

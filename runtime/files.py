@@ -21,6 +21,7 @@ _NO_UTF8 = {
     b"\x1f\x8b": "not UTF-8 but compressed by gzip; unpack it with gunzip",
 }
 _TRANSLATION = "translation"  # the column of PHOENIX's corpus.csv that holds the text
+_HEADERS = {(name, text) for name in ("id", "name") for text in ("text", "sentence", _TRANSLATION)}
 _TABLE_LINES = 10  # a text may hold a bar, but so many lines with as many bars each are a table
 _ID = re.compile(r"[^\s|]+\s*\|")  # a word without blanks before a bar
 _FILE_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
@@ -106,6 +107,9 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
     """Texts by ID from the lines of a file: ID|text, or the corpus.csv of PHOENIX-2014-T with its translations."""
+    if lines and tuple(field.strip().lower() for field in lines[0][1].split("|")) in _HEADERS:
+        print(f"{path}: its first line, {lines[0][1]}, names the columns and is no clip")
+        lines = lines[1:]
     columns = _phoenix_columns(path, [line for _, line in lines])
     texts: dict[str, str] = {}
     for number, line in lines:
@@ -162,11 +166,17 @@ def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
         raise UserError(f"{path}: holds no text; write one a line")
     marked = [bool(_ID.match(line)) for _, line in lines]
     if not any(marked):
+        if all("|" in line for _, line in lines):
+            raise UserError(f"{path}: a bar on every line, but no IDs before it: they have no blanks; rename them")
+        if all("\t" in line for _, line in lines):
+            raise UserError(f"{path}: a tab on every line, as tables have it; write ID|text, or a text a line")
         return None, [line for _, line in lines]
     if not all(marked):
         number, _ = lines[marked.index(False)]
         raise UserError(f"{path}:{number}: no ID, where other lines are ID|text; write one on every line or on none")
     texts = texts_by_id(path, lines)
+    if not texts:
+        raise UserError(f"{path}: holds column names alone; write ID|text below them")
     unfit = next((clip_id for clip_id in texts if not _FILE_NAME.fullmatch(clip_id)), None)
     if unfit is not None:
         raise UserError(f"{path}: the ID '{unfit}' cannot be the name of a file; leave out / and \\ and a first dot")

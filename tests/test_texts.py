@@ -87,12 +87,23 @@ def test_ids_of_texts_to_sign_are_not_signed(tmp_path: Path):
         ("../../a|hello\n", "cannot be the name of a file"),
         (".a|hello\n", "cannot be the name of a file"),
         ("\n \n", "holds no text"),
+        ("id|text\n", "holds column names alone"),
+        ("clip one|hello\nclip two|world\n", "a bar on every line, but no IDs before it: they have no blanks"),
+        ("a1\thello\na2\tworld\n", "a tab on every line, as tables have it"),
         ("hello".encode("utf-16"), "UTF-16"),
     ],
 )
 def test_texts_that_cannot_be_signed_as_they_stand_are_refused(tmp_path: Path, content: str | bytes, message: str):
     with pytest.raises(UserError, match=message):
         read_ids_and_texts(write(tmp_path / "texts.txt", content))
+
+
+@pytest.mark.parametrize("header", ["id|text", "ID | Text", "name|translation"])
+def test_a_line_of_column_names_is_no_clip(data: Path, header: str, capsys: pytest.CaptureFixture):
+    write(data / "train.txt", f"{header}\ntrain0|a\ntrain1|b | c\n")
+    assert list_clips(data, "train") == {"train0": "a", "train1": "b | c"}
+    assert f"its first line, {header}, names the columns" in capsys.readouterr().out
+    assert read_ids_and_texts(data / "train.txt") == (["train0", "train1"], ["a", "b | c"])
 
 
 def test_files_that_macos_leaves_are_no_clips(data: Path, capsys: pytest.CaptureFixture):
