@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy.linalg import eigh
 
 from evaluation.clips import Array, Clip, Scores, says_something
 from evaluation.recognition import sign_distances
@@ -46,6 +45,8 @@ def frechet_distance(a: tuple[Array, Array], b: tuple[Array, Array]) -> float:
     The trace of the root is that of the symmetric (A C_b A)^(1/2) with A = C_a^(1/2), so eigenvalues of symmetric
     matrices suffice, and a covariance of too few samples (of less than full rank) needs no offset.
     """
+    from scipy.linalg import eigh  # here, so that visualize.py, which reads the list of metrics, starts faster
+
     values, vectors = eigh(a[1], driver="evd")
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     cross = np.sqrt(eigh(root @ b[1] @ root, eigvals_only=True, driver="evd").clip(min=0)).sum()

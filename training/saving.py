@@ -110,7 +110,7 @@ class Saver:
 
 class _UntilAsked:
     def __init__(self, loader: DataLoader, saver: Saver) -> None:
-        self.loader, self.saver = loader, saver
+        self.loader, self.saver, self.dataset = loader, saver, loader.dataset
 
     def __len__(self) -> int:
         return len(self.loader)
