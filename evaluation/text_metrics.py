@@ -11,6 +11,7 @@ chrF2 over 100; WER is jiwer's word error rate (of characters: its CER), above 1
 The values of clips are counts, from which `intervals.py` makes the same metrics of the whole corpus, with intervals.
 """
 
+import itertools
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -44,20 +45,29 @@ def normalize_text(text: str) -> str:
 
 
 def unit_of(references: Iterable[str]) -> str:
-    """What BLEU, ROUGE-L and WER count in texts of a data set, by the script of most letters of its references.
+    """What BLEU, ROUGE-L and WER count in texts of a data set, by the script of most of what its references say.
 
-    CHINESE: every Chinese character, and whole runs of others (Latin letters, digits). CHARACTERS: every character, of
-    Japanese, Thai, Lao, Khmer, Burmese and the like. Both ignore spaces.
+    A character of a script without spaces weighs as much as a word of the others. CHINESE: every Chinese character, and
+    whole runs of others (Latin letters, digits). CHARACTERS: every character, of Japanese, Thai, Lao, Khmer, Burmese
+    and the like. Both ignore spaces.
     """
-    letters = Counter(c for text in references for c in normalize_text(text) if unicodedata.category(c)[0] == "L")
-
-    def count(names: str | tuple[str, ...]) -> int:
-        return sum(number for c, number in letters.items() if unicodedata.name(c, "").startswith(names))
-
-    spaceless = count(_SPACELESS)
-    if 2 * spaceless <= letters.total():
+    counts: Counter[str | None] = Counter()
+    for text in references:
+        letters = (c for c in normalize_text(text) if unicodedata.category(c)[0] != "M")
+        for kind, run in itertools.groupby(letters, _kind):
+            counts[kind] += 1 if kind == WORDS else len(list(run))
+    spaceless = counts[CHINESE] + counts[CHARACTERS]
+    if spaceless <= counts[WORDS]:
         return WORDS
-    return CHINESE if count(_HAN) >= _MOSTLY_HAN * spaceless else CHARACTERS
+    return CHINESE if counts[CHINESE] >= _MOSTLY_HAN * spaceless else CHARACTERS
+
+
+def _kind(character: str) -> str | None:
+    """What a letter is counted as; None for what is no letter."""
+    name = unicodedata.name(character, "") if unicodedata.category(character)[0] == "L" else ""
+    if name.startswith(_SPACELESS):
+        return CHINESE if name.startswith(_HAN) else CHARACTERS
+    return WORDS if name else None
 
 
 class _Words:

@@ -199,6 +199,7 @@ def test_spaces_between_words_change_nothing_where_characters_count():
         (["I said 你好 to my friend", "12345"], SPACED_WORDS),
         (["", "...", "2024"], SPACED_WORDS),
         (["他用iPhone打字很快", "漢字", ""], CHINESE),
+        (["我 用 iPhone 打电话"], CHINESE),  # five characters and one word, though the word has six letters
         (["今天天气很好" * 20, "の"], CHINESE),  # a stray kana
         (["東京", "大阪", "さようなら"], CHARACTERS),
     ],
