@@ -87,9 +87,11 @@ def main() -> None:
     for split, pack in packs.items():
         lengths = pack.lengths("pose")
         print(
-            f"{split}: {len(pack)} clips, {len(set(pack.texts))} texts, "
+            f"{split}: {len(pack)} clips, {len({*pack.texts} - {''})} texts, "
             f"{lengths.sum()} frames ({lengths.min()}-{lengths.max()} a clip)"
         )
+        if "" in pack.texts:
+            print(f"{split}: {pack.texts.count('')} clips have an empty text, which no metric of texts counts")
     for note in notes(packs):
         print(note)
     facts = measured.facts()

@@ -244,6 +244,15 @@ def test_clips_that_do_not_say_their_rate_are_counted(tmp_path: Path, capsys):
     assert "no 'fps' in a file, so 25 is taken, as the others say (1 clip, such as clip4)" in out
 
 
+def test_empty_texts_are_counted(tmp_path: Path, capsys):
+    folder = write_data(tmp_path, lambda number: unchanged)
+    (folder / "dev.txt").write_text("clip1|\nclip5|x\nclip9|\n")
+    code, out, _ = prepare(folder, capsys)
+    assert code == 0
+    assert "dev: 3 clips, 1 texts" in out
+    assert "dev: 2 clips have an empty text" in out
+
+
 def test_clips_of_train_in_another_split_are_told(tmp_path: Path, capsys):
     folder = write_data(tmp_path, lambda number: unchanged)
     for sub, suffix in (("poses", "npz"), ("nmms", "pkl")):
