@@ -19,6 +19,7 @@ ANOTHER_SIZE = 2.5  # a clip whose shoulders are so many times as wide or narrow
 FULL_TURN = 2 * np.pi  # radians: no head turns so far, one that does is given in degrees
 ANOTHER_SCALE = 20  # times the median clip's largest NMM of a feature
 FAR = 3.5  # image units from the middle of the picture; MediaPipe guesses legs at up to 2.5
+FAR_ABOVE_LEGS = 2.0  # the same of all other keypoints, which it guesses at up to 1.1
 NAMED = 20  # clips of each kind that a message names
 FRAMES_AT_ONCE = 2048
 
@@ -81,7 +82,8 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     middle from (0, 0), shoulder widths. below, lying, reversed, exchanged: parts of the frames in which the nose is
     below the shoulders, the shoulders are above one another and the nose beside them, the signer's left shoulder is at
     the left of the picture, a hand's root is nearer to the other hand's wrist. nmm [clips,4]: the largest number of
-    each feature. low, high [clips,2]: least and greatest x and y. The others: how much was seen of a part.
+    each feature. astray: how far a keypoint above the legs is from the middle of the picture, image units. low, high
+    [clips,2]: least and greatest x and y. The others: how much was seen of a part.
     """
     lengths = np.diff([*starts, len(pose)])
     points = layout.frame_to_keypoints(pose)[:, :_NEEDED]
@@ -132,6 +134,9 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     clips = np.split(pose, starts[1:])
     least, largest = (np.stack([end(clip, axis=0) for clip in clips]) for end in (np.min, np.max))  # [clips,214]
     low, high = (layout.frame_to_keypoints(end) for end in (least, largest))
+    above_legs = ever.copy()
+    above_legs[:, layout.RIGHT_HIP + 1 : layout.NUM_BODY] = False
+    away_from_middle = np.maximum(high - 0.5, 0.5 - low)
     nmm = np.maximum(largest, -least)
     share = {name: count[:, numbers].mean(1) / lengths for name, numbers in _PARTS.items()}
     return {
@@ -146,6 +151,7 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
         "reversed": reverse,
         "exchanged": np.where(told >= MIN_FRAMES, wrong / np.maximum(told, 1), np.nan),
         "nmm": np.stack([nmm[:, feature].max(1) for feature in _FEATURES.values()], axis=1),
+        "astray": np.where(above_legs, away_from_middle, 0.0).max((1, 2)),
         "low": np.where(ever, low, np.inf).min(1),
         "high": np.where(ever, high, -np.inf).max(1),
         **share,
@@ -221,7 +227,8 @@ def differing(ids: list[str], facts: Facts) -> list[str]:
         "have the signer's left shoulder at the left of the picture": facts["reversed"] >= CONTRADICTS,
         "have the hands at each other's wrists": facts["exchanged"] >= CONTRADICTS,
         f"are {ANOTHER_SIZE:g} times as wide or narrow at the shoulders as most": ratio > ANOTHER_SIZE,
-        "have keypoints far outside the picture": ((facts["low"] < 0.5 - FAR) | (facts["high"] > 0.5 + FAR)).any(1),
+        "have keypoints far outside the picture": (facts["astray"] > FAR_ABOVE_LEGS)
+        | ((facts["low"] < 0.5 - FAR) | (facts["high"] > 0.5 + FAR)).any(1),
         f"have NMMs {ANOTHER_SCALE} times as large as most": ((facts["nmm"] > ANOTHER_SCALE * usual) & (usual > 0)).any(
             1
         ),

@@ -214,6 +214,18 @@ def test_a_clip_that_differs_is_named(tmp_path: Path, name: str, capsys):
     assert all(line.endswith(": clip5") for line in lines)
 
 
+@pytest.mark.parametrize(("keypoint", "named"), [(layout.LEFT_WRIST, True), (layout.RIGHT_HIP + 1, False)])
+def test_one_keypoint_astray_names_its_clip_unless_it_is_of_a_leg(tmp_path: Path, keypoint: int, named: bool, capsys):
+    def stray(points: np.ndarray) -> np.ndarray:
+        out = points.copy()
+        out[7, keypoint] = [3.0, 0.5]
+        return out
+
+    code, out, _ = prepare(write_data(tmp_path, lambda number: stray if number == 5 else unchanged), capsys)
+    assert code == 0
+    assert ("differs: 1 of 12 clips have keypoints far outside the picture: clip5" in out) == named
+
+
 @pytest.mark.parametrize("pixels", [range(12), [4]])
 def test_pixels_are_refused_where_they_stand(tmp_path: Path, pixels, capsys):
     folder = write_data(tmp_path, lambda n: (lambda p: p * [640, 480]) if n in pixels else unchanged)
