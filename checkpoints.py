@@ -7,6 +7,7 @@ text_encoder, epoch, fingerprint; in last.pt also `training`: raw weights, optim
 import dataclasses
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,6 +59,7 @@ SCRIPT_OF = {
 _REQUIRED = {"format", "kind", "config", "weights", "statistics", "parent", "fingerprint"}
 
 Config = TypeVar("Config")
+PoseNetwork = TypeVar("PoseNetwork", bound=torch.nn.Module)
 
 
 def fingerprint(weights: dict[str, torch.Tensor]) -> str:
@@ -144,20 +146,26 @@ def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where
 
 def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[PoseAutoencoder, Statistics, dict]:
     """The frozen autoencoder, its data statistics, and the checkpoint's content without weights."""
-    content = load_checkpoint(path, AUTOENCODER)
-    statistics = Statistics.from_dict(content["statistics"])
-    config = build_config(AutoencoderConfig, content["config"], str(path))
-    model = build_fitting(lambda: PoseAutoencoder(config, statistics), content["weights"], path)
-    load_weights(model, content.pop("weights"), str(path))
-    return model.to(device).eval().requires_grad_(False), statistics, content
+    return _load_of_poses(path, AUTOENCODER, PoseAutoencoder, AutoencoderConfig, device)
 
 
 def load_pose_to_text(path: Path, device: torch.device | str = "cpu") -> tuple[PoseToText, Statistics, dict]:
     """The frozen back-translator, the statistics that normalise its poses, and the content without weights."""
-    content = load_checkpoint(path, POSE_TO_TEXT)
+    return _load_of_poses(path, POSE_TO_TEXT, PoseToText, PoseToTextConfig, device)
+
+
+def _load_of_poses(
+    path: Path,
+    kind: str,
+    network_type: Callable[[Config, Statistics], PoseNetwork],
+    config_type: type[Config],
+    device: torch.device | str,
+) -> tuple[PoseNetwork, Statistics, dict]:
+    """A frozen network that reads poses, and so holds the statistics that normalise them."""
+    content = load_checkpoint(path, kind)
     statistics = Statistics.from_dict(content["statistics"])
-    config = build_config(PoseToTextConfig, content["config"], str(path))
-    model = build_fitting(lambda: PoseToText(config, statistics), content["weights"], path)
+    config = build_config(config_type, content["config"], str(path))
+    model = build_fitting(lambda: network_type(config, statistics), content["weights"], path)
     load_weights(model, content.pop("weights"), str(path))
     return model.to(device).eval().requires_grad_(False), statistics, content
 
