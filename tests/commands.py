@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,19 @@ def call(name: str, more: str = "", **paths: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [script, *flags])
         errors.run(importlib.import_module(script.removesuffix(".py")).main)
+
+
+def refusal(capsys: pytest.CaptureFixture, call: Callable[[], object]) -> str:
+    """What is said on stderr where a call must end with exit code 2."""
+    with pytest.raises(SystemExit) as stop:
+        call()
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def one_sentence(capsys: pytest.CaptureFixture, call: Callable[[], object]) -> str:
+    """The same, which must be one line that begins with "error: "."""
+    said = refusal(capsys, call).strip()
+    assert said.startswith("error: ")
+    assert "\n" not in said
+    return said

@@ -14,6 +14,7 @@ import resource
 import signal
 import stat
 import struct
+import subprocess
 import sys
 import warnings
 import zipfile
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import commands
 import numpy as np
 
 from evaluation.predictions import read_generated
@@ -561,17 +563,40 @@ def say(reader: Reader, path: Path) -> str:
     return "nothing"
 
 
-def main(folder: Path) -> None:
+def say_to_all(readers: dict[str, Reader], folder: Path) -> dict[str, dict[str, str]]:
+    """What is said to every file of the readers, by kind and case."""
     said: dict[str, dict[str, str]] = {}
-    for kind, reader in READERS.items():
+    for kind, reader in readers.items():
         for number, (case, (content, _)) in enumerate(reader.files.items()):
             path = folder / kind / str(number) / reader.name
             path.parent.mkdir(parents=True)
             write = bytes_of(content) if isinstance(content, bytes) else content
             write(path)
             said.setdefault(kind, {})[case] = say(reader, path)
-    print(json.dumps(said))
+    return said
+
+
+def said_by(script: str, folder: Path) -> dict:
+    """What this file or its like prints as a script, in a process whose memory and time can be limited."""
+    done = subprocess.run(
+        [sys.executable, script, folder],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(commands.ROOT), "OMP_NUM_THREADS": "1"},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    return json.loads(done.stdout)
+
+
+def check_sentence(sentence: str, reader: Reader, case: str) -> None:
+    assert reader.name in sentence
+    assert reader.files[case][1] in sentence
+    assert "\n" not in sentence
+    assert len(sentence) < 400
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    print(json.dumps(say_to_all(READERS, Path(sys.argv[1]))))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from hostile import NO_FILES, Reader, call, group, in_turn, named, say, statistics, text, whole
+from hostile import NO_FILES, Reader, call, group, in_turn, named, say, say_to_all, statistics, text, whole
 from tokenizers import Tokenizer
 
 from checkpoints import AUTOENCODER, FORMAT, PREDICTOR, fingerprint, load_autoencoder, load_text_to_latent
@@ -331,18 +331,12 @@ READERS = {
 
 
 def main(folder: Path) -> None:
-    said: dict[str, dict[str, str]] = {}
+    said: dict[str, object] = {}
     for kind in (AUTOENCODER, PREDICTOR):  # what PyTorch sets up at the first model counts for no file
         path = folder / f"{kind}.pt"
         save(path, honest(kind))
         said[f"honest {kind}"] = say(Reader(read, path.name, {}), path)
-    for kind, reader in READERS.items():
-        for number, (case, (write, _)) in enumerate(reader.files.items()):
-            path = folder / kind / str(number) / reader.name
-            path.parent.mkdir(parents=True)
-            write(path)
-            said.setdefault(kind, {})[case] = say(reader, path)
-    print(json.dumps(said))
+    print(json.dumps(said | say_to_all(READERS, folder)))
 
 
 if __name__ == "__main__":

@@ -38,10 +38,7 @@ def refused(capsys: pytest.CaptureFixture):
 
     def run(name: str, more: str = "", **paths: Path) -> str:
         capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            commands.call(name, more, **paths)
-        said = capsys.readouterr().err.strip()
-        assert stop.value.code == 2
+        said = commands.refusal(capsys, lambda: commands.call(name, more, **paths)).strip()
         assert "Traceback" not in said
         return said
 

@@ -1,13 +1,9 @@
 """Checkpoints of others: whatever is wrong with one is a sentence, before anything larger than its file is built."""
 
-import json
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
-import commands
+import hostile
 import hostile_checkpoints
 import pytest
 import torch
@@ -26,25 +22,12 @@ from runtime.errors import UserError
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What is said to every checkpoint, each read within 10 seconds, 200 MB and four times its size."""
-    done = subprocess.run(
-        [sys.executable, hostile_checkpoints.__file__, tmp_path_factory.mktemp("hostile")],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(commands.ROOT), "OMP_NUM_THREADS": "1"},
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return hostile.said_by(hostile_checkpoints.__file__, tmp_path_factory.mktemp("hostile"))
 
 
 @pytest.mark.parametrize(("kind", "case"), [(kind, case) for kind, reader in READERS.items() for case in reader.files])
 def test_a_checkpoint_that_harms_is_one_sentence(kind: str, case: str, said):
-    sentence, reader = said[kind][case], READERS[kind]
-    assert reader.name in sentence
-    assert reader.files[case][1] in sentence
-    assert "\n" not in sentence
-    assert len(sentence) < 400
+    hostile.check_sentence(said[kind][case], READERS[kind], case)
 
 
 def test_an_honest_checkpoint_is_read_under_the_same_limits(said):

@@ -126,10 +126,7 @@ def test_a_digest_is_of_size_and_content(tmp_path: Path):
 
 def refusal(capsys: pytest.CaptureFixture, name: str, more: str = "", **paths: Path) -> str:
     capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        commands.call(name, more, **paths)
-    assert stop.value.code == 2
-    return capsys.readouterr().err
+    return commands.refusal(capsys, lambda: commands.call(name, more, **paths))
 
 
 def test_data_that_grew_after_its_preparation_is_refused(data, tmp_path, capsys):

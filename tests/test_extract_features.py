@@ -10,6 +10,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 from recordings import read_keypoints, read_nmm, signer
@@ -236,16 +237,7 @@ def extracted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, videos: Videos):
 
 @pytest.fixture
 def refused(extracted, capsys: pytest.CaptureFixture):
-    def run(flags: str = "") -> str:
-        with pytest.raises(SystemExit) as stop:
-            extracted(flags)
-        said = capsys.readouterr().err.strip()
-        assert stop.value.code == 2
-        assert said.startswith("error: ")
-        assert "\n" not in said
-        return said
-
-    return run
+    return lambda flags="": commands.one_sentence(capsys, lambda: extracted(flags))
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

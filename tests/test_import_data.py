@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 from recordings import (
@@ -49,16 +50,7 @@ def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def refused(imported, capsys: pytest.CaptureFixture):
     """The same where it must be refused; returns what was said."""
 
-    def run(flags: str = "") -> str:
-        with pytest.raises(SystemExit) as stop:
-            imported(flags)
-        said = capsys.readouterr().err.strip()
-        assert stop.value.code == 2
-        assert said.startswith("error: ")
-        assert "\n" not in said
-        return said
-
-    return run
+    return lambda flags="": commands.one_sentence(capsys, lambda: imported(flags))
 
 
 def keypoints(folder: Path, clip: str = "clip", split: str = "train") -> tuple[np.ndarray, np.ndarray]:

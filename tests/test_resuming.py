@@ -43,10 +43,7 @@ OTHERWISE = {
 def test_a_run_that_was_made_otherwise_is_refused_by_name(name, flags, trained, data_dir, tmp_path, capsys):
     last = getattr(trained, name).with_name("last.pt")
     paths = {"D": data_dir, "O": tmp_path / "run", "A": trained.autoencoder, "F": trained.flow}
-    with pytest.raises(SystemExit) as stop:
-        commands.call(name, f"{flags} --resume_from {last}", **paths)
-    assert stop.value.code == 2
-    said = capsys.readouterr().err
+    said = commands.refusal(capsys, lambda: commands.call(name, f"{flags} --resume_from {last}", **paths))
     assert f"{last}: the run was made otherwise ({OTHERWISE[name, flags]}" in said
     assert said.endswith("resume it as it was, or pass --override\n")
     assert list((tmp_path / "run").iterdir()) == []
