@@ -8,6 +8,7 @@ Writes best_model.pt (least dev loss), last.pt (for --resume_from), log.jsonl an
 
 import argparse
 import dataclasses
+import functools
 
 import torch
 from torch.utils.data import DataLoader
@@ -51,6 +52,7 @@ def main() -> None:
     if args.text_encoder is not None and accelerator.is_main_process:
         print(f"note: the autoencoder reads no text; --text_encoder {args.text_encoder} is for stage 2")
 
+    @functools.cache
     def pack(split: str) -> Pack:
         return load_split(args.data_dir, split, args.cache_dir, args.skip_bad)
 

@@ -22,9 +22,9 @@ from models.text_to_latent import TextToLatent
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser, refuse_without
 from training import arguments, latent_stages
-from training.engine import split_loader, start, train
+from training.engine import start, train
 from training.latent_stages import LENGTH_WEIGHT
-from training.latents import conditions, latent_dataset, set_latent_scale, set_sync_targets
+from training.latents import conditions, set_latent_scale, set_sync_targets
 from training.settings import TrainSettings
 from training.state import Losses
 
@@ -83,8 +83,7 @@ def main() -> None:
     )
 
     def loader(split: str) -> DataLoader:
-        dataset = latent_dataset(source, split, encoder, accelerator.device)
-        return split_loader(dataset, split, settings, accelerator)
+        return latent_stages.latent_loader(source, split, encoder, settings, accelerator)
 
     train_loader = loader("train")
     model = TextToLatent(LatentFlowMatcher(config), encoder)

@@ -20,9 +20,9 @@ from models.text_to_latent import TextToLatent
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
 from training import arguments, latent_stages
-from training.engine import split_loader, start, train
+from training.engine import start, train
 from training.latent_stages import LENGTH_WEIGHT
-from training.latents import conditions, latent_dataset, set_latent_scale
+from training.latents import conditions, set_latent_scale
 from training.settings import TrainSettings
 from training.state import Losses
 
@@ -61,8 +61,7 @@ def main() -> None:
     )
 
     def loader(split: str) -> DataLoader:
-        dataset = latent_dataset(source, split, encoder, accelerator.device)
-        return split_loader(dataset, split, settings, accelerator)
+        return latent_stages.latent_loader(source, split, encoder, settings, accelerator)
 
     train_loader = loader("train")
     model = TextToLatent(LatentPredictor(config), encoder)

@@ -4,12 +4,13 @@ import argparse
 import dataclasses
 
 import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
 
 from checkpoints import describe_text_encoder, load_autoencoder, open_text_encoder, require_equal
 from models.autoencoder import AutoencoderConfig, PoseSpace
 from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, TextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
-from poses.splits import load_split
 from runtime.arguments import (
     add_data_arguments,
     add_dataclass_arguments,
@@ -18,7 +19,8 @@ from runtime.arguments import (
 )
 from runtime.errors import UserError
 from training.arguments import add_autoencoder_argument
-from training.latents import LatentSource
+from training.engine import split_loader
+from training.latents import LatentSource, latent_dataset
 from training.settings import TrainSettings
 from training.state import LossFunction, Stage, made_with
 
@@ -67,7 +69,7 @@ def say_cut_texts(encoder: TextEncoder, texts: list[str]) -> None:
 
 def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: torch.device) -> TextEncoder:
     """The text encoder of --text_encoder; one from scratch has learnt its subwords on the train texts."""
-    texts = load_split(source.data_dir, "train", source.cache_dir, source.skip_bad).texts
+    texts = source.clips("train").texts
     if args.text_encoder != SCRATCH:
         encoder = open_text_encoder(args.text_encoder, device)
         say_cut_texts(encoder, texts)
@@ -87,7 +89,7 @@ def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: to
 
 def squeezed_to(source: LatentSource) -> int | None:
     """The frames that longer train clips are squeezed to, with a word on how many; None where none is longer."""
-    lengths = load_split(source.data_dir, "train", source.cache_dir, source.skip_bad).lengths("pose")
+    lengths = source.clips("train").lengths("pose")
     longer = int((lengths > source.max_seq_len).sum())
     if source.long_clips != "resample" or not longer:
         return None
@@ -98,11 +100,17 @@ def squeezed_to(source: LatentSource) -> int | None:
     return source.max_seq_len
 
 
+def latent_loader(
+    source: LatentSource, split: str, encoder: TextEncoder, settings: TrainSettings, accelerator: Accelerator
+) -> DataLoader:
+    """The batches of a split: its latents, and its texts as `encoder` reads them."""
+    return split_loader(latent_dataset(source, split, encoder, accelerator.device), split, settings, accelerator)
+
+
 def latent_stage(
     kind: str, model: TextToLatent, loss: LossFunction, source: LatentSource, args: argparse.Namespace, **more: str
 ) -> Stage:
     """What the engine trains, of a model on the source's latents; `more`: what it is made with beside the flags."""
-    packs = (load_split(source.data_dir, split, source.cache_dir, source.skip_bad) for split in ("train", "dev"))
     return Stage(
         kind,
         model,
@@ -111,5 +119,5 @@ def latent_stage(
         source.statistics,
         parent=source.fingerprint,
         text_encoder=describe_text_encoder(model.text_encoder),
-        made_with=made_with(args, *packs, **more),
+        made_with=made_with(args, source.clips("train"), source.clips("dev"), **more),
     )

@@ -45,6 +45,13 @@ class LatentSource:
     max_seq_len: int
     long_clips: str
     skip_bad: bool = False
+    packs: dict[str, Pack] = dataclasses.field(default_factory=dict, repr=False, compare=False)  # by split, once read
+
+    def clips(self, split: str) -> Pack:
+        """The poses of a split; its files are looked through at the first call."""
+        if split not in self.packs:
+            self.packs[split] = load_split(self.data_dir, split, self.cache_dir, self.skip_bad)
+        return self.packs[split]
 
     def in_space(self, space: str) -> "LatentSource":
         return dataclasses.replace(self, autoencoder=PoseSpace()) if space == "pose" else self
@@ -61,7 +68,7 @@ def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.n
 @torch.no_grad()
 def latent_pack(source: LatentSource, split: str, device: torch.device, batch_size: int = 64) -> Pack:
     """The split's latents z [N,D], motion energies [T,2], and the frames [1,1] of the clip before it was squeezed."""
-    poses = load_split(source.data_dir, split, source.cache_dir, source.skip_bad)
+    poses = source.clips(split)
     made_from = {
         "split": poses.folder.name,
         "autoencoder": "pose space" if isinstance(source.autoencoder, PoseSpace) else source.fingerprint,
