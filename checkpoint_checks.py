@@ -173,7 +173,7 @@ def check_header(content: Mapping[str, object], where: object) -> None:
 
 def _check_tensors(tensors: object, name: str, where: object) -> None:
     if not isinstance(tensors, dict) or not all(
-        type(key) is str and isinstance(tensor, TensorHeader | torch.Tensor) for key, tensor in tensors.items()
+        type(key) is str and isinstance(tensor, TensorHeader) for key, tensor in tensors.items()
     ):
         raise UserError(f"{where}: its {name} are not tensors by name; train it again")
 
@@ -200,7 +200,7 @@ def _wrong_training(state: Mapping[str, object], weights: Mapping[str, TensorHea
     model, optimizer, schedule = (state.get(name) for name in ("model", "optimizer", "schedule"))
     if not isinstance(model, dict) or _shapes(model) != _shapes(weights):
         return "model"
-    if not isinstance(schedule, dict) or not _is_count(schedule.get("last_epoch")):
+    if not isinstance(schedule, dict) or not is_count(schedule.get("last_epoch")):
         return "schedule"
     if not isinstance(optimizer, dict):
         return "optimizer"
@@ -212,7 +212,7 @@ def _wrong_training(state: Mapping[str, object], weights: Mapping[str, TensorHea
     ):
         return "optimizer"
     for name in ("epoch", "step", "best_epoch"):
-        if name in state and not _is_count(state[name]):
+        if name in state and not is_count(state[name]):
             return name
     for name in ("best", "best_loss"):
         if name in state and (type(state[name]) not in (int, float) or math.isnan(state[name])):
@@ -220,7 +220,7 @@ def _wrong_training(state: Mapping[str, object], weights: Mapping[str, TensorHea
     return None
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**53
 
 
@@ -301,18 +301,26 @@ def check_numbers(content: Mapping[str, object], fingerprint: str, where: object
 
     `fingerprint` is that of the weights as they were read.
     """
-    pending: list[tuple[str, object]] = [("weights", content["weights"]), ("training", content.get("training"))]
-    while pending:
-        name, value = pending.pop()
-        if isinstance(value, dict):
-            pending += [(f"{name}.{key}", item) for key, item in value.items()]
-        elif isinstance(value, torch.Tensor) and not is_finite(value):
-            raise UserError(f"{where}: {shown(name)} holds NaN or infinity; use another checkpoint")
+    wrong = not_finite({"weights": content["weights"], "training": content.get("training")})
+    if wrong is not None:
+        raise UserError(f"{where}: {shown(wrong)} holds NaN or infinity; use another checkpoint")
     if fingerprint != content["fingerprint"]:
         raise UserError(
             f"{where}: its weights are not those that were saved (fingerprint {fingerprint}, not "
             f"{shown(content['fingerprint'])}); copy it again or use another"
         )
+
+
+def not_finite(content: Mapping[str, object]) -> str | None:
+    """The name of a tensor in nested dictionaries that holds NaN or infinity, such as training.model.bias."""
+    pending = list(content.items())
+    while pending:
+        name, value = pending.pop()
+        if isinstance(value, dict):
+            pending += [(f"{name}.{key}", item) for key, item in value.items()]
+        elif isinstance(value, torch.Tensor) and not is_finite(value):
+            return name
+    return None
 
 
 def is_finite(values: torch.Tensor) -> bool:

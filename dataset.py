@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from poses import layout
-from poses.interpolation import resample
+from poses.interpolation import resample, resample_seen
 from poses.pack import Item, Pack
 from poses.statistics import Statistics
 from runtime.parallel import as_loader_worker
@@ -27,7 +27,7 @@ def augment(
     """
     low, high = np.log(0.8), np.log(1.25)
     length = max(2, round(len(pose) * np.exp(strength * rng.uniform(low, high))))
-    pose, seen = resample(pose, length), resample(seen.astype(np.float32), length) == 1.0
+    pose, seen = resample(pose, length), resample_seen(seen, length)
     angle, scale = strength * np.radians(rng.uniform(-5, 5)), 1 + strength * rng.uniform(-0.1, 0.1)
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], np.float32)
     points = layout.frame_to_keypoints(pose)
@@ -70,7 +70,7 @@ class PoseDataset(Dataset):
                 pose, seen = (values[start : start + self.max_seq_len] for values in (pose, seen))
             else:
                 pose = resample(pose, self.max_seq_len)
-                seen = resample(seen.astype(np.float32), self.max_seq_len) == 1.0
+                seen = resample_seen(seen, self.max_seq_len)
         return {
             "id": self.pack.ids[index],
             "text": self.pack.texts[index],

@@ -37,6 +37,11 @@ def resample(values: np.ndarray, length: int) -> np.ndarray:
     return at_moments(values, np.linspace(0, len(values) - 1, length))
 
 
+def resample_seen(seen: np.ndarray, length: int) -> np.ndarray:
+    """What was seen [T,...] bool, of values that `resample` brings to `length` frames."""
+    return seen_at_moments(seen, np.linspace(0, len(seen) - 1, length))
+
+
 def fill_gaps(values: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fill unseen entries of values [T,K,...] (seen [T,K]) by linear interpolation in time, ends held.
 

@@ -112,9 +112,6 @@ class _UntilAsked:
     def __init__(self, loader: DataLoader, saver: Saver) -> None:
         self.loader, self.saver, self.dataset = loader, saver, loader.dataset
 
-    def __len__(self) -> int:
-        return len(self.loader)
-
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.loader:
             if self.saver.asked and self.saver.accelerator.num_processes == 1:  # several would wait for each other

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from checkpoint_checks import check_optimizer_state, is_finite
+from checkpoint_checks import check_optimizer_state, is_count, not_finite
 from checkpoints import load_checkpoint, load_weights, require_equal, same_text_encoder
 from dataset import Batch
 from poses.pack import Pack, digest
@@ -27,7 +27,7 @@ Score = Callable[[Accelerator, nn.Module, DataLoader], dict[str, float]]
 
 # Flags that may change when a run goes on: they say where things are, or how far and how fast it goes.
 FREE = {
-    *("data_dir", "cache_dir", "output_dir", "skip_bad", "device", "num_workers", "resume_from", "overwrite"),
+    *("data_dir", "cache_dir", "output_dir", "skip_bad", "num_workers", "resume_from", "overwrite"),
     *("override", "num_epochs", "learning_rate", "weight_decay", "early_stopping_patience"),
     *("save_every_minutes", "max_skipped_steps"),
 }
@@ -150,7 +150,7 @@ class EpochState:
             raise ValueError("no epoch")
         counts = [state.get(name) for name in ("batches", "steps", "skipped_steps", "clips")]
         sums, random, numbers = state.get("sums"), state.get("random"), [state.get("norms"), state.get("seconds")]
-        if not all(type(count) is int and 0 <= count < 2**53 for count in counts):
+        if not all(map(is_count, counts)):
             raise ValueError("no counts")
         if not isinstance(sums, dict) or not all(isinstance(value, float) for value in (*sums.values(), *numbers)):
             raise ValueError("no sums")
@@ -187,14 +187,8 @@ class Run:
 
     def is_finite(self) -> bool:
         """Whether all that last.pt would hold can be gone on with."""
-        values: list[object] = [self.model.state_dict(), self.ema.state_dict(), self.optimizer.state_dict()["state"]]
-        while values:
-            value = values.pop()
-            if isinstance(value, dict):
-                values += value.values()
-            elif isinstance(value, Tensor) and not is_finite(value):
-                return False
-        return True
+        parts = {"model": self.model, "average": self.ema, "optimizer": self.optimizer}
+        return not_finite({name: part.state_dict() for name, part in parts.items()}) is None
 
 
 def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelerator: Accelerator) -> None:
