@@ -4,6 +4,7 @@ The view is chosen once a clip (around the shoulders), never per frame, so that 
 the enlarged hands follow the hand. What was not seen (zeros, NaN) is not drawn.
 """
 
+import contextlib
 import itertools
 import math
 import os
@@ -20,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from poses import layout
 from poses.face import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
 from poses.writing import COLLAPSED
-from runtime.files import write_whole
+from runtime.files import temporary_beside, write_whole
 
 INK, BODY_COLOUR, SKIN, LIPS, FRAME = (35, 38, 43), (96, 104, 116), (246, 240, 234), (196, 92, 88), (218, 221, 226)
 HAND_BONES = {"left": layout.BONES.left_hand, "right": layout.BONES.right_hand}
@@ -122,11 +123,8 @@ def contact_sheet(
             if texts is not None and t < len(texts):
                 ink.text((left + width / 2, top + height - 24), texts[t], INK, _font(18, bold=True), anchor="ma")
         ink.line([(0, (row + 1) * height - 1), (sheet.width, (row + 1) * height - 1)], FRAME, 1)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    sheet.save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with write_whole(path) as file:
+        sheet.save(file, format="PNG")
 
 
 def video(
@@ -145,7 +143,7 @@ def video(
     first = next(frames)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp.mp4")
+    temporary = temporary_beside(path)
     writer = imageio_ffmpeg.write_frames(
         str(temporary),
         first.size,
@@ -154,15 +152,16 @@ def video(
         pix_fmt_out="yuv420p",
         quality=8,
         macro_block_size=2,
-        output_params=["-threads", "1", "-preset", "veryfast", "-movflags", "+faststart"],
+        output_params=["-threads", "1", "-preset", "veryfast", "-movflags", "+faststart", "-f", "mp4"],
     )
-    writer.send(None)
     try:
-        for picture in itertools.chain([first], frames):
-            writer.send(picture.tobytes())
+        with contextlib.closing(writer):
+            writer.send(None)
+            for picture in itertools.chain([first], frames):
+                writer.send(picture.tobytes())
+        os.replace(temporary, path)
     finally:
-        writer.close()
-    os.replace(temporary, path)
+        temporary.unlink(missing_ok=True)
 
 
 def gif(

@@ -151,3 +151,16 @@ def test_a_gif_lasts_as_long_as_its_clip(tmp_path: Path, fps: float, frames: int
     assert coloured(moved[0], render.HAND_COLOURS["right"]).any()
     assert np.abs(moved[0] - moved[-1]).max() > 100
     assert [file.name for file in path.parent.iterdir()] == ["clip.gif"]
+
+
+def test_a_video_that_fails_half_way_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    frames = iter(render._side_by_side([("a", signer(7))], None, 1.0, 120))
+
+    def breaking(*arguments: object):
+        yield from [next(frames), next(frames)]
+        raise ValueError("no more")
+
+    monkeypatch.setattr(render, "_side_by_side", breaking)
+    with pytest.raises(ValueError, match="no more"):
+        render.video([("a", signer(7))], tmp_path / "clip.mp4")
+    assert list(tmp_path.iterdir()) == []
