@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from poses import geometry
-from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, same_rate
+from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, shared_rate
 from poses.geometry import Geometry
 from poses.pack import Pack
 from poses.splits import load_split
@@ -28,11 +28,7 @@ DATA_DIR = "data"  # the default of --data_dir
 def one_rate(packs: dict[str, Pack]) -> float | None:
     """The frames a second of all splits, None where no clip says; a UserError where they differ."""
     rates = {split: pack.info["fps"] for split, pack in packs.items() if pack.info.get("fps")}
-    first = next(iter(rates.values()), None)
-    if not all(same_rate(rate, first) for rate in rates.values()):
-        named = ", ".join(f"{split} {rate:g}" for split, rate in rates.items())
-        raise UserError(f"the splits are of several rates, {named} frames a second; bring them to one with --fps")
-    return first
+    return shared_rate(rates, "splits", "bring them to one")
 
 
 def notes(packs: dict[str, Pack]) -> Iterator[str]:

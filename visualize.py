@@ -24,7 +24,7 @@ import numpy as np
 from evaluation.registry import METRICS, NEITHER, SUBJECTS, estimates
 from evaluation.report import read_clips
 from evaluation.sync import nmm_scale
-from poses.files import SPLITS, Clip, list_clips, read_clip, read_pose, same_rate
+from poses.files import SPLITS, Clip, list_clips, read_clip, read_pose, shared_rate
 from poses.page import MEASURES, Entry, Measure, Shown, write_page
 from poses.render import contact_sheet, gif, video
 from poses.statistics import prepared_reading
@@ -122,11 +122,7 @@ def label_and_path(clip: str) -> tuple[str, Path]:
 def shared_fps(clips: Iterable[Clip], names: Iterable[object]) -> float | None:
     """The frames a second of all clips that say, None where none does; a UserError where they differ."""
     known = {name: clip.fps for clip, name in zip(clips, names, strict=True) if clip.fps is not None}
-    first = next(iter(known.values()), None)
-    if not all(same_rate(fps, first) for fps in known.values()):
-        rates = ", ".join(f"{name} {fps:g}" for name, fps in known.items())
-        raise UserError(f"the clips are of several rates, {rates} frames a second; choose one with --fps")
-    return first
+    return shared_rate(known, "clips", "choose one")
 
 
 # ---- clips by name ---------------------------------------------------------------------------------------------------

@@ -17,9 +17,10 @@ def nmm_scale(references: Sequence[Clip]) -> Array:
     """Standard deviation of each NMM number over the references' seen frames, [64]: the unit of `face_energy`."""
     numbers = np.concatenate([reference.pose[:, layout.NMM] for reference in references]).astype(np.float64)
     seen = np.concatenate([reference.seen[:, layout.NMM] for reference in references])
-    deviation = numbers - mean_where(numbers, seen, axis=0)
+    mean = mean_where(numbers, seen, axis=0)
+    deviation = numbers - mean
     scale = np.sqrt(np.nan_to_num(mean_where(deviation**2, seen, axis=0)))
-    constant = scale <= 1e-6 * np.nan_to_num(np.abs(mean_where(numbers, seen, axis=0)))  # rounding is no motion
+    constant = scale <= 1e-6 * np.nan_to_num(np.abs(mean))  # rounding is no motion
     return np.where(constant, 0.0, scale)
 
 

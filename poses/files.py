@@ -260,6 +260,15 @@ def same_rate(a: float, b: float) -> bool:
     return abs(a - b) <= 0.01 * max(a, b)
 
 
+def shared_rate(rates: Mapping[object, float], owners: str, advice: str) -> float | None:
+    """The first of the rates, by name, None of none; a UserError that gives the `advice` where they differ."""
+    first = next(iter(rates.values()), None)
+    if not all(same_rate(rate, first) for rate in rates.values()):
+        named = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+        raise UserError(f"the {owners} are of several rates, {named} frames a second; {advice} with --fps")
+    return first
+
+
 def _without_padding(seen: np.ndarray, other_length: int) -> int:
     """The length of a file's seen [T,N], less the unseen frames at its end by which it exceeds the other file."""
     if len(seen) <= other_length:

@@ -25,18 +25,12 @@ FRAMES_AT_ONCE = 2048
 
 _ROOTS = {side: hand.start + layout.HAND_ROOT for side, hand in layout.HAND_KEYPOINTS.items()}
 _NEEDED = max(_ROOTS.values()) + 1  # keypoints up to the last of them
-_FEATURES = {
-    "facial_aus": layout.FACIAL_AUS,
-    "head_pose": layout.HEAD_POSE,
-    "eye_gaze": layout.EYE_GAZE,
-    "mouth_shape": layout.MOUTH_SHAPE,
-}
-_HEAD_POSE = list(_FEATURES).index("head_pose")
+_HEAD_POSE = list(layout.NMM_SLICES).index("head_pose")
 _PARTS = {
     "body": slice(0, layout.keypoint_dims(np.array([layout.RIGHT_HIP]))[-1] + 1),  # without the legs
     "left hand": layout.LEFT_HAND,
     "right hand": layout.RIGHT_HAND,
-    **_FEATURES,
+    **layout.NMM_SLICES,
 }
 
 
@@ -150,7 +144,7 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
         "lying": lying,
         "reversed": reverse,
         "exchanged": np.where(told >= MIN_FRAMES, wrong / np.maximum(told, 1), np.nan),
-        "nmm": np.stack([nmm[:, feature].max(1) for feature in _FEATURES.values()], axis=1),
+        "nmm": np.stack([nmm[:, feature].max(1) for feature in layout.NMM_SLICES.values()], axis=1),
         "astray": np.where(above_legs, away_from_middle, 0.0).max((1, 2)),
         "low": np.where(ever, low, np.inf).min(1),
         "high": np.where(ever, high, -np.inf).max(1),

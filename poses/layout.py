@@ -43,6 +43,7 @@ NMM_FEATURES: dict[str, tuple[int, ...]] = {
     "eye_gaze": (4,),
     "mouth_shape": (20, 2),
 }
+NMM_SLICES = {"facial_aus": FACIAL_AUS, "head_pose": HEAD_POSE, "eye_gaze": EYE_GAZE, "mouth_shape": MOUTH_SHAPE}
 
 # Body keypoints by name; "left" and "right" are the signer's.
 NOSE = 0

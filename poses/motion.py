@@ -13,7 +13,7 @@ MOSTLY = 0.5  # a keypoint's motion is compared where the reference saw it in th
 HAND_AND_WRIST = ((layout.LEFT_HAND_KEYPOINTS, layout.LEFT_WRIST), (layout.RIGHT_HAND_KEYPOINTS, layout.RIGHT_WRIST))
 _KEYPOINTS = np.arange(layout.NUM_KEYPOINTS)
 WRISTS_AND_HANDS = np.concatenate([np.append(_KEYPOINTS[hand], wrist) for hand, wrist in HAND_AND_WRIST])
-FACE_GROUPS = (layout.FACIAL_AUS, layout.HEAD_POSE, layout.EYE_GAZE, layout.MOUTH_SHAPE)
+FACE_GROUPS = tuple(layout.NMM_SLICES.values())
 
 
 def keypoints_seen(seen: np.ndarray) -> np.ndarray:
