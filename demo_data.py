@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from poses import face, files, layout
 from poses.interpolation import between, frames_around
-from runtime.arguments import natural_int
+from runtime.arguments import make_parser, natural_int
 from runtime.errors import UserError, run
 from runtime.files import write_whole
 
@@ -317,7 +317,7 @@ def _shoulder_width(take: Take) -> float:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--output_dir", type=Path, default=Path("demo/data"), help="where the data set is written")
     parser.add_argument("--alphabet", default="ase", help="signed language, such as ase (American), gsg (German)")
     parser.add_argument("--num_words", type=int, default=400, help="words in all three splits together")

@@ -30,6 +30,7 @@ from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
 from poses.layout import HANDS_DIM, POSE_DIM
 from poses.statistics import Statistics
+from runtime import arguments
 
 README = ROOT / "benchmarks" / "README.md"
 Side = TypeVar("Side")
@@ -38,7 +39,7 @@ WORK_DIR = ROOT / "runs" / "benchmarks"
 
 def make_parser(description: str | None, rounds: int | None = None) -> argparse.ArgumentParser:
     """The flags that benchmarks of speed share; without `rounds` one times its sides in its own way."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments.make_parser(description)
     parser.add_argument("--work_dir", type=Path, default=WORK_DIR, help="keeps what is slow to make")
     if rounds is not None:
         parser.add_argument("--rounds", type=int, default=rounds, help="how often each side is timed")

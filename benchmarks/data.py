@@ -35,6 +35,7 @@ from poses.files import read_keypoints
 from poses.pack import write_pack
 from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
+from runtime.arguments import make_parser
 
 FRAMES, TOKENS, BATCH = 120, 22, 32
 
@@ -144,7 +145,7 @@ def loaders(work: Path, clips: int, num_workers: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--clips", type=int, nargs="*", default=[1000, 7000])
     parser.add_argument("--num_workers", type=int, default=2)
     parser.add_argument("--work_dir", type=Path, help="where the data is made (default: a folder that is removed)")

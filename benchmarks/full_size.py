@@ -8,7 +8,6 @@ seconds and peak memory of each run, how much quicker a --text_file of 256 lines
 seconds of one clip of 50 frames at batch 1: text, sampling, decoding.
 """
 
-import argparse
 import json
 import shutil
 import statistics
@@ -20,6 +19,7 @@ from generated import run_script
 
 from generation import PARTS, load_generator
 from models.flow_matching import SamplingSettings
+from runtime.arguments import make_parser
 
 VOCAB_SIZE = 119547  # of multilingual BERT: its table counts in the peak memory
 TEXT = "h e l l o w o r l d"
@@ -64,7 +64,7 @@ def latency(checkpoint: Path, autoencoder: Path, num_steps: int | None, repeats:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--work_dir", type=Path, default=ROOT / "runs" / "full_size")
     parser.add_argument("--repeats", type=int, default=7, help="clips whose median latency is reported")
     args = parser.parse_args()

@@ -7,7 +7,6 @@ Each latent clip is a draw from a Gaussian over its 2 latents of 2 numbers, corr
 second one's mean is the first one's mirrored: what the prior, which sees no text, must not pull towards the middle.
 """
 
-import argparse
 import copy
 import json
 import sys
@@ -21,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models.flow_matching import sample_ode, time_grid
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from runtime.arguments import make_parser
 
 LATENTS, DIM, COND_DIM = 2, 2, 8
 MEAN = torch.tensor([0.8, -0.6, 0.5, 1.0])
@@ -110,7 +110,7 @@ def errors(samples: Tensor, mean: Tensor = MEAN, covariance: Tensor = COVARIANCE
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--num_updates", type=int, default=4000)
     parser.add_argument("--lambda_prior", type=float, nargs="*", default=[0.1])
     parser.add_argument("--prior_type", nargs="*", default=["none", "simple", "mamba"])

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -80,20 +80,19 @@ def frame_paths(source: Source) -> list[Path]:
 
 def read_recording(source: Source, reading: Reading) -> Recording:
     """Read one recording. Raises UserError that says what is wrong with it, without its path."""
-    aspect = reading.size[0] / reading.size[1] if reading.size else None
     if source.kind == "pose":
         recording = read_pose(source.path)
-        aspect = recording.aspect
-        fps = recording.fps if RATES[0] <= recording.fps <= RATES[1] else _fps(reading)
-        keypoints, visibility, nmm, notes = recording.keypoints, recording.visibility, recording.nmm, recording.notes
+        if not RATES[0] <= recording.fps <= RATES[1]:
+            recording = replace(recording, fps=_fps(reading))
     else:
         fps = _fps(reading)
         points, visibility, face, notes = _points(source, reading)
         keypoints, nmm, more = _to_image(points, visibility, face, source.kind, reading)
-        notes = (*notes, *more)
+        aspect = reading.size[0] / reading.size[1] if reading.size else None
+        recording = make_recording(keypoints, visibility, nmm, fps, (*notes, *more), aspect)
     if reading.swap_hands:
-        keypoints, visibility = swap_hands(keypoints), swap_hands(visibility)
-    recording = make_recording(keypoints, visibility, nmm, fps, notes, aspect)
+        keypoints, visibility = swap_hands(recording.keypoints), swap_hands(recording.visibility)
+        recording = replace(recording, keypoints=keypoints, visibility=visibility)
     check_body(recording.keypoints, recording.seen)
     return recording
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from importers.geometry import TRUNK
 from importers.skeletons import BODY_25, NUM_WHOLE_BODY, OPENPOSE_18, from_whole_body, map_points
 from poses import layout
 from runtime.errors import UserError
 
 FRAME_NUMBER = re.compile(r"(\d+)(?:_keypoints)?$")
-TRUNK = [layout.NOSE, layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
 MISSING_AT_MOST = 0.5  # of a clip's frames; more, and the numbers in its files' names count something else
 
 

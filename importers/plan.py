@@ -9,14 +9,15 @@ from pathlib import Path
 
 from importers.texts import clip_name, read_texts
 from poses.files import SPLITS
-from runtime.arguments import positive_int
+from runtime.arguments import number_parser, positive_int
 from runtime.errors import UserError
 from runtime.files import write_whole
 
 MADE_BY = "made_by.json"  # in a data set's folder: the script and the flags that its clips were made with
 
-
 RATES = (1.0, 500.0)  # frames a second of anything that is a recording
+_IN_RATES = f"between {RATES[0]:g} and {RATES[1]:g} frames a second"
+_frames_a_second = number_parser(float, _IN_RATES, lambda value: RATES[0] <= value <= RATES[1], RATES[1])
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,6 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _rate(text: str) -> float | str:
     return text if text == "keep" else _frames_a_second(text)
-
-
-def _frames_a_second(text: str) -> float:
-    value = float(text)
-    if not RATES[0] <= value <= RATES[1]:
-        raise argparse.ArgumentTypeError(f"{text} is not between {RATES[0]:g} and {RATES[1]:g} frames a second")
-    return value
 
 
 def _split(text: str) -> str | tuple[float, ...]:
