@@ -16,8 +16,6 @@ from poses.files import read_pose, read_pose_file
 from poses.writing import BODY_LIMBS, FACE_NUMBERS, HAND_LIMBS, face_mesh, write_clip
 from runtime.errors import UserError
 
-HEAD_TURN = slice(layout.HEAD_POSE.start, layout.HEAD_POSE.start + 2)  # yaw and pitch, which a flat mesh cannot show
-
 
 def clip() -> np.ndarray:
     """A signer [12,214] float32 whose numbers are all different, the left hand absent and the right elbow too."""
