@@ -112,6 +112,8 @@ def _brought_up_to_date(content: dict) -> dict:
     """A checkpoint as this version writes it: parts that had other names before get those of today."""
     weights = [content["weights"]] + ([content["training"]["model"]] if "training" in content else [])
     config = dict(content["config"])
+    if content["kind"] == AUTOENCODER:
+        config.setdefault("presence", False)  # an earlier autoencoder drew both hands always
     if content["kind"] in (FLOW, STUDENT) and "student_steps" in config:
         config["step_counts"] = config.pop("student_steps")  # a student was a flow that knew its steps
         names = {field.name for field in dataclasses.fields(NETWORKS[content["kind"]][1])}

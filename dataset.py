@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from poses import layout
 from poses.interpolation import resample, resample_seen
 from poses.pack import Item, Pack
+from poses.presence import presence
 from poses.statistics import Statistics
 from runtime.parallel import as_loader_worker
 
@@ -36,7 +37,7 @@ def augment(
 
 
 class PoseDataset(Dataset):
-    """Clips of a split: pose [T,214] normalised, seen [T,214] bool, text, id.
+    """Clips of a split: pose [T,214] normalised, seen [T,214] bool, present [T,3] bool, text, id.
 
     Clips longer than `max_seq_len` are cut to a window that (seed, epoch, index) alone decide (`long_clips="crop"`), or
     squeezed in time ("resample"), which keeps a sentence's end with its text. An item's index is (index, epoch).
@@ -76,6 +77,7 @@ class PoseDataset(Dataset):
             "text": self.pack.texts[index],
             "pose": self.statistics.normalize(pose, seen),
             "seen": seen,
+            "present": presence(seen),
         }
 
 

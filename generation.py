@@ -16,7 +16,8 @@ from models.flow_matching import SamplingSettings
 from models.layers import lengths_to_mask
 from models.speed import Speed, quicken, why_not_compilable
 from models.text_to_latent import TextToLatent
-from poses.interpolation import resample
+from poses.interpolation import resample, resample_seen
+from poses.presence import is_there, without_absent
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.timing import Clock
@@ -27,7 +28,8 @@ WINDOW = 512  # texts that are read before the first is signed; their embeddings
 
 @dataclass
 class Generated:
-    """One clip: pose [T,214] float32 in data units, and its part of the batch's seconds for each of PARTS."""
+    """One clip: pose [T,214] float32 in data units, zeros where a hand or the face is absent; and its part of the
+    batch's seconds for each of PARTS."""
 
     pose: np.ndarray
     seconds: dict[str, float]
@@ -137,13 +139,14 @@ class Generator:
             mask = lengths_to_mask(self.space.num_latents(frames))  # [B,N]
             z = self.model.net.sample(cond, cond_mask, mask, seeds, self.sampling, self.table)  # [B,N,D]
             sampling = clock.lap() / len(texts)
-            pose = self.space.decode(self.model.denormalize(z), lengths_to_mask(frames))  # [B,T,214]
-            pose = pose.float().cpu().numpy()
+            decoded = self.space.decode(self.model.denormalize(z), lengths_to_mask(frames))
+            pose, presence = (part.float().cpu().numpy() for part in decoded)  # [B,T,214], [B,T,3]
         poses = []
-        for row, real, length in zip(pose, frames.tolist(), lengths, strict=True):
-            clip = self.statistics.denormalize(row[:real])
-            # Training squeezed clips that long: this one gets its own length back.
-            poses.append(clip if real == length else resample(clip, length))
+        for row, probability, real, length in zip(pose, presence, frames.tolist(), lengths, strict=True):
+            clip, present = self.statistics.denormalize(row[:real]), is_there(probability[:real])
+            if real != length:  # training squeezed clips that long: this one gets its own length back
+                clip, present = resample(clip, length), resample_seen(present, length)
+            poses.append(without_absent(clip, present))
         decoding = clock.lap() / len(texts)
         seconds = [dict(zip(PARTS, (text.seconds, sampling, decoding), strict=True)) for text in texts]
         return list(map(Generated, poses, seconds))

@@ -64,7 +64,8 @@ def main() -> None:
         return split_loader(dataset, split, settings, accelerator)
 
     def stage_loss(model: PoseAutoencoder, batch: Batch, generator: torch.Generator) -> Losses:
-        return loss(model, batch["pose"], batch["seen"], batch["pose_mask"], generator if model.training else None)
+        clips = (batch[name] for name in ("pose", "seen", "present", "pose_mask"))
+        return loss(model, *clips, generator if model.training else None)
 
     model, made = PoseAutoencoder(config, statistics), made_with(args, pack("train"), pack("dev"))
     stage = Stage(AUTOENCODER, model, dataclasses.asdict(config), stage_loss, statistics, made_with=made)

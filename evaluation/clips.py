@@ -9,6 +9,7 @@ import numpy as np
 from poses import layout
 from poses.files import fill_gaps
 from poses.pack import Pack
+from poses.presence import seen_in_generated
 
 Array = np.ndarray
 Scores = dict[str, Array]  # the values of the clips by name: [N] or [N,K], NaN where undefined
@@ -26,8 +27,8 @@ class Clip:
 
     @classmethod
     def generated(cls, pose: Array) -> "Clip":
-        """A model's clip, which has every number."""
-        return cls(pose, np.ones(pose.shape, bool))
+        """A model's clip, which has every number but those of a hand or a face that it leaves out, as zeros."""
+        return cls(pose, seen_in_generated(pose))
 
     @classmethod
     def of_nothing(cls, length: int) -> "Clip":

@@ -17,6 +17,7 @@ from evaluation.sync import nmm_scale, sync_scores
 from evaluation.text_metrics import text_scores
 from models.autoencoder import PoseAutoencoder
 from poses.pack import Pack
+from poses.presence import is_there, presence, without_absent
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.parallel import parallel_map
@@ -76,12 +77,13 @@ class Evaluator:
         device = next(self.autoencoder.parameters()).device
         latents = []
         for clip in clips:
-            normalized = self.statistics.normalize(clip.pose, clip.seen)
-            key = hashlib.sha256(normalized.tobytes()).digest()
+            normalized, present = self.statistics.normalize(clip.pose, clip.seen), presence(clip.seen)
+            key = hashlib.sha256(normalized.tobytes() + present.tobytes()).digest()
             if key not in self._latents:
                 x = torch.from_numpy(normalized)[None].to(device)
                 mask = torch.ones(x.shape[:2], dtype=torch.bool, device=device)
-                z = self.autoencoder.encode(x, mask)[0].float().cpu().numpy()
+                there = torch.from_numpy(present)[None].to(device)
+                z = self.autoencoder.encode(x, there, mask)[0].float().cpu().numpy()
                 if not np.isfinite(z).all():
                     raise UserError("--autoencoder_checkpoint: its latents are not finite; train it again")
                 self._latents[key] = z
@@ -96,8 +98,9 @@ class Evaluator:
         latents = tqdm(self.reference_latents, desc="reconstructing", unit="clip", disable=None)
         for reference, z in zip(self.references, latents, strict=True):
             mask = torch.ones(1, len(reference.pose), dtype=torch.bool, device=device)
-            pose = self.autoencoder.decode(torch.from_numpy(z)[None].to(device), mask)[0]
-            clips.append(Clip(self.statistics.denormalize(pose.cpu().numpy()), reference.seen))
+            decoded = self.autoencoder.decode(torch.from_numpy(z)[None].to(device), mask)
+            pose, probability = (part[0].cpu().numpy() for part in decoded)
+            clips.append(Clip.generated(without_absent(self.statistics.denormalize(pose), is_there(probability))))
         return clips
 
 

@@ -1,6 +1,7 @@
 """Stage 1: poses [B,T,214] to latents [B,N,D] and back, the hands hung on the wrists by construction."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from models.hands import HandFrame
 from models.layers import Encoder, masked_mean, require_head_sizes, zero_init
 from poses import layout
+from poses.presence import ARTICULATOR_OF, NUM_ARTICULATORS
 from poses.statistics import Statistics
 from runtime.config import described
 
@@ -26,6 +28,7 @@ class AutoencoderConfig:
     fine_layers: int = described(6, "decoder layers that lead from the hands to the face and the details")
     temporal_stride: int = described(1, "frames that one latent stands for: 1, 2 or 4")
     dropout: float = described(0.1, "probability that training drops an activation")
+    presence: bool = described(True, "latents say which hands are there, and whether the face is; else all are, always")
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
@@ -34,18 +37,28 @@ class AutoencoderConfig:
 
 
 class PoseEncoder(nn.Module):
-    """x [B,T,214], mask [B,T] -> mean and log-variance of the latents, each [B,N,D], N = ceil(T / stride)."""
+    """x [B,T,214], mask [B,T] -> mean and log-variance of the latents, each [B,N,D], N = ceil(T / stride).
+
+    It reads nothing of what is absent, and is told that it is.
+    """
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.stride = config.temporal_stride
-        self.embed = nn.Linear(layout.POSE_DIM + layout.HANDS_DIM, config.hidden_dim)
+        self.reads_presence = config.presence
+        numbers = layout.POSE_DIM + layout.HANDS_DIM + (NUM_ARTICULATORS if config.presence else 0)
+        self.embed = nn.Linear(numbers, config.hidden_dim)
         self.frames = Encoder(config.hidden_dim, config.num_heads, config.encoder_layers, config.dropout)
         self.norm = nn.LayerNorm(config.hidden_dim)
         self.to_latent = nn.Linear(self.stride * config.hidden_dim, 2 * config.latent_dim)
 
-    def forward(self, x: Tensor, relative: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        h = self.norm(self.frames(self.embed(torch.cat([x, relative], dim=-1)), mask)) * mask[..., None]  # [B,T,H]
+    def forward(self, x: Tensor, relative: Tensor, present: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """relative [B,T,84]: the hands from their wrists; present [B,T,3] bool, of each articulator."""
+        parts = [x, relative]
+        if self.reads_presence:
+            there = presence_by_number(present)
+            parts = [x * there, relative * there[..., layout.HANDS], present.to(x.dtype)]
+        h = self.norm(self.frames(self.embed(torch.cat(parts, dim=-1)), mask)) * mask[..., None]  # [B,T,H]
         h = F.pad(h, (0, 0, 0, -h.shape[1] % self.stride))
         h = h.reshape(h.shape[0], -1, self.stride * h.shape[2])  # [B,N,s*H]
         mean, log_variance = self.to_latent(h).chunk(2, dim=-1)
@@ -75,9 +88,11 @@ class PoseDecoder(nn.Module):
         self.to_hands = zero_init(nn.Linear(H, hands))
         self.to_nmm = zero_init(nn.Linear(H, layout.NMM_DIM))
         self.to_residual = zero_init(nn.Linear(H, body + hands + layout.NMM_DIM))
+        self.to_presence = zero_init(nn.Linear(H, NUM_ARTICULATORS)) if config.presence else None
 
-    def forward(self, z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns body [B,T,66], relative hands [B,T,84], and the final body and hands and face in one, [B,T,214]."""
+    def forward(self, z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns body [B,T,66], relative hands [B,T,84], the final body and hands and face in one, [B,T,214], and the
+        log-odds of each articulator's presence, [B,T,3]."""
         h = self.to_frames(self.embed(z))
         h = h.reshape(h.shape[0], -1, h.shape[2] // self.stride)[:, : mask.shape[1]]  # [B,T,H]
         h = self.coarse(h, mask)
@@ -85,7 +100,10 @@ class PoseDecoder(nn.Module):
         h = self.medium(h + self.body_to_hidden(body.detach()), mask)
         hands = self.to_hands(self.norms[1](h))
         h = self.norms[2](self.fine(h + self.hands_to_hidden(hands.detach()), mask))
-        return body, hands, torch.cat([body, hands, self.to_nmm(h)], dim=-1) + self.to_residual(h)
+        final = torch.cat([body, hands, self.to_nmm(h)], dim=-1) + self.to_residual(h)
+        if self.to_presence is None:
+            return body, hands, final, final.new_full((*final.shape[:2], NUM_ARTICULATORS), torch.inf)
+        return body, hands, final, self.to_presence(h)
 
 
 @dataclass
@@ -96,6 +114,20 @@ class Levels:
     hands: Tensor  # [B,T,84], medium, absolute
     pose: Tensor  # [B,T,214], fine
     relative: Tensor  # [B,T,84], the fine level's hands relative to the wrists
+    presence: Tensor  # [B,T,3], log-odds that each articulator is there
+
+
+class Decoded(NamedTuple):
+    """A decoded clip: pose [B,T,214] in normalised numbers, zero at padded frames; presence [B,T,3], in 0..1, the
+    probability that each of `poses.presence.ARTICULATORS` is there. Where one is not, its numbers mean nothing."""
+
+    pose: Tensor
+    presence: Tensor
+
+
+def presence_by_number(present: Tensor) -> Tensor:
+    """Presence [B,T,3] bool for each number of a frame, [B,T,214]; the body is always there."""
+    return F.pad(present, (0, 1), value=True)[..., torch.from_numpy(ARTICULATOR_OF).to(present.device)]
 
 
 class PoseAutoencoder(nn.Module):
@@ -117,27 +149,30 @@ class PoseAutoencoder(nn.Module):
         """Latents of a clip of so many frames."""
         return (num_frames + self.config.temporal_stride - 1) // self.config.temporal_stride
 
-    def posterior(self, pose: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return self.encoder(pose, self.hand_frame.relative(pose), mask)
+    def posterior(self, pose: Tensor, present: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return self.encoder(pose, self.hand_frame.relative(pose), present, mask)
 
-    def encode(self, pose: Tensor, mask: Tensor) -> Tensor:
-        """Normalised pose [B,T,214] -> latents [B,N,D]."""
-        return self.posterior(pose, mask)[0]
+    def encode(self, pose: Tensor, present: Tensor, mask: Tensor) -> Tensor:
+        """Normalised pose [B,T,214], present [B,T,3] bool, mask [B,T] -> latents [B,N,D]."""
+        return self.posterior(pose, present, mask)[0]
 
     def decode_levels(self, z: Tensor, mask: Tensor) -> Levels:
-        body, hands, final = self.decoder(z, mask)
+        body, hands, final, presence = self.decoder(z, mask)
         final_body, relative, nmm = final.split([layout.BODY_DIM, layout.HANDS_DIM, layout.NMM_DIM], dim=-1)
         absolute = self.hand_frame.absolute(final_body, relative)
         pose = torch.cat([final_body, absolute, nmm], dim=-1)
-        return Levels(body, self.hand_frame.absolute(body, hands), pose, relative)
+        return Levels(body, self.hand_frame.absolute(body, hands), pose, relative, presence)
 
-    def decode(self, z: Tensor, mask: Tensor) -> Tensor:
-        """Latents [B,N,D], mask of frames [B,T] -> normalised pose [B,T,214], zero at padded frames."""
-        return self.decode_levels(z, mask).pose * mask[..., None]
+    def decode(self, z: Tensor, mask: Tensor) -> Decoded:
+        """Latents [B,N,D], mask of frames [B,T] -> the clip."""
+        levels = self.decode_levels(z, mask)
+        return Decoded(levels.pose * mask[..., None], levels.presence.sigmoid())
 
-    def forward(self, pose: Tensor, mask: Tensor, noise: Tensor | None = None) -> tuple[Levels, Tensor, Tensor]:
+    def forward(
+        self, pose: Tensor, present: Tensor, mask: Tensor, noise: Tensor | None = None
+    ) -> tuple[Levels, Tensor, Tensor]:
         """Reconstruct; with noise [B,N,D] latents are drawn from the posterior. Returns levels, mean, log-variance."""
-        mean, log_variance = self.posterior(pose, mask)
+        mean, log_variance = self.posterior(pose, present, mask)
         z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
         return self.decode_levels(z, mask), mean, log_variance
 
@@ -145,10 +180,10 @@ class PoseAutoencoder(nn.Module):
 class PoseSpace(nn.Module):
     """No compression: the latents are the normalised poses, one a frame. It takes an autoencoder's place as it is.
 
-    What a flow has to learn without stage 1, for comparison.
+    What a flow has to learn without stage 1, for comparison. It knows no presence: all is there, always.
     """
 
-    config = AutoencoderConfig(latent_dim=layout.POSE_DIM, temporal_stride=1)
+    config = AutoencoderConfig(latent_dim=layout.POSE_DIM, temporal_stride=1, presence=False)
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,28 +192,38 @@ class PoseSpace(nn.Module):
     def num_latents(self, num_frames: Tensor | int) -> Tensor | int:
         return num_frames
 
-    def encode(self, pose: Tensor, mask: Tensor) -> Tensor:
+    def encode(self, pose: Tensor, present: Tensor, mask: Tensor) -> Tensor:
         """Normalised pose [B,T,214] -> itself, zero at padded frames."""
         return pose * mask[..., None]
 
-    def decode(self, z: Tensor, mask: Tensor) -> Tensor:
-        return z * mask[..., None]
+    def decode(self, z: Tensor, mask: Tensor) -> Decoded:
+        return Decoded(z * mask[..., None], z.new_ones(*z.shape[:2], NUM_ARTICULATORS))
 
 
 @dataclass(frozen=True)
 class AutoencoderLoss:
-    """Every level, the hands' shape and the velocity, each under the weights of what was seen; and a mild KL."""
+    """Every level, the hands' shape and the velocity, each under the weights of what was seen; presence; and a mild KL.
+
+    What was seen for an instant of an articulator that is absent (`poses.presence.steady`) weighs nothing either.
+    """
 
     hand_weight: float = described(2.0, "weight of the hands' numbers beside the others'")
     hand_shape_weight: float = described(1.0, "weight of the hands relative to their wrists")
     velocity_weight: float = described(1.0, "weight of the change from frame to frame")
     level_weight: float = described(0.5, "weight of the decoder's first outputs, body and hands")
     kl_weight: float = described(1e-4, "weight of the latents' distance to a standard normal distribution")
+    presence_weight: float = described(0.1, "weight of which hands are there, and whether the face is")
 
     def __call__(
-        self, model: PoseAutoencoder, pose: Tensor, seen: Tensor, mask: Tensor, generator: torch.Generator | None = None
+        self,
+        model: PoseAutoencoder,
+        pose: Tensor,
+        seen: Tensor,
+        present: Tensor,
+        mask: Tensor,
+        generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """pose [B,T,214], seen [B,T,214] bool, mask [B,T] -> `loss` and its parts, scalars.
+        """pose [B,T,214], seen [B,T,214] bool, present [B,T,3] bool, mask [B,T] -> `loss` and its parts, scalars.
 
         Without a generator nothing is drawn.
         """
@@ -186,8 +231,11 @@ class AutoencoderLoss:
         if generator is not None:
             shape = (pose.shape[0], model.num_latents(pose.shape[1]), model.config.latent_dim)
             noise = torch.randn(shape, generator=generator, device=pose.device)
-        levels, mean, log_variance = model(pose, mask, noise)
-        weight = (seen & mask[..., None]).to(pose.dtype)
+        levels, mean, log_variance = model(pose, present, mask, noise)
+        weight = seen & mask[..., None]
+        if model.config.presence:
+            weight &= presence_by_number(present)
+        weight = weight.to(pose.dtype)
         scaled = weight.clone()
         scaled[..., layout.HANDS] *= self.hand_weight
         reconstruction = masked_mean(F.smooth_l1_loss(levels.pose, pose, reduction="none"), scaled)
@@ -214,11 +262,17 @@ class AutoencoderLoss:
             + self.level_weight * coarse
             + self.kl_weight * kl
         )
-        return {
-            "loss": loss,
+        parts = {
             "reconstruction": reconstruction,
             "hand_shape": shape,
             "velocity": velocity,
             "coarse": coarse,
             "kl": kl,
         }
+        if model.config.presence:
+            target = present.to(pose.dtype)
+            parts["presence"] = masked_mean(
+                F.binary_cross_entropy_with_logits(levels.presence, target, reduction="none"), mask[..., None]
+            )
+            loss = loss + self.presence_weight * parts["presence"]
+        return {"loss": loss, **parts}

@@ -20,6 +20,7 @@ import numpy as np
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
+from poses.presence import seen_in_generated
 from poses.writing import FACE_NUMBERS
 from runtime.errors import UserError
 from runtime.files import read_lines, texts_by_id
@@ -314,7 +315,8 @@ def read_pose(path: Path) -> Clip:
         raise UserError(
             f"{path}: {pose.dtype} [{_shape(pose.shape)}]; expected float [T,{layout.POSE_DIM}], T at least 1"
         )
-    return Clip(path.stem, "", pose.astype(np.float32), np.isfinite(pose), _fps_beside(path))
+    seen = np.isfinite(pose) & seen_in_generated(pose)
+    return Clip(path.stem, "", pose.astype(np.float32), seen, _fps_beside(path))
 
 
 def _fps_beside(path: Path) -> float | None:

@@ -174,6 +174,7 @@ def _make_pose_file(pose: np.ndarray, fps: float, image_size: Sequence[int]) -> 
     points = layout.frame_to_keypoints(pose)
     there, mesh, numbers = present(points), face_mesh(pose, image_size), pose[:, layout.NMM]
     points = points * image_size
+    known = np.isfinite(numbers) & (numbers != 0).any(1, keepdims=True)  # zeros alone: no face is there
     names = [f"{key}_{index}" for key, shape in layout.NMM_FEATURES.items() for index in range(int(np.prod(shape)))]
     hands = {"names": HAND_NAMES, "limbs": HAND_LIMBS, "colours": hand_colors}
     parts = {  # by component: how it is drawn, its points [T,N,2], and which of them are there [T,N]
@@ -191,7 +192,7 @@ def _make_pose_file(pose: np.ndarray, fps: float, image_size: Sequence[int]) -> 
         "RIGHT_HAND_LANDMARKS": (hands, points[:, layout.RIGHT_HAND_KEYPOINTS], there[:, layout.RIGHT_HAND_KEYPOINTS]),
         FACE_NUMBERS: (
             {"names": names, "limbs": [], "colours": [(128, 0, 0)]},
-            np.stack([numbers, np.isfinite(numbers)], axis=-1),
+            np.stack([numbers, known], axis=-1),
             np.zeros(numbers.shape, bool),
         ),
     }

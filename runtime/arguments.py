@@ -126,7 +126,8 @@ def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field, default:
     """The flag of a field, which takes its choices, or what its own parser takes, or the parser of its type."""
     flag, meaning = f"--{field.name}", field.metadata["meaning"]
     if field.type is bool:
-        group.add_argument(flag, action="store_true", help=meaning)
+        action = argparse.BooleanOptionalAction if default else "store_true"
+        group.add_argument(flag, action=action, default=bool(default), help=meaning)
         return
     by_type = {int: positive_int, float: fraction if "dropout" in field.name else natural_float}
     parse = field.metadata.get("parse", by_type.get(field.type, str))

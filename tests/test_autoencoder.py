@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
+from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder, presence_by_number
 from models.hands import HandFrame
 from models.layers import lengths_to_mask
 from poses import layout
+from poses.presence import NUM_ARTICULATORS
 from poses.statistics import Statistics, compute_statistics, hands_minus_wrists
 
 
@@ -21,20 +22,21 @@ def make_model(statistics: Statistics, stride: int = 1, seed: int = 0) -> PoseAu
     return model.eval()
 
 
-def draw(lengths: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Normalised clips [B,T,214] with nonsense in the padding, and their mask."""
+def draw(lengths: list[int], seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalised clips [B,T,214] with nonsense in the padding, what is there of each frame [B,T,3], and their mask."""
     generator = torch.Generator().manual_seed(seed)
     mask = lengths_to_mask(torch.tensor(lengths))
     pose = torch.randn(*mask.shape, layout.POSE_DIM, generator=generator)
-    return torch.where(mask[..., None], pose, 1e3), mask
+    present = torch.rand(*mask.shape, NUM_ARTICULATORS, generator=generator) < 0.7
+    return torch.where(mask[..., None], pose, 1e3), present, mask
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @torch.no_grad()
 def test_padding_and_batch_change_no_latent_and_no_frame(stride: int, statistics: Statistics):
     model, lengths = make_model(statistics, stride), [1, 2, 3, 5, 7, 12, 13]
-    pose, mask = draw(lengths)
-    z = model.encode(pose, mask)
+    pose, present, mask = draw(lengths)
+    z = model.encode(pose, present, mask)
     latent_mask = model.latent_mask(mask)
     decoded = model.decode(torch.where(latent_mask[..., None], z, 1e3), mask)
     for row, length in enumerate(lengths):
@@ -42,10 +44,52 @@ def test_padding_and_batch_change_no_latent_and_no_frame(stride: int, statistics
         assert latent_mask[row].tolist() == [True] * number + [False] * (z.shape[1] - number)
         assert model.num_latents(length) == number
         alone, whole = pose[row : row + 1, :length], torch.ones(1, length, dtype=torch.bool)
-        z_alone = model.encode(alone, whole)
+        z_alone = model.encode(alone, present[row : row + 1, :length], whole)
         torch.testing.assert_close(z[row, :number], z_alone[0], rtol=0, atol=1e-5)
-        torch.testing.assert_close(decoded[row, :length], model.decode(z_alone, whole)[0], rtol=0, atol=1e-4)
-        assert not decoded[row, length:].any()
+        for part, part_alone in zip(decoded, model.decode(z_alone, whole), strict=True):
+            torch.testing.assert_close(part[row, :length], part_alone[0], rtol=0, atol=1e-4)
+        assert not decoded.pose[row, length:].any()
+
+
+@torch.no_grad()
+def test_nothing_of_what_is_absent_is_read_and_its_absence_is(statistics: Statistics):
+    model, (pose, present, mask) = make_model(statistics), draw([9, 6])
+    z = model.encode(pose, present, mask)
+    nonsense = torch.where(presence_by_number(present), pose, -77.0)
+    torch.testing.assert_close(model.encode(nonsense, present, mask), z, rtol=0, atol=0)
+    for articulator in range(NUM_ARTICULATORS):
+        other = present.clone()
+        other[..., articulator] ^= True
+        assert (model.encode(pose, other, mask) - z).abs().max() > 1e-3
+
+
+def test_an_autoencoder_learns_when_a_hand_is_there(statistics: Statistics):
+    """One clip in two shows its left hand, from the middle on; nothing else of the clips differs."""
+    torch.manual_seed(0)
+    model = PoseAutoencoder(AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, temporal_stride=2, dropout=0.0), statistics)
+    pose, _, mask = draw([12] * 8)
+    present = torch.ones(8, 12, NUM_ARTICULATORS, dtype=torch.bool)
+    present[::2, :, 0] = present[1::2, :6, 0] = False
+    seen = presence_by_number(present)
+    optimizer, generator = torch.optim.AdamW(model.parameters(), lr=0.01), torch.Generator().manual_seed(0)
+    for _ in range(200):
+        optimizer.zero_grad()
+        losses = AutoencoderLoss(presence_weight=5.0)(model, 0.5 * pose, seen, present, mask, generator)
+        losses["loss"].backward()
+        optimizer.step()
+    with torch.no_grad():
+        decoded = model.eval().decode(model.encode(0.5 * pose, present, mask), mask)
+    assert ((decoded.presence > 0.5) == present).float().mean() > 0.97
+
+
+@torch.no_grad()
+def test_without_presence_all_is_there_always(statistics: Statistics):
+    model = PoseAutoencoder(AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, presence=False), statistics).eval()
+    pose, present, mask = draw([9, 6])
+    z = model.encode(pose, present, mask)
+    torch.testing.assert_close(model.encode(pose, ~present, mask), z, rtol=0, atol=0)
+    assert (model.decode(z, mask).presence == 1).all()
+    assert "presence" not in AutoencoderLoss()(model, pose, presence_by_number(present), present, mask)
 
 
 def test_hands_relative_to_the_wrists_and_back(statistics: Statistics):
@@ -75,21 +119,22 @@ def test_hands_follow_the_wrists(statistics: Statistics):
 
 def test_unseen_numbers_are_no_target(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
     """Weight 0: whatever stands there, no loss differs by a bit; and no gradient flows to what is decoded there."""
-    model, (pose, mask) = make_model(statistics, stride=2), draw([9, 6])
+    model, (pose, present, mask) = make_model(statistics, stride=2), draw([9, 6])
     seen = torch.rand(pose.shape, generator=torch.Generator().manual_seed(1)) < 0.6
     seen[..., layout.LEFT_HAND] = False
-    posterior = [value.detach() for value in model.posterior(pose, mask)]
-    monkeypatch.setattr(model, "posterior", lambda pose, mask: posterior)  # the target changes, the input does not
+    posterior = [value.detach() for value in model.posterior(pose, present, mask)]
+    monkeypatch.setattr(model, "posterior", lambda *args: posterior)  # the target changes, the input does not
     decoded = []
     decode = model.decode_levels
     monkeypatch.setattr(model, "decode_levels", lambda *args: decoded.append(decode(*args)) or decoded[-1])
 
-    nonsense = torch.where(seen & mask[..., None], pose, -77.0)
-    first, second = (AutoencoderLoss()(model, target, seen, mask) for target in (pose, nonsense))
+    known = seen & mask[..., None] & presence_by_number(present)
+    nonsense = torch.where(known, pose, -77.0)
+    first, second = (AutoencoderLoss()(model, target, seen, present, mask) for target in (pose, nonsense))
     assert {name: value.item() for name, value in first.items()} == {name: v.item() for name, v in second.items()}
 
     levels = decoded[-1]
-    unseen = ~(seen & mask[..., None])
+    unseen = ~known
     unseen[..., model.hand_frame.wrist_dims.unique()] = False  # an unseen wrist still learns from its seen hand
     for name, where in {"pose": slice(None), "body": layout.BODY, "relative": layout.HANDS}.items():
         (grad,) = torch.autograd.grad(second["loss"], getattr(levels, name), retain_graph=True)
@@ -112,13 +157,15 @@ def test_what_was_never_seen_stays_at_the_mean():
     model = PoseAutoencoder(AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, temporal_stride=2), statistics)
     pose = torch.from_numpy(np.stack([statistics.normalize(*clip) for clip in zip(data, seen, strict=True)]))
     seen, mask = torch.from_numpy(seen), torch.ones(6, 12, dtype=torch.bool)
+    present = torch.ones(6, 12, NUM_ARTICULATORS, dtype=torch.bool)
+    present[..., 0] = False
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for _ in range(5):
         optimizer.zero_grad()
-        AutoencoderLoss()(model, pose, seen, mask, torch.Generator().manual_seed(0))["loss"].backward()
+        AutoencoderLoss()(model, pose, seen, present, mask, torch.Generator().manual_seed(0))["loss"].backward()
         optimizer.step()
     with torch.no_grad():
-        decoded = model.eval().decode(torch.randn(2, 6, 6), mask[:2])
+        decoded = model.eval().decode(torch.randn(2, 6, 6), mask[:2]).pose
         relative = model.hand_frame.relative(decoded)
     assert not decoded[..., ear].any()
     assert relative[..., :42].abs().max() < 1e-5

@@ -219,7 +219,7 @@ def test_workers_change_nothing(data, statistics: Statistics, long_clips: str, a
         loader.batch_sampler.epoch = 7
         epochs.append(list(loader))
     for first, second in zip(*epochs, strict=True):
-        assert first.keys() == second.keys() == {"id", "text", "pose", "pose_mask", "seen"}
+        assert first.keys() == second.keys() == {"id", "text", "pose", "pose_mask", "seen", "present"}
         for name, value in first.items():
             assert torch.equal(value, second[name]) if torch.is_tensor(value) else value == second[name]
 

@@ -25,6 +25,7 @@ from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tok
 from models.text_to_latent import TextToLatent
 from models.velocity_net import VelocityNet
 from poses.layout import POSE_DIM
+from poses.presence import by_number, presence, seen_in_generated
 from poses.statistics import Statistics
 from runtime.errors import UserError
 
@@ -54,7 +55,10 @@ def with_random_weights(module: nn.Module, scale: float = 0.1) -> nn.Module:
     return module
 
 
-def make_generator(kind: str, prior: str, stride: int, statistics: Statistics, **how: object) -> Generator:
+def make_generator(
+    kind: str, prior: str, stride: int, statistics: Statistics, *, presence: float = 9.0, **how: object
+) -> Generator:
+    """A small generator of random weights; `presence`: the log-odds that an articulator is there, give or take."""
     torch.manual_seed(0)
     encoder = ScratchTextEncoder(ScratchTextConfig(train_tokenizer(TEXTS), dim=16, num_layers=1, num_heads=2))
     if kind == PREDICTOR:
@@ -67,6 +71,7 @@ def make_generator(kind: str, prior: str, stride: int, statistics: Statistics, *
             net = Student(StudentConfig.of_teacher(config, config.guidance_scale, config.num_layers))
     sizes = AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, temporal_stride=stride)
     autoencoder = with_random_weights(PoseAutoencoder(sizes, statistics))
+    autoencoder.decoder.to_presence.bias.data += presence
     model = with_random_weights(TextToLatent(net, encoder))
     for module in (autoencoder, model):
         module.eval().requires_grad_(False)
@@ -165,6 +170,19 @@ def test_sampling_mixes_no_devices(kind: str, prior: str, statistics: Statistics
     z_1 = sample_ode(velocity, torch.randn(2, 9, 6, device="meta"), time_grid(settings.num_steps), settings.solver)
     assert z_1.device.type == "meta"
     assert z_1.shape == (2, 9, 6)
+
+
+def test_what_is_absent_is_zeros_and_nothing_else_is(statistics: Statistics):
+    """All of a hand, for as long as the decoder says; the rest is the clip of a decoder that shows everything."""
+    whole = make_generator(FLOW, "none", 1, statistics).generate(TEXTS, SEEDS, LENGTHS)
+    clips = make_generator(FLOW, "none", 1, statistics, presence=0.0).generate(TEXTS, SEEDS, LENGTHS)
+    absent = 0
+    for clip, all_there in zip(clips, whole, strict=True):
+        seen = seen_in_generated(clip.pose)
+        np.testing.assert_array_equal(clip.pose, np.where(seen, all_there.pose, 0.0))
+        np.testing.assert_array_equal(seen, by_number(presence(seen)))  # as steady as real clips are read
+        absent += (~seen).sum()
+    assert absent > 0
 
 
 @pytest.mark.parametrize("kind", [PREDICTOR, FLOW, STUDENT])

@@ -25,6 +25,7 @@ from poses import layout
 from poses.interpolation import RESAMPLE_VERSION
 from poses.motion import ENERGY_VERSION, face_energy, hand_energy
 from poses.pack import Items, Pack, cached_pack, digest
+from poses.presence import PRESENCE_VERSION
 from poses.splits import load_split
 from poses.statistics import Statistics
 from runtime.errors import UserError
@@ -77,6 +78,7 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
         "long_clips": source.long_clips,
         "resample": RESAMPLE_VERSION,
         "energy": ENERGY_VERSION,
+        "presence": PRESENCE_VERSION if source.autoencoder.config.presence else None,
     }
     dataset = PoseDataset(poses, source.statistics, source.max_seq_len, source.long_clips)
     model, whole = source.autoencoder.to(device), poses.lengths("pose")
@@ -84,7 +86,8 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
     def items() -> Items:
         for start in tqdm(range(0, len(dataset), batch_size), desc=f"encoding {split}", unit="batch", disable=None):
             batch = collate([dataset[(i, 0)] for i in range(start, min(start + batch_size, len(dataset)))])
-            z = model.encode(batch["pose"].to(device), batch["pose_mask"].to(device)).float().cpu().numpy()
+            clips = (batch[name].to(device) for name in ("pose", "present", "pose_mask"))
+            z = model.encode(*clips).float().cpu().numpy()
             for row, (clip_id, text) in enumerate(zip(batch["id"], batch["text"], strict=True)):
                 frames = int(batch["pose_mask"][row].sum())
                 pose = source.statistics.denormalize(batch["pose"][row, :frames].numpy())

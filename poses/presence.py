@@ -1,0 +1,70 @@
+"""Which hands, and whether the face, are there in each frame of a clip.
+
+What is absent is no data: it weighs nothing in training, is not drawn, and is zeros in a generated pose [T,214].
+"""
+
+from itertools import groupby
+
+import numpy as np
+
+from poses import layout
+from poses.interpolation import MAX_INTERPOLATED_GAP
+
+ARTICULATORS = {"left hand": layout.LEFT_HAND, "right hand": layout.RIGHT_HAND, "face": layout.NMM}
+NUM_ARTICULATORS = len(ARTICULATORS)
+HALF = 0.5  # of a hand's numbers are seen, or more: the hand is there
+PRESENCE_VERSION = 1  # raised when `presence` gives other values
+
+# For each number of a frame the articulator that it belongs to, [214]; the body's belong to one that is always there.
+ALWAYS = NUM_ARTICULATORS
+ARTICULATOR_OF = np.full(layout.POSE_DIM, ALWAYS)
+for _index, _place in enumerate(ARTICULATORS.values()):
+    ARTICULATOR_OF[_place] = _index
+
+
+def steady(present: np.ndarray) -> np.ndarray:
+    """The same presence [T,A] bool without flicker.
+
+    What is gone between two frames that show it, for as few frames as `fill_gaps` fills, stays; what then appears
+    between two absences for as few is a detector's mistake.
+    """
+    present = present.copy()
+    for column in present.T:  # a view of `present`
+        for short_state in (False, True):
+            start, runs = 0, [(state, len(list(run))) for state, run in groupby(column.tolist())]
+            for number, (state, length) in enumerate(runs):
+                inside = 0 < number < len(runs) - 1
+                if inside and state == short_state and length <= MAX_INTERPOLATED_GAP:
+                    column[start : start + length] = not state
+                start += length
+    return present
+
+
+def presence(seen: np.ndarray) -> np.ndarray:
+    """The articulators that are there [T,3] bool, in the order of ARTICULATORS, of a clip's seen numbers [T,214].
+
+    A hand is there where at least half of it was seen, the face where anything of it was: few tools measure all of it.
+    """
+    left, right, face = (seen[:, place].mean(1) for place in ARTICULATORS.values())
+    return steady(np.stack([left >= HALF, right >= HALF, face > 0], axis=1))
+
+
+def is_there(probability: np.ndarray) -> np.ndarray:
+    """The presence [T,A] bool that a decoder means by its probabilities [T,A]."""
+    return steady(probability > 0.5)
+
+
+def by_number(present: np.ndarray) -> np.ndarray:
+    """Presence [T,3] for each number of a frame, [T,214] bool; the body is always there."""
+    return np.concatenate([present, np.ones((len(present), 1), bool)], axis=1)[:, ARTICULATOR_OF]
+
+
+def without_absent(pose: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """A pose [T,214] in data units with zeros where an articulator is absent (present [T,3] bool)."""
+    return np.where(by_number(present), pose, np.zeros((), pose.dtype))
+
+
+def seen_in_generated(pose: np.ndarray) -> np.ndarray:
+    """What a generated pose [T,214] in data units shows, [T,214] bool: all but what `without_absent` took out."""
+    shown = [(pose[:, place] != 0).any(1) for place in ARTICULATORS.values()]
+    return by_number(np.stack(shown, axis=1))

@@ -1,0 +1,89 @@
+"""Which hands are there: what counts as absence, and how it leaves and comes back as zeros."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from poses import layout
+from poses.files import read_pose
+from poses.presence import (
+    ARTICULATORS,
+    NUM_ARTICULATORS,
+    by_number,
+    is_there,
+    presence,
+    seen_in_generated,
+    steady,
+    without_absent,
+)
+from poses.writing import write_clip
+
+
+def runs(text: str) -> np.ndarray:
+    """Presence [T,1] of a line of '#' (there) and '.' (absent)."""
+    return np.array([[sign == "#"] for sign in text])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("##########", "##########"),
+        ("##..#...##########", "##################"),  # short gaps, as a detector has them
+        ("##......##", "##......##"),  # six frames: the hand was gone
+        (".......##.......", "................"),  # two frames of something that is no hand
+        ("......######......", "......######......"),
+        ("##........", "##........"),  # at the ends a hand may just have left, or be about to come
+        ("........##", "........##"),
+        ("..##", "..##"),
+        ("#", "#"),
+    ],
+)
+def test_a_hand_comes_and_goes_without_flicker(given: str, expected: str):
+    np.testing.assert_array_equal(steady(runs(given)), runs(expected))
+
+
+def test_each_articulator_has_its_own_presence():
+    seen = np.ones((8, layout.POSE_DIM), bool)
+    seen[:, layout.LEFT_HAND] = False
+    seen[:4, layout.RIGHT_HAND] = False
+    assert presence(seen).tolist() == [[False, False, True]] * 4 + [[False, True, True]] * 4
+    seen[:, layout.RIGHT_HAND] = True
+    seen[:, layout.RIGHT_HAND.start : layout.RIGHT_HAND.start + 20] = False  # 22 of 42 numbers are left
+    assert presence(seen)[:, 1].all()
+    seen[:, layout.RIGHT_HAND.start + 20 : layout.RIGHT_HAND.start + 24] = False
+    assert not presence(seen)[:, 1].any()
+    seen[:, layout.NMM] = False
+    seen[:, layout.HEAD_POSE] = True  # all that was measured of the face
+    assert presence(seen)[:, 2].all()
+
+
+def test_every_number_belongs_to_its_articulator_and_the_body_is_there():
+    for index, place in enumerate(ARTICULATORS.values()):
+        only = np.zeros((1, NUM_ARTICULATORS), bool)
+        only[0, index] = True
+        expected = np.zeros(layout.POSE_DIM, bool)
+        expected[layout.BODY] = expected[place] = True
+        np.testing.assert_array_equal(by_number(only)[0], expected)
+
+
+def test_what_is_absent_is_zeros_and_is_read_as_unseen(data_dir: Path, tmp_path: Path):
+    pose = read_pose(sorted((data_dir / "train" / "poses").glob("*.npz"))[0]).pose
+    pose[pose == 0] = np.random.default_rng(0).uniform(0.3, 0.7, (pose == 0).sum())
+    present = np.ones((len(pose), NUM_ARTICULATORS), bool)
+    present[: len(pose) // 2, 0] = present[:, 2] = False
+    clip = without_absent(pose, present)
+    assert not clip[: len(pose) // 2, layout.LEFT_HAND].any()
+    assert not clip[:, layout.NMM].any()
+    np.testing.assert_array_equal(clip[by_number(present)], pose[by_number(present)])
+    np.testing.assert_array_equal(seen_in_generated(clip), by_number(present))
+    for name in ("clip.npy", "clip.pose"):
+        write_clip(tmp_path / name, clip, 25.0)
+        read = read_pose(tmp_path / name)
+        np.testing.assert_array_equal(read.seen, by_number(present), err_msg=name)
+        np.testing.assert_allclose(read.pose[by_number(present)], clip[by_number(present)], atol=1e-4, err_msg=name)
+
+
+def test_a_decoder_that_hesitates_does_not_flicker():
+    probability = np.array([0.9] * 6 + [0.4, 0.6, 0.4] + [0.9] * 6)[:, None]
+    assert is_there(probability).all()
