@@ -78,10 +78,10 @@ def plain_align(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def plain_sign_distance(a: Clip, b: Clip) -> float:
     """What `recognition.sign_distances` gives for one pair whose frames all saw something."""
-    (x, x_seen), (y, y_seen) = recognition.arms_and_hands(a), recognition.arms_and_hands(b)
+    (x, _, x_known, x_absent), (y, _, y_known, y_absent) = recognition.arms_and_hands(a), recognition.arms_and_hands(b)
     costs = []
-    for points, seen in zip(x, x_seen, strict=True):
-        both = seen & y_seen
+    for points, known, absent in zip(x, x_known, x_absent, strict=True):
+        both = known & y_known & ~((absent & y_absent) @ recognition.OF_HAND)
         costs.append(np.sqrt((((points - y) ** 2).sum(-1) * both).sum(-1) / both.sum(-1)))
     total, path = plain_dtw(np.stack(costs))
     return total / len(path)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from evaluation.clips import Clip
 from models.layers import lengths_to_mask
 from models.pose_to_text import PoseToText
-from poses.interpolation import resample
+from poses.interpolation import resample, resample_seen
 from poses.statistics import Statistics
 
 BATCH_SIZE = 32
@@ -42,7 +42,7 @@ class BackTranslator:
 
     def _prepare(self, clip: Clip) -> torch.Tensor:
         """As in training: a long clip is squeezed to what the model knows, numbers never seen become the mean."""
-        pose, seen, limit = clip.pose, clip.seen, self.model.config.max_frames
+        pose, seen, limit = clip.filled(), clip.seen, self.model.config.max_frames
         if len(pose) > limit:
-            pose, seen = resample(pose, limit), resample(seen.astype(np.float32), limit) > 0
+            pose, seen = resample(pose, limit), resample_seen(seen, limit)
         return torch.from_numpy(self.statistics.normalize(pose, seen))

@@ -7,17 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from poses import layout
-from poses.files import fill_gaps
+from poses.interpolation import fill_gaps
+from poses.motion import HAND_AND_WRIST
 from poses.pack import Pack
-from poses.presence import seen_in_generated
+from poses.presence import ARTICULATORS, by_number, presence
+from poses.writing import COLLAPSED
 
 Array = np.ndarray
 Scores = dict[str, Array]  # the values of the clips by name: [N] or [N,K], NaN where undefined
 
+MIDDLE = 0.5  # of the picture, image units: the place of an absent hand whose wrist its clip never saw
+
 
 @dataclass(frozen=True)
 class Clip:
-    """pose [T,214], denormalised, its gaps filled in time; seen [T,214] bool, False where a number was not seen."""
+    """pose [T,214], denormalised, its gaps filled in time; seen [T,214] bool, False where a number was not seen.
+
+    Clips of every source come from `generated` or `real`, which read them alike: a hand or the face is absent in a
+    frame (`poses.presence`) if and only if none of its numbers is seen there.
+    """
 
     pose: Array
     seen: Array
@@ -27,26 +35,102 @@ class Clip:
 
     @classmethod
     def generated(cls, pose: Array) -> "Clip":
-        """A model's clip, which has every number but those of a hand or a face that it leaves out, as zeros."""
-        return cls(pose, seen_in_generated(pose))
+        """A model's clip, or what a file holds of one: zeros where something is absent."""
+        return cls._of(pose, _shown(pose))
+
+    @classmethod
+    def real(cls, pose: Array, seen: Array) -> "Clip":
+        """A clip of a data set, read as if a model had generated it: what was not seen is absent.
+
+        A face is seen or not as a whole, with every number that the clip ever saw.
+        """
+        seen = seen.copy()
+        seen[:, layout.NMM] = seen[:, layout.NMM].any(1, keepdims=True) & seen[:, layout.NMM].any(0)
+        return cls._of(pose, _shown(np.where(seen, pose, np.zeros((), pose.dtype))))
+
+    @classmethod
+    def _of(cls, pose: Array, seen: Array) -> "Clip":
+        filled, known = fill_gaps(pose, seen)
+        known &= by_number(presence(known))
+        return cls(filled if (known & ~seen).any() else pose, known)
 
     @classmethod
     def of_nothing(cls, length: int) -> "Clip":
         """In place of a clip that does not exist: it saw nothing, so it has no figure."""
         return cls(np.zeros((length, layout.POSE_DIM)), np.zeros((length, layout.POSE_DIM), bool))
 
-    def rebuilt(self) -> "Clip":
-        """The same clip in float64, its unseen numbers rebuilt from the seen ones alone (zeros if never seen)."""
-        return _Rebuilt(fill_gaps(np.asarray(self.pose, np.float64), self.seen)[0], self.seen)
+    @property
+    def present(self) -> Array:
+        """Which of ARTICULATORS are there, [T,3] bool."""
+        return np.stack([self.seen[:, place].any(1) for place in ARTICULATORS.values()], axis=1)
 
-    def limited_to(self, reference: "Clip") -> "Clip":
-        """The same clip as if it had not seen the numbers that `reference` never saw."""
-        return Clip(self.pose, self.seen & reference.seen.any(0))
+    def in_file(self) -> Array:
+        """The pose as a file holds it: zeros where something is absent."""
+        return np.where(self.seen, self.pose, np.zeros((), self.pose.dtype))
+
+    def filled(self) -> Array:
+        """The pose, its unseen numbers rebuilt from the seen ones alone (zeros if never seen)."""
+        return fill_gaps(self.pose, self.seen)[0]
+
+    def rebuilt(self) -> "Placed":
+        """The same clip in float64, its unseen numbers rebuilt, and all that is absent at its place."""
+        pose = fill_gaps(np.asarray(self.pose, np.float64), self.seen)[0]
+        placed = np.zeros(self.seen.shape, bool)
+        if self.seen.any():
+            left, right, face = ~self.present.T
+            for (hand, wrist), absent in zip(HAND_AND_WRIST, (left, right), strict=True):
+                here, wrist = layout.keypoint_dims(hand), layout.keypoint_dims(np.array([wrist]))
+                place = pose[:, wrist] if self.seen[:, wrist].any() else np.full((len(pose), 2), MIDDLE)
+                pose[np.ix_(absent, here)] = np.tile(place[absent], layout.NUM_HAND)
+                placed[np.ix_(absent, here)] = True
+            pose[face, layout.NMM], placed[face, layout.NMM] = 0.0, True
+        return Placed(pose, self.seen, placed)
 
 
-class _Rebuilt(Clip):
-    def rebuilt(self) -> Clip:
+@dataclass(frozen=True)
+class Placed(Clip):
+    """A clip as distances take it: a hand that is absent is where its arm ends, at the wrist, and has no fingers; a
+    face that is absent is zeros. placed [T,214] bool says which numbers are such.
+
+    Where one clip has a hand and the other has none, the distance is thus about the size of a hand: leaving a hand out
+    costs, and so does a phantom. A place farther off, such as the shoulders' middle, would make the cost depend on
+    where the arm is, which both clips show by their wrists.
+    """
+
+    placed: Array
+
+    def rebuilt(self) -> "Placed":
         return self
+
+    @property
+    def known(self) -> Array:
+        return self.seen | self.placed
+
+    def compared(self, reference: "Placed", i: Array, j: Array) -> tuple[Array, Array]:
+        """Which numbers count where frames i [P] of this clip meet frames j [P] of its reference, and for which of them
+        the reference asks: [P,214] bool each, the first within the second.
+
+        It asks for what it saw, and for no hand where it has none. Where both have none nothing counts.
+        """
+        asked = reference.seen[j]
+        phantom = reference.placed[j] & self.seen[i]
+        asked[:, layout.HANDS] |= phantom[:, layout.HANDS]
+        return asked & self.known[i], asked
+
+
+def _shown(pose: Array) -> Array:
+    """What a file's pose [T,214] shows, [T,214] bool, by the rules of a data set's own files.
+
+    Keypoints at (0, 0), a hand shrunk to a point and a face of zeros are not there; a feature of the face that is zeros
+    in every frame was not measured.
+    """
+    points, nmm = layout.frame_to_keypoints(pose), pose[:, layout.NMM]
+    there = (points != 0).any(-1)
+    for hand in layout.HAND_KEYPOINTS.values():
+        there[:, hand] &= ~(np.ptp(points[:, hand], axis=1).max(-1) < COLLAPSED)[:, None]
+    features = (pose[:, place] for place in layout.NMM_SLICES.values())
+    measured = np.concatenate([np.full(feature.shape[1], feature.any()) for feature in features])
+    return np.concatenate([np.repeat(there, 2, axis=1), (nmm != 0).any(1, keepdims=True) & measured], axis=1)
 
 
 @dataclass(frozen=True)
@@ -64,13 +148,14 @@ def says_something(text: str) -> bool:
 
 
 def clip_of(pack: Pack, index: int) -> Clip:
-    return Clip(pack.field("pose", index), pack.field("seen", index).astype(bool))
+    return Clip.real(pack.field("pose", index), pack.field("seen", index).astype(bool))
 
 
 def read_references(pack: Pack) -> list[Reference]:
+    clips = (clip_of(pack, index) for index in range(len(pack)))
     return [
-        Reference(np.array(pack.field("pose", index)), pack.field("seen", index).astype(bool), clip_id, text)
-        for index, (clip_id, text) in enumerate(zip(pack.ids, pack.texts, strict=True))
+        Reference(np.array(clip.pose), clip.seen, clip_id, text)
+        for clip, clip_id, text in zip(clips, pack.ids, pack.texts, strict=True)
     ]
 
 

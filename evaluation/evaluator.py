@@ -10,14 +10,14 @@ from tqdm import tqdm
 from evaluation.back_translation import BackTranslator
 from evaluation.clips import Array, Clip, Reference, Scores, stack_values
 from evaluation.distribution import latent_scores, spread
-from evaluation.metrics import closeness_scores, motion_scores
+from evaluation.metrics import closeness_scores, motion_scores, presence_scores
 from evaluation.naturalness import TrainFrames, hand_limits, naturalness_scores
 from evaluation.recognition import recognition_scores
 from evaluation.sync import nmm_scale, sync_scores
 from evaluation.text_metrics import text_scores
 from models.autoencoder import PoseAutoencoder
 from poses.pack import Pack
-from poses.presence import is_there, presence, without_absent
+from poses.presence import is_there, without_absent
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.parallel import parallel_map
@@ -60,10 +60,7 @@ class Evaluator:
         scores["train_distances"] = np.stack([scores["train_distances"], self.train_frames.real], axis=1)
         scores["spreads"] = np.stack([spread(clips, self.texts, self.num_workers), self.reference_spread], axis=1)
         if self.autoencoder is not None:
-            # The encoder knows a hand that a clip lacks only as absent: one that a model draws there, as it must draw
-            # something, would count as far from all.
-            limited = [clip.limited_to(reference) for clip, reference in zip(clips, self.references, strict=True)]
-            latents = [z if clip.seen.any() else z[:0] for z, clip in zip(self.encode(limited), clips, strict=True)]
+            latents = [z if clip.seen.any() else z[:0] for z, clip in zip(self.encode(clips), clips, strict=True)]
             scores |= latent_scores(latents, self.reference_latents)
         if self.translator is not None:
             scores |= text_scores(self.translator.read(clips), self.texts)
@@ -77,7 +74,7 @@ class Evaluator:
         device = next(self.autoencoder.parameters()).device
         latents = []
         for clip in clips:
-            normalized, present = self.statistics.normalize(clip.pose, clip.seen), presence(clip.seen)
+            normalized, present = self.statistics.normalize(clip.filled(), clip.seen), clip.present
             key = hashlib.sha256(normalized.tobytes() + present.tobytes()).digest()
             if key not in self._latents:
                 x = torch.from_numpy(normalized)[None].to(device)
@@ -130,6 +127,7 @@ def score_clips(
 def pair_values(pair: tuple[Clip, Clip], scale: Array, *natural: Array | TrainFrames) -> dict[str, object]:
     """The values of one clip beside its reference; scale [64]: of `nmm_scale`."""
     prediction, reference = (clip.rebuilt() for clip in pair)  # once for all metrics
-    values = closeness_scores(prediction, reference) | motion_scores(prediction, reference)
+    values = closeness_scores(prediction, reference) | presence_scores(prediction, reference)
+    values |= motion_scores(prediction, reference)
     values |= sync_scores(prediction, reference, scale)
     return values | (naturalness_scores(prediction, reference, *natural) if natural else {})

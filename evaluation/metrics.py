@@ -3,9 +3,9 @@
     T    frames of the reference, T' of the prediction         pose    [T,214]; seen [T,214] bool
     P    steps of an alignment path                            path    [P,2], frame of the prediction, of the reference
 
-Unseen numbers never enter a metric: they are rebuilt from the seen ones to find an alignment, and left out of every
-average. A generated clip has every number; of a real clip in its place (a train clip, the reference itself, its
-reconstruction) only what both clips saw counts.
+Clips of all sources are treated alike (`clips.Clip`). Unseen numbers never enter a metric: they are rebuilt from the
+seen ones to find an alignment, and left out of every average. A hand that only one of two clips has counts, as one at
+its wrist in the other (`clips.Placed`); where both have none nothing counts, and an absent hand does not move.
 
 Every metric has a value a clip, NaN where it is undefined. `registry.py` says what becomes of the values.
 """
@@ -29,39 +29,44 @@ def align(a: Array, b: Array) -> Array:
 
 
 def _along_path(prediction: Clip, reference: Clip, dims: slice) -> tuple[Array, Array, Array, Array] | None:
-    """Align on `dims` of rebuilt poses: path [P,2]; [P,dims] differences, seen by both, seen by the reference."""
-    (x, x_seen), (y, y_seen) = (
-        (clip.pose[:, dims], clip.seen[:, dims]) for clip in (prediction.rebuilt(), reference.rebuilt())
-    )
-    ever = x_seen.any(0) & y_seen.any(0)
+    """Align on `dims` of rebuilt poses: path [P,2]; [P,dims] differences, compared, and asked for (`Placed.compared`).
+
+    None where nothing is compared.
+    """
+    x, y = prediction.rebuilt(), reference.rebuilt()
+    ever = x.known.any(0) & y.known.any(0) & (x.seen.any(0) | y.seen.any(0))
+    ever[layout.NMM] &= y.seen[:, layout.NMM].any(0)
+    ever = ever[dims]
     if not ever.any():
         return None
-    path = align(x[:, ever], y[:, ever])
+    a, b = x.pose[:, dims], y.pose[:, dims]
+    path = align(a[:, ever], b[:, ever])
     i, j = path.T
-    return path, x[i] - y[j], x_seen[i] & y_seen[j], y_seen[j]
+    both, asked = x.compared(y, i, j)
+    return path, a[i] - b[j], both[:, dims], asked[:, dims]
 
 
 def dtw(prediction: Clip, reference: Clip) -> tuple[float, Array | None]:
     """DTW distance over [T,214] and its path: mean Euclidean distance of the frames that the path [P,2] pairs.
 
     Numbers never seen in the clip are dropped, the path is found on rebuilt poses, and then the unseen numbers of each
-    pair of frames are left out. With everything seen it is the DTW distance divided by the path's length. What the
-    prediction alone did not see counts as if it erred like the rest of its frame: leaving out earns nothing.
-    (NaN, None) where nothing was seen.
+    pair of frames are left out. With everything seen it is the DTW distance divided by the path's length. Numbers other
+    than an absent hand's or face's that the prediction alone did not see count as if it erred there like in the rest of
+    its frame: leaving out earns nothing. (NaN, None) where nothing was seen.
     """
     aligned = _along_path(prediction, reference, slice(None))
     if aligned is None:
         return math.nan, None
-    path, difference, both, in_reference = aligned
-    squares = mean_where(difference**2, both, axis=1) * in_reference.sum(1)  # [P]
+    path, difference, both, asked = aligned
+    squares = mean_where(difference**2, both, axis=1) * asked.sum(1)  # [P]
     return float(mean_where(np.sqrt(squares), both.any(1))), path
 
 
 def dtw_mje(prediction: Clip, reference: Clip) -> dict[str, float]:
-    """DTW mean joint error, image units: keypoints only, all, the body's, and each hand's; NaN where none was seen.
+    """DTW mean joint error, image units: keypoints only, all, the body's, and each hand's; NaN where none is compared.
 
     The path is that of DTW over the 75 keypoints as vectors [T,150] (found as in `dtw`). On each of its steps the
-    error is the mean, over keypoints seen in that frame, of the distance in the plane; the metric is the mean over
+    error is the mean, over keypoints compared in that frame, of the distance in the plane; the metric is the mean over
     the steps. The parts share the one path: hands are judged where the whole signer was aligned.
     """
     parts = {
@@ -82,15 +87,15 @@ def dtw_mje(prediction: Clip, reference: Clip) -> dict[str, float]:
 
 
 def mean_squared_errors(prediction: Clip, reference: Clip, path: Array | None) -> dict[str, float]:
-    """MSE over all seen numbers, the manual ones and the NMM: frame by frame at equal length, else along the `path` of
-    `dtw`; `mse_aligned` says which. NaN where nothing was seen."""
+    """MSE over all compared numbers, the manual ones and the NMM: frame by frame at equal length, else along the `path`
+    of `dtw`; `mse_aligned` says which. NaN where nothing is compared."""
     parts = {"mse": slice(None), "mse_manual": layout.MANUAL, "mse_nmm": layout.NMM}
     x, y = prediction.rebuilt(), reference.rebuilt()
     aligned = len(x.pose) != len(y.pose)
     if aligned and path is None:
         return {**dict.fromkeys(parts, math.nan), "mse_aligned": aligned}
     i, j = path.T if aligned else (np.arange(len(x.pose)), np.arange(len(x.pose)))
-    squares, both = (x.pose[i] - y.pose[j]) ** 2, x.seen[i] & y.seen[j]
+    squares, (both, _) = (x.pose[i] - y.pose[j]) ** 2, x.compared(y, i, j)
     errors = {name: float(mean_where(squares[:, dims], both[:, dims])) for name, dims in parts.items()}
     return {**errors, "mse_aligned": aligned}
 
@@ -105,18 +110,34 @@ def closeness_scores(prediction: Clip, reference: Clip) -> dict[str, float]:
 def compare_speeds(prediction: Clip, reference: Clip, keypoints: Array, order: int = 1) -> tuple[float, float]:
     """`mean_speeds` of the prediction and of the reference, each averaged over the same keypoints.
 
-    Those are the ones of `keypoints` that the reference saw in at least half of its frames and that both clips saw
-    move. (NaN, NaN) where there is none.
+    Those are the ones of `keypoints` of which the reference knew the place, or that they were absent, in at least half
+    of its frames, and whose speed both clips know. (NaN, NaN) where there is none.
     """
-    keypoints = keypoints[mostly_seen(reference.seen)[keypoints]]
-    rebuilt = (clip.rebuilt() for clip in (prediction, reference))
-    speeds = [mean_speeds(clip.pose, clip.seen, keypoints, order) for clip in rebuilt]
+    prediction, reference = prediction.rebuilt(), reference.rebuilt()
+    keypoints = keypoints[mostly_seen(reference.known)[keypoints]]
+    speeds = [mean_speeds(clip.pose, clip.seen, keypoints, order, clip.placed) for clip in (prediction, reference)]
     if any(speed is None for speed in speeds):
         return math.nan, math.nan
     common = np.isfinite(speeds).all(0)
     if not common.any():
         return math.nan, math.nan
     return float(speeds[0][common].mean()), float(speeds[1][common].mean())
+
+
+def presence_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:
+    """Frames of both hands, and frames of the face, [2] each: those in which the prediction has it if and only if the
+    reference has, and all. And the hand-frames in which a clip with both hands always would agree, and all.
+
+    At the reference's time: where the lengths differ, at the prediction's nearest frame after stretching it.
+    """
+    if not prediction.seen.any() or not reference.seen.any():
+        return dict.fromkeys(("hand_presence", "both_hands_presence", "face_presence"), np.full(2, np.nan))
+    wanted = reference.present
+    frames = np.linspace(0, len(prediction.pose) - 1, len(wanted)).round().astype(int)
+    alike = prediction.present[frames] == wanted
+    hands, face, both = alike[:, :2], alike[:, 2], wanted[:, :2]
+    values = {"hand_presence": hands, "both_hands_presence": both, "face_presence": face}
+    return {name: np.array([frames.sum(), frames.size], np.float64) for name, frames in values.items()}
 
 
 def motion_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.clips import Array, Clip, clip_of
-from evaluation.recognition import arms_and_hands
+from evaluation.recognition import OF_HAND, Frames, Products, arms_and_hands
 from poses import layout
-from poses.motion import HAND_AND_WRIST, keypoints_seen, mostly_seen, shoulder_frame
+from poses.motion import HAND_AND_WRIST, keypoints_seen, mean_where, mostly_seen, shoulder_frame
 from poses.pack import Pack
 from runtime.parallel import parallel_map
 
@@ -18,25 +18,30 @@ COPY_FRAMES = 8  # frames of each clip that are looked up, evenly spaced
 MAX_TRAIN_FRAMES = 100_000  # beyond that the train frames are thinned out evenly
 ENOUGH = 0.5  # two frames are compared where both saw this part of arms and hands or more
 
+EVERY = Products(np.arange(len(layout.ARMS_AND_HANDS)), OF_HAND, np.arange(len(OF_HAND)))  # of arms and hands
+
 BONES = np.array([*layout.BONES.body, *layout.BONES.left_hand, *layout.BONES.right_hand])
 
 
 def bone_length_variation(prediction: Clip, reference: Clip) -> float:
     """How much bones change their length in a clip: standard deviation over mean, the mean over bones; NaN if none.
 
-    Over bones whose ends the reference mostly saw, in frames of the prediction that saw them. Real signing has some:
+    Over the bones of a hand in the frames that have it, whatever the reference has, and over those of the body whose
+    ends the reference mostly saw. A bone weighs as much as the frames that show it. Real signing has some variation:
     limbs turn towards the camera, and a picture shows their projection.
     """
     clip = prediction.rebuilt()
     points, seen = layout.frame_to_keypoints(clip.pose), keypoints_seen(clip.seen)
-    a, b = BONES[mostly_seen(reference.seen)[BONES].all(1)].T
+    asked = mostly_seen(reference.seen)
+    asked[layout.NUM_BODY :] = True
+    a, b = BONES[asked[BONES].all(1)].T
     both = seen[:, a] & seen[:, b]  # [T,bones]
     length = np.linalg.norm(points[:, a] - points[:, b], axis=-1)
-    count = np.maximum(both.sum(0), 1)
-    mean = np.where(both, length, 0.0).sum(0) / count
-    deviation = np.sqrt(np.where(both, (length - mean) ** 2, 0.0).sum(0) / count)
-    known = (both.sum(0) > 1) & (mean > 0)
-    return float((deviation[known] / mean[known]).mean()) if known.any() else np.nan
+    count = both.sum(0)
+    mean = np.where(both, length, 0.0).sum(0) / np.maximum(count, 1)
+    deviation = np.sqrt(np.where(both, (length - mean) ** 2, 0.0).sum(0) / np.maximum(count, 1))
+    known = (count > 1) & (mean > 0)
+    return float(np.average(deviation[known] / mean[known], weights=count[known])) if known.any() else np.nan
 
 
 def _hand_measures(clip: Clip) -> tuple[Array, Array]:
@@ -71,41 +76,47 @@ def hand_limits(train: Pack, num_workers: int = 0) -> Array:
     return np.quantile(found, REACH_QUANTILE, axis=0) if len(found) else np.full(2, np.inf)
 
 
-def implausible_hands(prediction: Clip, reference: Clip, limits: Array) -> float:
-    """Part of the frames with a hand that left its arm or is too large: beyond `hand_limits`. NaN where no hand counts.
-
-    Only hands that the reference mostly saw count: what it never saw asks nothing of the prediction.
-    """
+def implausible_hands(prediction: Clip, limits: Array) -> float:
+    """Part of the frames with a hand in which one left its arm or is too large: beyond `hand_limits`. NaN if no frame
+    has a hand."""
     measures, known = _hand_measures(prediction)
-    compared = mostly_seen(reference.seen)
-    known &= np.array([compared[hand].all() for hand, _ in HAND_AND_WRIST])
     frames = known.any(1)
     wrong = ((measures > limits).any(2) & known).any(1)
     return float(wrong[frames].mean()) if frames.any() else np.nan
 
 
-def _frames(clip: Clip) -> tuple[Array, Array]:
-    """`arms_and_hands`, unseen points 0, and seen as 0 or 1: float32, as there are many."""
-    points, seen = arms_and_hands(clip)
-    seen = seen.astype(np.float32)
-    return (points * seen[..., None]).astype(np.float32), seen
+def _frames(clip: Clip) -> Frames:
+    """`arms_and_hands` in float32, as there are many."""
+    frames = arms_and_hands(clip)
+    return frames._replace(points=frames.points.astype(np.float32))
 
 
-def nearest_distances(clip: Clip, gallery: Array, gallery_seen: Array) -> Array:
-    """Root mean square distance of the nearest train frame, over keypoints seen in both, of COPY_FRAMES of a clip.
+def _enough(frames: Frames) -> Frames:
+    return frames.chosen(frames.seen.mean(1) >= ENOUGH)
 
-    Frames that saw too few keypoints have none. gallery [4K,M] and gallery_seen [K,M]: of `TrainFrames`.
+
+def nearest_distances(clip: Clip, gallery: Array, gallery_counts: Array) -> Array:
+    """Distance of the nearest train frame, as `recognition.sign_distances` compares frames, of COPY_FRAMES of a clip.
+
+    Frames that saw too few keypoints have none. gallery [R,M] and gallery_counts [R',M]: of `TrainFrames`.
     """
-    points, seen = _frames(clip)
-    chosen = np.unique(np.linspace(0, len(points) - 1, COPY_FRAMES).round().astype(int)) if len(points) else []
-    points, seen = points[chosen], seen[chosen]
-    enough = seen.mean(1) >= ENOUGH
-    points, seen = points[enough], seen[enough]
-    # As in `sign_distances`, the sum over points seen in both of |p - r|² is one matrix product.
-    left = np.concatenate([(points**2).sum(-1), -2 * points[..., 0], -2 * points[..., 1], seen], axis=1)
-    squares, count = left @ gallery, seen @ gallery_seen  # [t,M]
-    squares[count < ENOUGH * seen.shape[1]] = np.inf
-    return np.sqrt(np.maximum((squares / np.maximum(count, 1)).min(1, initial=np.inf), 0.0))
+    frames = _frames(clip)
+    last, K = len(frames.points) - 1, len(layout.ARMS_AND_HANDS)
+    frames = frames.chosen(np.unique(np.linspace(0, last, COPY_FRAMES).round().astype(int)) if last >= 0 else slice(0))
+    frames = _enough(frames)
+    left = EVERY.left(frames)
+    squares, count = left @ gallery, left[:, -len(gallery_counts) :] @ gallery_counts  # [t,M]
+    squares[count < ENOUGH * K] = np.inf
+    squares /= np.maximum(count, 1)
+    if not squares.size:
+        return np.full(len(squares), np.inf)
+    # The product has found the nearest frame, but rounded; a copy's distance is 0.
+    nearest = squares.argmin(1)
+    x, y, known = gallery[: 3 * K, nearest].reshape(3, K, -1).transpose(0, 2, 1)  # [t,K]
+    lacked = frames.absent & (gallery_counts[K:, nearest] < 0).T  # by both, [t,2]
+    compared = frames.known & (known > 0) & ~(lacked @ OF_HAND)
+    exact = mean_where((frames.points[..., 0] - x) ** 2 + (frames.points[..., 1] - y) ** 2, compared, axis=1)
+    return np.where(np.isfinite(squares.min(1)), np.sqrt(exact), np.inf)
 
 
 @dataclass(frozen=True)
@@ -116,8 +127,8 @@ class TrainFrames:
     split was made without train, so its part is what resemblance by chance gives; a copied clip's part is 1.
     """
 
-    gallery: Array  # [4K,M]: seen, x, y and |r|² of K keypoints in M frames
-    seen: Array  # [K,M]
+    gallery: Array  # [R,M]: `Products.right` of M frames
+    counts: Array  # [R',M]: `Products.counts`
     near: float
     real: Array  # mean distance of each reference's frames to their nearest train frame, [N]
 
@@ -125,15 +136,13 @@ class TrainFrames:
     def build(cls, train: Pack, references: Sequence[Clip], num_workers: int = 0) -> "TrainFrames":
         step = max(1, -(-int(train.lengths("pose").sum()) // MAX_TRAIN_FRAMES))
         parts = parallel_map(_frames, (clip_of(train, index)[::step] for index in range(len(train))), num_workers)
-        points, seen = (np.concatenate(part) for part in zip(*parts, strict=True))
-        keep = seen.mean(1) >= ENOUGH
-        points, seen = points[keep], seen[keep].T
-        gallery = np.concatenate([seen, points[..., 0].T, points[..., 1].T, (points**2).sum(-1).T])
-        real = list(parallel_map(nearest_distances, references, num_workers, gallery, seen))
+        frames = _enough(Frames(*(np.concatenate(part) for part in zip(*parts, strict=True))))
+        gallery, counts = EVERY.right(frames).T, EVERY.counts(frames).T.astype(np.float32)
+        real = list(parallel_map(nearest_distances, references, num_workers, gallery, counts))
         every = np.concatenate(real)
         every = every[np.isfinite(every)]
         near = float(np.quantile(every, COPY_QUANTILE)) if len(every) else np.nan
-        return cls(gallery, seen, near, np.array([_mean_or_nan(distances) for distances in real]))
+        return cls(gallery, counts, near, np.array([_mean_or_nan(distances) for distances in real]))
 
     def copied(self, clip: Clip) -> tuple[float, float]:
         """Part of a clip's frames (COPY_FRAMES of them) at most `near` from a train frame, and their mean distance.
@@ -141,7 +150,7 @@ class TrainFrames:
         A train clip that went through a decoder is no copy to the letter: it lies within the decoder's error, which
         may exceed `near`, and shows in the mean distance being well below that of real clips. NaN where unknown.
         """
-        distances = nearest_distances(clip, self.gallery, self.seen)
+        distances = nearest_distances(clip, self.gallery, self.counts)
         if not np.isfinite(self.near) or not len(distances):
             return np.nan, np.nan
         return float((distances <= self.near).mean()), _mean_or_nan(distances)
@@ -156,7 +165,7 @@ def naturalness_scores(prediction: Clip, reference: Clip, limits: Array, train_f
     copied, distance = train_frames.copied(prediction)
     return {
         "bone_length_variation": bone_length_variation(prediction, reference),
-        "implausible_hands": implausible_hands(prediction, reference, limits),
+        "implausible_hands": implausible_hands(prediction, limits),
         "copied_frames": copied,
         "train_distances": distance,  # stands beside the references' before it is reported
     }

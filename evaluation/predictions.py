@@ -20,9 +20,10 @@ def read_predictions(folder: Path, references: list[Reference]) -> list[Clip]:
     for reference in references:
         path = folder / f"{reference.id}.npy"
         if path.with_suffix(".pose").is_file() and not path.is_file():
-            clip = read_pose(path.with_suffix(".pose"))
-            clips.append(Clip(clip.pose, clip.seen))
-            _refuse_absurd(path.with_suffix(".pose"), clips[-1])
+            path = path.with_suffix(".pose")
+            clip = read_pose(path)
+            clips.append(Clip.real(clip.pose, clip.seen))
+            _refuse_absurd(path, clips[-1])
         elif not path.is_file():
             raise UserError(f"{path}: no such file, nor .pose; every clip of the split needs its prediction")
         else:
@@ -35,7 +36,9 @@ def read_generated(path: Path) -> np.ndarray:
     pose = read_pose(path).pose
     if not np.isfinite(pose).all():
         raise UserError(f"{path}: holds NaN or infinity; a prediction has every number")
-    _refuse_absurd(path, Clip.generated(pose))
+    if not pose.any():
+        raise UserError(f"{path}: holds nothing but zeros, which is a clip that shows nothing; generate it again")
+    _refuse_absurd(path, Clip(pose, np.ones(pose.shape, bool)))
     return pose
 
 
@@ -72,6 +75,6 @@ def write_predictions(
 ) -> None:
     """Write ID.npy or ID.pose for every clip; one of the other format, by an earlier run, is removed."""
     for reference, clip in zip(references, clips, strict=True):
-        write_clip(folder / f"{reference.id}{suffix}", clip.pose, fps, image_size)
+        write_clip(folder / f"{reference.id}{suffix}", clip.in_file(), fps, image_size)
         for other in set(CLIP_FORMATS) - {suffix}:
             (folder / f"{reference.id}{other}").unlink(missing_ok=True)

@@ -1,6 +1,9 @@
 """Recognition: whose sign is a clip nearest to? DTW of arms and hands between all clips of two sets."""
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,24 +14,93 @@ from runtime.parallel import parallel_map
 
 TOP = 5  # references among which `recognition_top5` looks for the text
 
+# Which of ARMS_AND_HANDS belong to the left and to the right hand, [2,48] bool.
+OF_HAND = np.stack(
+    [np.isin(layout.ARMS_AND_HANDS, np.r_[hand.start : hand.stop]) for hand in layout.HAND_KEYPOINTS.values()]
+)
+
 # One task of the recognition: fixed sizes, so that workers change no distance, and few enough cells for the caches.
 CHUNK_PREDICTIONS, CHUNK_REFERENCES, CHUNK_CELLS = 64, 32, 2**20
 
 
-def arms_and_hands(clip: Clip) -> tuple[Array, Array]:
-    """Arms and hands in the shoulder frame [T,K,2], and where they were seen [T,K]; of no frame without shoulders."""
+class Frames(NamedTuple):
+    """Arms and hands of T frames in the shoulder frame, K keypoints: points [T,K,2]; seen [T,K] bool; known [T,K] bool,
+    seen or of an absent hand, which is at its wrist; absent [T,2] bool, of the left and the right hand."""
+
+    points: Array
+    seen: Array
+    known: Array
+    absent: Array
+
+    def chosen(self, frames: Array | slice, keypoints: Array | slice = slice(None)) -> "Frames":
+        return Frames(*(values[frames, keypoints] for values in self[:3]), self.absent[frames])
+
+
+def arms_and_hands(clip: Clip) -> Frames:
+    """A clip's arms and hands; no frame where it has no shoulders."""
     clip = clip.rebuilt()
     points = shoulder_frame(clip.pose, clip.seen)
+    seen, known = (keypoints_seen(numbers)[:, layout.ARMS_AND_HANDS] for numbers in (clip.seen, clip.known))
+    absent = keypoints_seen(clip.placed)[:, [hand.start for hand in layout.HAND_KEYPOINTS.values()]]
     if points is None:
-        return np.zeros((0, len(layout.ARMS_AND_HANDS), 2)), np.zeros((0, len(layout.ARMS_AND_HANDS)), bool)
-    return points[:, layout.ARMS_AND_HANDS], keypoints_seen(clip.seen)[:, layout.ARMS_AND_HANDS]
+        return Frames(np.zeros((0, len(layout.ARMS_AND_HANDS), 2)), seen[:0], known[:0], absent[:0])
+    return Frames(points[:, layout.ARMS_AND_HANDS], seen, known, absent)
 
 
-def _signing(clip: Clip) -> tuple[Array, Array]:
+def _signing(clip: Clip) -> Frames:
     """`arms_and_hands` without the frames that saw none of them."""
-    points, seen = arms_and_hands(clip)
-    some = seen.any(1)
-    return points[some], seen[some]
+    frames = arms_and_hands(clip)
+    return frames.chosen(frames.seen.any(1))
+
+
+@dataclass(frozen=True)
+class Products:
+    """Squared distances between frames of two clips, summed over the keypoints compared, as one matrix product.
+
+    `left(a) @ right(b).T` are the sums, and the last columns of `left(a)`, as many as `counts(b)` has, @ `counts(b).T`
+    the numbers of keypoints. Two frames are compared in every keypoint that both know, but not in those of a hand that
+    both lack. So from the sum over keypoints known in both, |p|² k_r − 2 p·r + k_p |r|² with p and r being 0 where
+    unknown, that over the hands which both lack is taken away; all keypoints of such a hand are at one wrist.
+
+    groups [K]: keypoints of one number are known together or not at all. hands [H,K] bool: the keypoints of the hands,
+    `columns` [H] of `Frames.absent`, that clips of both sides may lack.
+    """
+
+    groups: Array
+    hands: Array
+    columns: Array
+
+    @classmethod
+    def of(cls, left: Sequence[Frames], right: Sequence[Frames], keypoints: Array) -> "Products":
+        """Of clips that were cut down to `keypoints` [K], indices of ARMS_AND_HANDS."""
+        lacked = np.all([np.any([frames.absent.any(0) for frames in side], axis=0) for side in (left, right)], axis=0)
+        hands = OF_HAND[:, keypoints]
+        columns = np.flatnonzero(lacked & hands.any(1))
+        return cls(_alike(np.concatenate([frames.known for frames in (*left, *right)]).T), hands[columns], columns)
+
+    def _parts(self, frames: Frames) -> tuple[Array, ...]:
+        """x, y [T,K], 0 where unknown; what is known and the squares, [T,G] each; which hands are lacked, x, y and the
+        square of their wrists, [T,H] each."""
+        groups, one_of = np.unique(self.groups, return_index=True)
+        points, known = frames.points * frames.known[..., None], frames.known[:, one_of]
+        squares = (points**2).sum(-1) @ np.eye(len(groups), dtype=points.dtype)[self.groups]
+        absent = frames.absent[:, self.columns]
+        wrist = frames.points[:, self.hands.argmax(1)] * absent[..., None]
+        return *np.moveaxis(points, -1, 0), known, squares, absent, *np.moveaxis(wrist, -1, 0), (wrist**2).sum(-1)
+
+    def left(self, frames: Frames) -> Array:
+        x, y, known, squares, absent, wrist_x, wrist_y, wrist_squares = self._parts(frames)
+        return np.concatenate([-2 * x, -2 * y, squares, wrist_squares, wrist_x, wrist_y, known, absent], axis=1)
+
+    def right(self, frames: Frames) -> Array:
+        x, y, known, squares, absent, wrist_x, wrist_y, wrist_squares = self._parts(frames)
+        n = self.hands.sum(1, dtype=x.dtype)
+        lacked = -n * absent, 2 * n * wrist_x, 2 * n * wrist_y
+        return np.concatenate([x, y, known, *lacked, squares, -n * wrist_squares], axis=1)
+
+    def counts(self, frames: Frames) -> Array:
+        _, _, known, _, absent, *_ = self._parts(frames)
+        return np.concatenate([known * np.bincount(self.groups), -self.hands.sum(1) * absent], axis=1)
 
 
 def _warped_means(costs: Array, lengths: Array) -> Array:
@@ -61,42 +133,31 @@ def _warped_means(costs: Array, lengths: Array) -> Array:
     return total[rows + lengths, rows, n] / steps
 
 
-def _distances(task: tuple[list[tuple[Array, Array]], list[tuple[Array, Array]]], groups: Array) -> Array:
-    """Distances of predictions to references, [N,M], both as `_signing` gives them; inf if incomparable.
-
-    groups [K]: keypoints of one number are seen together or not at all, in every frame of these clips.
-    """
+def _distances(task: tuple[list[Frames], list[Frames]], products: Products) -> Array:
+    """Distances of predictions to references, [N,M], both as `_signing` gives them; inf if incomparable."""
     predictions, references = task
     distances = np.full((len(predictions), len(references)), np.inf)
-    usable = [n for n, (points, _) in enumerate(predictions) if len(points)]
+    usable = [n for n, frames in enumerate(predictions) if len(frames.points)]
     if not usable:
         return distances
-    sizes = np.bincount(groups).astype(np.float64)  # [G]
-    _, one_of = np.unique(groups, return_index=True)
-    in_group = np.eye(len(sizes))[groups]  # [K,G]
-    lengths = np.array([len(predictions[n][0]) for n in usable])
-    K, G, longest = len(groups), len(sizes), lengths.max()
-    # Sum over points seen in both of |p - r|² = |p|² s_r − 2 p·r + s_p |r|², r and p being 0 if unseen: one product.
-    left = np.zeros((2 * K + 2 * G, longest, len(usable)))
-    for n, k in enumerate(usable):
-        points, seen = predictions[k]
-        points = points * seen[..., None]
-        parts = (-2 * points[..., 0], -2 * points[..., 1], (points**2).sum(-1) @ in_group, seen[:, one_of])
-        left[:, : lengths[n], n] = np.concatenate(parts, axis=1).T
-    left = left.reshape(len(left), -1)  # [2K+2G,T'N]
-    for m, (points, seen) in enumerate(references):
-        if len(points) == 0:
+    lengths = np.array([len(predictions[n].points) for n in usable])
+    longest, rows = lengths.max(), [products.left(predictions[n]).T for n in usable]
+    left = np.zeros((len(rows[0]), longest, len(usable)))
+    for n, length in enumerate(lengths.tolist()):
+        left[:, :length, n] = rows[n]
+    left = left.reshape(len(left), -1)  # [R,T'N]
+    for m, frames in enumerate(references):
+        if len(frames.points) == 0:
             continue
-        points, seen = points * seen[..., None], seen[:, one_of].astype(np.float64)
-        right = np.concatenate([points[..., 0], points[..., 1], seen, (points**2).sum(-1) @ in_group], axis=1)
-        means, count = right @ left, (seen * sizes) @ left[-G:]  # [T,T'N]
+        counts = products.counts(frames)
+        means, count = products.right(frames) @ left, counts @ left[-counts.shape[1] :]  # [T,T'N]
         np.maximum(means, 0.0, out=means)  # rounding
         if count.all():
             np.divide(means, count, out=means)
         else:
             np.divide(means, count, out=means, where=count > 0)
             means[count == 0] = np.inf
-        costs = np.sqrt(means, out=means).reshape(len(points), longest, len(usable))
+        costs = np.sqrt(means, out=means).reshape(len(frames.points), longest, len(usable))
         distances[usable, m] = _warped_means(costs, lengths)
     return distances
 
@@ -111,25 +172,29 @@ def sign_distances(predictions: Sequence[Clip], references: Sequence[Clip], num_
     """DTW distances of arms and hands between clips, [N,M], in shoulder widths.
 
     Poses are taken from the shoulders' centre in units of the shoulders' width. Two frames differ by the root mean
-    square distance of their keypoints of arms and hands, over those that *both* clips saw there: a hand that the
-    reference did not see asks nothing of the prediction, and references with few and with many seen keypoints have the
-    same unit. The distance is the mean of that along the DTW path; inf where nothing can be compared.
+    square distance of their keypoints of arms and hands, over those that both clips saw, so that frames with few and
+    with many have the same unit. A hand that one frame lacks is at its wrist there (`clips.Placed`): a hand too many or
+    too few costs, and one that both lack counts nothing. The distance is the mean of that along the DTW path; inf where
+    nothing can be compared.
     """
     left, right = (list(parallel_map(_signing, clips, num_workers)) for clips in (predictions, references))
-    groups = _alike(np.concatenate([seen for _, seen in left + right]).T)
+    keypoints = np.flatnonzero(np.any([frames.seen.any(0) for frames in left + right], axis=0))
+    left, right = ([frames.chosen(slice(None), keypoints) for frames in side] for side in (left, right))
+    products = Products.of(left, right, keypoints)
     # Clips that occur several times (a train clip drawn twice, the mean pose) are compared once.
-    number = _alike(np.concatenate([points.ravel(), seen.ravel()]) for points, seen in left + right)
+    number = _alike(np.concatenate([values.ravel() for values in frames]) for frames in left + right)
     number, other_number = number[: len(left)], number[len(left) :]
     _, distinct = np.unique(number, return_index=True)
-    order = distinct[np.argsort([len(left[n][0]) for n in distinct], kind="stable")]  # alike in length: less padding
-    longest = max(len(points) for points, _ in left), max(len(points) for points, _ in right)
-    size = min(CHUNK_PREDICTIONS, max(1, CHUNK_CELLS // max(1, longest[0] * longest[1])))
+    lengths = [len(left[n].points) for n in distinct]
+    order = distinct[np.argsort(lengths, kind="stable")]  # alike in length: less padding
+    longest = (max(len(frames.points) for frames in side) for side in (left, right))
+    size = min(CHUNK_PREDICTIONS, max(1, CHUNK_CELLS // max(1, math.prod(longest))))
     rows = [order[start : start + size] for start in range(0, len(order), size)]
     columns = [slice(start, start + CHUNK_REFERENCES) for start in range(0, len(right), CHUNK_REFERENCES)]
     blocks = [(row, column) for row in rows for column in columns]
     distances = np.full((len(left), len(right)), np.inf)
     tasks = (([left[n] for n in row], right[column]) for row, column in blocks)
-    for (row, column), block in zip(blocks, parallel_map(_distances, tasks, num_workers, groups), strict=True):
+    for (row, column), block in zip(blocks, parallel_map(_distances, tasks, num_workers, products), strict=True):
         distances[row, column] = block
     distances = distances[distinct[number]]
     distances[(number[:, None] == other_number) & np.isfinite(distances)] = 0.0  # and not what rounding leaves

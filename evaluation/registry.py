@@ -83,6 +83,14 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
             Metric("recognition_top5", HIGHER, mean_of),
         ],
     },
+    "presence": {
+        "share of hand-frames in which the clip has the hand if and only if its reference has it, at the reference's "
+        "time; `_both`: of a clip that has both hands always": [
+            Metric("presence_agreement", HIGHER, ratio_of, ("hand_presence",)),
+            Metric("presence_agreement_both", NEITHER, ratio_of, ("both_hands_presence",)),
+        ],
+        "the same of the face": [Metric("face_presence_agreement", HIGHER, ratio_of, ("face_presence",))],
+    },
     "text read back": {
         "BLEU: runs of up to 1, 2, 3 and 4 words in common with the text (characters in scripts without spaces)": [
             Metric("bleu1", HIGHER, bleu_of(1), ("bleu_counts",), Column(6, "BLEU-1", 3)),

@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluation.clips import Array, Clip
 from poses import layout
-from poses.motion import face_energy, hand_energy, mean_where, mostly_seen
+from poses.motion import face_energy, hand_energy, mean_where
 
 MAX_LAG = 10  # frames
 NULL_SHUFFLES = 20  # of a clip's face in time, for what sync metrics give by chance
@@ -70,11 +70,8 @@ def sync_null(hands: Array, face: Array) -> tuple[float, float]:
 def sync_scores(prediction: Clip, reference: Clip, scale: Array) -> dict[str, object]:
     """Correlation and lag of a clip, of its reference, and of the clip with its face shuffled in time, [3] each; and
     the faces' mean energies [2], times the reference's frames. scale [64]: of `nmm_scale`."""
-    # A hand that the reference hardly saw is its wrist in both clips, or their energies would not be of the same thing.
-    compared = np.ones(layout.POSE_DIM, bool)
-    compared[layout.MANUAL] = np.repeat(mostly_seen(reference.seen), 2)
     energies = [
-        (hand_energy(clip.pose, clip.seen & compared), face_energy(clip.pose, clip.seen, scale))
+        (hand_energy(clip.pose, clip.seen), face_energy(clip.pose, clip.seen, scale))
         for clip in (prediction.rebuilt(), reference.rebuilt())
     ]
     null_correlation, null_lag = sync_null(*energies[0])

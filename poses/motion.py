@@ -53,17 +53,22 @@ def _steps(values: np.ndarray, seen: np.ndarray, order: int = 1) -> tuple[np.nda
     return np.diff(values, order, axis=0), np.all([seen[k : k + length] for k in range(order + 1)], axis=0)
 
 
-def mean_speeds(pose: np.ndarray, seen: np.ndarray, keypoints: np.ndarray, order: int = 1) -> np.ndarray | None:
+def mean_speeds(
+    pose: np.ndarray, seen: np.ndarray, keypoints: np.ndarray, order: int = 1, absent: np.ndarray | None = None
+) -> np.ndarray | None:
     """Mean speed (order 1) or jerk (order 3) of each of `keypoints` [K], in the shoulder frame: [K], shoulder widths
     a frame (to the power of `order`), NaN where a keypoint was never seen to move.
 
-    None where there is no shoulder frame.
+    absent [T,214] bool: numbers of what is not there, such as a hand. It does not move, nor by coming or going. None
+    where there is no shoulder frame.
     """
     points = shoulder_frame(pose, seen)
     if points is None:
         return None
+    known = seen if absent is None else seen | absent
     change, both = _steps(points[:, keypoints], keypoints_seen(seen)[:, keypoints], order)
-    return mean_where(np.linalg.norm(change, axis=-1), both, axis=0)
+    _, counted = _steps(points[:, keypoints], keypoints_seen(known)[:, keypoints], order)
+    return mean_where(np.where(both, np.linalg.norm(change, axis=-1), 0.0), counted, axis=0)
 
 
 ENERGY_VERSION = 1  # raised when `hand_energy` or `face_energy` gives other values

@@ -81,7 +81,7 @@ def test_dtw_agrees_with_plain_python_dtaidistance_and_dtw_python():
 
 def test_dtw_of_a_hand_made_example():
     """One number moves: 0 2 5 against 0 0 2 5 1. Costs 0 0 0 0 4 on the only cheapest path, over five steps."""
-    a, b = np.zeros((3, layout.POSE_DIM)), np.zeros((5, layout.POSE_DIM))
+    a, b = np.repeat(make_clip(0, 1), 3, axis=0), np.repeat(make_clip(0, 1), 5, axis=0)
     a[:, 0], b[:, 0] = [0, 2, 5], [0, 0, 2, 5, 1]
     distance, path = metrics.dtw(Clip.generated(a), Clip.generated(b))
     assert path.tolist() == [[0, 0], [0, 1], [1, 2], [2, 3], [2, 4]]
@@ -89,7 +89,7 @@ def test_dtw_of_a_hand_made_example():
 
 
 def test_dtw_mje_is_the_mean_distance_of_keypoints_in_the_plane():
-    reference = np.zeros((8, layout.POSE_DIM))
+    reference = np.repeat(make_clip(0, 1), 8, axis=0)
     prediction = reference.copy()
     prediction[:, layout.MANUAL] += np.tile([0.3, 0.4], layout.NUM_KEYPOINTS)
     prediction[:, layout.NMM] += 100  # keypoints only
@@ -205,12 +205,13 @@ def test_what_the_reference_did_not_see_changes_no_metric():
             np.testing.assert_array_equal(values, scores[name], err_msg=name)
 
 
-def test_a_hand_never_seen_asks_nothing_of_the_prediction():
+def test_keypoints_of_the_body_never_seen_ask_nothing_of_the_prediction():
     pose = make_clip(3)
+    legs = layout.keypoint_dims(slice(layout.RIGHT_HIP + 1, layout.NUM_BODY))
     seen = np.ones(pose.shape, bool)
-    seen[:, layout.LEFT_HAND] = False
+    seen[:, legs] = False
     prediction = pose.copy()
-    prediction[:, layout.LEFT_HAND] += 5
+    prediction[:, legs] += 5
     row = evaluate_row([Clip.generated(prediction)], [Reference(pose, seen, "a", "hello")])
     assert (row["dtw"], row["dtw_mje"], row["mse"], row["mse_manual"]) == (0, 0, 0, 0)
     assert row["motion_ratio"] == pytest.approx(1)
@@ -220,7 +221,7 @@ def test_a_prediction_gains_nothing_by_not_seeing():
     """With every number wrong by the same amount, the distance is the same whatever the prediction did not see."""
     pose = make_clip(3)
     seen = np.ones(pose.shape, bool)
-    seen[:, layout.HANDS] = False
+    seen[:, layout.BODY] = False
     whole, _ = metrics.dtw(Clip.generated(pose + 1), Clip.generated(pose))
     partly, _ = metrics.dtw(Clip(pose + 1, seen), Clip.generated(pose))
     assert partly == pytest.approx(whole)

@@ -48,13 +48,17 @@ def without(pose: np.ndarray, *dims: slice) -> Clip:
 def test_stiff_bones_do_not_vary_and_stretched_ones_do():
     pose = make_signer(0)
     hand = without(pose, layout.BODY, layout.RIGHT_HAND)
-    assert naturalness.bone_length_variation(Clip.generated(pose), hand) == pytest.approx(0, abs=1e-9)
+    assert naturalness.bone_length_variation(hand, hand) == pytest.approx(0, abs=1e-9)
     points = layout.frame_to_keypoints(pose).copy()
     scale = np.where(np.arange(len(points)) % 2, 1.1, 0.9)[:, None, None]
     points[:, layout.LEFT_HAND_KEYPOINTS] *= scale
-    stretched = layout.keypoints_to_frame(points, pose[:, layout.NMM])
-    assert naturalness.bone_length_variation(Clip.generated(stretched), hand) == pytest.approx(0.1)
-    assert np.isnan(naturalness.bone_length_variation(Clip.generated(pose), without(pose, layout.MANUAL)))
+    stretched = without(layout.keypoints_to_frame(points, pose[:, layout.NMM]), layout.BODY, layout.RIGHT_HAND)
+    assert naturalness.bone_length_variation(stretched, hand) == pytest.approx(0.1)
+    both = without(stretched.pose, layout.BODY)  # the right hand is stiff
+    assert naturalness.bone_length_variation(both, hand) == pytest.approx(0.05)
+    both.seen[10:, layout.LEFT_HAND] = False  # and shown in three times as many frames
+    assert naturalness.bone_length_variation(both, hand) == pytest.approx(0.025)
+    assert np.isnan(naturalness.bone_length_variation(without(pose, layout.MANUAL), hand))
 
 
 def test_a_hand_off_its_arm_is_implausible_and_one_never_seen_is_not(tmp_path):
@@ -62,7 +66,7 @@ def test_a_hand_off_its_arm_is_implausible_and_one_never_seen_is_not(tmp_path):
     pose = make_signer(50)
 
     def share(clip: np.ndarray, *never_seen: slice) -> float:
-        return naturalness.implausible_hands(Clip.generated(clip), without(pose, *never_seen), limits)
+        return naturalness.implausible_hands(without(clip, *never_seen), limits)
 
     assert share(pose) == 0
     away = pose.copy()
@@ -97,11 +101,11 @@ def test_copies_are_found_and_real_clips_score_the_stated_share(tmp_path):
 def test_the_nearest_frame_is_that_of_plain_distances(tmp_path):
     train, clip = make_pack(tmp_path), without(make_signer(300), layout.LEFT_HAND)
     frames = naturalness.TrainFrames.build(train, make_references(2))
-    found = naturalness.nearest_distances(clip, frames.gallery, frames.seen)
-    points, seen = recognition.arms_and_hands(clip)
-    gallery = np.concatenate([recognition.arms_and_hands(clip_of(train, i))[0] for i in range(len(train))])
+    found = naturalness.nearest_distances(clip, frames.gallery, frames.counts)
+    points, _, known, _ = recognition.arms_and_hands(clip)
+    gallery = np.concatenate([recognition.arms_and_hands(clip_of(train, i)).points for i in range(len(train))])
     chosen = np.linspace(0, len(points) - 1, naturalness.COPY_FRAMES).round().astype(int)
+    assert known.all()  # the left hand is at its wrist
     for frame, distance in zip(chosen, found, strict=True):
-        known = seen[frame]
-        plain = np.sqrt(((gallery[:, known] - points[frame, known]) ** 2).sum(-1).mean(1)).min()
+        plain = np.sqrt(((gallery - points[frame]) ** 2).sum(-1).mean(1)).min()
         assert distance == pytest.approx(plain, rel=1e-3)
