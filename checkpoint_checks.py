@@ -162,6 +162,9 @@ def check_header(content: Mapping[str, object], where: object) -> None:
     for name, kind in kinds.items():
         if name in content and (not isinstance(content[name], kind) or isinstance(content[name], bool)):
             raise UserError(f"{where}: its '{name}' is a {type(content[name]).__name__}; train it again")
+    signers = content.get("signers", [])
+    if not isinstance(signers, list) or not all(type(name) is str and name for name in signers):
+        raise UserError(f"{where}: its 'signers' are not names; train it again")
     _check_tensors(content["weights"], "weights", where)
     try:
         Statistics.from_dict(content["statistics"])

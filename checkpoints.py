@@ -1,7 +1,7 @@
 """One checkpoint format for every stage: tensors and plain values, enough to rebuild the model and to go on training.
 
 format, kind, config, weights (EMA), statistics, parent (fingerprint of the autoencoder it was trained on),
-text_encoder, epoch, fingerprint; in last.pt also `training`: raw weights, optimiser, schedule, best dev loss.
+text_encoder, signers, epoch, fingerprint; in last.pt also `training`: raw weights, optimiser, schedule, best dev loss.
 """
 
 import dataclasses
@@ -246,7 +246,7 @@ def load_text_to_latent(
 
     def make() -> TextToLatent:
         encoder = pretrained or build_text_encoder(description, device, str(path), text_encoder)
-        return TextToLatent(build_network(content, str(path)), encoder)
+        return TextToLatent(build_network(content, str(path)), encoder, content.get("signers", ()))
 
     model = build_fitting(make, content["weights"], path)
     load_weights(model, content["weights"], str(path))

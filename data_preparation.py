@@ -7,13 +7,14 @@ DATA_DIR/cache/ (each split in one memory-mapped file). Where DATA_DIR is read-o
 Prints what the keypoints say of units, axes and sides, and names clips that differ from the rest.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from poses import geometry
-from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, shared_rate
+from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, list_signers, shared_rate
 from poses.geometry import Geometry
 from poses.pack import Pack
 from poses.splits import load_split
@@ -88,6 +89,8 @@ def main() -> None:
         )
         if "" in pack.texts:
             print(f"{split}: {pack.texts.count('')} clips have an empty text, which no metric of texts counts")
+        if signers := Counter(list_signers(data_dir, split, pack.ids).values()):
+            print(f"{split}: signed by", ", ".join(f"{name} ({count} clips)" for name, count in signers.most_common()))
     for note in notes(packs):
         print(note)
     facts = measured.facts()

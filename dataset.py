@@ -1,7 +1,7 @@
 """A data set's clips and latents as batches: memory-mapped packs, padded to the batch, in an order the seed fixes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -85,10 +85,11 @@ class LatentDataset(Dataset):
     """Stages 2 and 3: what a pack holds of each clip, its text, and the text's frozen embedding `cond` [L,C] if any.
 
     Stage 2's packs hold latents z [N,D] and motion energy [T,2], stage 3's the states of trajectories [N,(S+1)*D].
+    signers: who signs each clip, by the ID of the pack; empty where the data set does not tell.
     """
 
-    def __init__(self, latents: Pack, texts: Pack | None = None) -> None:
-        self.latents, self.texts = latents, texts
+    def __init__(self, latents: Pack, texts: Pack | None = None, signers: Mapping[str, str] | None = None) -> None:
+        self.latents, self.texts, self.signers = latents, texts, signers or {}
         self.lengths = latents.lengths("z" if "z" in latents.fields else "states")
         self._text_index = {text: i for i, text in enumerate(texts.texts)} if texts else {}
 
@@ -101,6 +102,8 @@ class LatentDataset(Dataset):
         item = {"id": self.latents.ids[index], "text": text, **self.latents[index]}
         if self.texts:
             item["cond"] = self.texts.field("cond", self._text_index[text])
+        if self.signers:
+            item["signer"] = self.signers[item["id"]]
         return item
 
 

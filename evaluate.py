@@ -35,7 +35,7 @@ from evaluation.text_metrics import NORMALIZATION, unit_of
 from generation import PARTS, Generator, load_generator
 from models.autoencoder import PoseAutoencoder
 from models.speed import Speed, pack_linears
-from poses.files import SPLITS
+from poses.files import SPLITS, list_signers, signers_path
 from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
 from runtime import cpu, errors
@@ -125,6 +125,9 @@ def load_models(args: argparse.Namespace, device: torch.device) -> Models:
         speed, how = Speed(args.precision, args.compiled), {"text_encoder": args.text_encoder, "kinds": kinds}
         generator = load_generator(checkpoint, args.autoencoder_checkpoint, device, sampling, speed, **how)
         settings = {**generator.settings, "seed": args.seed, "batch_size": args.batch_size}
+        if generator.model.signers:
+            named = signers_path(args.data_dir, args.split).is_file()
+            settings["signers"] = "those of the references" if named else "drawn by the seed"
         models = Models(generator, generator.autoencoder, generator.statistics, {**generator.fingerprints}, settings)
     elif args.autoencoder_checkpoint is not None:
         autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
@@ -150,7 +153,8 @@ def generate_clips(
     lengths = [len(reference.pose) for reference in references] if args.oracle_length else None
     poses: dict[int, np.ndarray] = {}
     seconds = dict.fromkeys(PARTS, 0.0)
-    stream = generator.stream(texts, seeds, lengths, args.batch_size)
+    signers = list_signers(args.data_dir, args.split, [reference.id for reference in references])
+    stream = generator.stream(texts, seeds, lengths, args.batch_size, list(signers.values()) or None)
     for index, generated in tqdm(stream, desc="generating", total=len(texts), unit="clip", disable=None):
         poses[index] = generated.pose
         for part in PARTS:

@@ -28,19 +28,22 @@ WINDOW = 512  # texts that are read before the first is signed; their embeddings
 
 @dataclass
 class Generated:
-    """One clip: pose [T,214] float32 in data units, zeros where a hand or the face is absent; and its part of the
-    batch's seconds for each of PARTS."""
+    """One clip: pose [T,214] float32 in data units, zeros where a hand or the face is absent; its part of the batch's
+    seconds for each of PARTS; and who signs it, where the model knows its signers."""
 
     pose: np.ndarray
     seconds: dict[str, float]
+    signer: str | None = None
 
 
 @dataclass(frozen=True)
 class _Text:
-    """A text that was read: its embedding [L,C], the length that it asks for, and the seconds that reading took."""
+    """A text that was read: its embedding [L,C], the length that it asks for, its signer if the model knows any, and
+    the seconds that reading took."""
 
     cond: Tensor
     frames: int
+    signer: str | None
     seconds: float
 
 
@@ -74,28 +77,41 @@ class Generator:
         return {"model": self.model.net.kind, **how, **self.model.net.describe(self.sampling)}
 
     def generate(
-        self, texts: Sequence[str], seeds: Sequence[int], lengths: Sequence[int] | None = None, batch_size: int = 32
+        self,
+        texts: Sequence[str],
+        seeds: Sequence[int],
+        lengths: Sequence[int] | None = None,
+        batch_size: int = 32,
+        signers: Sequence[str | None] | None = None,
     ) -> list[Generated]:
         """Sign `texts`, one clip each, in their order. `lengths` in frames; without it the length predictor decides.
 
-        A clip depends on its text, its length and its seed, never on the batch it was made in.
+        signers: who signs each, where the model knows several; None: one drawn by the clip's seed.
+        A clip depends on its text, its length, its signer and its seed, never on the batch it was made in.
         """
-        clips = dict(self.stream(texts, seeds, lengths, batch_size))
+        clips = dict(self.stream(texts, seeds, lengths, batch_size, signers))
         return [clips[index] for index in range(len(texts))]
 
     def stream(
-        self, texts: Sequence[str], seeds: Sequence[int], lengths: Sequence[int] | None = None, batch_size: int = 32
+        self,
+        texts: Sequence[str],
+        seeds: Sequence[int],
+        lengths: Sequence[int] | None = None,
+        batch_size: int = 32,
+        signers: Sequence[str | None] | None = None,
     ) -> Iterator[tuple[int, Generated]]:
         """As `generate`, but yields (index, clip) batch by batch, clips of like length together.
 
         Reads WINDOW texts at a time, then signs them in order of clip length: the length of a text says little of it.
         """
         indices, signed_together = range(len(texts)), 1 if self.speed.precision == "int8" else batch_size
+        asked = signers or [None] * len(seeds)
+        named = [name or self.model.draw_signer(seed) for name, seed in zip(asked, seeds, strict=True)]
         if lengths is not None:
             indices = sorted(indices, key=lambda i: (lengths[i], i))
         for first in range(0, len(indices), WINDOW):
             window = indices[first : first + WINDOW]
-            read = self.read([texts[i] for i in window], batch_size)
+            read = self.read([texts[i] for i in window], [named[i] for i in window], batch_size)
             frames = [lengths[i] for i in window] if lengths is not None else [text.frames for text in read]
             order = sorted(range(len(window)), key=lambda row: (frames[row], row))
             for start in range(0, len(order), signed_together):
@@ -107,8 +123,8 @@ class Generator:
                 yield from zip(chosen, clips, strict=True)
 
     @torch.no_grad()
-    def read(self, texts: list[str], batch_size: int) -> list[_Text]:
-        """The texts' embeddings and lengths, in batches of like length, each without its padding.
+    def read(self, texts: list[str], signers: list[str | None], batch_size: int) -> list[_Text]:
+        """The texts' embeddings and lengths, as their signers sign them, in batches of like length, without padding.
 
         UserError for a text that the encoder would not read to its end.
         """
@@ -121,10 +137,11 @@ class Generator:
             chosen = order[start : start + batch_size]
             with self._autocast():
                 cond, cond_mask = self.model.embed_text([texts[i] for i in chosen])  # [B,L,C], [B,L]
+                cond = self.model.by_signer(cond, [signers[i] for i in chosen])
                 frames = self.model.predict_frames(cond, cond_mask).tolist()
             seconds = clock.lap() / len(chosen)
             for i, row, real, length in zip(chosen, cond, cond_mask, frames, strict=True):
-                read[i] = _Text(row[real], length, seconds)
+                read[i] = _Text(row[real], length, signers[i], seconds)
         return [read[i] for i in range(len(texts))]
 
     @torch.no_grad()
@@ -149,7 +166,7 @@ class Generator:
             poses.append(without_absent(clip, present))
         decoding = clock.lap() / len(texts)
         seconds = [dict(zip(PARTS, (text.seconds, sampling, decoding), strict=True)) for text in texts]
-        return list(map(Generated, poses, seconds))
+        return list(map(Generated, poses, seconds, [text.signer for text in texts]))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.speed.precision == "bf16")

@@ -51,6 +51,9 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=natural_int, default=0, help="clip k of a text starts from seed + k")
     parser.add_argument(
+        "--signer", help="who signs, of those whom the checkpoint knows (default: one drawn by the seed, for each clip)"
+    )
+    parser.add_argument(
         "--batch_size", type=positive_int, default=32, help="clips that are made at a time (default 32)"
     )
     parser.add_argument("--data_dir", type=Path, help="stop unless this data set's statistics match the checkpoint's")
@@ -120,12 +123,18 @@ def sign_to_files(
         require_equal(f"--data_dir {args.data_dir} with statistics", given, kept, checkpoints["autoencoder"])
     if args.output_path.suffix == ".pose" and generator.statistics.info.get("fps") is None:
         print(f"the checkpoint's data did not say their frames a second, so .pose files say {DEFAULT_FPS:g}")
+    if args.signer is not None and args.signer not in generator.model.signers:
+        known = ", ".join(generator.model.signers) or "no signers: its data set has no train.signers.txt"
+        raise UserError(f"--signer {args.signer}: the checkpoint knows {known}; take one of those, or leave it out")
     lengths = [args.target_length] * len(jobs) if args.target_length else None
-    clips = generator.stream([job.text for job in jobs], [job.seed for job in jobs], lengths, args.batch_size)
+    clips = generator.stream(
+        [job.text for job in jobs], [job.seed for job in jobs], lengths, args.batch_size, [args.signer] * len(jobs)
+    )
     for index, clip in tqdm(clips, total=len(jobs), unit="clip", disable=None if len(jobs) > 1 else True):
         job = jobs[index]
         record = {"text": job.text, "frames": len(clip.pose), "fps": generator.statistics.info.get("fps")}
         record |= {"seed": job.seed, "seconds": clip.seconds, **generator.settings}
+        record |= {"signer": clip.signer} if clip.signer is not None else {}
         record["checkpoints"] = {name: str(path) for name, path in checkpoints.items()}
         record["fingerprints"] = generator.fingerprints
         write_clip(job.path, clip.pose, record["fps"], args.image_size)

@@ -86,7 +86,7 @@ def main() -> None:
         return latent_stages.latent_loader(source, split, encoder, settings, accelerator)
 
     train_loader = loader("train")
-    model = TextToLatent(LatentFlowMatcher(config), encoder)
+    model = TextToLatent(LatentFlowMatcher(config), encoder, source.signer_names())
     set_latent_scale(model, train_loader.dataset.latents)
     if model.net.sync_head is not None:
         set_sync_targets(model.net.sync_head, train_loader.dataset.latents)

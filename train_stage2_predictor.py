@@ -64,7 +64,7 @@ def main() -> None:
         return latent_stages.latent_loader(source, split, encoder, settings, accelerator)
 
     train_loader = loader("train")
-    model = TextToLatent(LatentPredictor(config), encoder)
+    model = TextToLatent(LatentPredictor(config), encoder, source.signer_names())
     set_latent_scale(model, train_loader.dataset.latents)
 
     stage = latent_stages.latent_stage(PREDICTOR, model, loss, source, args)

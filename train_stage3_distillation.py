@@ -80,7 +80,8 @@ def make_student(teacher: TextToLatent, guidance_scale: float, num_layers: int) 
     encoder = teacher.text_encoder
     if isinstance(encoder, ScratchTextEncoder):
         encoder = ScratchTextEncoder(dataclasses.replace(encoder.config, dropout=0.0))
-    student = TextToLatent(Student(StudentConfig.of_teacher(teacher.net.config, guidance_scale, num_layers)), encoder)
+    net = Student(StudentConfig.of_teacher(teacher.net.config, guidance_scale, num_layers))
+    student = TextToLatent(net, encoder, teacher.signers)
     shared = {name: value for name, value in teacher.state_dict().items() if not name.startswith("net.")}
     student.load_state_dict(shared, strict=False)
     student.net.start_from(teacher.net)
@@ -122,7 +123,8 @@ def main() -> None:
             copies=args.trajectories_per_clip if split == "train" else 1,
             seed=settings.seed,
         )
-        return split_loader(LatentDataset(pack, clips.texts), split, settings, accelerator)
+        signers = {name: clips.signers[name.rpartition("#")[0]] for name in pack.ids} if clips.signers else None
+        return split_loader(LatentDataset(pack, clips.texts, signers), split, settings, accelerator)
 
     student = make_student(teacher, guidance_scale, args.num_layers or teacher.net.config.num_layers)
     stage = latent_stages.latent_stage(STUDENT, student, loss, source, args, teacher=content["fingerprint"])

@@ -59,7 +59,7 @@ def count_flops(work: Callable[[], object]) -> int:
 
 def sampler_and_decoder(generator: Generator, batch: int, frames: int) -> Callable[[], object]:
     """Text embedded beforehand; noise, trajectory, decoding."""
-    text = generator.read([TEXT] * batch, batch)
+    text = generator.read([TEXT] * batch, [None] * batch, batch)
     return lambda: generator.sign(text, [frames] * batch, list(range(batch)))
 
 

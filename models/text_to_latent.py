@@ -1,5 +1,8 @@
 """What every network from text to latents stands in: text encoder, length predictor, and the latents' scale."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,13 +45,17 @@ class LengthPredictor(nn.Module):
 class TextToLatent(nn.Module):
     """Text -> latents of the autoencoder. `net` is a `LatentPredictor`, a `LatentFlowMatcher` or its `Student`.
 
+    signers: the names of those whose clips it learnt from, if the data set tells; a clip is then one person's. Each
+    has a learnt vector, which is added to every token of the text; a text that is dropped takes its signer along.
     Latents are normalised per dimension with the mean and std of the train latents, kept as buffers. A frozen
     pretrained text encoder is used but is no part of the weights; one trained from scratch is.
     """
 
-    def __init__(self, net: Network, text_encoder: TextEncoder) -> None:
+    def __init__(self, net: Network, text_encoder: TextEncoder, signers: Sequence[str] = ()) -> None:
         super().__init__()
         self.net = net
+        self.signers = tuple(signers)
+        self.signer_vectors = nn.Parameter(0.02 * torch.randn(len(signers), text_encoder.dim)) if signers else None
         self.scratch = text_encoder if isinstance(text_encoder, ScratchTextEncoder) else None
         self._frozen = None if self.scratch is not None else (text_encoder,)  # a tuple, so as not to be a submodule
         self.length = LengthPredictor(text_encoder.dim)
@@ -63,6 +70,20 @@ class TextToLatent(nn.Module):
         """Texts -> c [B,L,C] and its mask [B,L] on this model's device."""
         cond, cond_mask = self.text_encoder.encode(texts)
         return cond.to(self.latent_mean.device), cond_mask.to(self.latent_mean.device)
+
+    def by_signer(self, cond: Tensor, signers: Sequence[str]) -> Tensor:
+        """The text embeddings cond [B,L,C] as each of `signers` [B] signs them; one it does not know is all at once."""
+        if self.signer_vectors is None:
+            return cond
+        known = [self.signers.index(name) if name in self.signers else -1 for name in signers]
+        vectors = torch.cat([self.signer_vectors, self.signer_vectors.mean(0, keepdim=True)])  # the last is of all
+        return cond + vectors[known][:, None].to(cond.dtype)
+
+    def draw_signer(self, seed: int) -> str | None:
+        """One of the signers by a seed; None where none is known."""
+        if not self.signers:
+            return None
+        return self.signers[int(np.random.default_rng([seed, len(self.signers)]).integers(len(self.signers)))]
 
     def truncation_message(self, texts: list[str]) -> str | None:
         """What to say of the first text that the encoder does not read to its end; None where there is none."""

@@ -4,13 +4,14 @@ DATA_DIR/{train,dev,test}/poses/ID.npz   keypoints [T,75,2], optional visibility
 DATA_DIR/{train,dev,test}/nmms/ID.pkl    dict: facial_aus [T,17], head_pose [T,3], eye_gaze [T,4], mouth_shape [T,20,2],
                                          optional fps
 DATA_DIR/{split}.txt                     ID|text a line, UTF-8
+DATA_DIR/{split}.signers.txt             ID|signer a line, optional
 """
 
 import math
 import struct
 import unicodedata
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -366,6 +367,30 @@ def list_clips(data_dir: Path, split: str) -> dict[str, str]:
     if without:
         raise UserError(f"{text_path}: no line for {len(without)} clips of {folder}, such as '{without[0]}'")
     return {clip_id: texts[clip_id] for clip_id in ids}
+
+
+def signers_path(data_dir: Path, split: str) -> Path:
+    return data_dir / f"{split}.signers.txt"
+
+
+def list_signers(data_dir: Path, split: str, ids: Iterable[str]) -> dict[str, str]:
+    """Who signs each clip of a split, by ID, from {split}.signers.txt (ID|signer a line); empty without the file.
+
+    UserError where a clip of `ids` has no signer there. Lines of other clips, such as damaged ones, are left out.
+    """
+    path = signers_path(data_dir, split)
+    if not path.is_file():
+        return {}
+    signers = {
+        unicodedata.normalize("NFC", clip_id): signer for clip_id, signer in texts_by_id(path, read_lines(path)).items()
+    }
+    named = {clip_id: signers.get(unicodedata.normalize("NFC", clip_id), "") for clip_id in ids}
+    without = [clip_id for clip_id, signer in named.items() if not signer]
+    if without:
+        raise UserError(
+            f"{path}: names no signer for {len(without)} clips, such as '{without[0]}'; add them, or remove the file"
+        )
+    return named
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -11,6 +11,7 @@ from checkpoints import describe_text_encoder, load_autoencoder, open_text_encod
 from models.autoencoder import AutoencoderConfig, PoseSpace
 from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, TextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
+from poses.pack import digest
 from runtime.arguments import (
     add_data_arguments,
     add_dataclass_arguments,
@@ -107,6 +108,12 @@ def latent_loader(
     return split_loader(latent_dataset(source, split, encoder, accelerator.device), split, settings, accelerator)
 
 
+def signers_of(source: LatentSource) -> dict[str, str]:
+    """What a run is made with of the data set's signers; nothing where it does not tell them."""
+    named = {split: source.signers(split) for split in ("train", "dev")}
+    return {"signers": digest([sorted(of_split.items()) for of_split in named.values()])} if named["train"] else {}
+
+
 def latent_stage(
     kind: str, model: TextToLatent, loss: LossFunction, source: LatentSource, args: argparse.Namespace, **more: str
 ) -> Stage:
@@ -119,5 +126,6 @@ def latent_stage(
         source.statistics,
         parent=source.fingerprint,
         text_encoder=describe_text_encoder(model.text_encoder),
-        made_with=made_with(args, source.clips("train"), source.clips("dev"), **more),
+        signers=model.signers,
+        made_with=made_with(args, source.clips("train"), source.clips("dev"), **signers_of(source), **more),
     )

@@ -22,6 +22,7 @@ from models.sync_guidance import SyncGuidanceHead
 from models.text_encoder import PretrainedTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
 from poses import layout
+from poses.files import list_signers, signers_path
 from poses.interpolation import RESAMPLE_VERSION
 from poses.motion import ENERGY_VERSION, face_energy, hand_energy
 from poses.pack import Items, Pack, cached_pack, digest
@@ -53,6 +54,20 @@ class LatentSource:
         if split not in self.packs:
             self.packs[split] = load_split(self.data_dir, split, self.cache_dir, self.skip_bad)
         return self.packs[split]
+
+    def signers(self, split: str) -> dict[str, str]:
+        """Who signs each clip of a split, by ID; empty where train does not tell."""
+        named = list_signers(self.data_dir, split, self.clips(split).ids)
+        if split == "train" or not self.signers("train"):
+            return named if split == "train" else {}
+        if not named:
+            where = signers_path(self.data_dir, split)
+            raise UserError(f"{where}: no such file, but train has one; name its signers, or remove that of train")
+        return named
+
+    def signer_names(self) -> list[str]:
+        """Those who sign in train, in order of their names."""
+        return sorted(set(self.signers("train").values()))
 
     def in_space(self, space: str) -> "LatentSource":
         return dataclasses.replace(self, autoencoder=PoseSpace()) if space == "pose" else self
@@ -130,14 +145,13 @@ def latent_dataset(source: LatentSource, split: str, encoder: TextEncoder, devic
     texts = None
     if isinstance(encoder, PretrainedTextEncoder):
         texts = text_pack(encoder, latents.texts, source.cache_dir)
-    return LatentDataset(latents, texts)
+    return LatentDataset(latents, texts, source.signers(split))
 
 
 def conditions(model: TextToLatent, batch: Batch) -> tuple[Tensor, Tensor]:
-    """A batch's text embeddings [B,L,C] and mask: the kept ones, or the scratch encoder's own."""
-    if "cond" in batch:
-        return batch["cond"], batch["cond_mask"]
-    return model.embed_text(batch["text"])
+    """A batch's text embeddings [B,L,C], as its signers sign them, and mask: those kept, or the scratch encoder's."""
+    cond, cond_mask = (batch["cond"], batch["cond_mask"]) if "cond" in batch else model.embed_text(batch["text"])
+    return model.by_signer(cond, batch.get("signer") or [""] * len(cond)), cond_mask
 
 
 def set_latent_scale(model: TextToLatent, latents: Pack) -> None:
@@ -189,7 +203,7 @@ def trajectory_pack(
         "num_segments": num_segments,
         "copies": copies,
         "seed": seed,
-    }
+    } | ({"signers": digest(sorted(dataset.signers.items()))} if dataset.signers else {})
     device, dim = teacher.latent_mean.device, teacher.net.config.latent_dim
     order = np.argsort(dataset.lengths, kind="stable").repeat(copies)
 

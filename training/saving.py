@@ -97,6 +97,7 @@ class Saver:
             "parent": self.stage.parent,
             "statistics": self.stage.statistics.to_dict(),
             "text_encoder": self.stage.text_encoder,
+            "signers": list(self.stage.signers),
             "epoch": more.get("training", {}).get("epoch", run.progress.epoch),
         }
         save_checkpoint(self.folder / name, content | more)

@@ -58,6 +58,7 @@ class Stage:
     statistics: Statistics
     parent: str | None = None
     text_encoder: dict | None = None
+    signers: tuple[str, ...] = ()
     score: Score | None = None
     made_with: dict = field(default_factory=dict)  # plain values, as `made_with` gives them
 
@@ -233,6 +234,8 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
     if not same_text_encoder(content["text_encoder"], stage.text_encoder):
         raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
+    if tuple(content.get("signers", ())) != stage.signers:
+        raise UserError(f"{path}: trained with other signers; resume with the data set it was trained on")
     if Statistics.from_dict(content["statistics"]).fingerprint != stage.statistics.fingerprint:
         raise UserError(f"{path}: trained with other data statistics; resume with the data set it was trained on")
 
