@@ -1,13 +1,14 @@
 """Reads clips back as text with the frozen model of train_pose_to_text.py, the same way whoever made them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from evaluation.clips import Clip
+from evaluation.clips import Array, Clip
+from evaluation.text_metrics import normalize_text
 from models.layers import lengths_to_mask
 from models.pose_to_text import PoseToText
 from poses.interpolation import resample, resample_seen
@@ -26,19 +27,37 @@ class BackTranslator:
 
     def read(self, clips: Sequence[Clip]) -> list[str]:
         """The text of each clip."""
-        device = next(self.model.parameters()).device
         texts = [""] * len(clips)
-        order = np.argsort([len(clip.pose) for clip in clips], kind="stable")  # alike in length: less padding
-        starts = range(0, len(order), BATCH_SIZE)
-        for start in tqdm(starts, desc="reading back", unit="batch", leave=False, disable=None):
-            chosen = order[start : start + BATCH_SIZE]
-            poses = [self._prepare(clips[i]) for i in chosen]
-            mask = lengths_to_mask(torch.tensor([len(pose) for pose in poses]))
-            padded = torch.nn.utils.rnn.pad_sequence(poses, batch_first=True)
-            read = self.model.translate(padded.to(device), mask.to(device), self.num_beams)
-            for index, text in zip(chosen, read, strict=True):
+        for chosen, pose, mask in self._batches(clips, range(len(clips)), "reading back"):
+            for index, text in zip(chosen, self.model.translate(pose, mask, self.num_beams), strict=True):
                 texts[index] = text
         return texts
+
+    def likelihoods(self, clips: Sequence[Clip], texts: Sequence[str]) -> Array:
+        """The log-likelihood of each clip's text, given the clip, and the number of its subwords, [N,2].
+
+        NaN where there is no text, or no clip.
+        """
+        meant, values = [normalize_text(text) for text in texts], np.full((len(clips), 2), np.nan)
+        asked = [index for index, (clip, text) in enumerate(zip(clips, meant, strict=True)) if text and clip.seen.any()]
+        for chosen, pose, mask in self._batches(clips, asked, "weighing texts"):
+            sums, counts = self.model.log_likelihoods(pose, mask, [meant[index] for index in chosen])
+            values[chosen] = np.stack([sums.cpu().numpy(), counts.cpu().numpy()], axis=1)
+        return values
+
+    def _batches(
+        self, clips: Sequence[Clip], asked: Sequence[int], doing: str
+    ) -> Iterator[tuple[Array, torch.Tensor, torch.Tensor]]:
+        """The asked clips' indices, padded poses and masks in batches; those of like length together: less padding."""
+        device = next(self.model.parameters()).device
+        order = np.array(asked, int)[np.argsort([len(clips[index].pose) for index in asked], kind="stable")]
+        starts = range(0, len(order), BATCH_SIZE)
+        for start in tqdm(starts, desc=doing, unit="batch", leave=False, disable=None):
+            chosen = order[start : start + BATCH_SIZE]
+            poses = [self._prepare(clips[index]) for index in chosen]
+            mask = lengths_to_mask(torch.tensor([len(pose) for pose in poses]))
+            padded = torch.nn.utils.rnn.pad_sequence(poses, batch_first=True)
+            yield chosen, padded.to(device), mask.to(device)
 
     def _prepare(self, clip: Clip) -> torch.Tensor:
         """As in training: a long clip is squeezed to what the model knows, numbers never seen become the mean."""

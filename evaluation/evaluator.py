@@ -10,6 +10,7 @@ from tqdm import tqdm
 from evaluation.back_translation import BackTranslator
 from evaluation.clips import Array, Clip, Reference, Scores, stack_values
 from evaluation.distribution import latent_scores, spread
+from evaluation.dtwp import dtwp
 from evaluation.metrics import closeness_scores, motion_scores, presence_scores
 from evaluation.naturalness import TrainFrames, hand_limits, naturalness_scores
 from evaluation.recognition import recognition_scores
@@ -64,6 +65,7 @@ class Evaluator:
             scores |= latent_scores(latents, self.reference_latents)
         if self.translator is not None:
             scores |= text_scores(self.translator.read(clips), self.texts)
+            scores["text_likelihoods"] = self.translator.likelihoods(clips, self.texts)
         return scores
 
     @torch.no_grad()
@@ -127,7 +129,7 @@ def score_clips(
 def pair_values(pair: tuple[Clip, Clip], scale: Array, *natural: Array | TrainFrames) -> dict[str, object]:
     """The values of one clip beside its reference; scale [64]: of `nmm_scale`."""
     prediction, reference = (clip.rebuilt() for clip in pair)  # once for all metrics
-    values = closeness_scores(prediction, reference) | presence_scores(prediction, reference)
-    values |= motion_scores(prediction, reference)
+    values = closeness_scores(prediction, reference) | {"dtwp": dtwp(prediction, reference)}
+    values |= presence_scores(prediction, reference) | motion_scores(prediction, reference)
     values |= sync_scores(prediction, reference, scale)
     return values | (naturalness_scores(prediction, reference, *natural) if natural else {})

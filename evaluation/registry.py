@@ -73,6 +73,9 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
             Metric("dtw_mje_left_hand", LOWER, mean_of),
             Metric("dtw_mje_right_hand", LOWER, mean_of),
         ],
+        "DTWp of the toolkit pose-evaluation: DTW of each hand keypoint apart, pixels of a picture of 1000 by 1000": [
+            Metric("dtwp", LOWER, mean_of)
+        ],
         "mean squared error, frame by frame or along the DTW path: all numbers, keypoints, face": [
             Metric("mse", LOWER, mean_of),
             Metric("mse_manual", LOWER, mean_of),
@@ -102,6 +105,9 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
         "chrF2: runs of characters in common": [Metric("chrf", HIGHER, chrf_of, ("chrf_counts",))],
         "word (or character) errors over the words of the text; above 1 where more is said than was asked": [
             Metric("wer", LOWER, ratio_of, ("word_errors",), Column(8, "WER", 3))
+        ],
+        "mean log-likelihood of a subword of the text, given the clip, for the model that reads it back": [
+            Metric("text_log_likelihood", HIGHER, ratio_of, ("text_likelihoods",))
         ],
     },
     "motion": {

@@ -104,6 +104,15 @@ class PoseToText(nn.Module):
         return padded.to(device), mask.to(device)
 
     @torch.no_grad()
+    def log_likelihoods(self, pose: Tensor, mask: Tensor, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Of each text given its normalised clip: the log-likelihood, and how many subwords it has, END among them, [B]
+        each."""
+        tokens, known = self.tokenize(texts)
+        log_p = self.decode(tokens[:, :-1], *self.encode(pose, mask)).float().log_softmax(-1)  # [B,L-1,V]
+        own = log_p.gather(-1, tokens[:, 1:, None])[..., 0]
+        return (own * known[:, 1:]).sum(1), known[:, 1:].sum(1)
+
+    @torch.no_grad()
     def translate(self, pose: Tensor, mask: Tensor, num_beams: int = 1) -> list[str]:
         """The text of each normalised clip, by beam search over `num_beams`; 1 is greedy."""
         clip, clip_mask = self.encode(pose, mask)

@@ -7,15 +7,20 @@ from pathlib import Path
 import commands
 import numpy as np
 import pytest
+import torch
 from test_metrics import make_clip
 
 from checkpoints import load_autoencoder
 from evaluation import metrics, naturalness, recognition
+from evaluation.back_translation import BackTranslator
 from evaluation.baselines import baseline_clips
 from evaluation.clips import Clip, clip_of, read_references
+from evaluation.dtwp import dtwp
 from evaluation.evaluator import Evaluator
 from evaluation.predictions import read_predictions, write_predictions
 from evaluation.summary import summarise
+from models.pose_to_text import PoseToText, PoseToTextConfig
+from models.text_encoder import train_tokenizer
 from poses import layout
 from poses.splits import load_split
 
@@ -48,8 +53,11 @@ def hands_come_and_go(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 def evaluator(hands_come_and_go, trained) -> Evaluator:
     autoencoder, statistics, _ = load_autoencoder(trained.autoencoder)
-    references = read_references(load_split(hands_come_and_go, "dev"))
-    return Evaluator(references, load_split(hands_come_and_go, "train"), autoencoder, statistics)
+    references, train = (load_split(hands_come_and_go, split) for split in ("dev", "train"))
+    torch.manual_seed(0)
+    config = PoseToTextConfig(train_tokenizer(train.texts, 60), hidden_dim=32, num_heads=4, max_frames=20, max_tokens=8)
+    translator = BackTranslator(PoseToText(config, statistics).eval(), statistics, num_beams=1)
+    return Evaluator(read_references(references), train, autoencoder, statistics, translator)
 
 
 def test_a_clip_and_its_file_show_the_same(hands_come_and_go, tmp_path):
@@ -85,7 +93,18 @@ def test_clips_of_any_row_have_its_figures_when_they_come_as_files(row, evaluato
     rows["reconstruction"] = evaluator.reconstruct()
     write_predictions(tmp_path, evaluator.references, rows[row])
     as_files = evaluator.score(read_predictions(tmp_path, evaluator.references))
-    assert summarise(as_files) == summarise(evaluator.score(rows[row]))
+    expected = summarise(evaluator.score(rows[row]))
+    assert summarise(as_files) == expected
+    assert {"frechet", "diversity", "bleu1", "text_log_likelihood", "dtwp", "copied_frames"} <= expected.keys()
+
+
+def test_a_reader_of_signing_weighs_texts_alone(evaluator):
+    """A clip without a text, or a text without a clip, has no likelihood; a clip's own is the batch's."""
+    clips, (first, second) = evaluator.references, evaluator.texts
+    both = evaluator.translator.likelihoods(clips, [first, second])
+    np.testing.assert_allclose(evaluator.translator.likelihoods(clips[1:], [second])[0], both[1], rtol=1e-5)
+    none = evaluator.translator.likelihoods([clips[0], Clip.of_nothing(9)], ["...", second])
+    assert np.isnan(none).all()
 
 
 def without(pose: np.ndarray, *parts: slice, frames: slice = slice(None)) -> Clip:
@@ -98,9 +117,9 @@ def without(pose: np.ndarray, *parts: slice, frames: slice = slice(None)) -> Cli
 
 def distances(prediction: Clip, reference: Clip) -> dict[str, float]:
     """Every figure of closeness that a hand has a part in."""
-    scores = metrics.closeness_scores(prediction, reference)
+    scores = metrics.closeness_scores(prediction, reference) | {"dtwp": dtwp(prediction, reference)}
     sign = recognition.sign_distances([prediction], [reference])[0, 0]
-    names = ("dtw", "dtw_mje", "dtw_mje_left_hand", "mse", "mse_manual")
+    names = ("dtw", "dtw_mje", "dtw_mje_left_hand", "mse", "mse_manual", "dtwp")
     return {**{name: scores[name] for name in names}, "sign": sign}
 
 

@@ -64,6 +64,16 @@ def test_it_learns_to_read_six_clips_one_by_one_and_together(taught, clips, num_
     assert alone == TEXTS
 
 
+def test_the_likelihood_of_a_text_is_that_of_its_subwords_and_highest_with_its_own_clip(taught, clips):
+    pose, mask = clips
+    sums, counts = taught.log_likelihoods(pose, mask, TEXTS)
+    alone = [text_score(taught, pose[n : n + 1], mask[n : n + 1], text) for n, text in enumerate(TEXTS)]
+    torch.testing.assert_close(sums / counts, torch.tensor(alone))
+    assert counts.tolist() == [len(taught.tokenizer.encode(text).ids) - 1 for text in TEXTS]
+    wrong, _ = taught.log_likelihoods(pose.roll(1, 0), mask.roll(1, 0), TEXTS)
+    assert (sums > wrong).all()
+
+
 def test_padding_changes_nothing(taught, clips):
     pose, mask = clips
     spoilt = torch.where(mask[..., None], pose, 1e3)
