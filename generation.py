@@ -1,7 +1,7 @@
 """Text -> pose for every model: read the texts, sample latents, decode them. Inference and evaluation call this."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_text_to_latent
+from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_text_to_latent, require_equal
 from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.flow_matching import SamplingSettings
 from models.layers import lengths_to_mask
@@ -18,12 +18,20 @@ from models.speed import Speed, quicken, why_not_compilable
 from models.text_to_latent import TextToLatent
 from poses.interpolation import resample, resample_seen
 from poses.presence import is_there, without_absent
-from poses.statistics import Statistics
+from poses.statistics import STATISTICS_FILE, Statistics
 from runtime.errors import UserError
 from runtime.timing import Clock
 
 PARTS = ("text", "sampling", "decoding")
 WINDOW = 512  # texts that are read before the first is signed; their embeddings lie in memory
+
+
+def stripped(text: str) -> str:
+    """A text to sign without blanks at its ends; UserError where nothing is left."""
+    text = text.strip()
+    if not text:
+        raise UserError("an empty text has no signs; write something")
+    return text
 
 
 @dataclass
@@ -61,20 +69,43 @@ class Generator:
     ) -> None:
         self.autoencoder, self.statistics, self.model = autoencoder, statistics, model
         self.speed, self.fingerprints = speed or Speed(), fingerprints or {}
-        self.sampling = model.net.resolve(sampling or SamplingSettings())
         self.device = model.latent_mean.device
         self.space = PoseSpace() if model.net.config.space == "pose" else autoencoder  # between latents and poses
         if self.speed.precision != "fp32" or self.speed.compiled:
             self.space = copy.deepcopy(self.space)  # the evaluation's autoencoder stays as it is
         quicken(model.net, self.space.decoder, model.text_encoder.module, self.speed)
+        self._set_sampling(sampling or SamplingSettings())
+
+    def _set_sampling(self, sampling: SamplingSettings) -> None:
+        self.sampling = self.model.net.resolve(sampling)
         with torch.no_grad(), self._autocast():
-            self.table = model.net.time_table(self.sampling)
+            self.table = self.model.net.time_table(self.sampling)
+
+    def with_sampling(self, sampling: SamplingSettings) -> "Generator":
+        """The same models, which are shared, with other settings; ValueError where they cannot follow them."""
+        other = copy.copy(self)
+        other._set_sampling(sampling)
+        return other
 
     @property
     def settings(self) -> dict[str, object]:
         """What decides the samples besides text, length and seed, for reports."""
         how = {"precision": self.speed.precision, "compiled": self.speed.compiled}
         return {"model": self.model.net.kind, **how, **self.model.net.describe(self.sampling)}
+
+    def record(self, clip: Generated, text: str, seed: int, checkpoints: Mapping[str, Path]) -> dict[str, object]:
+        """What a clip is and what made it, for the .json beside it; `checkpoints`: paths by name."""
+        record = {"text": text, "frames": len(clip.pose), "fps": self.statistics.info.get("fps")}
+        record |= {"seed": seed, "seconds": clip.seconds, **self.settings}
+        record |= {"signer": clip.signer} if clip.signer is not None else {}
+        record["checkpoints"] = {name: str(path) for name, path in checkpoints.items()}
+        return record | {"fingerprints": self.fingerprints}
+
+    def require_data(self, data_dir: Path, autoencoder_checkpoint: Path) -> None:
+        """UserError where the data set's statistics are not those that the models were trained with."""
+        given = Statistics.load(data_dir / STATISTICS_FILE).fingerprint
+        kept = self.statistics.fingerprint
+        require_equal(f"--data_dir {data_dir} with statistics", given, kept, autoencoder_checkpoint)
 
     def generate(
         self,
@@ -130,7 +161,7 @@ class Generator:
         """
         read: dict[int, _Text] = {}
         if cut := self.model.truncation_message(texts):
-            raise UserError(f"{cut}; sign it in parts, a sentence each (--text_file)")
+            raise UserError(f"{cut}; sign it in parts, a sentence each")
         order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
         clock = Clock(self.device)
         for start in range(0, len(order), batch_size):

@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from checkpoints import PREDICTOR, require_equal
-from generation import Generator, load_generator
+from checkpoints import PREDICTOR
+from generation import Generator, load_generator, stripped
 from models.speed import Speed
-from poses.statistics import STATISTICS_FILE, Statistics
 from poses.writing import CLIP_FORMATS, DEFAULT_FPS, write_clip
 from runtime import cpu, errors
 from runtime.arguments import frames, make_parser, natural_int, positive_int
@@ -77,9 +76,8 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
         raise UserError(f"--output_path {args.output_path}: clips are written as .npy or .pose; end the name so")
     if args.image_size is not None and suffix != ".pose":
         raise UserError("--image_size needs an --output_path that ends in .pose; change it, or leave --image_size out")
-    ids, texts = read_ids_and_texts(args.text_file) if args.text_file else (None, [args.text.strip()])
-    if not all(texts):
-        raise UserError("an empty text has no signs; write something")
+    ids, texts = read_ids_and_texts(args.text_file) if args.text_file else (None, [args.text])
+    texts = list(map(stripped, texts))
     endings = [f"_{sample:04d}" for sample in range(1, args.num_samples + 1)] if args.num_samples > 1 else [""]
     stem, total = args.output_path.name.removesuffix(suffix), len(texts) * args.num_samples
     if ids is not None:
@@ -118,9 +116,7 @@ def sign_to_files(
     `checkpoints`: paths by name, for the .json. Both directions' scripts end in this.
     """
     if args.data_dir is not None:
-        given = Statistics.load(args.data_dir / STATISTICS_FILE).fingerprint
-        kept = generator.statistics.fingerprint
-        require_equal(f"--data_dir {args.data_dir} with statistics", given, kept, checkpoints["autoencoder"])
+        generator.require_data(args.data_dir, checkpoints["autoencoder"])
     if args.output_path.suffix == ".pose" and generator.statistics.info.get("fps") is None:
         print(f"the checkpoint's data did not say their frames a second, so .pose files say {DEFAULT_FPS:g}")
     if args.signer is not None and args.signer not in generator.model.signers:
@@ -132,11 +128,7 @@ def sign_to_files(
     )
     for index, clip in tqdm(clips, total=len(jobs), unit="clip", disable=None if len(jobs) > 1 else True):
         job = jobs[index]
-        record = {"text": job.text, "frames": len(clip.pose), "fps": generator.statistics.info.get("fps")}
-        record |= {"seed": job.seed, "seconds": clip.seconds, **generator.settings}
-        record |= {"signer": clip.signer} if clip.signer is not None else {}
-        record["checkpoints"] = {name: str(path) for name, path in checkpoints.items()}
-        record["fingerprints"] = generator.fingerprints
+        record = generator.record(clip, job.text, job.seed, checkpoints)
         write_clip(job.path, clip.pose, record["fps"], args.image_size)
         with write_whole(job.path.with_suffix(".json"), "w") as file:
             json.dump(record, file, indent=2, ensure_ascii=False)

@@ -34,6 +34,7 @@ def number_parser(
 positive_int = number_parser(int, "a positive whole number", lambda value: value >= 1, 1_000_000)
 frames = number_parser(int, "a positive whole number", lambda value: value >= 1, 5000)  # 200 s at 25 a second
 natural_int = number_parser(int, "a whole number of at least 0", lambda value: value >= 0, 2**32 - 1)
+port = number_parser(int, "the number of a port", lambda value: value >= 0, 65535)
 image_side = number_parser(int, "a positive whole number of pixels", lambda value: value >= 1, 65535)
 positive_float = number_parser(float, "a positive number", lambda value: value > 0, 1e9)
 natural_float = number_parser(float, "a number of at least 0", lambda value: value >= 0, 1e9)
