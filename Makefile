@@ -41,17 +41,31 @@ test-video: .venv-video/installed
 		pytest-timeout==2.4.0
 	.venv-video/bin/python -m pytest tests/test_extract_real_videos.py
 
-# The page of visualize.py in a real browser: selenium in a Python of its own, and Debian's chromium.
+# For demo_app.py alone, which needs gradio: a Python of its own that finds torch and the rest in .venv.
+.PHONY: .venv-app
+.venv-app: .venv-app/installed
+
+SITE_PACKAGES := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+.venv-app/installed: requirements-app.txt .venv/installed
+	$(PYTHON) -m venv .venv-app
+	$(BIN)/python $(SITE_PACKAGES) > "$$(.venv-app/bin/python $(SITE_PACKAGES))/of_the_project.pth"
+	.venv-app/bin/pip install --disable-pip-version-check --quiet --requirement requirements-app.txt
+	touch $@
+
+# The pages of visualize.py and demo_app.py in a real browser: selenium, and Debian's chromium.
 .PHONY: test-browser
 .venv-browser/installed: requirements-browser.txt
 	$(PYTHON) -m venv .venv-browser
 	.venv-browser/bin/pip install --disable-pip-version-check --quiet --requirement requirements-browser.txt
 	touch $@
 
-test-browser: .venv-browser/installed
+test-browser: .venv-browser/installed .venv-app/installed
 	command -v chromium chromedriver >/dev/null || apt-get install --yes --quiet chromium chromium-driver || \
 		echo "no chromium and no chromedriver: install them, or the test is skipped"
 	.venv-browser/bin/python -m pytest tests/test_page_browser.py
+	.venv-app/bin/pip install --disable-pip-version-check --quiet --no-warn-conflicts pytest==9.2.0 \
+		pytest-timeout==2.4.0 selenium==4.51.0
+	.venv-app/bin/python -m pytest tests/test_app_browser.py
 
 
 # ---- make demo TEXT=hello ALPHABET=ase -------------------------------------------------------------------------------
@@ -125,6 +139,22 @@ demo: .venv/installed
 	@rm demo/.started; cd demo; for folder in data evaluation_*/predictions_test; do \
 		echo "demo/$$folder/ ($$(find $$folder -type f | wc -l) files)"; done; \
 		find . -type f -not -path './data/*' -not -path '*/predictions_test/*' | LC_ALL=C sort | sed s,^.,demo,
+
+
+# ---- make app PORT=7860 ----------------------------------------------------------------------------------------------
+# A page in the browser that signs what is typed, with the models of `make demo`.
+
+PORT ?= 7860
+
+.PHONY: app demo-models
+app: demo-models .venv-app/installed
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} .venv-app/bin/python demo_app.py --data_dir demo/data $(DEMO_AUTOENCODER) \
+		--predictor_checkpoint demo/predictor/best_model.pt --port $(PORT) \
+		--flow_checkpoint demo/student/best_model.pt demo/flow/best_model.pt
+
+demo-models:
+	@for model in autoencoder predictor flow student; do [ -f demo/$$model/best_model.pt ] || \
+		{ echo "demo/$$model/best_model.pt is missing; 'make demo' trains the demo's models first" >&2; exit 2; }; done
 
 
 # ---- make ablation DATA_DIR=data/mine JOBS=2 -------------------------------------------------------------------------

@@ -1,22 +1,16 @@
 """The page in a real browser: `make test-browser` installs one and runs this; skipped where there is none."""
 
-import json
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import Browser as AnyBrowser
 from test_page import HOSTILE, shown
 from test_render import signer
 
 from poses import layout, page, render
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium here; make test-browser installs it")
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-if not CHROMIUM or not DRIVER:
-    pytest.skip("no chromium and chromedriver here; make test-browser installs them", allow_module_level=True)
 
 TEXTS = ["guten Morgen", "شكرا جزيلا", HOSTILE, "a text that is long " * 8]
 LENGTHS = [12, 30, 60, 9]
@@ -40,40 +34,12 @@ def write_page(path: Path) -> Path:
     return path
 
 
-class Browser:
-    """A headless Chromium with the page open: what it shows, and the keys and clicks of a user."""
+class Browser(AnyBrowser):
+    """A browser with the page open: what it shows, and what only this page has."""
 
     def __init__(self, path: Path, width: int = 1280, dark: bool = False) -> None:
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
-        for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        self.driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-        self.driver.get(path.as_uri())
+        super().__init__(path.as_uri(), width, dark)
         self.wait_for("return state.clips.length > 0")
-
-    def run(self, script: str) -> object:
-        return self.driver.execute_script(script)
-
-    def wait_for(self, script: str, seconds: float = 10) -> None:
-        end = time.monotonic() + seconds
-        while not self.run(script):
-            assert time.monotonic() < end, f"never true: {script}"
-            time.sleep(0.02)
-
-    def find(self, selector: str):
-        return self.driver.find_element("css selector", selector)
-
-    def press(self, *keys: str) -> None:
-        from selenium.webdriver import ActionChains
-
-        for key in keys:
-            ActionChains(self.driver).send_keys(key).perform()
 
     def choose(self, entry: int) -> None:
         self.find(f'#list [data-entry="{entry}"]').click()
@@ -127,9 +93,7 @@ def test_it_opens_without_an_error_and_without_a_network(path: Path):
         browser.press(" ")
         browser.wait_for("return state.time > 2")
         assert browser.driver.get_log("browser") == []
-        sent = [json.loads(entry["message"])["message"] for entry in browser.driver.get_log("performance")]
-        asked = {m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"}
-        assert {url for url in asked if not url.startswith("data:")} == {path.as_uri()}
+        assert browser.requested() == {path.as_uri()}
     finally:
         browser.driver.quit()
 
