@@ -146,6 +146,7 @@ def sign(
 # ---- the page --------------------------------------------------------------------------------------------------------
 
 NUMBER = {"max_lines": 1, "min_width": 120}  # gradio's own field of a number can't be left empty
+TO_THE_CLIP = "() => { if (innerWidth < 700) document.querySelector('#outcome').scrollIntoView(); }"  # on a phone
 CSS = """
 footer { display: none !important; }
 .wrong { color: light-dark(#a4161a, #ff8a80); font-weight: 600; }
@@ -253,14 +254,9 @@ def build_page(signers: list[Signer], examples: list[str], shelf: Shelf) -> obje
                 outcome = gr.HTML(elem_id="outcome")
         fields = {signer.name: [gr.update(**field) for field in fields_of(signer)] for signer in signers}
         name.change(fields.get, name, [steps, guidance], api_visibility="private")
-        gr.on(
-            [button.click, text.submit],
-            show,
-            [name, text, steps, guidance, length, seed],
-            outcome,
-            scroll_to_output=True,
-            api_visibility="private",
-        )
+        typed_in = [name, text, steps, guidance, length, seed]
+        signed = gr.on([button.click, text.submit], show, typed_in, outcome, api_visibility="private")
+        signed.then(None, js=TO_THE_CLIP)
     return blocks
 
 

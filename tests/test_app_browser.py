@@ -203,6 +203,7 @@ def test_every_window_is_usable(app: App, width: int):
             assert place["width"] >= 40, selector
             assert place["x"] >= 0, selector
             assert place["x"] + place["width"] <= width, selector
+        window.wait_for("return document.querySelector('#outcome').getBoundingClientRect().top < innerHeight / 2", WAIT)
         window.driver.switch_to.frame(window.find("#outcome iframe"))
         assert window.run("return document.documentElement.scrollWidth <= innerWidth")
         assert window.find("#play").is_displayed()
