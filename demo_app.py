@@ -84,7 +84,7 @@ num_steps = number_parser(int, "a positive whole number", lambda value: value >=
 
 
 @dataclass(frozen=True)
-class Signer:
+class Direction:
     """One direction's models, ready to sign; `checkpoints`: paths by name, for the .json beside a clip."""
 
     name: str
@@ -92,28 +92,28 @@ class Signer:
     checkpoints: dict[str, Path]
 
 
-def load_signers(args: argparse.Namespace) -> list[Signer]:
+def load_directions(args: argparse.Namespace) -> list[Direction]:
     """Every model that the flags name, each loaded once and warmed up by one clip."""
     device, speed = arguments.resolve_device(args.device), Speed(args.precision, args.compiled)
     asked = [("predictor", args.predictor_checkpoint, (PREDICTOR,))] if args.predictor_checkpoint else []
     asked += [("flow", path, (FLOW, STUDENT)) for path in args.flow_checkpoint]
-    signers: dict[str, Signer] = {}
+    directions: dict[str, Direction] = {}
     for name, path, kinds in asked:
         generator = load_generator(
             path, args.autoencoder_checkpoint, device, speed=speed, text_encoder=args.text_encoder, kinds=kinds
         )
         kind = generator.model.net.kind
         label = f"Direction {1 if kind == PREDICTOR else 2}: {kind}"
-        if label in signers:
+        if label in directions:
             label += f" ({path.parent})"
-        if label in signers:
+        if label in directions:
             raise UserError(f"{path}: two flow checkpoints of one kind in one folder; name each once")
-        signers[label] = Signer(label, generator, {name: path, "autoencoder": args.autoencoder_checkpoint})
-    for signer in signers.values():
+        directions[label] = Direction(label, generator, {name: path, "autoencoder": args.autoencoder_checkpoint})
+    for direction in directions.values():
         if args.data_dir is not None:
-            signer.generator.require_data(args.data_dir, args.autoencoder_checkpoint)
-        signer.generator.generate(["a"], [0], [25])
-    return list(signers.values())
+            direction.generator.require_data(args.data_dir, args.autoencoder_checkpoint)
+        direction.generator.generate(["a"], [0], [25])
+    return list(directions.values())
 
 
 def typed(name: str, text: str, parse: Callable[[str], T]) -> T | None:
@@ -127,20 +127,26 @@ def typed(name: str, text: str, parse: Callable[[str], T]) -> T | None:
 
 
 def sign(
-    signer: Signer, text: str, steps: str = "", guidance: str = "", length: str = "", seed: str = ""
+    direction: Direction,
+    text: str,
+    steps: str = "",
+    guidance: str = "",
+    length: str = "",
+    seed: str = "",
+    signer: str = "",
 ) -> tuple[Generated, dict[str, object]]:
     """The clip that the inference scripts make of the same, and its record. Empty fields are the models' to decide."""
     text = stripped(text)
     settings = SamplingSettings(typed("steps", steps, num_steps), typed("guidance", guidance, natural_float))
     lengths, seed = typed("length", length, frames), typed("seed", seed, natural_int) or 0
-    if signer.generator.model.net.kind == PREDICTOR and settings != SamplingSettings():
+    if direction.generator.model.net.kind == PREDICTOR and settings != SamplingSettings():
         raise UserError("Direction 1 has neither steps nor guidance; leave both fields empty")
     try:
-        generator = signer.generator.with_sampling(settings)
+        generator = direction.generator.with_sampling(settings)
     except ValueError as error:
         raise UserError(f"{error}; leave the field empty") from None
-    (clip,) = generator.generate([text], [seed], [lengths] if lengths else None)
-    return clip, generator.record(clip, text, seed, signer.checkpoints)
+    (clip,) = generator.generate([text], [seed], [lengths] if lengths else None, signers=[signer or None])
+    return clip, generator.record(clip, text, seed, direction.checkpoints)
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------
@@ -201,30 +207,34 @@ def describe(record: dict[str, object], name: str) -> str:
     latency = f"made in {1000 * sum(seconds.values()):.1f} ms ({parts})"
     links = "".join(f'<a href="/clips/{name}/{name}{ending}" download>{ending}</a>' for ending in ENDINGS)
     how = f"seed {record['seed']}, {record['num_steps']} step{'s' if record['num_steps'] > 1 else ''}"
+    how += f", signed by {html.escape(str(record['signer']))}" if "signer" in record else ""
     how += f", guidance {record['guidance_scale']:g}" if "guidance_scale" in record else ""
     page = f'<iframe src="/clips/{name}/page.html#play" title="the signing"></iframe>'
     return f'<p class="latency"><b>{latency}</b><br>{rate}, {how}</p>{page}<p class="take">take away: {links}</p>'
 
 
-def fields_of(signer: Signer) -> list[dict[str, object]]:
-    """What the fields of steps and guidance hold, when empty, for these models, and whether they can be filled in."""
-    net, sampling = signer.generator.model.net, signer.generator.sampling
+def fields_of(direction: Direction) -> list[dict[str, object]]:
+    """What the fields of steps, guidance and signer offer for these models."""
+    net, sampling = direction.generator.model.net, direction.generator.sampling
+    signers = direction.generator.model.signers
+    of_signer = {"choices": [("drawn by the seed", ""), *signers], "value": "", "visible": bool(signers)}
     if net.kind == PREDICTOR:
-        return [{"value": "", "placeholder": "has none", "interactive": False}] * 2
+        return [{"value": "", "placeholder": "has none", "interactive": False}] * 2 + [of_signer]
     steps, guidance = f"{sampling.num_steps}", f"{sampling.guidance_scale:g}"
     if net.kind == STUDENT:
         steps += f" (of {', '.join(map(str, net.config.step_counts))})"
     return [
         {"value": "", "placeholder": steps, "interactive": True},
         {"value": "", "placeholder": guidance, "interactive": net.kind == FLOW},
+        of_signer,
     ]
 
 
-def build_page(signers: list[Signer], examples: list[str], shelf: Shelf) -> object:
+def build_page(directions: list[Direction], examples: list[str], shelf: Shelf) -> object:
     """The page, a `gradio.Blocks`, which puts what it makes on the shelf."""
     import gradio as gr
 
-    by_name = {signer.name: signer for signer in signers}
+    by_name = {direction.name: direction for direction in directions}
 
     def show(name: str, text: str, *fields: str) -> str:
         try:
@@ -240,8 +250,8 @@ def build_page(signers: list[Signer], examples: list[str], shelf: Shelf) -> obje
                 text = gr.Textbox(label="text", lines=1, max_lines=6, elem_id="text", autofocus=True)
                 if examples:
                     gr.Examples(examples, text, label=f"texts of the data set's {SPLIT_OF_EXAMPLES}")
-                name = gr.Radio(list(by_name), value=signers[0].name, label="models", elem_id="models")
-                of_steps, of_guidance = fields_of(signers[0])
+                name = gr.Radio(list(by_name), value=directions[0].name, label="models", elem_id="models")
+                of_steps, of_guidance, of_signer = fields_of(directions[0])
                 with gr.Row():
                     steps = gr.Textbox(label="steps", elem_id="steps", **NUMBER, **of_steps)
                     guidance = gr.Textbox(label="guidance", elem_id="guidance", **NUMBER, **of_guidance)
@@ -249,12 +259,13 @@ def build_page(signers: list[Signer], examples: list[str], shelf: Shelf) -> obje
                     decided = {"placeholder": "the text decides"}
                     length = gr.Textbox(label="length, frames", elem_id="length", **NUMBER, **decided)
                     seed = gr.Textbox(label="seed", value="0", elem_id="seed", **NUMBER)
+                signer = gr.Dropdown(label="signer", elem_id="signer", **of_signer)
                 button = gr.Button("Sign it", variant="primary", elem_id="sign")
             with gr.Column(scale=2, min_width=320):
                 outcome = gr.HTML(elem_id="outcome")
-        fields = {signer.name: [gr.update(**field) for field in fields_of(signer)] for signer in signers}
-        name.change(fields.get, name, [steps, guidance], api_visibility="private")
-        typed_in = [name, text, steps, guidance, length, seed]
+        fields = {direction.name: [gr.update(**field) for field in fields_of(direction)] for direction in directions}
+        name.change(fields.get, name, [steps, guidance, signer], api_visibility="private")
+        typed_in = [name, text, steps, guidance, length, seed, signer]
         signed = gr.on([button.click, text.submit], show, typed_in, outcome, api_visibility="private")
         signed.then(None, js=TO_THE_CLIP)
     return blocks
@@ -311,12 +322,12 @@ def main() -> None:
     cpu.tune()
     with listen(args.port) as listener, tempfile.TemporaryDirectory(prefix="signing_") as folder:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-        signers, examples = load_signers(args), []
+        directions, examples = load_directions(args), []
         if args.data_dir is not None:
             texts = list_clips(args.data_dir, SPLIT_OF_EXAMPLES).values()
             examples = list(dict.fromkeys(filter(None, texts)))[:NUM_EXAMPLES]
         shelf = Shelf(Path(folder, "clips"), args.image_size)
-        serve(build_page(signers, examples, shelf), shelf, listener)
+        serve(build_page(directions, examples, shelf), shelf, listener)
 
 
 if __name__ == "__main__":

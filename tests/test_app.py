@@ -9,12 +9,15 @@ from pathlib import Path
 import commands
 import numpy as np
 import pytest
+from test_signers import with_signers
 
 import demo_app
-from demo_app import Shelf, Signer, sign
+from checkpoints import FLOW
+from demo_app import Direction, Shelf, sign
 from generation import Generated
 from poses import layout
 from poses.files import read_pose
+from poses.statistics import STATISTICS_FILE, Statistics
 from runtime import errors
 from runtime.errors import UserError
 
@@ -33,13 +36,13 @@ def flags(trained, *flows: Path, data_dir: Path | None = None) -> argparse.Names
 
 
 @pytest.fixture(scope="module")
-def signers(trained, data_dir: Path) -> dict[str, Signer]:
-    loaded = demo_app.load_signers(flags(trained, trained.flow, trained.student, data_dir=data_dir))
-    return {signer.generator.model.net.kind: signer for signer in loaded}
+def directions(trained, data_dir: Path) -> dict[str, Direction]:
+    loaded = demo_app.load_directions(flags(trained, trained.flow, trained.student, data_dir=data_dir))
+    return {direction.generator.model.net.kind: direction for direction in loaded}
 
 
-def test_every_model_has_a_name(signers: dict[str, Signer]):
-    assert {kind: signer.name for kind, signer in signers.items()} == {
+def test_every_model_has_a_name(directions: dict[str, Direction]):
+    assert {kind: direction.name for kind, direction in directions.items()} == {
         "predictor": "Direction 1: predictor",
         "flow": "Direction 2: flow",
         "student": "Direction 2: student",
@@ -48,8 +51,8 @@ def test_every_model_has_a_name(signers: dict[str, Signer]):
 
 def test_models_of_one_kind_are_told_apart_by_their_folders(trained):
     with pytest.raises(UserError, match="two flow checkpoints of one kind in one folder"):
-        demo_app.load_signers(flags(trained, *[trained.flow] * 3))
-    names = [signer.name for signer in demo_app.load_signers(flags(trained, trained.flow, trained.flow))]
+        demo_app.load_directions(flags(trained, *[trained.flow] * 3))
+    names = [direction.name for direction in demo_app.load_directions(flags(trained, trained.flow, trained.flow))]
     assert names[1:] == ["Direction 2: flow", f"Direction 2: flow ({trained.flow.parent})"]
 
 
@@ -68,13 +71,20 @@ def test_models_of_one_kind_are_told_apart_by_their_folders(trained):
     ],
 )
 def test_the_clip_is_that_of_the_inference_scripts(
-    kind: str, typed: dict, command: str, same: str, signers: dict[str, Signer], trained, data_dir: Path, tmp_path: Path
+    kind: str,
+    typed: dict,
+    command: str,
+    same: str,
+    directions: dict[str, Direction],
+    trained,
+    data_dir: Path,
+    tmp_path: Path,
 ):
     (tmp_path / "texts.txt").write_text("hello world\n")
     same += "" if command == "inference_texts" else ' --text "hello world"'
     paths = {**trained.paths, "F": getattr(trained, kind), "T": tmp_path / "texts.txt", "D": data_dir}
     commands.call(command, same, O=tmp_path / "clip.npy", **paths)
-    clip, record = sign(signers[kind], "hello world ", **typed)
+    clip, record = sign(directions[kind], "hello world ", **typed)
     (written,) = tmp_path.glob("*.npy")
     np.testing.assert_array_equal(clip.pose, np.load(written))
     kept = json.loads(written.with_suffix(".json").read_text())
@@ -82,10 +92,10 @@ def test_the_clip_is_that_of_the_inference_scripts(
     assert record["seconds"].keys() == kept["seconds"].keys()
 
 
-def test_settings_of_one_clip_are_not_those_of_the_next(signers: dict[str, Signer]):
-    before, _ = sign(signers["flow"], "s e a", length="9")
-    other, _ = sign(signers["flow"], "s e a", length="9", steps="2", guidance="3")
-    after, _ = sign(signers["flow"], "s e a", length="9")
+def test_settings_of_one_clip_are_not_those_of_the_next(directions: dict[str, Direction]):
+    before, _ = sign(directions["flow"], "s e a", length="9")
+    other, _ = sign(directions["flow"], "s e a", length="9", steps="2", guidance="3")
+    after, _ = sign(directions["flow"], "s e a", length="9")
     np.testing.assert_array_equal(before.pose, after.pose)
     assert not np.array_equal(before.pose, other.pose)
 
@@ -108,30 +118,45 @@ def test_settings_of_one_clip_are_not_those_of_the_next(signers: dict[str, Signe
         ("predictor", "s e a", {"steps": "4"}, "Direction 1 has neither steps nor guidance; leave both fields empty"),
     ],
 )
-def test_what_cannot_be_signed_is_one_sentence(kind: str, text: str, typed: dict, sentence: str, signers):
+def test_what_cannot_be_signed_is_one_sentence(kind: str, text: str, typed: dict, sentence: str, directions):
     with pytest.raises(UserError) as refused:
-        sign(signers[kind], text, **typed)
+        sign(directions[kind], text, **typed)
     assert str(refused.value).endswith(sentence)
     assert "\n" not in str(refused.value)
 
 
-def test_the_fields_say_what_the_models_take(signers: dict[str, Signer]):
-    fields = {kind: demo_app.fields_of(signer) for kind, signer in signers.items()}
-    assert {kind: [field["placeholder"] for field in both] for kind, both in fields.items()} == {
+def test_the_fields_say_what_the_models_take(directions: dict[str, Direction]):
+    fields = {kind: demo_app.fields_of(direction) for kind, direction in directions.items()}
+    assert {kind: [field["placeholder"] for field in both[:2]] for kind, both in fields.items()} == {
         "predictor": ["has none", "has none"],
         "flow": ["6", "2"],
         "student": ["4 (of 1, 2, 4)", "2"],
     }
-    assert {kind: [field["interactive"] for field in both] for kind, both in fields.items()} == {
+    assert {kind: [field["interactive"] for field in both[:2]] for kind, both in fields.items()} == {
         "predictor": [False, False],
         "flow": [True, True],
         "student": [True, False],
     }
 
 
-def test_a_clip_lies_on_the_shelf_in_every_format(signers: dict[str, Signer], tmp_path: Path):
+def test_who_signs_is_chosen_or_drawn(statistics: Statistics, directions: dict[str, Direction]):
+    direction = Direction("Direction 2: flow", with_signers(FLOW, statistics), {})
+    offered = {"choices": [("drawn by the seed", ""), "anna", "ben"], "value": "", "visible": True}
+    assert demo_app.fields_of(direction)[2] == offered
+    assert not any(demo_app.fields_of(of_one)[2]["visible"] for of_one in directions.values())
+    for name in ("anna", "ben"):
+        clip, record = sign(direction, "sea", length="9", signer=name)
+        (expected,) = direction.generator.generate(["sea"], [0], [9], signers=[name])
+        np.testing.assert_array_equal(clip.pose, expected.pose)
+        assert record["signer"] == name
+        assert f"seed 0, 6 steps, signed by {name}, guidance 2" in demo_app.describe(record, "clip0001")
+    _, record = sign(direction, "sea", length="9")
+    assert record["signer"] == direction.generator.model.draw_signer(0)
+
+
+def test_a_clip_lies_on_the_shelf_in_every_format(directions: dict[str, Direction], tmp_path: Path):
     shelf = Shelf(tmp_path / "clips", (640, 480))
-    clip, record = sign(signers["student"], "s e a", length="8")
+    clip, record = sign(directions["student"], "s e a", length="8")
     name = shelf.add(clip, record, "student")
     folder = shelf.folder / name
     assert shelf.video(name).read_bytes()[4:8] == b"ftyp"
@@ -160,10 +185,10 @@ def test_the_latency_is_the_sum_of_its_parts():
     assert "made in 24.3 ms (text 1.0 + sampling 20.3 + decoding 3.0)" in demo_app.describe(record, "clip0001")
 
 
-def test_the_shelf_keeps_the_newest(signers: dict[str, Signer], tmp_path: Path, monkeypatch):
+def test_the_shelf_keeps_the_newest(directions: dict[str, Direction], tmp_path: Path, monkeypatch):
     monkeypatch.setattr(demo_app, "KEPT", 2)
     shelf = Shelf(tmp_path / "clips", None)
-    clip, record = sign(signers["predictor"], "s", length="2")
+    clip, record = sign(directions["predictor"], "s", length="2")
     names = [shelf.add(Generated(clip.pose, clip.seconds), record, "predictor") for _ in range(4)]
     assert sorted(path.name for path in shelf.folder.iterdir()) == names[2:]
     with pytest.raises(KeyError):
@@ -204,10 +229,8 @@ def test_one_direction_is_needed(capsys):
 
 
 def test_other_data_are_refused(trained, data_dir: Path, tmp_path: Path):
-    from poses.statistics import STATISTICS_FILE, Statistics
-
     statistics = Statistics.load(data_dir / STATISTICS_FILE)
     statistics.mean[0] += 1
     statistics.save(tmp_path / STATISTICS_FILE)
     with pytest.raises(UserError, match="with statistics"):
-        demo_app.load_signers(flags(trained, data_dir=tmp_path))
+        demo_app.load_directions(flags(trained, data_dir=tmp_path))
