@@ -105,9 +105,9 @@ def load_directions(args: argparse.Namespace) -> list[Direction]:
         kind = generator.model.net.kind
         label = f"Direction {1 if kind == PREDICTOR else 2}: {kind}"
         if label in directions:
-            label += f" ({path.parent})"
+            label += f" ({path})"
         if label in directions:
-            raise UserError(f"{path}: two flow checkpoints of one kind in one folder; name each once")
+            raise UserError(f"--flow_checkpoint {path}: given several times; name it once")
         directions[label] = Direction(label, generator, {name: path, "autoencoder": args.autoencoder_checkpoint})
     for direction in directions.values():
         if args.data_dir is not None:

@@ -49,11 +49,11 @@ def test_every_model_has_a_name(directions: dict[str, Direction]):
     }
 
 
-def test_models_of_one_kind_are_told_apart_by_their_folders(trained):
-    with pytest.raises(UserError, match="two flow checkpoints of one kind in one folder"):
+def test_models_of_one_kind_are_told_apart_by_their_paths(trained):
+    with pytest.raises(UserError, match="given several times; name it once"):
         demo_app.load_directions(flags(trained, *[trained.flow] * 3))
     names = [direction.name for direction in demo_app.load_directions(flags(trained, trained.flow, trained.flow))]
-    assert names[1:] == ["Direction 2: flow", f"Direction 2: flow ({trained.flow.parent})"]
+    assert names[1:] == ["Direction 2: flow", f"Direction 2: flow ({trained.flow})"]
 
 
 @pytest.mark.parametrize(
