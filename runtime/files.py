@@ -81,13 +81,18 @@ def _machine() -> str:
 
 
 def _lives(process: int) -> bool:
+    """Whether a process may still write: one that has ended, but that its parent has not yet waited for, does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:  # somebody else's
+        pass
+    try:
+        state = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except OSError:  # not Linux, or hidden
         return True
-    return True
+    return state not in "ZX"
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:

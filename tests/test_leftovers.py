@@ -71,6 +71,16 @@ def test_a_living_process_keeps_what_it_writes(writer, tmp_path: Path):
     assert names(tmp_path) == ["file", "new", "pack"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not say so")
+def test_a_killed_process_that_nobody_has_waited_for_counts_as_dead(writer, tmp_path: Path):
+    """As in a container whose first process waits for no orphans, and for a moment anywhere."""
+    writer.kill()
+    os.waitid(os.P_PID, writer.pid, os.WEXITED | os.WNOWAIT)
+    with write_whole(tmp_path / "new") as file:
+        file.write(b"whole")
+    assert names(tmp_path) == ["new"]
+
+
 def test_another_machines_leftovers_are_left_alone(writer, tmp_path: Path, monkeypatch):
     writer.kill()
     writer.wait()
