@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 
-.PHONY: test lint .venv
+.PHONY: test lint torture .venv
 
 test: .venv/tested-with lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -11,6 +11,14 @@ test: .venv/tested-with lint
 lint: .venv/tested-with
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
+
+# Every stage is killed KILLS times at random instants; the result must be that of a run that nothing disturbed. About a
+# second of CPU a kill, 12 minutes in all. STAGES names some of them, SEED draws other instants.
+KILLS ?= 100
+SEED ?= 0
+
+torture: .venv/tested-with
+	$(BIN)/python tests/torture.py --kills $(KILLS) --seed $(SEED) $(if $(STAGES),--stages $(STAGES))
 
 .venv: .venv/installed
 
