@@ -12,6 +12,7 @@ from models.autoencoder import AutoencoderConfig, PoseSpace
 from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, TextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
 from poses.pack import digest
+from poses.statistics import Statistics, statistics_path
 from runtime.arguments import (
     add_data_arguments,
     add_dataclass_arguments,
@@ -38,8 +39,15 @@ def add_latent_stage_arguments(parser: argparse.ArgumentParser, *, num_epochs: i
 
 
 def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
-    """The autoencoder of --autoencoder_checkpoint."""
+    """The autoencoder of --autoencoder_checkpoint, with a word where it was trained on another data set."""
     autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
+    own = statistics_path(args.data_dir, args.cache_dir)
+    if own.is_file() and Statistics.load(own).fingerprint != statistics.fingerprint:
+        print(
+            f"note: {args.autoencoder_checkpoint} was trained on other data than {args.data_dir}: clips are normalised "
+            f"by its statistics ({statistics.fingerprint}), not by those of {own}; look at the row 'reconstruction' of "
+            "evaluate.py, or train it on this data set"
+        )
     return LatentSource(
         autoencoder,
         statistics,
