@@ -181,10 +181,11 @@ ablation: .venv/installed
 
 
 # ---- make bench ------------------------------------------------------------------------------------------------------
-# The benchmarks run one after the other and take about half an hour on 2 cores. Each prints JSON and also runs alone.
+# The benchmarks run one after the other, about half an hour on 2 quiet cores. Each prints JSON and also runs alone; the
+# report keeps it in runs/bench/ and makes one page of all. BENCH_FLAGS=--quick: some minutes, whether everything runs.
 
 BENCHMARKS := sampling prior growth training data evaluation gaussian full_size
 
 .PHONY: bench
 bench: .venv/installed
-	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	$(BIN)/python benchmarks/report.py --benchmarks $(BENCHMARKS) $(BENCH_FLAGS)

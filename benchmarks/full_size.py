@@ -1,6 +1,7 @@
 """Full size on this machine: every stage's training step, checkpoint, resume and inference, and one clip's latency.
 
     python benchmarks/full_size.py [--work_dir runs/full_size]
+    python benchmarks/full_size.py --smoke                      # small networks: whether everything runs
 
 The default sizes (latent 256, hidden 512, 6 layers, 4+4+6) with a text encoder of BERT-base's size (random weights: its
 cost is the same), on 32 real fingerspelt train clips, one batch an epoch. Runs the scripts as a user does; prints JSON:
@@ -25,6 +26,8 @@ VOCAB_SIZE = 119547  # of multilingual BERT: its table counts in the peak memory
 TEXT = "h e l l o w o r l d"
 FRAMES = 50
 FILE_LINES = 256
+SMOKE = "--hidden_dim 64 --num_heads 2"
+SMOKE_AUTOENCODER = f"{SMOKE} --latent_dim 16 --encoder_layers 1 --coarse_layers 1 --medium_layers 1 --fine_layers 1"
 
 
 def make_data(folder: Path) -> None:
@@ -67,25 +70,30 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--work_dir", type=Path, default=ROOT / "runs" / "full_size")
     parser.add_argument("--repeats", type=int, default=7, help="clips whose median latency is reported")
+    parser.add_argument("--smoke", action="store_true", help="small networks, whose figures say nothing of full size")
     args = parser.parse_args()
-    work = args.work_dir
+    work = args.work_dir / "smoke" if args.smoke else args.work_dir
     data, encoder = work / "data", work / "text_encoder"
     if not (data / "normalization_stats.npz").is_file():
         make_data(data)
-    make_text_encoder(encoder, VOCAB_SIZE)
+    make_text_encoder(encoder, None if args.smoke else VOCAB_SIZE)
+    small = f"{SMOKE} --num_layers 1".split() if args.smoke else []
     autoencoder, flow = work / "autoencoder" / "best_model.pt", work / "flow" / "best_model.pt"
     common = ("--data_dir", data, "--num_workers", 0)
     stage2 = (*common, "--autoencoder_checkpoint", autoencoder)
 
     report: dict[str, object] = {"torch_threads": torch.get_num_threads()}
-    report["autoencoder"] = train_twice("train_stage1_autoencoder.py", work / "autoencoder", *common)
+    report["autoencoder"] = train_twice(
+        "train_stage1_autoencoder.py", work / "autoencoder", *common, *(SMOKE_AUTOENCODER.split() if args.smoke else [])
+    )
     report["predictor"] = train_twice(
-        "train_stage2_predictor.py", work / "predictor", *stage2, "--text_encoder", encoder
+        "train_stage2_predictor.py", work / "predictor", *stage2, *small, "--text_encoder", encoder
     )
     report["flow"] = train_twice(
         "train_stage2_latent_flow.py",
         work / "flow",
         *stage2,
+        *small,
         "--text_encoder",
         encoder,
         "--use_ssm_prior",

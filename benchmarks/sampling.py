@@ -1,6 +1,7 @@
 """How fast clips are made at the default sizes, random weights: Direction 1, the flow, its student; one clip and many.
 
     python benchmarks/sampling.py [--rounds 5] [--write]
+    python benchmarks/sampling.py --no_compiled      # without the compiler, which takes most of the time
 
 Prints JSON; --write also puts the tables into benchmarks/README.md. The sides of a ratio are timed in turn, and each
 counts its least seconds.
@@ -319,14 +320,18 @@ def describe(report: dict) -> list[str]:
 def main() -> None:
     parser = make_parser(__doc__, rounds=9)
     parser.add_argument("--clips", type=int, default=256, help="texts of the file; a multiple of 32")
+    parser.add_argument("--no_compiled", action="store_true", help="leave out --compile, whose compiler takes minutes")
     args = parser.parse_args()
+    if args.write and args.no_compiled:
+        parser.error("--write needs all figures; leave --no_compiled out")
     report: dict[str, object] = {"onednn": prefer_onednn(), "freed_memory_kept": keep_freed_memory()}
     folder, capabilities = make_text_encoder(args.work_dir / "text_encoder"), torch.cpu.get_capabilities()
     kinds = ("fp32", "bf16") if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else ("fp32",)
     for kind in kinds:
         encoder = PretrainedTextEncoder(str(folder))
         report[kind] = measure(make_generators(encoder, kind), args.rounds, args.clips)
-        report[kind]["compiled"] = compiled(encoder, kind, args.rounds)
+        if not args.no_compiled:
+            report[kind]["compiled"] = compiled(encoder, kind, args.rounds)
     report["one_clip"] = one_clip(folder, args.rounds)
     print_json(report)
     if args.write:
