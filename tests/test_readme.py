@@ -14,7 +14,12 @@ ROOT = commands.ROOT
 READMES = [ROOT / "README.md", ROOT / "README.vi.md"]
 PAGES = [*READMES, *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if '__name__ == "__main__"' in path.read_text("utf-8"))
-OF_OTHER_PROGRAMS = {"--no-build-isolation", "--cpu", "--nproc_per_node", "--logdir"}
+OF_OTHER_PROGRAMS = {
+    *("--no-build-isolation", "--cpu", "--nproc_per_node", "--logdir"),
+    *("--nnodes", "--rdzv_id", "--rdzv_backend", "--rdzv_endpoint", "--signals-to-handle"),  # torchrun
+    *("--num_machines", "--machine_rank", "--main_process_ip", "--main_process_port", "--num_processes"),  # accelerate
+    *("--kill-on-bad-exit", "--requeue", "--output"),  # SLURM
+}
 FULL_SIZE = (
     "data_preparation",
     "autoencoder",
@@ -44,7 +49,7 @@ def code_lines(page: Path) -> list[str]:
 
 
 def page_commands(page: Path) -> list[str]:
-    return [line for line in code_lines(page) if re.match(r"(\S+/)?(make|python|pip|torchrun)|[A-Z_]+=", line)]
+    return [line for line in code_lines(page) if re.match(r"(\S+/)?(make|python|pip|torchrun|srun)|[A-Z_]+=", line)]
 
 
 def quoted_words(page: Path) -> list[str]:
