@@ -38,6 +38,7 @@ from test_training import same
 
 import demo_data
 from checkpoints import load_checkpoint
+from poses.statistics import STATISTICS_FILE
 from runtime import errors
 from runtime.arguments import make_parser, natural_int, positive_int
 from runtime.lifetime import GO_ON
@@ -182,6 +183,7 @@ class Stage:
         return [*words, "--num_workers", str((not self.is_trainer) + more_workers)]
 
     def run_undisturbed(self) -> None:
+        self.begin()
         call = Call.start(self.words("whole"), self.folder / "whole.txt", cold=False)
         code = call.wait(10 * PATIENCE, until=lambda: self.saved("whole") != 0)
         self.until_work = time.monotonic() - call.started
@@ -189,6 +191,15 @@ class Stage:
         self.seconds = time.monotonic() - call.started
         if code != 0:
             raise SystemExit(f"{self.name}: exit code {code} without any signal\n{call.said()}")
+        self.statistics = self.statistics_written()
+
+    def statistics_written(self) -> bytes:
+        return (self.letters["D"] / STATISTICS_FILE).read_bytes()
+
+    def begin(self) -> None:
+        """Take away what the last run wrote outside its own folder."""
+        if self.name == "preparation":
+            (self.letters["D"] / STATISTICS_FILE).unlink(missing_ok=True)
 
     def saved(self, run: str) -> int:
         """When the run's last.pt was written; 0 where there is none."""
@@ -214,13 +225,8 @@ class Stage:
 
     def differences(self, run: str) -> list[str]:
         """What a run left otherwise than the undisturbed one, by name."""
-        wrong, ours, theirs = [], self.folder / run, self.folder / "whole"
-        found = {
-            path.relative_to(ours) for path in ours.rglob("*") if path.is_file() and "tensorboard" not in path.parts
-        }
-        wanted = {
-            path.relative_to(theirs) for path in theirs.rglob("*") if path.is_file() and "tensorboard" not in path.parts
-        }
+        ours, theirs = self.folder / run, self.folder / "whole"
+        found, wanted, wrong = _files(ours), _files(theirs), []
         wrong += [f"left over: {path}" for path in sorted(found - wanted)]
         wrong += [f"missing: {path}" for path in sorted(wanted - found)]
         for path in sorted(found & wanted):
@@ -229,16 +235,22 @@ class Stage:
                 equal = same(load_checkpoint(ours / path, kind), load_checkpoint(theirs / path, kind))
             elif path.name == "log.jsonl":
                 equal = _log(ours / path) == _log(theirs / path)
-            elif path.suffix == ".txt" and not self.is_trainer:  # a report, which counts what was there already
-                equal = True
             else:
                 equal = (ours / path).read_bytes() == (theirs / path).read_bytes()
             if not equal:
                 wrong.append(f"not equal: {path}")
-        return wrong
+        if self.statistics_written() != self.statistics:
+            wrong.append(f"not equal: {STATISTICS_FILE}")
+        return wrong + [f"left over: {path}" for path in self.letters["D"].glob(".*")]
 
     def temporary_files(self, run: str) -> list[Path]:
         return [path for path in (self.folder / run).rglob(".*") if path.name != ".claim"]
+
+
+def _files(folder: Path) -> set[Path]:
+    """All that was written but TensorBoard's events, of which every call begins a file."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "tensorboard" not in path.parts)
+    return {path.relative_to(folder) for path in files}
 
 
 def _log(path: Path) -> list[dict]:
@@ -262,12 +274,13 @@ class Report:
     wrong: list[str] = field(default_factory=list)
 
 
-def torture(stage: Stage, kills: int, draw: random.Random, cold: float, note: str = "") -> Report:
+def torture(stage: Stage, kills: int, draw: random.Random, cold: float) -> Report:
     """Kill the stage so often. A run begins anew, in a new folder, where the last one has come to its end."""
     report, used = Report(stage.name), resource.getrusage(resource.RUSAGE_CHILDREN)
     while report.kills < kills or report.runs == 0:
         run = f"run{report.runs}"
         report.runs += 1
+        stage.begin()
         found = list(_run_to_its_end(stage, run, kills, draw, cold, report)) or stage.differences(run)
         report.equal += not found
         report.wrong += [f"{stage.name} {run}: {what}" for what in found]
