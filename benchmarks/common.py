@@ -109,15 +109,16 @@ def make_text_encoder(folder: Path, vocab_size: int | None = None) -> Path:
 
     vocab_size: rows of its table of words, which cost memory and no time (default: those of the letters).
     """
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from transformers import BertConfig, BertModel, BertTokenizer
 
-    if (folder / "config.json").is_file():
-        return folder
+    tokenizer = folder / "tokenizer.json"
+    if (folder / "config.json").is_file() and tokenizer.is_file() and '"##z"' in tokenizer.read_text(encoding="utf-8"):
+        return folder  # an earlier version wrote one without words
     folder.mkdir(parents=True, exist_ok=True)
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters)]
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
-    BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
+    BertTokenizer(str(folder / "vocab.txt"), model_max_length=512).save_pretrained(folder)
     torch.manual_seed(0)
     BertModel(BertConfig(vocab_size=vocab_size or len(words))).save_pretrained(folder)
     return folder

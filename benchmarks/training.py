@@ -82,7 +82,7 @@ class Ours(Loop):
 
     def step(self, batch: list[tuple[int, int]], number: int) -> float:
         loader = torch.utils.data.DataLoader(self.dataset, batch_sampler=OneBatch([batch]), collate_fn=collate)
-        self.run.progress = engine.Progress(epoch=number, step=number)
+        self.run.progress, self.run.epoch = engine.Progress(epoch=number, step=number), engine.EpochState()
         return engine.train_epoch(self.accelerator, self.objective, self.run, loader, SETTINGS)["loss"]
 
 
