@@ -18,6 +18,7 @@ from models import consistency_distillation, latent_flow_matcher
 from models.autoencoder import AutoencoderLoss, PoseAutoencoder
 from models.flow_matching import SamplingSettings, path_sample
 from models.text_to_latent import TextToLatent
+from poses.presence import presence
 from train_stage2_latent_flow import loss as flow_loss
 from train_stage2_predictor import loss as predictor_loss
 
@@ -41,7 +42,8 @@ def dev_batch(release: Path, *fields: str) -> Batch:
     with np.load(release / "dev.npz") as arrays:
         return collate(
             [
-                {"id": text, "text": text} | {name: arrays[f"{name}{index}"] for name in fields}
+                {"id": text, "text": text, "present": presence(arrays[f"seen{index}"])}
+                | {name: arrays[f"{name}{index}"] for name in fields}
                 for index, text in enumerate(recorded(release)["dev_texts"])
             ]
         )
@@ -50,7 +52,7 @@ def dev_batch(release: Path, *fields: str) -> Batch:
 def latent_batch(release: Path, autoencoder: PoseAutoencoder) -> Batch:
     """The same as stage 2 has them: latents of today's encoder."""
     batch = dev_batch(release, "pose", "energy", "frames")
-    batch["z"] = autoencoder.encode(batch["pose"], batch["pose_mask"])
+    batch["z"] = autoencoder.encode(batch["pose"], batch["present"], batch["pose_mask"])
     return batch | {"z_mask": autoencoder.latent_mask(batch["pose_mask"])}
 
 
@@ -68,7 +70,7 @@ def signed(release: Path, name: str, num_steps: int | None, monkeypatch: pytest.
 def test_the_autoencoders_dev_loss_is_that_of_then(release: Path):
     model, _, _ = load_autoencoder(release / "autoencoder.pt")
     batch, then = dev_batch(release, "pose", "seen"), recorded(release)["dev"]["autoencoder"]
-    losses = AutoencoderLoss()(model, batch["pose"], batch["seen"], batch["pose_mask"])
+    losses = AutoencoderLoss()(model, batch["pose"], batch["seen"], batch["present"], batch["pose_mask"])
     assert {name: losses[name].item() for name in then} == pytest.approx(then, rel=1e-4)
 
 
