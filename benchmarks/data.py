@@ -33,6 +33,7 @@ from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from poses import layout
 from poses.files import read_keypoints
 from poses.pack import write_pack
+from poses.presence import NUM_ARTICULATORS
 from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE, Statistics
 from runtime.arguments import make_parser
@@ -105,10 +106,14 @@ def training_clips_per_second(statistics: Statistics) -> dict[str, float]:
     z, cond = torch.randn(BATCH, frames, 256), torch.randn(BATCH, TOKENS, 768)
     cond_mask = torch.ones(BATCH, TOKENS, dtype=torch.bool)
     autoencoder, pose = PoseAutoencoder(AutoencoderConfig(), statistics), torch.randn(BATCH, frames, layout.POSE_DIM)
-    seen = torch.ones_like(pose, dtype=torch.bool)
+    seen, present = (
+        torch.ones_like(pose, dtype=torch.bool),
+        torch.ones(BATCH, frames, NUM_ARTICULATORS, dtype=torch.bool),
+    )
+    clips = (pose, seen, present, mask)
     seconds = {
         "latents": step_seconds(flow, lambda: flow.loss(z, mask, cond, cond_mask, generator)["loss"]),
-        "poses": step_seconds(autoencoder, lambda: AutoencoderLoss()(autoencoder, pose, seen, mask, generator)["loss"]),
+        "poses": step_seconds(autoencoder, lambda: AutoencoderLoss()(autoencoder, *clips, generator)["loss"]),
     }
     return {name: BATCH / value for name, value in seconds.items()}
 

@@ -32,6 +32,7 @@ from evaluation.evaluator import pair_values
 from evaluation.intervals import FRECHET_RESAMPLES
 from evaluation.predictions import read_predictions
 from poses import layout
+from poses.presence import NUM_ARTICULATORS
 from poses.splits import load_split
 from runtime.arguments import make_parser, natural_int, positive_int
 
@@ -132,7 +133,8 @@ class Plain:
     @torch.no_grad()
     def _encode(self, pair: tuple[Clip, Reference]) -> None:
         x = torch.from_numpy(self.statistics.normalize(pair[0].pose))[None]
-        self.autoencoder.encode(x, torch.ones(x.shape[:2], dtype=torch.bool))
+        present = torch.ones(*x.shape[:2], NUM_ARTICULATORS, dtype=torch.bool)
+        self.autoencoder.encode(x, present, torch.ones(x.shape[:2], dtype=torch.bool))
 
     @torch.no_grad()
     def _decode(self, pair: tuple[Clip, Reference]) -> None:

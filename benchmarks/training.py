@@ -34,6 +34,7 @@ from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
 from poses.files import list_clips, read_clip
+from poses.presence import presence
 from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE
 from runtime import cpu
@@ -102,15 +103,17 @@ class Plain(Loop):
             normalized = statistics.normalize(clip.pose, clip.seen)
             energy = energies(statistics.denormalize(normalized), clip.seen, statistics)
             frames = np.array([[len(clip.pose)]], np.float32)
-            items.append({"id": clip.id, "text": clip.text, "pose": normalized, "energy": energy, "frames": frames})
+            arrays = {"pose": normalized, "present": presence(clip.seen), "energy": energy, "frames": frames}
+            items.append({"id": clip.id, "text": clip.text, **arrays})
         content = collate(items)
+        missing = LONGEST - content["pose"].shape[1]
+        content["present"] = F.pad(content["present"], (0, 0, 0, missing))
         for name in ("pose", "energy"):
-            missing = LONGEST - content[name].shape[1]
             content[name] = F.pad(content[name], (0, 0, 0, missing))
             content[f"{name}_mask"] = F.pad(content[f"{name}_mask"], (0, missing))
         content["cond"], content["cond_mask"] = self.run.model.text_encoder.encode(content["text"])
         with torch.no_grad():
-            content["z"] = autoencoder.encode(content["pose"], content["pose_mask"])
+            content["z"] = autoencoder.encode(content["pose"], content["present"], content["pose_mask"])
         content["z_mask"] = autoencoder.latent_mask(content["pose_mask"])
         generator = torch.Generator().manual_seed(engine.seed_of(SETTINGS.seed, number, 0, 0))
         with noise_of(int(self.lengths[[index for index, _ in batch]].max())):
