@@ -19,6 +19,7 @@ from models.text_to_latent import TextToLatent
 from poses.interpolation import resample, resample_seen
 from poses.presence import is_there, without_absent
 from poses.statistics import STATISTICS_FILE, Statistics
+from runtime.arithmetic import settle
 from runtime.errors import UserError
 from runtime.timing import Clock
 
@@ -213,8 +214,12 @@ def load_generator(
     text_encoder: str | None = None,
     kinds: tuple[str, ...] = (PREDICTOR, FLOW, STUDENT),
 ) -> Generator:
-    """Load both checkpoints, which must belong together; UserError where they cannot sign as asked."""
-    speed = speed or Speed()
+    """Load both checkpoints, which must belong together; UserError where they cannot sign as asked.
+
+    With `speed` as the flags give it, precision and threads are settled for this machine, and a line says how; without
+    it, networks compute in fp32 on the threads that PyTorch has.
+    """
+    as_asked, speed = speed is not None, speed or Speed()
     if speed.precision == "int8" and (device.type != "cpu" or speed.compiled):
         raise UserError("--precision int8 is for a CPU, without --compile; take bf16 elsewhere")
     if speed.compiled and (reason := why_not_compilable(device)):
@@ -222,8 +227,15 @@ def load_generator(
     autoencoder, statistics, parent = load_autoencoder(autoencoder_checkpoint, device)
     model, content = load_text_to_latent(checkpoint, kinds, parent, device, text_encoder)
     fingerprints = {"autoencoder": parent["fingerprint"], content["kind"]: content["fingerprint"]}
+    if as_asked:
+        speed = replace(speed, precision=settle(speed.precision, device.type, _width(model, autoencoder)))
     speed = replace(speed, packed=device.type == "cpu" and not speed.compiled)
     try:
         return Generator(autoencoder, statistics, model, sampling, speed, fingerprints)
     except ValueError as error:
         raise UserError(f"--{error} ({checkpoint}); leave the flag out or use another checkpoint") from None
+
+
+def _width(model: TextToLatent, autoencoder: PoseAutoencoder) -> int:
+    """Of the widest network that signs."""
+    return max(model.net.config.hidden_dim, model.net.config.cond_dim, autoencoder.config.hidden_dim)

@@ -107,7 +107,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = start(settings)
+    accelerator = start(settings, args.hidden_dim)
 
     packs = {
         split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad) for split in ("train", "dev", "test")

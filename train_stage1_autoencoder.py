@@ -48,7 +48,7 @@ def main() -> None:
     settings = build_dataclass(TrainSettings, args)
     config = build_dataclass(AutoencoderConfig, args)
     loss = build_dataclass(AutoencoderLoss, args)
-    accelerator = start(settings)
+    accelerator = start(settings, args.hidden_dim)
     if args.text_encoder is not None and accelerator.is_main_process:
         print(f"note: the autoencoder reads no text; --text_encoder {args.text_encoder} is for stage 2")
 

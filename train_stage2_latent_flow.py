@@ -64,7 +64,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = start(settings)
+    accelerator = start(settings, args.hidden_dim)
     prior_type = resolve_prior_type(args.ssm_prior_type) if args.use_ssm_prior else "none"
     if args.use_ssm_prior and args.ssm_prior_type == "auto" and accelerator.is_main_process:
         print(f"prior: {prior_type} (--ssm_prior_type auto: mamba where mamba-ssm and a GPU are there, else simple)")

@@ -47,7 +47,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = start(settings)
+    accelerator = start(settings, args.hidden_dim)
 
     source = latent_stages.open_source(args, accelerator.device)
     latent_stages.require_shape(args, source)

@@ -11,6 +11,7 @@ TensorBoard events to OUTPUT_DIR; the student takes the teacher's place in infer
 import argparse
 import dataclasses
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
@@ -25,6 +26,7 @@ from runtime import cpu, errors
 from runtime.arguments import add_repeated_arguments, build_dataclass, make_parser, natural_float, positive_int
 from runtime.errors import UserError
 from training import arguments, latent_stages
+from training.arithmetic import width_of
 from training.engine import split_loader, start, train
 from training.latents import conditions, latent_dataset, trajectory_pack
 from training.settings import TrainSettings
@@ -37,7 +39,9 @@ TEACHERS_OWN = ("hidden_dim", "num_heads")  # the student starts as a copy
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     latent_stages.add_latent_stage_arguments(parser, num_epochs=50, learning_rate=1e-4)
-    parser.add_argument("--teacher_checkpoint", required=True, help="best_model.pt of train_stage2_latent_flow.py")
+    parser.add_argument(
+        "--teacher_checkpoint", required=True, type=Path, help="best_model.pt of train_stage2_latent_flow.py"
+    )
     parser.add_argument(
         "--num_teacher_steps", type=positive_int, default=50, help="ODE steps of a trajectory (default 50)"
     )
@@ -99,7 +103,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = start(settings)
+    accelerator = start(settings, width_of(args.teacher_checkpoint))
 
     source = latent_stages.open_source(args, accelerator.device)
     teacher, content = load_teacher(args, source.fingerprint, accelerator.device)

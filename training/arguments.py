@@ -9,6 +9,7 @@ from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES, SamplingSettings
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, ScratchTextConfig
 from poses.writing import IMAGE_SIZE
 from runtime.arguments import image_side, natural_float, natural_int, positive_int, refuse_without
+from runtime.arithmetic import AUTO, BF16, FP32, WIDE, has_bf16
 from runtime.errors import UserError
 
 SCRATCH_FLAGS = ("--scratch_dim", "--scratch_layers", "--vocab_size")
@@ -73,9 +74,10 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         type=precision,
-        default="fp32",
-        help="fp32; bf16: matrix products in bf16, faster on GPUs and on CPUs with bf16 instructions; int8: on a CPU, "
-        "one clip at a time, the quickest for one",
+        default=AUTO,
+        help="auto: bf16 on a CPU with AMX for networks at least "
+        f"{WIDE} wide, else fp32; bf16: matrix products in bf16, faster on GPUs and on CPUs with bf16 instructions; "
+        "int8: on a CPU, one clip at a time (default auto)",
     )
     parser.add_argument(
         "--compile",
@@ -86,12 +88,10 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def precision(text: str) -> str:
-    """fp32, int8, or bf16 where this machine multiplies in it; elsewhere it would be a hundred times slower."""
-    if text not in ("fp32", "bf16", "int8"):
-        raise argparse.ArgumentTypeError(f"{text} is none of fp32, bf16 and int8")
-    processor = torch.cpu.get_capabilities()
-    quick = torch.cuda.is_available() or processor.get("avx512_bf16") or processor.get("amx_bf16")
-    if text == "bf16" and not quick:
+    """auto, fp32, int8, or bf16 where this machine multiplies in it; elsewhere it would be a hundred times slower."""
+    if text not in (AUTO, FP32, BF16, "int8"):
+        raise argparse.ArgumentTypeError(f"{text} is none of auto, fp32, bf16 and int8")
+    if text == BF16 and not (torch.cuda.is_available() or has_bf16()):
         raise argparse.ArgumentTypeError("this processor has no bf16 instructions; leave the flag out")
     return text
 

@@ -27,6 +27,7 @@ from dataset import Batch, LatentDataset, PoseDataset, make_loader
 from runtime.claims import claimed
 from runtime.errors import UserError
 from runtime.lifetime import GO_ON, stop_upon
+from training import arithmetic
 from training.run_folder import BEST, LAST, TENSORBOARD, begin, require_free, resume_path
 from training.saving import Saver, StopAsked, append_to_log, trim_log
 from training.settings import TrainSettings
@@ -57,13 +58,16 @@ class Objective(nn.Module):
         return self.loss(self.model, batch, generator)
 
 
-def start(settings: TrainSettings) -> Accelerator:
-    """What a stage calls first: refuses an output folder that holds another run, before any work, and seeds PyTorch."""
+def start(settings: TrainSettings, width: int) -> Accelerator:
+    """What a stage calls first: refuses an output folder that holds another run, before any work, and seeds PyTorch.
+
+    width: that of the widest network that is trained, which precision and threads follow from.
+    """
     require_free(settings)
     stop_upon(
         "SIGTERM", "SIGUSR1", message="stopped by {name} before training began; the same command begins it", code=GO_ON
     )
-    accelerator = make_accelerator(settings.mixed_precision)
+    accelerator = make_accelerator(arithmetic.settle(settings, width))
     torch.manual_seed(settings.seed)
     return accelerator
 
@@ -76,10 +80,6 @@ def make_accelerator(mixed_precision: str) -> Accelerator:
         raise UserError(
             f"{started} processes were started but do not see each other; "
             "on a CPU set ACCELERATE_USE_CPU=true for torchrun"
-        )
-    if mixed_precision != "no" and accelerator.device.type == "cpu" and accelerator.is_main_process:
-        print(
-            f"note: {mixed_precision} on a CPU is quick only where it has bf16 matrix instructions, and slow elsewhere"
         )
     return accelerator
 
@@ -105,6 +105,7 @@ def train(
 
     A signal stops it after a step: last.pt is written, and the exit code says that the same command goes on.
     """
+    stage.made_with["mixed_precision"] = accelerator.mixed_precision  # what auto has chosen
     saver = Saver(accelerator, stage, settings)
     with contextlib.ExitStack() as held:
         if accelerator.is_main_process:
@@ -172,6 +173,7 @@ def _train(
                 "grad_norm": epoch.grad_norm,
                 "skipped_steps": epoch.skipped_steps,
                 "seconds": round(epoch.seconds + time.perf_counter() - started, 3),
+                "mixed_precision": accelerator.mixed_precision,
                 "clips_per_second": round(num_clips / max(epoch.seconds, 1e-9), 2),
             }
             if run.changed:

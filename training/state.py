@@ -18,6 +18,7 @@ from poses.pack import Pack, digest
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.files import write_whole
+from training.arithmetic import THREADS
 from training.run_folder import BEST
 from training.settings import TrainSettings
 
@@ -184,7 +185,8 @@ class Run:
         parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
         parts |= {"scaler": self.scaler} if self.scaler is not None else {}
         changed = {"changed": self.changed} if self.changed else {}
-        return {name: part.state_dict() for name, part in parts.items()} | asdict(self.progress) | changed
+        numbers = asdict(self.progress) | {THREADS: torch.get_num_threads()} | changed
+        return {name: part.state_dict() for name, part in parts.items()} | numbers
 
     def is_finite(self) -> bool:
         """Whether all that last.pt would hold can be gone on with."""

@@ -1,0 +1,72 @@
+"""The number format and the threads of a training run: chosen once, when it begins, and kept when it goes on."""
+
+from pathlib import Path
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
+
+from checkpoint_checks import read_header
+from runtime.arithmetic import AUTO, FP32, Choice, choose_precision, has_bf16, has_tiles, said, use_threads
+from runtime.errors import UserError
+from training.run_folder import resume_path
+from training.settings import PRECISIONS, TrainSettings
+
+THREADS = "threads"  # of last.pt's training state
+
+
+def settle(settings: TrainSettings, width: int) -> str:
+    """The --mixed_precision of a run, of which the widest trained network has `width`; sets its threads and says both.
+
+    A run that goes on keeps what it began with, so that other machines give the same numbers as near as they can.
+    """
+    process, path = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")), resume_path(settings)
+    kept = _kept(path)
+    precision = _precision(settings.mixed_precision, kept.get("mixed_precision"), process.device.type, width, path)
+    threads = use_threads(width, process.device.type, kept.get(THREADS))
+    shared = [precision]  # the first process decides, where another one stands on another processor
+    if process.num_processes > 1:
+        broadcast_object_list(shared)
+    if process.is_main_process:
+        print(said(precision._replace(value=FP32 if precision.value == "no" else precision.value), threads))
+    return str(shared[0].value)
+
+
+def _precision(asked: str, kept: str | None, device: str, width: int, path: Path | None) -> Choice:
+    if asked != AUTO:
+        slow = "" if asked == "no" or device != "cpu" or has_bf16() else ", although slow on this processor"
+        return Choice(asked, f"as asked{slow}")
+    here = choose_precision(device, width, has_tiles())
+    ours = "no" if here.value == FP32 else str(here.value)
+    if kept is None:
+        return Choice(ours, here.why)
+    if kept != "no" and device == "cpu" and not has_bf16():
+        raise UserError(
+            f"{path}: the run computes in {kept}, which this processor has no instructions for and is slow at; go on "
+            "elsewhere, or in fp32 (--mixed_precision no --override)"
+        )
+    return Choice(kept, "as the run began" if kept == ours else f"as the run began; new ones take {here.value} here")
+
+
+def width_of(path: Path) -> int:
+    """The width of a checkpoint's network; 0 where it has none, of which more is said where it is loaded."""
+    config = _header(path).get("config")
+    width = config.get("hidden_dim") if isinstance(config, dict) else None
+    return width if type(width) is int else 0
+
+
+def _header(path: Path) -> dict:
+    content = read_header(path) if path.is_file() else None
+    return content if isinstance(content, dict) else {}
+
+
+def _kept(path: Path | None) -> dict:
+    """What a last.pt says of precision and threads; earlier versions computed in fp32 and said nothing."""
+    state = _header(path).get("training") if path is not None else None
+    if not isinstance(state, dict):
+        return {}
+    made_with, kept = state.get("made_with"), {"mixed_precision": "no"}
+    if isinstance(made_with, dict) and made_with.get("mixed_precision") in PRECISIONS:
+        kept["mixed_precision"] = made_with["mixed_precision"]
+    if type(state.get(THREADS)) is int and 1 <= state[THREADS] <= 4096:
+        kept[THREADS] = state[THREADS]
+    return kept
