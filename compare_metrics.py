@@ -18,6 +18,7 @@ from evaluation.summary import compare
 from poses.files import SPLITS
 from runtime import errors
 from runtime.arguments import make_parser
+from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import write_whole
 
@@ -49,13 +50,14 @@ def main() -> None:
     if ids_a != ids_b:
         raise UserError(f"{args.b}: scored other clips than {args.a}; compare evaluations of the same split and data")
     table = compare([ours], [theirs])
-    print(f"{len(ids_a)} clips; A = {args.a} {args.row_a}, B = {args.b} {args.row_b}")
-    print(f"{'':30}{'A':>12}{'B':>12}{'A - B':>12}   95 % interval")
+    tell = say if args.output_path else print  # the table is the result, unless a file holds it
+    tell(f"{len(ids_a)} clips; A = {args.a} {args.row_a}, B = {args.b} {args.row_b}")
+    tell(f"{'':30}{'A':>12}{'B':>12}{'A - B':>12}   95 % interval")
     for name, line in table.items():
         values = [line[key] for key in ("a", "b", "difference", "low", "high")]
         a, b, difference, low, high = ("-" if value is None else f"{value:.4f}" for value in values)
         apart = line["low"] is not None and (line["low"] > 0 or line["high"] < 0)
-        print(f"{name:30}{a:>12}{b:>12}{difference:>12}   [{low}, {high}]{'  differs' if apart else ''}")
+        tell(f"{name:30}{a:>12}{b:>12}{difference:>12}   [{low}, {high}]{'  differs' if apart else ''}")
     for side, scores in (("A", ours), ("B", theirs)):
         for remark in remarks(count_remarks(scores), len(ids_a)):
             print(f"{side}: {remark}")

@@ -21,6 +21,7 @@ from poses.splits import load_split
 from poses.statistics import compute_statistics, save_statistics
 from runtime import errors
 from runtime.arguments import add_data_arguments, fraction, make_parser, natural_int, positive_float
+from runtime.console import say
 from runtime.errors import UserError
 
 DATA_DIR = "data"  # the default of --data_dir
@@ -83,7 +84,7 @@ def main() -> None:
             pass
     for split, pack in packs.items():
         lengths = pack.lengths("pose")
-        print(
+        say(
             f"{split}: {len(pack)} clips, {len({*pack.texts} - {''})} texts, "
             f"{lengths.sum()} frames ({lengths.min()}-{lengths.max()} a clip)"
         )
@@ -94,8 +95,8 @@ def main() -> None:
     for note in notes(packs):
         print(note)
     facts = measured.facts()
-    print("geometry, the median clip (all clips):", *geometry.report(facts), sep="\n  ")
-    print(f"  frames a second: {f'{fps:g}' if fps else 'not given'}")
+    say("geometry, the median clip (all clips):", *geometry.report(facts), sep="\n  ")
+    say(f"  frames a second: {f'{fps:g}' if fps else 'not given'}")
     parts, first = {data_dir: facts}, 0
     for split, pack in packs.items():  # one of them may be written in another way than the rest
         parts[data_dir / split] = {name: fact[first : first + len(pack)] for name, fact in facts.items()}

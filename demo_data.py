@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from poses import face, files, layout
 from poses.interpolation import between, frames_around
 from runtime.arguments import make_parser, natural_int
+from runtime.console import progress_bar, say
 from runtime.errors import UserError, run
 from runtime.files import write_whole
 
@@ -106,8 +106,8 @@ def read_alphabet(lexicon_dir: Path, alphabet: str) -> dict[str, Letter]:
         paths = {{"İ": "i", "I": "ı"}.get(letter, letter): path for letter, path in paths.items()}
     if len(paths) < 5:
         raise UserError(f"--alphabet {alphabet}: only {len(paths)} single letters; choose one of {', '.join(known)}")
-    progress = tqdm(sorted(paths.items()), desc=f"reading the letters of {alphabet}", unit="clip")
-    return {letter.lower(): read_letter(path) for letter, path in progress}
+    shown = progress_bar(sorted(paths.items()), f"reading the letters of {alphabet}", "clip")
+    return {letter.lower(): read_letter(path) for letter, path in shown}
 
 
 def read_letter(path: Path) -> Letter:
@@ -188,7 +188,7 @@ def choose_words(letters: Sequence[str], number: int, rng: np.random.Generator) 
     size = min(number, len(listed))
     words = rng.choice(listed, size, replace=False, p=rarity / rarity.sum()).tolist() if listed else []
     if len(words) < number:
-        print(f"{len(words)} listed words can be spelled; {number - len(words)} random strings of letters join them")
+        say(f"{len(words)} listed words can be spelled; {number - len(words)} random strings of letters join them")
     taken = set(words)
     while len(words) < number:
         word = "".join(rng.choice(letters, rng.integers(3, 6)))
@@ -228,7 +228,7 @@ def write_data(
     jobs = [("train", "letter", letter) for letter in sorted(clips)]
     jobs += [(name, "word", word) for name in files.SPLITS for word in split[name]]
     lines: dict[str, list[str]] = {name: [] for name in files.SPLITS}
-    for number, (name, kind, text) in enumerate(tqdm(jobs, desc="joining letters into words", unit="clip")):
+    for number, (name, kind, text) in enumerate(progress_bar(jobs, "joining letters into words", "clip")):
         spelled = join_letters(clips, text, np.random.default_rng([seed, number]))
         clip_id, folder = _clip_id(alphabet, kind, text), partial / name
         for part in ("poses", "nmms"):

@@ -11,8 +11,8 @@ With --back_translation_checkpoint clips are also read back as text, for BLEU, R
 read back too: no generator can beat their scores by signing better.
 
 Writes metrics_{split}.json and the same as .pkl to OUTPUT_DIR, the values of every clip to clips_{split}.npz (for
-compare_metrics.py), and prints the table. A generated clip's length comes from its text; --oracle_length gives it the
-reference's instead. evaluation/registry.py lists the metrics.
+compare_metrics.py), its flags to config_{split}.json (for --config), and prints the table. A generated clip's length
+comes from its text; --oracle_length gives it the reference's instead. evaluation/registry.py lists the metrics.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_pose_to_text
 from evaluation.back_translation import BackTranslator
@@ -40,7 +39,9 @@ from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
 from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
+from runtime.console import progress_bar, say
 from runtime.errors import UserError
+from runtime.flags import write_config
 from training import arguments
 
 OF_FLOWS = ("--num_steps", "--guidance_scale", "--solver", "--use_ssm_prior", "--use_sync_guidance")
@@ -53,7 +54,10 @@ def parse_arguments() -> argparse.Namespace:
     scored = parser.add_mutually_exclusive_group(required=True)
     scored.add_argument("--predictor_checkpoint", type=Path, help="score Direction 1: its best_model.pt")
     scored.add_argument(
-        "--flow_checkpoint", type=Path, help="score Direction 2: best_model.pt of the flow or a student"
+        "--flow_checkpoint",
+        type=Path,
+        help="score Direction 2: best_model.pt of the flow or a student; as all "
+        "checkpoints, it may be a folder of export.py",
     )
     scored.add_argument(
         "--predictions_dir", type=Path, help="score clips of any system: ID.npy, [T,214] in data units, or ID.pose"
@@ -155,7 +159,7 @@ def generate_clips(
     seconds = dict.fromkeys(PARTS, 0.0)
     signers = list_signers(args.data_dir, args.split, [reference.id for reference in references])
     stream = generator.stream(texts, seeds, lengths, args.batch_size, list(signers.values()) or None)
-    for index, generated in tqdm(stream, desc="generating", total=len(texts), unit="clip", disable=None):
+    for index, generated in progress_bar(stream, "generating", "clip", total=len(texts)):
         poses[index] = generated.pose
         for part in PARTS:
             seconds[part] += generated.seconds[part] / len(texts)
@@ -197,8 +201,7 @@ def main() -> None:
     clips |= baseline_clips(train, references, models.statistics, args.seed)
     if "nearest_text" not in clips:
         print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")
-    progress = tqdm(clips.items(), desc="scoring", unit="row", disable=None)
-    scores = {name: evaluator.score(row) for name, row in progress}
+    scores = {name: evaluator.score(row) for name, row in progress_bar(clips.items(), "scoring", "row")}
 
     report = build_report(
         args.split,
@@ -210,8 +213,9 @@ def main() -> None:
         latency,
         evaluator.thresholds,
     )
+    write_config(args.output_dir / f"config_{args.split}.json", args.record)
     paths = [*write_report(args.output_dir, report), write_clips(args.output_dir, args.split, references, scores)]
-    print(format_table(report))
+    say(format_table(report))
     for path in paths:
         print(f"wrote {path}")
 

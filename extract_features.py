@@ -22,6 +22,7 @@ from importers.plan import Source, add_plan_arguments, claim, name_sources, plan
 from importers.video import PICTURE_ENDINGS, VIDEO_ENDINGS, find_sources, header_rate, read_recording
 from runtime import errors
 from runtime.arguments import make_parser
+from runtime.console import say
 from runtime.errors import UserError
 from runtime.parallel import parallel_map
 
@@ -69,7 +70,7 @@ def main() -> None:
     if not sources:
         raise UserError(f"{args.videos}: holds no video ({', '.join(VIDEO_ENDINGS)}) and no folder of pictures")
     ignored = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
-    print(f"{args.videos}: {len(sources)} recordings" + (f"; other files are left alone: {ignored}" if others else ""))
+    say(f"{args.videos}: {len(sources)} recordings" + (f"; other files are left alone: {ignored}" if others else ""))
     endings = (*VIDEO_ENDINGS, *PICTURE_ENDINGS)
     clips = plan_clips(name_sources(sources, endings, args.ids), args, endings)
     if args.fps is None:

@@ -18,6 +18,7 @@ from importers.geometry import UNITS
 from importers.plan import Source, add_plan_arguments, claim, name_sources, plan_clips
 from runtime import errors
 from runtime.arguments import make_parser, positive_int
+from runtime.console import say
 from runtime.errors import UserError
 
 
@@ -76,7 +77,7 @@ def main() -> None:
     if len(kinds) > 1:
         raise UserError(f"{args.input}: holds recordings of several formats; choose with --format {' or '.join(kinds)}")
     named = name_sources(sources, ENDINGS, args.ids)
-    print(f"{args.input}: {len(named)} recordings ({FORMATS[kinds[0]]})")
+    say(f"{args.input}: {len(named)} recordings ({FORMATS[kinds[0]]})")
     clips = plan_clips(named, args, ENDINGS, texts_beside(named))
     size = (args.width, args.height) if args.width else None
     reading = Reading(args.units, size, args.source_fps, args.person, args.swap_hands)

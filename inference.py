@@ -13,14 +13,13 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from checkpoints import PREDICTOR
 from generation import Generator, load_generator, stripped
 from models.speed import Speed
 from poses.writing import CLIP_FORMATS, DEFAULT_FPS, write_clip
 from runtime import cpu, errors
 from runtime.arguments import frames, make_parser, natural_int, positive_int
+from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.files import read_ids_and_texts, write_whole
 from runtime.untrusted import read_json
@@ -126,20 +125,21 @@ def sign_to_files(
     clips = generator.stream(
         [job.text for job in jobs], [job.seed for job in jobs], lengths, args.batch_size, [args.signer] * len(jobs)
     )
-    for index, clip in tqdm(clips, total=len(jobs), unit="clip", disable=None if len(jobs) > 1 else True):
+    for index, clip in progress_bar(clips, None, "clip", total=len(jobs), hidden=len(jobs) == 1):
         job = jobs[index]
         record = generator.record(clip, job.text, job.seed, checkpoints)
         write_clip(job.path, clip.pose, record["fps"], args.image_size)
         with write_whole(job.path.with_suffix(".json"), "w") as file:
             json.dump(record, file, indent=2, ensure_ascii=False)
-    for job in jobs:
-        print(f"wrote {job.path} and {job.path.with_suffix('.json')}")
+    for job in jobs[:-1]:
+        say(f"wrote {job.path} and {job.path.with_suffix('.json')}")
+    print(f"wrote {jobs[-1].path} and {jobs[-1].path.with_suffix('.json')}")
 
 
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument(
-        "--predictor_checkpoint", required=True, type=Path, help="best_model.pt of stage 2, Direction 1"
+        "--predictor_checkpoint", required=True, type=Path, help="best_model.pt of Direction 1, or an exported folder"
     )
     arguments.add_autoencoder_argument(parser)
     add_inference_arguments(parser)

@@ -20,7 +20,9 @@ from training import arguments
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--flow_checkpoint", required=True, type=Path, help="best_model.pt of stage 2 or stage 3")
+    parser.add_argument(
+        "--flow_checkpoint", required=True, type=Path, help="best_model.pt of stage 2 or 3, or an exported folder"
+    )
     arguments.add_autoencoder_argument(parser)
     add_inference_arguments(parser)
     arguments.add_sampling_arguments(parser)

@@ -24,6 +24,7 @@ from poses.statistics import Statistics, statistics_path
 from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
 from runtime.claims import claimed
+from runtime.console import say
 from runtime.errors import UserError
 from training import arguments
 
@@ -98,7 +99,7 @@ def write_results(plan: Plan, args: argparse.Namespace, cache_dir: Path, fingerp
     """Measure the latencies, then write the tables and plots."""
     test = load_split(args.data_dir, "test", cache_dir, args.skip_bad)
     frames = int(statistics.median(test.lengths("pose").tolist()))
-    print("measuring latency")
+    say("measuring latency")
     lines = read_lines(plan, args.output_dir, measure_latency(plan, args, test.texts[0], frames))
     about = [
         f"Data `{args.data_dir}` (statistics {fingerprint}), {len(test)} test clips; recipe `{args.recipe}`; seeds "

@@ -36,6 +36,7 @@ from runtime.arguments import (
 )
 from runtime.errors import UserError
 from training.engine import split_loader, start, train
+from training.pictures import readings
 from training.settings import TrainSettings
 from training.state import Losses, Stage, made_with
 
@@ -129,10 +130,19 @@ def main() -> None:
         dataset = PoseDataset(packs[split], statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation)
         return split_loader(dataset, split, settings, accelerator)
 
-    model = PoseToText(config, statistics)
-    made = made_with(args, packs["train"], packs["dev"])
-    stage = Stage(POSE_TO_TEXT, model, dataclasses.asdict(config), loss, statistics, score=score, made_with=made)
-    train(accelerator, stage, loader("train"), loader("dev"), lambda: loader("test"), settings)
+    train_loader, dev_loader = loader("train"), loader("dev")
+    stage = Stage(
+        POSE_TO_TEXT,
+        PoseToText(config, statistics),
+        dataclasses.asdict(config),
+        loss,
+        statistics,
+        score=score,
+        made_with=made_with(args, packs["train"], packs["dev"]),
+        pictures=readings(dev_loader.dataset),
+        record=args.record,
+    )
+    train(accelerator, stage, train_loader, dev_loader, lambda: loader("test"), settings)
 
 
 if __name__ == "__main__":

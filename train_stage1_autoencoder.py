@@ -27,6 +27,7 @@ from runtime.arguments import (
     make_parser,
 )
 from training.engine import split_loader, start, train
+from training.pictures import reconstructions
 from training.settings import TrainSettings
 from training.state import Losses, Stage, made_with
 
@@ -67,9 +68,18 @@ def main() -> None:
         clips = (batch[name] for name in ("pose", "seen", "present", "pose_mask"))
         return loss(model, *clips, generator if model.training else None)
 
-    model, made = PoseAutoencoder(config, statistics), made_with(args, pack("train"), pack("dev"))
-    stage = Stage(AUTOENCODER, model, dataclasses.asdict(config), stage_loss, statistics, made_with=made)
-    train(accelerator, stage, loader("train"), loader("dev"), lambda: loader("test"), settings)
+    train_loader, dev_loader = loader("train"), loader("dev")
+    stage = Stage(
+        AUTOENCODER,
+        PoseAutoencoder(config, statistics),
+        dataclasses.asdict(config),
+        stage_loss,
+        statistics,
+        made_with=made_with(args, pack("train"), pack("dev")),
+        pictures=reconstructions(dev_loader.dataset),
+        record=args.record,
+    )
+    train(accelerator, stage, train_loader, dev_loader, lambda: loader("test"), settings)
 
 
 if __name__ == "__main__":

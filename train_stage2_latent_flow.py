@@ -21,6 +21,7 @@ from models.mamba_prior import resolve_prior_type
 from models.text_to_latent import TextToLatent
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser, refuse_without
+from runtime.console import say
 from training import arguments, latent_stages
 from training.engine import start, train
 from training.latent_stages import LENGTH_WEIGHT
@@ -67,7 +68,7 @@ def main() -> None:
     accelerator = start(settings, args.hidden_dim)
     prior_type = resolve_prior_type(args.ssm_prior_type) if args.use_ssm_prior else "none"
     if args.use_ssm_prior and args.ssm_prior_type == "auto" and accelerator.is_main_process:
-        print(f"prior: {prior_type} (--ssm_prior_type auto: mamba where mamba-ssm and a GPU are there, else simple)")
+        say(f"prior: {prior_type} (--ssm_prior_type auto: mamba where mamba-ssm and a GPU are there, else simple)")
 
     source = latent_stages.open_source(args, accelerator.device).in_space(args.space)
     latent_stages.require_shape(args, source)

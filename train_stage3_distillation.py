@@ -40,7 +40,10 @@ def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     latent_stages.add_latent_stage_arguments(parser, num_epochs=50, learning_rate=1e-4)
     parser.add_argument(
-        "--teacher_checkpoint", required=True, type=Path, help="best_model.pt of train_stage2_latent_flow.py"
+        "--teacher_checkpoint",
+        required=True,
+        type=Path,
+        help="best_model.pt of train_stage2_latent_flow.py, or an exported folder",
     )
     parser.add_argument(
         "--num_teacher_steps", type=positive_int, default=50, help="ODE steps of a trajectory (default 50)"

@@ -31,6 +31,7 @@ from poses.statistics import prepared_reading
 from poses.writing import CLIP_FORMATS, DEFAULT_FPS
 from runtime import errors
 from runtime.arguments import make_parser, positive_float, positive_int
+from runtime.console import say
 from runtime.errors import UserError
 from runtime.untrusted import read_json
 
@@ -143,7 +144,7 @@ def show_clips(args: argparse.Namespace) -> None:
     texts = [each_frame(captions.get(path.stem), len(clip.pose)) for path, clip in zip(paths, clips, strict=True)]
     if args.sheet is not None:
         contact_sheet(named, args.sheet, args.num_frames, texts, args.aspect)
-        print(f"wrote {args.sheet}")
+        (say if args.output else print)(f"wrote {args.sheet}")
     if args.output is None:
         return
     if args.output.suffix in MOVING:
@@ -255,9 +256,9 @@ def chosen(
         return ids
     measure = next((measure for measure in measures if measure.key == sort and measure not in MEASURES), None)
     if measure is None:
-        print(f"the page shows the first {num_clips} of {len(ids)} clips; --num_clips sets others")
+        say(f"the page shows the first {num_clips} of {len(ids)} clips; --num_clips sets others")
         return ids[:num_clips]
-    print(f"the page shows the {num_clips} of {len(ids)} clips that are worst by {sort}; --num_clips sets others")
+    say(f"the page shows the {num_clips} of {len(ids)} clips that are worst by {sort}; --num_clips sets others")
     worst = sorted(ids, key=lambda clip_id: measure.badness(values[clip_id].get(sort, {}), label, REFERENCE))
     return sorted(worst[-num_clips:])
 

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.lifetime import PARENT
@@ -118,9 +119,9 @@ def run_parts(parts: Sequence[Part], data: str, output_dir: Path, jobs: int) -> 
             futures[name].result()
         known = is_done(output_dir / part.name, keys[part.name])
         if not known:
-            print(f"[{number}/{len(parts)}] {part.name}: {part.script}", flush=True)
+            say(f"[{number}/{len(parts)}] {part.name}: {part.script}")
         seconds = run_part(part, keys[part.name], output_dir, threads)
-        print(f"[{number}/{len(parts)}] {part.name}: {'was done' if known else 'done'}, {seconds:.0f} s", flush=True)
+        say(f"[{number}/{len(parts)}] {part.name}: {'was done' if known else 'done'}, {seconds:.0f} s")
         return seconds
 
     with ThreadPoolExecutor(jobs) as pool:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from evaluation.clips import Array, Clip
 from evaluation.text_metrics import normalize_text
@@ -13,6 +12,7 @@ from models.layers import lengths_to_mask
 from models.pose_to_text import PoseToText
 from poses.interpolation import resample, resample_seen
 from poses.statistics import Statistics
+from runtime.console import progress_bar
 
 BATCH_SIZE = 32
 
@@ -52,7 +52,7 @@ class BackTranslator:
         device = next(self.model.parameters()).device
         order = np.array(asked, int)[np.argsort([len(clips[index].pose) for index in asked], kind="stable")]
         starts = range(0, len(order), BATCH_SIZE)
-        for start in tqdm(starts, desc=doing, unit="batch", leave=False, disable=None):
+        for start in progress_bar(starts, doing, "batch", leave=False):
             chosen = order[start : start + BATCH_SIZE]
             poses = [self._prepare(clips[index]) for index in chosen]
             mask = lengths_to_mask(torch.tensor([len(pose) for pose in poses]))

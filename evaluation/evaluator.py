@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from evaluation.back_translation import BackTranslator
 from evaluation.clips import Array, Clip, Reference, Scores, stack_values
@@ -20,6 +19,7 @@ from models.autoencoder import PoseAutoencoder
 from poses.pack import Pack
 from poses.presence import is_there, without_absent
 from poses.statistics import Statistics
+from runtime.console import progress_bar
 from runtime.errors import UserError
 from runtime.parallel import parallel_map
 
@@ -94,7 +94,7 @@ class Evaluator:
         """Every reference through the autoencoder: the ceiling of any generator over its latents."""
         device = next(self.autoencoder.parameters()).device
         clips = []
-        latents = tqdm(self.reference_latents, desc="reconstructing", unit="clip", disable=None)
+        latents = progress_bar(self.reference_latents, "reconstructing", "clip")
         for reference, z in zip(self.references, latents, strict=True):
             mask = torch.ones(1, len(reference.pose), dtype=torch.bool, device=device)
             decoded = self.autoencoder.decode(torch.from_numpy(z)[None].to(device), mask)

@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tqdm import tqdm
-
 from importers.plan import Clip
 from importers.recording import Recording, at_rate, read_record, write_recording
 from poses.files import SPLITS
+from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.parallel import parallel_map
@@ -40,12 +39,11 @@ def convert(
         raise UserError(f"--shard {shard[0]}/{shard[1]}: there are only {len(all_clips)} clips; take fewer shards")
     pending = [clip for clip in clips if read_record(output_dir, clip.split, clip.id) is None]
     if len(pending) < len(clips):
-        print(f"{len(clips) - len(pending)} of {len(clips)} clips are there already")
+        say(f"{len(clips) - len(pending)} of {len(clips)} clips are there already")
     rate = fps if isinstance(fps, float) else None
     left_out: dict[str, str] = {}
     results = parallel_map(_convert_one, pending, num_workers, read, output_dir, rate, shared)
-    progress = tqdm(pending, desc="importing", unit="clip", disable=None)
-    for clip, problem in zip(progress, results, strict=True):
+    for clip, problem in zip(progress_bar(pending, "importing", "clip"), results, strict=True):
         if problem is not None:
             left_out[clip.source.name] = problem
     written = {clip: read_record(output_dir, clip.split, clip.id) for clip in all_clips}
@@ -55,7 +53,7 @@ def convert(
     report = make_report(records, left_out)
     with write_whole(report_path, "w") as file:
         file.write(report + "\n")
-    print(report)
+    say(report)
     first = next(iter(left_out.items()), None)
     if not records:
         others = f" (and {len(left_out) - 1} more, see {report_path})" if len(left_out) > 1 else ""
@@ -71,6 +69,7 @@ def convert(
             f"{len(left_out)} of {len(clips)} recordings were left out, such as {first[0]}: {first[1]}; "
             f"the others are written (--skip_bad: this is no error)"
         )
+    print(f"wrote {len(records)} clips to {output_dir} and their report to {report_path}")
 
 
 def _convert_one(

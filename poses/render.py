@@ -102,9 +102,22 @@ def contact_sheet(
     num_frames: int = 10,
     captions: Sequence[Sequence[str] | None] | None = None,
     aspect: float = 1.0,
-    width: int = 160,
 ) -> None:
-    """Write a PNG: a row per (label, pose [T,214]), `num_frames` frames evenly spaced in time, first and last included.
+    """Write the picture of `draw_sheet` as a PNG."""
+    sheet = draw_sheet(rows, num_frames, captions, aspect)
+    with write_whole(path) as file:
+        sheet.save(file, format="PNG")
+
+
+def draw_sheet(
+    rows: Sequence[tuple[str, np.ndarray]],
+    num_frames: int = 10,
+    captions: Sequence[Sequence[str] | None] | None = None,
+    aspect: float = 1.0,
+    width: int = 160,
+    smoothing: int = 4,
+) -> Image.Image:
+    """A row per (label, pose [T,214]), `num_frames` frames evenly spaced in time, first and last included.
 
     captions: for each row None or a text per frame of the clip, such as the letter that is being signed.
     """
@@ -118,13 +131,12 @@ def contact_sheet(
         ink.text((10, row * height + height - caption_height), f"{len(pose)} frames", BODY_COLOUR, _font(12))
         for column, t in enumerate(np.linspace(0, len(pose) - 1, num_frames).round().astype(int)):
             left, top = label_width + column * width, row * height
-            sheet.paste(draw_frame(pose[t], view, width, smoothing=4), (left, top))
+            sheet.paste(draw_frame(pose[t], view, width, smoothing), (left, top))
             ink.text((left + 6, top + 4), str(t), BODY_COLOUR, _font(11))
             if texts is not None and t < len(texts):
                 ink.text((left + width / 2, top + height - 24), texts[t], INK, _font(18, bold=True), anchor="ma")
         ink.line([(0, (row + 1) * height - 1), (sheet.width, (row + 1) * height - 1)], FRAME, 1)
-    with write_whole(path) as file:
-        sheet.save(file, format="PNG")
+    return sheet
 
 
 def video(

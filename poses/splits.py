@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from poses import files
 from poses.contents import Contents
@@ -13,6 +12,7 @@ from poses.files import Clip, Reading
 from poses.interpolation import FILL_GAPS_VERSION, MAX_INTERPOLATED_GAP
 from poses.pack import Items, Pack, cached_pack, digest
 from poses.statistics import Statistics, prepared_reading, statistics_path
+from runtime.console import progress_bar
 from runtime.errors import UserError
 from runtime.parallel import parallel_map
 
@@ -53,8 +53,8 @@ def load_split(
 
     def clips() -> Items:
         items = parallel_map(_read_clip, texts, num_workers, data_dir, split, reading)
-        progress = tqdm(texts.items(), desc=f"packing {split}", unit="clip", disable=None)
-        for (clip_id, text), clip in zip(progress, items, strict=True):
+        shown = progress_bar(texts.items(), f"packing {split}", "clip")
+        for (clip_id, text), clip in zip(shown, items, strict=True):
             if isinstance(clip, str):
                 problems.append(clip)
                 del listing[clip_id]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from runtime.errors import UserError
+from runtime.flags import ScriptParser
 
 T = TypeVar("T")
 Number = TypeVar("Number", int, float)
@@ -48,9 +49,9 @@ def folder_name(text: str) -> str:
     return text
 
 
-def make_parser(description: str | None) -> argparse.ArgumentParser:
+def make_parser(description: str | None) -> ScriptParser:
     """A parser that shows a script's docstring, its commands included, as it stands."""
-    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return ScriptParser(description)
 
 
 def add_dataclass_arguments(parser: argparse.ArgumentParser, title: str, kind: type, **defaults: object) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from runtime.console import say
 from runtime.errors import UserError
 
 _UTF16 = "not UTF-8 but UTF-16; convert it: iconv -f UTF-16 -t UTF-8"
@@ -48,6 +49,32 @@ def write_whole(path: Path, mode: str = "wb") -> Iterator[IO]:
             reason = error.strerror or error  # numpy reports a write that falls short without an error number
             raise UserError(f"{path}: not written ({reason}); check the free space and the permissions") from error
         raise
+
+
+@contextmanager
+def write_whole_folder(folder: Path) -> Iterator[Path]:
+    """A new folder to write files into, which appears at `folder` complete or not at all, in place of one there."""
+    folder = Path(folder).absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary, before = temporary_beside(folder), temporary_beside(folder)
+    try:
+        temporary.mkdir()
+        yield temporary
+        for path in temporary.iterdir():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        if folder.exists():
+            os.rename(folder, before)
+        os.rename(temporary, folder)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if before.exists() and not folder.exists():
+            os.rename(before, folder)
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise UserError(f"{folder}: not written ({reason}); check the free space and the permissions") from error
+        raise
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def temporary_beside(path: Path) -> Path:
@@ -113,7 +140,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
     """Texts by ID from the lines of a file: ID|text, or the corpus.csv of PHOENIX-2014-T with its translations."""
     if lines and tuple(field.strip().lower() for field in lines[0][1].split("|")) in _HEADERS:
-        print(f"{path}: its first line, {lines[0][1]}, names the columns and is no clip")
+        say(f"{path}: its first line, {lines[0][1]}, names the columns and is no clip")
         lines = lines[1:]
     columns = _phoenix_columns(path, [line for _, line in lines])
     texts: dict[str, str] = {}
@@ -154,7 +181,7 @@ def _phoenix_columns(path: Path, lines: list[str]) -> tuple[int, int] | None:
         if len(lines) >= _TABLE_LINES and len(bars) == 1 and bars.isdisjoint({0, 1}):
             raise UserError(f"{path}: every line has {bars.pop() + 1} columns; write ID|text")
         return None
-    print(f"{path}: read as PHOENIX's corpus.csv, its translations as the texts")
+    say(f"{path}: read as PHOENIX's corpus.csv, its translations as the texts")
     return column - 1, last - column
 
 

@@ -75,9 +75,13 @@ def run(name: str, more: str = "", **paths: Path) -> str:
 
 def call(name: str, more: str = "", **paths: Path) -> None:
     """The same inside this process, quicker; a user's mistake is a SystemExit."""
-    script, *flags = arguments(name, more, **paths)
+    call_script(*arguments(name, more, **paths))
+
+
+def call_script(script: str, *words: object) -> None:
+    """A script by its name, and the words after it as they are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [script, *flags])
+        patch.setattr(sys, "argv", [script, *map(str, words)])
         errors.run(importlib.import_module(script.removesuffix(".py")).main)
 
 

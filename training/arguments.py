@@ -17,7 +17,9 @@ VOCAB_SIZE = 8000
 
 
 def add_autoencoder_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--autoencoder_checkpoint", required=True, type=Path, help="best_model.pt of stage 1")
+    parser.add_argument(
+        "--autoencoder_checkpoint", required=True, type=Path, help="best_model.pt of stage 1, or an exported folder"
+    )
 
 
 def add_text_encoder_arguments(parser: argparse.ArgumentParser) -> None:

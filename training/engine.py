@@ -20,11 +20,11 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from checkpoints import load_checkpoint, load_weights
 from dataset import Batch, LatentDataset, PoseDataset, make_loader
 from runtime.claims import claimed
+from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.lifetime import GO_ON, stop_upon
 from training import arithmetic
@@ -36,6 +36,7 @@ from training.state import (
     Losses,
     LossFunction,
     Means,
+    Pictures,
     Progress,
     Run,
     Stage,
@@ -127,7 +128,7 @@ def _train(
 ) -> Path:
     output_dir, main = Path(settings.output_dir), accelerator.is_main_process
     if main:
-        begin(settings)
+        begin(settings, stage.record)
     num_clips = len(train_loader.dataset)
     steps_per_epoch = math.ceil(len(train_loader) / settings.gradient_accumulation_steps)
     warmup_steps = min(settings.warmup_steps, steps_per_epoch * settings.num_epochs // 5)
@@ -143,9 +144,9 @@ def _train(
     if main:
         trim_log(output_dir, progress.epoch)
         if warmup_steps < settings.warmup_steps:
-            print(f"warm-up: {warmup_steps} steps, a fifth of the run, instead of {settings.warmup_steps}")
+            say(f"warm-up: {warmup_steps} steps, a fifth of the run, instead of {settings.warmup_steps}")
         parameters = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
-        print(
+        say(
             f"{stage.kind}: {parameters / 1e6:.2f} M parameters on {accelerator.device}, {num_clips} clips, "
             f"epochs {progress.epoch + 1}-{settings.num_epochs} of {steps_per_epoch} steps"
         )
@@ -162,7 +163,7 @@ def _train(
             saver.save_within_epoch(run, len(train_loader), random_states(accelerator.device))
             raise
         _require_finite("dev loss", dev_losses, run, output_dir)
-        improved, epoch = progress.note(dev_losses), run.epoch
+        improved, epoch, run.dev_loss = progress.note(dev_losses), run.epoch, dev_losses["loss"]
         if main:
             record = {
                 "epoch": progress.epoch,
@@ -181,12 +182,14 @@ def _train(
             append_to_log(output_dir, record)
             saver.save_epoch(run, improved)
             _show(writer, record)
+            if stage.pictures is not None and settings.picture_every and progress.epoch % settings.picture_every == 0:
+                _show_pictures(writer, stage.pictures, run, accelerator.device)
         run.epoch = EpochState()
         accelerator.wait_for_everyone()
         if saver.is_due() and saver.asked:
             raise StopAsked
     if main and progress.stops(settings):
-        print(f"stopped early: no better dev loss in {progress.epoch - progress.best_epoch} epochs")
+        say(f"stopped early: no better dev loss in {progress.epoch - progress.best_epoch} epochs")
 
     best_path = output_dir / BEST
     best = load_checkpoint(best_path, stage.kind)
@@ -249,15 +252,10 @@ def train_epoch(
     generator = torch.Generator(accelerator.device)
     batches = iter(loader)
     _go_on_drawing(epoch.random, accelerator.device, settings.seed, number, process, first)
-    bar = tqdm(
-        batches,
-        f"epoch {number}",
-        len(loader),
-        False,
-        initial=first,
-        unit="batch",
-        disable=None if process == 0 else True,
+    bar = progress_bar(
+        batches, f"epoch {number}", "batch", total=len(loader), initial=first, leave=False, hidden=process != 0
     )
+    bar.set_postfix_str(run.dev_shown(), refresh=False)
     of_step: list[tuple[Losses, int]] = []
     for index, batch in enumerate(bar, first):
         is_last = (index + 1) % accumulated == 0 or index + 1 == len(loader)  # of the batches of this step
@@ -385,7 +383,15 @@ def _show(writer: SummaryWriter, record: dict) -> None:
         shown.append(f"{record['clips_per_second']:.0f} clips/s")
     if record.get("skipped_steps"):
         shown.append(f"{record['skipped_steps']} steps skipped")
-    tqdm.write("  ".join(shown))
+    say("  ".join(shown))
+
+
+def _show_pictures(writer: SummaryWriter, pictures: Pictures, run: Run, device: torch.device) -> None:
+    """TensorBoard images; whatever making them draws, training does not notice."""
+    states = random_states(device)
+    for name, image in pictures(run.ema):
+        writer.add_image(name, image, run.progress.epoch, dataformats="HWC")
+    set_random_states(states, device)
 
 
 def seed_of(*numbers: int) -> int:

@@ -19,10 +19,12 @@ from runtime.arguments import (
     add_repeated_arguments,
     add_sequence_arguments,
 )
+from runtime.console import say
 from runtime.errors import UserError
 from training.arguments import add_autoencoder_argument
 from training.engine import split_loader
 from training.latents import LatentSource, latent_dataset
+from training.pictures import generations
 from training.settings import TrainSettings
 from training.state import LossFunction, Stage, made_with
 
@@ -90,9 +92,7 @@ def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: to
         raise UserError(f"{error}; change the flag") from None
     encoder = ScratchTextEncoder(config)
     say_cut_texts(encoder, texts)
-    print(
-        f"text encoder: from scratch, {encoder.tokenizer.get_vocab_size()} subwords learnt on {len(texts)} train texts"
-    )
+    say(f"text encoder: from scratch, {encoder.tokenizer.get_vocab_size()} subwords learnt on {len(texts)} train texts")
     return encoder
 
 
@@ -136,4 +136,6 @@ def latent_stage(
         text_encoder=describe_text_encoder(model.text_encoder),
         signers=model.signers,
         made_with=made_with(args, source.clips("train"), source.clips("dev"), **signers_of(source), **more),
+        pictures=generations(source),
+        record=args.record,
     )

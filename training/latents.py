@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from accelerate.utils import send_to_device
 from torch import Tensor
-from tqdm import tqdm
 
 from dataset import Batch, LatentDataset, PoseDataset, collate
 from models.autoencoder import PoseAutoencoder, PoseSpace
@@ -29,6 +28,7 @@ from poses.pack import Items, Pack, cached_pack, digest
 from poses.presence import PRESENCE_VERSION
 from poses.splits import load_split
 from poses.statistics import Statistics
+from runtime.console import progress_bar
 from runtime.errors import UserError
 
 # Each is raised when the same pack, weights or arguments give other content.
@@ -99,7 +99,7 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
     model, whole = source.autoencoder.to(device), poses.lengths("pose")
 
     def items() -> Items:
-        for start in tqdm(range(0, len(dataset), batch_size), desc=f"encoding {split}", unit="batch", disable=None):
+        for start in progress_bar(range(0, len(dataset), batch_size), f"encoding {split}", "batch"):
             batch = collate([dataset[(i, 0)] for i in range(start, min(start + batch_size, len(dataset)))])
             clips = (batch[name].to(device) for name in ("pose", "present", "pose_mask"))
             z = model.encode(*clips).float().cpu().numpy()
@@ -128,7 +128,7 @@ def text_pack(encoder: PretrainedTextEncoder, texts: list[str], cache_dir: Path,
     made_from = {"encoder": encoder.fingerprint, "texts": digest(distinct), "count": len(distinct)}
 
     def items() -> Items:
-        for start in tqdm(range(0, len(distinct), batch_size), desc="embedding texts", unit="batch", disable=None):
+        for start in progress_bar(range(0, len(distinct), batch_size), "embedding texts", "batch"):
             batch = distinct[start : start + batch_size]
             cond, mask = encoder.encode(batch)
             for text, row, keep in zip(batch, cond.float().cpu(), mask.cpu(), strict=True):
@@ -208,7 +208,7 @@ def trajectory_pack(
     order = np.argsort(dataset.lengths, kind="stable").repeat(copies)
 
     def items() -> Items:
-        for start in tqdm(range(0, len(order), batch_size), desc="teacher's trajectories", unit="batch", disable=None):
+        for start in progress_bar(range(0, len(order), batch_size), "teacher's trajectories", "batch"):
             chosen = order[start : start + batch_size]
             batch = collate([dataset[(int(i), 0)] for i in chosen])
             mask = batch["z_mask"].to(device)

@@ -47,5 +47,8 @@ class TrainSettings:
         15.0, "minutes after which last.pt is written within an epoch too; 0 waits for its end", parse=natural_float
     )
     max_skipped_steps: int = described(20, "steps in a row without a finite loss and gradient that end the run")
+    picture_every: int = described(
+        10, "epochs from one picture of a few dev clips in TensorBoard to the next; 0 draws none", parse=natural_int
+    )
     overwrite: bool = described(False, "replace the run that the output folder holds")
     override: bool = described(False, "go on although the stopped run was made with other flags, data or teacher")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -25,12 +26,13 @@ from training.settings import TrainSettings
 Losses = dict[str, Tensor]
 LossFunction = Callable[[nn.Module, Batch, torch.Generator | None], Losses]
 Score = Callable[[Accelerator, nn.Module, DataLoader], dict[str, float]]
+Pictures = Callable[[nn.Module], list[tuple[str, np.ndarray]]]  # names and images [H,W,3]
 
 # Flags that may change when a run goes on: they say where things are, or how far and how fast it goes.
 FREE = {
     *("data_dir", "cache_dir", "output_dir", "skip_bad", "num_workers", "resume_from", "overwrite"),
     *("override", "num_epochs", "learning_rate", "weight_decay", "early_stopping_patience"),
-    *("save_every_minutes", "max_skipped_steps"),
+    *("save_every_minutes", "max_skipped_steps", "picture_every", "config", "quiet"),
 }
 # Flags that name something whose fingerprint is compared, or whose effect the configuration holds.
 KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type"}
@@ -50,6 +52,8 @@ class Stage:
 
     With score(accelerator, model, dev_loader) -> {"score": ...} the best epoch is the one of the highest dev score, and
     among equal ones of the least dev loss, instead of the least dev loss alone.
+
+    pictures(model) -> names and images, which TensorBoard shows. record: of the script's call, kept as config.json.
     """
 
     kind: str
@@ -62,6 +66,8 @@ class Stage:
     signers: tuple[str, ...] = ()
     score: Score | None = None
     made_with: dict = field(default_factory=dict)  # plain values, as `made_with` gives them
+    pictures: Pictures | None = None
+    record: dict = field(default_factory=dict)  # `Flags.record`
 
 
 @dataclass
@@ -179,6 +185,13 @@ class Run:
     scaler: torch.amp.GradScaler | None = None  # of fp16
     changed: dict = field(default_factory=dict)  # what --override let change, until the log has it
     skipped_in_a_row: int = 0
+    dev_loss: float | None = None  # of the last epoch that this process has seen to its end
+
+    def dev_shown(self) -> str:
+        """The dev losses for the progress bar: the last one and that of the best epoch, once there are any."""
+        last = "" if self.dev_loss is None else f"dev {self.dev_loss:.4f}, "
+        best = f"best dev {self.progress.best_loss:.4f} in epoch {self.progress.best_epoch}"
+        return last + best if math.isfinite(self.progress.best_loss) else ""
 
     def state(self) -> dict:
         """What last.pt holds beside the average, as plain values."""

@@ -1,0 +1,24 @@
+"""What a script says while it works. --quiet leaves its warnings, its refusals and its last line, which are printed."""
+
+from collections.abc import Iterable
+
+from tqdm import tqdm
+
+_quiet = False
+
+
+def be_quiet(quiet: bool) -> None:
+    """Whether this process leaves out what `say` and `progress_bar` show."""
+    global _quiet
+    _quiet = quiet
+
+
+def say(*words: object, sep: str = " ") -> None:
+    """Print what a user may want to know but need not."""
+    if not _quiet:
+        print(*words, sep=sep, flush=True)
+
+
+def progress_bar(items: Iterable, what: str | None, unit: str, *, hidden: bool = False, **more: object) -> tqdm:
+    """A progress bar on a terminal; elsewhere, and where it is hidden, the items alone. `more` goes to tqdm."""
+    return tqdm(items, desc=what, unit=unit, disable=True if hidden or _quiet else None, **more)
