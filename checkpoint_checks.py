@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, get_args, get_origin
+from typing import BinaryIO, TypeVar, get_args, get_origin
 
 import torch
 from tokenizers import Tokenizer
@@ -21,13 +21,14 @@ from torch import nn
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.pickles import ORDERED_DICT, Global, PickleMachine, UnknownGlobal, table_of
-from runtime.untrusted import Refusal, open_regular, open_zip, shown
+from runtime.untrusted import Refusal, open_regular, open_zip, read_json, read_tensor_entries, shown
 
 Model = TypeVar("Model", bound=nn.Module)
 
 SAFE_TORCH = (2, 10)  # before, a file could corrupt memory through torch.load(weights_only=True): CVE-2026-24747
 MAX_VALUES_BYTES = 2**26  # of a checkpoint without its tensors: text, a tokenizer above all
 MAX_WHOLE, MAX_LAYERS = 1_000_000, 1000  # of a configuration
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"  # of a checkpoint that is a folder
 _STORAGES = {
     "Float": torch.float32,
     "Double": torch.float64,
@@ -39,6 +40,18 @@ _STORAGES = {
     "Char": torch.int8,
     "Byte": torch.uint8,
     "Bool": torch.bool,
+}
+_DTYPES = {  # as a .safetensors calls them
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
 }
 
 
@@ -115,10 +128,31 @@ class _CheckpointMachine(PickleMachine):
 
 
 def read_header(path: Path) -> object:
-    """The content of a checkpoint's file with a `TensorHeader` in place of each tensor; nothing is called or built."""
+    """The content of a checkpoint with a `TensorHeader` in place of each tensor; nothing is called or built."""
+    if path.is_dir():
+        weights = path / WEIGHTS_FILE
+        return _read_values(path) | {"weights": _read_safely(weights, _read_weights_header)}
+    return _read_safely(path, _read_header)
+
+
+def _read_values(folder: Path) -> dict:
+    """What a checkpoint that is a folder holds beside its weights."""
+    path = folder / CONFIG_FILE
+    try:
+        content = read_json(path, MAX_VALUES_BYTES)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file, which a checkpoint's folder holds; copy the folder again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a checkpoint's values; copy the folder again or use another")
+    return {name: value for name, value in content.items() if name != "training"}  # of last.pt alone
+
+
+def _read_safely(path: Path, read: Callable[[BinaryIO], object]) -> object:
     try:
         with open_regular(path) as file:
-            return _read_header(file)
+            return read(file)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; copy the checkpoint again") from None
     except UnknownGlobal as name:
         raise UserError(
             f"{path}: holds more than tensors and plain values; refused without being executed ({name})"
@@ -132,7 +166,11 @@ def read_header(path: Path) -> object:
     raise UserError(f"{path}: not a readable checkpoint ({reason}); copy it again or use another") from None
 
 
-def _read_header(file: io.BufferedIOBase) -> object:
+def _read_weights_header(file: BinaryIO) -> dict[str, TensorHeader]:
+    return {name: TensorHeader(_DTYPES[dtype], shape) for name, (dtype, shape) in read_tensor_entries(file).items()}
+
+
+def _read_header(file: BinaryIO) -> object:
     with open_zip(file) as archive:
         members = archive.infolist()
         length = file.seek(0, io.SEEK_END)

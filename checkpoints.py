@@ -2,18 +2,25 @@
 
 format, kind, config, weights (EMA), statistics, parent (fingerprint of the autoencoder it was trained on),
 text_encoder, signers, epoch, fingerprint; in last.pt also `training`: raw weights, optimiser, schedule, best dev loss.
+
+Training writes it as one file, .pt. export.py writes the same, without `training`, as a folder: model.safetensors, the
+other values in config.json, and a model card. Either is read where a checkpoint is asked for.
 """
 
 import dataclasses
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import safetensors.torch
 import torch
 
 from checkpoint_checks import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
     build_fitting,
     check_config,
     check_header,
@@ -38,8 +45,8 @@ from models.text_encoder import (
 from models.text_to_latent import Network, TextToLatent
 from poses.statistics import Statistics
 from runtime.errors import UserError
-from runtime.files import write_whole
-from runtime.untrusted import shown
+from runtime.files import write_whole, write_whole_folder
+from runtime.untrusted import read_regular, shown
 
 FORMAT = 1
 AUTOENCODER, POSE_TO_TEXT = "autoencoder", "pose_to_text"
@@ -56,6 +63,7 @@ SCRIPT_OF = {
     STUDENT: "train_stage3_distillation.py",
     POSE_TO_TEXT: "train_pose_to_text.py",
 }
+CARD_FILE = "README.md"
 _REQUIRED = {"format", "kind", "config", "weights", "statistics", "parent", "fingerprint"}
 
 Config = TypeVar("Config")
@@ -80,15 +88,58 @@ def save_checkpoint(path: Path, content: dict) -> None:
             raise OSError(f"PyTorch's writer failed: {str(error).splitlines()[0]}") from error
 
 
+def export_checkpoint(folder: Path, content: dict, card: str) -> None:
+    """Write a checkpoint's content, as `read_checkpoint` gives it, as a folder with a model card, whole or not at all.
+
+    The optimiser's and other states of last.pt are left out.
+    """
+    values = {name: value for name, value in content.items() if name not in ("weights", "training")}
+    try:
+        lines = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in values.items()]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{folder}: not written, as the checkpoint holds a value that JSON has not ({error})") from None
+    weights = {name: tensor.clone() for name, tensor in content["weights"].items()}  # each with memory of its own
+    files = {
+        WEIGHTS_FILE: safetensors.torch.save(weights, {"format": "pt"}),
+        CONFIG_FILE: ("{\n  " + ",\n  ".join(lines) + "\n}\n").encode(),
+        CARD_FILE: card.encode(),
+    }
+    with write_whole_folder(folder) as new:
+        for name, data in files.items():
+            (new / name).write_bytes(data)
+
+
+def require_exportable(folder: Path, overwrite: bool) -> None:
+    """UserError where a folder is in the place of an export, but for one that holds an export and nothing else."""
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise UserError(f"{folder}: is there already; replace it (--overwrite), or choose another --output_dir")
+    others = sorted({path.name for path in folder.iterdir()} - {WEIGHTS_FILE, CONFIG_FILE, CARD_FILE})
+    if others or not (folder / WEIGHTS_FILE).is_file():
+        what = f"more than a model ({others[0]})" if others else "no model"
+        raise UserError(f"{folder}: holds {what}, so it is not replaced; choose another --output_dir")
+
+
 def load_checkpoint(path: Path, *kinds: str) -> dict:
-    """Read a checkpoint of one of `kinds`, tensors and plain values only, on the CPU."""
+    """Read a checkpoint of one of `kinds`, a file or a folder, as this version writes it."""
+    return _brought_up_to_date(read_checkpoint(path, *kinds))
+
+
+def read_checkpoint(path: Path, *kinds: str) -> dict:
+    """The same as it was written, tensors and plain values only, on the CPU."""
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; {SCRIPT_OF[kinds[0]]} writes one (best_model.pt)")
+    writes = f"{SCRIPT_OF[kinds[0]]} writes one (best_model.pt)"
+    if path.is_dir() and not (path / WEIGHTS_FILE).exists():
+        raise UserError(f"{path}: no such checkpoint, as the folder has no {WEIGHTS_FILE}; {writes}")
+    if not path.is_file() and not path.is_dir():
+        raise UserError(f"{path}: no such checkpoint; {writes}")
+    if path.name == WEIGHTS_FILE:
+        raise UserError(f"{path}: a part of a checkpoint; name its folder")
     require_safe_torch()
-    content = read_header(path)
+    header = content = read_header(path)
     if not isinstance(content, dict) or not content.keys() >= _REQUIRED:
-        raise UserError(f"{path}: not a checkpoint of this project; {SCRIPT_OF[kinds[0]]} writes one (best_model.pt)")
+        raise UserError(f"{path}: not a checkpoint of this project; {writes}")
     if content["format"] != FORMAT:
         raise UserError(
             f"{path}: format {shown(content['format'])}, but this version reads format {FORMAT}; train it again"
@@ -101,11 +152,17 @@ def load_checkpoint(path: Path, *kinds: str) -> dict:
         )
     check_header(content, path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if path.is_dir():
+            data = read_regular(path / WEIGHTS_FILE, (path / WEIGHTS_FILE).stat().st_size)
+            content = header | {"weights": safetensors.torch.load(data)}
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except Exception:  # a damaged archive raises almost anything
         raise UserError(f"{path}: not a readable checkpoint (truncated?); copy it again or use another") from None
     check_numbers(content, fingerprint(content["weights"]), path)
-    return _brought_up_to_date(content)
+    return content
 
 
 def _brought_up_to_date(content: dict) -> dict:

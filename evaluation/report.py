@@ -19,9 +19,10 @@ from evaluation.clips import Reference, Scores
 from evaluation.distribution import LATENTS
 from evaluation.intervals import mean_of, ratio_of
 from evaluation.registry import METRICS, SUBJECTS, remarks
+from poses.files import SPLITS
 from runtime.errors import UserError
 from runtime.files import write_whole
-from runtime.untrusted import NpzArchive, shown
+from runtime.untrusted import NpzArchive, read_json, shown
 
 ROWS = ("model", "shuffled_texts", "reference", "reconstruction", "mean_pose", "random_clip", "nearest_text")
 BACK_TRANSLATION = "back_translation"  # its place among the checkpoints
@@ -74,6 +75,23 @@ def write_report(output_dir: Path, report: Mapping[str, object]) -> list[Path]:
         with write_whole(path) as file:
             file.write(content)
     return list(contents)
+
+
+def read_report(path: Path) -> dict[str, object]:
+    """The report of a `metrics_{split}.json`; a UserError where it is none."""
+    try:
+        report = read_json(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; evaluate.py writes it") from None
+    sound = isinstance(report, dict) and report.get("split") in SPLITS and type(report.get("num_clips")) is int
+    sound = sound and isinstance(report.get("model"), dict) and report.get("length_source") in LENGTH_SOURCES
+    sound = sound and all(isinstance(report.get(name), dict) for name in ("settings", "checkpoints"))
+    for row in (report[name] for name in ROWS if name in report) if sound else ():
+        sound = sound and isinstance(row, dict) and "motion_ratio" in row
+        sound = sound and all(isinstance(value, int | float | dict | None) for value in row.values())
+    if not sound:
+        raise UserError(f"{path}: not a report of evaluate.py; run evaluate.py again")
+    return report
 
 
 def write_clips(output_dir: Path, split: str, references: Sequence[Reference], scores: Mapping[str, Scores]) -> Path:

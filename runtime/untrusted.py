@@ -1,4 +1,6 @@
-"""Reading files that others wrote: numpy's .npy and .npz, and JSON. Pickles have a module of their own, `pickles`.
+"""Reading files that others wrote: numpy's .npy and .npz, JSON, and what a .safetensors holds.
+
+Pickles have a module of their own, `pickles`.
 
 Every size that a file states is checked against the size that the file has before anything of that size is made. What
 is returned is an array of plain numbers, booleans or texts, or plain JSON; anything else is a UserError that names the
@@ -16,7 +18,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -31,6 +33,7 @@ MAX_JSON_BYTES = 2**26
 FREE_UNPACKED_BYTES = 2**26
 MAX_DIRECTORY_BYTES = 2**20  # of a zip archive's table of contents: some ten thousand arrays
 MAX_HEADER_BYTES = 10_000  # of a .npy, as numpy has it
+MAX_TENSORS_BYTES = 2**22  # of a .safetensors' table of contents: some thirty thousand tensors
 
 _STARTS = {
     b"\x1f\x8b": "compressed by gzip: unpack it with gunzip",
@@ -310,3 +313,50 @@ def parse_json(data: bytes | str) -> object:
     except ValueError:  # of JSON's grammar, or a whole number of thousands of digits
         raise Refusal("truncated?") from None
     return content
+
+
+# ---- safetensors -----------------------------------------------------------------------------------------------------
+
+TENSOR_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+class TensorEntry(NamedTuple):
+    """What a .safetensors says of a tensor: its dtype, a key of TENSOR_BYTES, and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_tensor_entries(file: BinaryIO) -> dict[str, TensorEntry]:
+    """The tensors of a .safetensors by name, without their numbers.
+
+    A Refusal unless the numbers fill the file to its end, in parts that neither overlap nor leave a gap.
+    """
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > size - 8:
+        raise Refusal(what_it_is(start))
+    if length > MAX_TENSORS_BYTES:
+        raise Refusal("its table of contents is too long")
+    table = parse_json(file.read(length))
+    if not isinstance(table, dict):
+        raise Refusal("its table of contents is none")
+    table.pop("__metadata__", None)
+    entries, parts = {}, []
+    for name, entry in table.items():
+        try:
+            dtype, shape, (first, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+            numbers = TENSOR_BYTES[dtype]
+        except (TypeError, KeyError, ValueError):
+            raise Refusal("a tensor that is none") from None
+        if len(shape) > 32 or not all(type(n) is int and 0 <= n < 2**40 for n in (*shape, first, end)):
+            raise Refusal("a tensor that is none")
+        if math.prod(shape) * numbers != end - first:
+            raise Refusal("a tensor that does not fill its part of the file")
+        entries[name] = TensorEntry(dtype, shape)
+        parts.append((first, end))
+    ends = [0, *(end for _, end in sorted(parts))]
+    if [first for first, _ in sorted(parts)] != ends[:-1] or ends[-1] != size - 8 - length:
+        raise Refusal("truncated?")
+    return entries

@@ -6,6 +6,7 @@ All are changed from an honest autoencoder or predictor, of a few thousand weigh
 import dataclasses
 import functools
 import json
+import os
 import pickle
 import sys
 import zipfile
@@ -13,10 +14,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from hostile import NO_FILES, Reader, call, group, in_turn, named, say, say_to_all, statistics, text, whole
+from hostile import NO_FILES, Reader, Write, call, group, in_turn, named, say, say_to_all, statistics, text, whole
 from tokenizers import Tokenizer
 
-from checkpoints import AUTOENCODER, FORMAT, PREDICTOR, fingerprint, load_autoencoder, load_text_to_latent
+from checkpoint_checks import CONFIG_FILE, WEIGHTS_FILE
+from checkpoints import (
+    AUTOENCODER,
+    FORMAT,
+    PREDICTOR,
+    export_checkpoint,
+    fingerprint,
+    load_autoencoder,
+    load_text_to_latent,
+)
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer
@@ -307,7 +317,101 @@ FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
 }
 
+# ---- folders ---------------------------------------------------------------------------------------------------------
+
+
+def folder(change: Change = lambda content: None, tensors: bytes | None = None, **config: object) -> Write:
+    """An exported autoencoder with its content changed; `tensors`: model.safetensors, `config`: keys of config.json."""
+
+    def write(path: Path) -> None:
+        content = pickle.loads(pickle.dumps(honest(AUTOENCODER)))
+        del content["training"]
+        change(content)
+        content = {"format": FORMAT, "fingerprint": fingerprint(content["weights"])} | content
+        export_checkpoint(path, content, "")
+        values = json.loads((path / CONFIG_FILE).read_text())
+        (path / CONFIG_FILE).write_text(json.dumps(values | config))
+        if tensors is not None:
+            (path / WEIGHTS_FILE).write_bytes(tensors)
+
+    return write
+
+
+def with_file(name: str, put_it: Callable[[Path], object]) -> Write:
+    """An exported autoencoder with one of its files replaced."""
+
+    def write(path: Path) -> None:
+        folder()(path)
+        (path / name).unlink()
+        put_it(path / name)
+
+    return write
+
+
+def tensor_file(table: object, numbers: bytes = b"") -> bytes:
+    """A .safetensors of this table of contents, as JSON or as its bytes, and these numbers."""
+    content = table if isinstance(table, bytes) else json.dumps(table).encode()
+    return len(content).to_bytes(8, "little") + content + numbers
+
+
+def entry(first: object, end: object, shape: object = (2,), dtype: object = "F32") -> dict:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [first, end]}
+
+
+NO_TABLE, DOES_NOT_FILL = "its table of contents", "a tensor that does not fill its part of the file"
+TENSOR_FILES: dict[str, tuple[bytes, str]] = {
+    "an empty file": (b"", f"{NOT_READABLE} (it is empty)"),
+    "a pickle": (b"\x80\x04" + bytes(99), f"{NOT_READABLE} (it is a pickle)"),
+    "a zip archive": (b"PK\x03\x04" + bytes(b"\xff" * 99), "it is a zip archive"),
+    "a table longer than the file": ((2**62).to_bytes(8, "little") + b"{}", f"{NOT_READABLE} (truncated?)"),
+    "a table of five megabytes": (tensor_file(b" " * 5_000_000 + b"{}"), "its table of contents is too long"),
+    "a table without end": (tensor_file(b"[" * 100_000), NOT_READABLE),
+    "a million lists": (tensor_file(b"[" + b"[]," * 1_000_000 + b"[]]"), NOT_READABLE),
+    "a list for a table": (tensor_file([]), "its table of contents is none"),
+    "a list for a tensor": (tensor_file({"w": []}), NONE),
+    "a tensor of nothing": (tensor_file({"w": {}}), NONE),
+    "a tensor of a thousand million": (tensor_file({"w": entry(0, 4 * 10**9, (10**9,))}, bytes(8)), NOT_READABLE),
+    "a tensor larger than its part": (tensor_file({"w": entry(0, 8, (10**9,))}, bytes(8)), DOES_NOT_FILL),
+    "a shape that overflows": (tensor_file({"w": entry(0, 8, (2**39, 2**39, 2**39))}, bytes(8)), DOES_NOT_FILL),
+    "a shape of forty": (tensor_file({"w": entry(0, 8, (1,) * 40)}, bytes(8)), NONE),
+    "a negative shape": (tensor_file({"w": entry(0, 8, (-1, -2))}, bytes(8)), NONE),
+    "a shape of fractions": (tensor_file({"w": entry(0, 8, (2.0,))}, bytes(8)), NONE),
+    "a negative start": (tensor_file({"w": entry(-8, 0)}, bytes(8)), NONE),
+    "an unknown kind of numbers": (tensor_file({"w": entry(0, 8, dtype="C64")}, bytes(8)), NONE),
+    "a list for a kind of numbers": (tensor_file({"w": entry(0, 8, dtype=["F32"])}, bytes(8)), NONE),
+    "two tensors in one place": (tensor_file({"v": entry(0, 8), "w": entry(0, 8)}, bytes(8)), NOT_READABLE),
+    "tensors that overlap": (tensor_file({"v": entry(0, 8), "w": entry(4, 12)}, bytes(12)), NOT_READABLE),
+    "a gap between tensors": (tensor_file({"v": entry(0, 8), "w": entry(12, 20)}, bytes(20)), NOT_READABLE),
+    "more than its tensors": (tensor_file({"w": entry(0, 8)}, bytes(12)), NOT_READABLE),
+    "fewer than its tensors": (tensor_file({"w": entry(0, 8)}, bytes(4)), NOT_READABLE),
+    "no tensor": (tensor_file({}), "its weights are not those that were saved"),
+    "another model's": (tensor_file({"w": entry(0, 8)}, bytes(8)), "its weights are not those that were saved"),
+}
+IN_FOLDERS = (
+    *("no heads", "a head that is true", "a width of a million", "two hundred layers", "an unknown setting"),
+    *("a dropout in words", "no configuration", "no statistics", "a negative spread"),
+)
+FOLDERS: dict[str, tuple[Write, str]] = {
+    **{name: (folder(tensors=content), sentence) for name, (content, sentence) in TENSOR_FILES.items()},
+    **{f"{name} in a folder": (folder(AUTOENCODERS[name][0]), AUTOENCODERS[name][1]) for name in IN_FOLDERS},
+    "an empty folder": (Path.mkdir, "no such checkpoint, as the folder has no model.safetensors"),
+    "a pipe for its weights": (with_file(WEIGHTS_FILE, os.mkfifo), "a named pipe, but a file is needed"),
+    "a device for its weights": (with_file(WEIGHTS_FILE, lambda path: path.symlink_to("/dev/zero")), "a device, but a"),
+    "a folder for its weights": (with_file(WEIGHTS_FILE, Path.mkdir), "a folder, but a file is needed"),
+    "a pipe for its values": (with_file(CONFIG_FILE, os.mkfifo), "a named pipe, but a file is needed"),
+    "values of lists without end": (with_file(CONFIG_FILE, lambda path: path.write_text("[" * 10**5)), "not readable"),
+    "values of holes": (with_file(CONFIG_FILE, lambda path: (path.touch(), os.truncate(path, 2**36))), "where at most"),
+    "values of a million lists": (folder(statistics=[[]] * 10**6), "not readable JSON (too many lists)"),
+    "a training state": (folder(training={"model": 1}, kind="flow"), "a checkpoint of kind 'flow'"),
+    "a number of 5000 digits": (
+        with_file(CONFIG_FILE, lambda path: path.write_text('{"format": 1' + "0" * 5000 + "}")),
+        "not readable JSON",
+    ),
+}
+
+
 READERS = {
+    "folder": Reader(load_autoencoder, "exported", FOLDERS),
     "autoencoder": Reader(
         read,
         "best_model.pt",

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from checkpoint_checks import WEIGHTS_FILE
 from runtime.claims import require_unclaimed
 from runtime.errors import UserError
 from runtime.flags import CONFIG_FILE, write_config
@@ -28,6 +29,8 @@ def require_free(settings: TrainSettings) -> None:
         raise UserError("--overwrite begins again and --resume_from goes on; give one of them")
     if settings.override and settings.resume_from is None:
         raise UserError("--override needs --resume_from; add it, or leave --override out")
+    if (Path(settings.output_dir) / WEIGHTS_FILE).exists():
+        raise UserError(f"{settings.output_dir}: holds a model of export.py; choose another --output_dir")
     require_unclaimed(Path(settings.output_dir))
     require_replaceable(settings)
 
