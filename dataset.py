@@ -132,7 +132,8 @@ def collate(items: list[Item]) -> Batch:
 class LengthBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (index, epoch) with like lengths, in an order that follows from (seed, epoch) alone.
 
-    With several processes each takes its share of every batch, so that the batches are those of one process. `start`:
+    With several processes each takes its share of every batch, so that the batches are those of one process. Where a
+    batch has fewer clips than there are processes, those without a clip get its first, which must not count. `start`:
     batches that are left out at the beginning, of an epoch that a run goes on with.
     """
 
@@ -145,7 +146,8 @@ class LengthBatches(Sampler[list[tuple[int, int]]]):
     def __len__(self) -> int:
         return -(-len(self.lengths) // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def whole(self) -> list[np.ndarray]:
+        """The batches of the epoch that are left, each with the clips of all processes."""
         rng = np.random.default_rng([self.seed, self.epoch])
         order = rng.permutation(len(self.lengths)) if self.shuffle else np.arange(len(self.lengths))
         pool = _POOL * self.batch_size
@@ -156,7 +158,14 @@ class LengthBatches(Sampler[list[tuple[int, int]]]):
             batches += [group[i : i + self.batch_size] for i in range(0, len(group), self.batch_size)]
         if self.shuffle:
             batches = [batches[i] for i in rng.permutation(len(batches))]
-        for batch in batches[self.start :]:
+        return batches[self.start :]
+
+    def clips(self) -> list[tuple[int, int]]:
+        """The clips of each batch that is left: of the whole batch, and of this process."""
+        return [(len(batch), len(batch[self.rank :: self.world_size])) for batch in self.whole()]
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for batch in self.whole():
             share = batch[self.rank :: self.world_size]
             yield [(int(index), self.epoch) for index in (share if len(share) else batch[:1])]
 

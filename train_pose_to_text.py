@@ -23,7 +23,10 @@ from evaluation.intervals import bleu_formula
 from evaluation.text_metrics import normalize_text, text_scores, unit_of
 from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
 from models.text_encoder import train_tokenizer
+from models.whole_batch import Draws
 from poses import layout
+from poses.interpolation import resample
+from poses.pack import Item
 from poses.splits import load_split, load_statistics
 from runtime import cpu, errors
 from runtime.arguments import (
@@ -51,38 +54,47 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def draw_unseen_hands(model: PoseToText, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+HANDS = (layout.LEFT_HAND, layout.RIGHT_HAND)
+
+
+class WithOtherClips(PoseDataset):
+    """Clips of train; beside one whose hand was never seen stands `other` [T,214], another clip at its length.
+
+    (seed, epoch, index) alone decide which.
+    """
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        item, (index, epoch) = super().__getitem__(key), key
+        if all(item["seen"][:, hand].any() for hand in HANDS):
+            return {**item, "other": np.zeros_like(item["pose"])}
+        step = np.random.default_rng([self.seed, epoch, index, 1]).integers(max(1, len(self) - 1))
+        other = super().__getitem__(((index + 1 + int(step)) % len(self), epoch))["pose"]
+        return {**item, "other": resample(other, len(item["pose"]))}
+
+
+def draw_unseen_hands(model: PoseToText, batch: Batch, draws: Draws) -> torch.Tensor:
     """The poses [B,T,214] with something drawn, in three clips of four, where a hand was never seen in a clip.
 
     Real clips without a hand hold a constant there, a generated one always draws a hand. A reader that has learnt from
     the constant which signs are made with one hand fails on clips that are right (isl_words, flow: 46 % of the words
     wrong, and 2 % with that constant put in). So it gets some hand on the wrist: a still one of a random shape, or
-    that of another clip of the batch.
+    that of another clip.
     """
     pose, seen = batch["pose"].clone(), batch["seen"]
-    body, relative = pose[..., layout.BODY], model.hand_frame.relative(pose)
-    half = relative.shape[-1] // 2
-
-    def uniform() -> torch.Tensor:
-        return torch.rand(len(pose), 1, 1, generator=generator, device=pose.device)
-
-    still = torch.randn(len(pose), 1, 2 * half, generator=generator, device=pose.device) * 1.5 * uniform()
-    drawn = torch.where(uniform() < 0.5, still, relative.roll(1, dims=0))
+    body, half = pose[..., layout.BODY], layout.HANDS_DIM // 2
+    still = draws.normal(1, 2 * half) * 1.5 * draws.uniform(1, 1)
+    drawn = torch.where(draws.uniform(1, 1) < 0.5, still, model.hand_frame.relative(batch["other"]))
     drawn = model.hand_frame.absolute(body, drawn)
-    for hand, part in ((layout.LEFT_HAND, slice(0, half)), (layout.RIGHT_HAND, slice(half, 2 * half))):
+    for hand, part in zip(HANDS, (slice(0, half), slice(half, 2 * half)), strict=True):
         never = (~seen[..., hand]).all(2).all(1)[:, None, None]
-        pose[..., hand] = torch.where(never & (uniform() < 0.75), drawn[..., part], pose[..., hand])
+        pose[..., hand] = torch.where(never & (draws.uniform(1, 1) < 0.75), drawn[..., part], pose[..., hand])
     return pose * batch["pose_mask"][..., None]
 
 
-def loss(model: PoseToText, batch: Batch, generator: torch.Generator) -> Losses:
+def loss(model: PoseToText, batch: Batch, draws: Draws) -> Losses:
     """Of the clips that have a text: one without would teach that its signs say nothing."""
-    texts = [normalize_text(text) for text in batch["text"]]
-    pose = draw_unseen_hands(model, batch, generator) if model.training else batch["pose"]
-    known = [row for row, text in enumerate(texts) if text]
-    if not known:
-        return {"loss": 0 * translation_loss(model, pose, batch["pose_mask"], texts)}
-    return {"loss": translation_loss(model, pose[known], batch["pose_mask"][known], [texts[row] for row in known])}
+    pose = draw_unseen_hands(model, batch, draws) if model.training else batch["pose"]
+    return {"loss": translation_loss(model, pose, batch["pose_mask"], list(map(normalize_text, batch["text"])))}
 
 
 def score(accelerator: Accelerator, model: PoseToText, loader: DataLoader) -> dict[str, float]:
@@ -91,13 +103,13 @@ def score(accelerator: Accelerator, model: PoseToText, loader: DataLoader) -> di
     Both count what evaluate.py counts: words, or characters where the split's texts are written without spaces.
     """
     unit = unit_of(loader.dataset.pack.texts)  # of the whole split, not of a batch
-    counts, errors_and_words = [], []
-    for batch in loader:
+    sums = np.zeros(14)  # 12 counts of BLEU, word errors, words
+    for batch, (_, own) in zip(loader, loader.batch_sampler.clips(), strict=True):
+        if own == 0:
+            continue
         read = model.translate(batch["pose"].to(accelerator.device), batch["pose_mask"].to(accelerator.device))
         scores = text_scores(read, batch["text"], unit)
-        counts.append(scores["bleu_counts"].sum(0))
-        errors_and_words.append(np.nansum(scores["word_errors"], axis=0))
-    sums = np.concatenate([np.sum(counts, axis=0), np.sum(errors_and_words, axis=0)])
+        sums += np.concatenate([scores["bleu_counts"].sum(0), np.nansum(scores["word_errors"], axis=0)])
     sums = accelerator.reduce(torch.tensor(sums, dtype=torch.float32, device=accelerator.device)).cpu().double().numpy()
     bleu = [float(bleu_formula(order)(sums[None, :-2])[0]) for order in range(1, 5)]
     defined = [value for value in bleu if math.isfinite(value)]
@@ -126,8 +138,8 @@ def main() -> None:
     )
 
     def loader(split: str) -> DataLoader:
-        augmentation = args.augmentation if split == "train" else 0.0
-        dataset = PoseDataset(packs[split], statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation)
+        kind, augmentation = (WithOtherClips, args.augmentation) if split == "train" else (PoseDataset, 0.0)
+        dataset = kind(packs[split], statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation)
         return split_loader(dataset, split, settings, accelerator)
 
     train_loader, dev_loader = loader("train"), loader("dev")

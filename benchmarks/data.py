@@ -30,6 +30,7 @@ from generated import run_script, write_split
 from dataset import LatentDataset, PoseDataset, make_loader
 from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.whole_batch import Draws
 from poses import layout
 from poses.files import read_keypoints
 from poses.pack import write_pack
@@ -100,7 +101,7 @@ def step_seconds(model: torch.nn.Module, loss: object) -> float:
 
 def training_clips_per_second(statistics: Statistics) -> dict[str, float]:
     """What a flow and an autoencoder of the default sizes consume, clips of 70 frames (the mean of 20 to 120)."""
-    frames, generator = 70, torch.Generator().manual_seed(0)
+    frames, draws = 70, Draws.of(list(map(str, range(BATCH))))
     mask = torch.ones(BATCH, frames, dtype=torch.bool)
     flow = LatentFlowMatcher(FlowConfig(prior_type="simple"))
     z, cond = torch.randn(BATCH, frames, 256), torch.randn(BATCH, TOKENS, 768)
@@ -112,8 +113,8 @@ def training_clips_per_second(statistics: Statistics) -> dict[str, float]:
     )
     clips = (pose, seen, present, mask)
     seconds = {
-        "latents": step_seconds(flow, lambda: flow.loss(z, mask, cond, cond_mask, generator)["loss"]),
-        "poses": step_seconds(autoencoder, lambda: AutoencoderLoss()(autoencoder, *clips, generator)["loss"]),
+        "latents": step_seconds(flow, lambda: flow.loss(z, mask, cond, cond_mask, draws)["loss"]),
+        "poses": step_seconds(autoencoder, lambda: AutoencoderLoss()(autoencoder, *clips, draws)["loss"]),
     }
     return {name: BATCH / value for name, value in seconds.items()}
 

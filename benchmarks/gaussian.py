@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models.flow_matching import sample_ode, time_grid
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.whole_batch import Draws
 from runtime.arguments import make_parser
 
 LATENTS, DIM, COND_DIM = 2, 2, 8
@@ -53,6 +54,7 @@ def train(
     """The averaged weights of a small flow after `num_updates` steps of its own loss."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
+    draws = Draws.of(list(map(str, range(batch_size))), seed)
     config = FlowConfig(
         latent_dim=DIM,
         hidden_dim=32,
@@ -82,7 +84,7 @@ def train(
     for update in range(num_updates):
         z_1 = sign * gaussian(batch_size, generator)
         optimizer.zero_grad()
-        model.loss(z_1, mask, *texts(index), generator)["loss"].backward()
+        model.loss(z_1, mask, *texts(index), draws)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

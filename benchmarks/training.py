@@ -16,10 +16,8 @@ import contextlib
 import copy
 import multiprocessing
 import time
-from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
@@ -33,6 +31,7 @@ from dataset import LengthBatches, collate
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
+from models.whole_batch import Draws, WholeBatch, part_of
 from poses.files import list_clips, read_clip
 from poses.presence import presence
 from poses.splits import load_split
@@ -58,6 +57,10 @@ class OneBatch(list):
     """A sampler of one batch, which the engine tells the epoch."""
 
     epoch = 0
+
+    def clips(self) -> list[tuple[int, int]]:
+        """As the sampler of a single process counts them."""
+        return [(len(batch), len(batch)) for batch in self]
 
 
 class Loop:
@@ -115,9 +118,9 @@ class Plain(Loop):
         with torch.no_grad():
             content["z"] = autoencoder.encode(content["pose"], content["present"], content["pose_mask"])
         content["z_mask"] = autoencoder.latent_mask(content["pose_mask"])
-        generator = torch.Generator().manual_seed(engine.seed_of(SETTINGS.seed, number, 0, 0))
-        with noise_of(int(self.lengths[[index for index, _ in batch]].max())):
-            loss = flow_loss(self.run.model, content, generator)["loss"]
+        draws = Draws.of(content["id"], SETTINGS.seed, number)
+        with part_of(WholeBatch(draws, total=lambda part: part, share=1.0)):
+            loss = flow_loss(self.run.model, content, draws)["loss"]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.run.model.parameters(), SETTINGS.max_grad_norm)
         self.run.optimizer.step()
@@ -125,21 +128,6 @@ class Plain(Loop):
         self.run.optimizer.zero_grad(set_to_none=True)
         engine.update_ema(self.run.ema, self.run.model, SETTINGS.ema_decay, number + 1)
         return loss.item()
-
-
-@contextlib.contextmanager
-def noise_of(latents: int) -> Iterator[None]:
-    """Let noise [B,N,D] be what a batch of so many latents draws, zero beyond, so that padding changes no loss."""
-    draw = torch.randn
-
-    def padded(*shape: object, **options: object) -> torch.Tensor:
-        if not (isinstance(shape[0], torch.Size) and len(shape[0]) == 3):
-            return draw(*shape, **options)
-        clips, longest, dim = shape[0]
-        return F.pad(draw(clips, latents, dim, **options), (0, 0, 0, longest - latents))
-
-    with mock.patch("torch.randn", padded):
-        yield
 
 
 def make_loop(side: str, work: Path, data: Path, stride: int) -> Loop:

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.hands import HandFrame
-from models.layers import Encoder, masked_mean, require_head_sizes, zero_init
+from models.layers import Encoder, require_head_sizes, zero_init
+from models.whole_batch import Draws, masked_mean
 from poses import layout
 from poses.presence import ARTICULATOR_OF, NUM_ARTICULATORS
 from poses.statistics import Statistics
@@ -221,16 +222,15 @@ class AutoencoderLoss:
         seen: Tensor,
         present: Tensor,
         mask: Tensor,
-        generator: torch.Generator | None = None,
+        draws: Draws | None = None,
     ) -> dict[str, Tensor]:
         """pose [B,T,214], seen [B,T,214] bool, present [B,T,3] bool, mask [B,T] -> `loss` and its parts, scalars.
 
-        Without a generator nothing is drawn.
+        Without `draws` nothing is drawn.
         """
         noise = None
-        if generator is not None:
-            shape = (pose.shape[0], model.num_latents(pose.shape[1]), model.config.latent_dim)
-            noise = torch.randn(shape, generator=generator, device=pose.device)
+        if draws is not None:
+            noise = draws.normal(model.num_latents(pose.shape[1]), model.config.latent_dim)
         levels, mean, log_variance = model(pose, present, mask, noise)
         weight = seen & mask[..., None]
         if model.config.presence:

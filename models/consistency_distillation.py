@@ -26,8 +26,9 @@ from models.flow_matching import (
     time_grid,
 )
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
-from models.layers import masked_mean, require_head_sizes
+from models.layers import require_head_sizes
 from models.velocity_net import TimeTable, VelocityNet
+from models.whole_batch import Draws, masked_mean
 
 STEP_COUNTS = (1, 2, 4)  # how many steps a student may take
 
@@ -96,23 +97,15 @@ class Student(nn.Module):
             layer.load_state_dict(teacher.velocity_net.layers[number].state_dict())
 
     def loss(
-        self,
-        states: Tensor,
-        mask: Tensor,
-        cond: Tensor,
-        cond_mask: Tensor,
-        generator: torch.Generator,
-        huber_scale: float = 0.3,
+        self, states: Tensor, mask: Tensor, cond: Tensor, cond_mask: Tensor, draws: Draws, huber_scale: float = 0.3
     ) -> dict[str, Tensor]:
         """Distance between the student's and the teacher's mean velocity over one random step of each clip, scalar.
 
         states [B,S+1,N,D] on the teacher's trajectories, S a multiple of every count in `step_counts`.
         """
-        counts, num_segments = torch.tensor(self.config.step_counts), states.shape[1] - 1
-        draw = {"generator": generator, "device": generator.device}
-        num_steps = counts.to(generator.device)[torch.randint(len(counts), (len(states),), **draw)]  # [B]
-        place = (torch.rand(len(states), **draw) * num_steps).long()  # [B], which of its steps each clip takes
-        num_steps, place = num_steps.to(states.device), place.to(states.device)
+        counts, num_segments = torch.tensor(self.config.step_counts, device=states.device), states.shape[1] - 1
+        num_steps = counts[draws.integers(len(counts))]  # [B]
+        place = (draws.uniform() * num_steps).long()  # [B], which of its steps each clip takes
         stride = num_segments // num_steps  # [B]
         row = torch.arange(len(states), device=states.device)
         start, stop = states[row, place * stride], states[row, (place + 1) * stride]  # [B,N,D]

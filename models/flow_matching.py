@@ -13,6 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from models.whole_batch import Draws
+
 # (z_t [B,N,D], t [B]) -> [B,N,D]. When sampling, t is one time for all clips and lies on the CPU: what depends on it is
 # decided without waiting for a GPU.
 Velocity = Callable[[Tensor, Tensor], Tensor]
@@ -44,9 +46,9 @@ def expand(t: Tensor, like: Tensor) -> Tensor:
     return t.to(like.device).view(-1, *[1] * (like.ndim - 1))
 
 
-def sample_times(batch: int, generator: torch.Generator, device: torch.device) -> Tensor:
+def sample_times(draws: Draws) -> Tensor:
     """Logit-normal times [B] (Esser et al. 2024): more of them in the middle of the path, where it is hardest."""
-    return torch.sigmoid(torch.randn(batch, generator=generator, device=generator.device)).to(device)
+    return torch.sigmoid(draws.normal())
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,11 @@ from models.flow_matching import (
     sample_times,
     time_grid,
 )
-from models.layers import masked_mean, require_head_sizes
+from models.layers import require_head_sizes
 from models.mamba_prior import PriorConfig, build_prior
 from models.sync_guidance import SyncConfig, SyncGuidanceHead, sync_gradient
 from models.velocity_net import TimeTable, VelocityNet
+from models.whole_batch import Draws, masked_mean
 from runtime.config import described
 
 SPACES = ("latent", "pose")
@@ -109,22 +110,19 @@ class LatentFlowMatcher(nn.Module):
 
     # ---- training ----------------------------------------------------------------------------------------------------
 
-    def loss(
-        self, z_1: Tensor, mask: Tensor, cond: Tensor, cond_mask: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def loss(self, z_1: Tensor, mask: Tensor, cond: Tensor, cond_mask: Tensor, draws: Draws) -> dict[str, Tensor]:
         """Flow matching loss of the field, the prior's own fit to u without text, and L_prior; scalars.
 
         z_1 [B,N,D] normalised latents, mask [B,N], cond [B,L,C]. L_prior = lambda(t) ||v - v_prior||^2, called
         `closeness`, compares the whole field with the prior. It counts only where the text was dropped, since there
         both estimate the same drift: with a text it would pull every text to the mean of all.
         """
-        draw = {"generator": generator, "device": generator.device}
-        z_0 = torch.randn(z_1.shape, **draw).to(z_1)  # [B,N,D]
-        t = sample_times(len(z_1), generator, z_1.device)  # [B]
+        z_0 = draws.normal(*z_1.shape[1:]).to(z_1)  # [B,N,D]
+        t = sample_times(draws)  # [B]
         point = path_sample(z_0, z_1, t)
         drop = torch.zeros(len(z_1), dtype=torch.bool, device=z_1.device)
         if self.training:
-            drop = (torch.rand(len(z_1), **draw) < self.config.cfg_dropout).to(z_1.device)
+            drop = draws.uniform() < self.config.cfg_dropout
             cond, cond_mask = self.drop_text(cond, cond_mask, drop)
         real = mask[..., None]
         v_flow = self.velocity_net(point.z_t, t, self.velocity_net.context(cond, cond_mask, mask))  # [B,N,D]

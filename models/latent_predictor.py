@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.flow_matching import SamplingSettings
-from models.layers import Context, DecoderLayer, masked_mean, require_head_sizes
+from models.layers import Context, DecoderLayer, require_head_sizes
+from models.whole_batch import masked_mean
 from runtime.config import described
 
 

@@ -1,4 +1,4 @@
-"""Layers that several networks share: attention with rotary positions, feed-forward, time embedding, masked sums."""
+"""Layers that several networks share: attention with rotary positions, feed-forward, time embedding, masks."""
 
 import math
 from dataclasses import dataclass
@@ -8,16 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.whole_batch import Dropout
 from runtime.cpu import uses_onednn
 
 MAX_WHOLE_KEYS = 256  # above this many, unfused attention is slower: its scores leave the caches
 Rotary = tuple[Tensor, Tensor]  # cosine and sine of rotary positions, each [B,1,T,head_dim/2]
-
-
-def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Mean of `values` under `weight` (same shape, or broadcast to it); 0 where all weights are 0. Scalar."""
-    weight = weight.to(values.dtype).expand_as(values)
-    return (values * weight).sum() / weight.sum().clamp_min(1e-8)
 
 
 def lengths_to_mask(lengths: Tensor, max_length: int | None = None) -> Tensor:
@@ -129,7 +124,7 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, hidden_dim: int, dropout: float = 0.0) -> None:
         super().__init__(
-            nn.Linear(hidden_dim, 4 * hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * hidden_dim, hidden_dim)
+            nn.Linear(hidden_dim, 4 * hidden_dim), nn.GELU(), Dropout(dropout), nn.Linear(4 * hidden_dim, hidden_dim)
         )
 
 
@@ -141,7 +136,7 @@ class EncoderLayer(nn.Module):
         self.norm_attention, self.norm_feed = nn.LayerNorm(hidden_dim), nn.LayerNorm(hidden_dim)
         self.attention = SelfAttention(hidden_dim, num_heads)
         self.feed = FeedForward(hidden_dim, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None, cos_sin: Rotary) -> Tensor:
         x = x + self.dropout(self.attention(self.norm_attention(x), mask, cos_sin))
@@ -225,7 +220,7 @@ class DecoderLayer(nn.Module):
         self.self_attention = SelfAttention(hidden_dim, num_heads)
         self.cross_attention = CrossAttention(hidden_dim, cond_dim, num_heads)
         self.feed = FeedForward(hidden_dim, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         if adaptive:
             self.modulation = nn.Sequential(nn.SiLU(), zero_init(nn.Linear(hidden_dim, 9 * hidden_dim)))
 

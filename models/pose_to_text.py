@@ -21,6 +21,7 @@ from models.layers import (
     require_head_sizes,
     rotary,
 )
+from models.whole_batch import Dropout, masked_mean
 from poses import layout
 from poses.statistics import Statistics
 from runtime.config import described
@@ -68,7 +69,7 @@ class PoseToText(nn.Module):
             DecoderLayer(H, config.num_heads, H, config.dropout) for _ in range(config.decoder_layers)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(H) for _ in range(2))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.to_logits = nn.Linear(H, self.tokenizer.get_vocab_size())
 
     def encode(self, pose: Tensor, mask: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
@@ -146,10 +147,14 @@ class PoseToText(nn.Module):
 def translation_loss(
     model: PoseToText, pose: Tensor, mask: Tensor, texts: list[str], label_smoothing: float = 0.1
 ) -> Tensor:
-    """Mean cross-entropy of the subwords, each given those before it."""
+    """Mean cross-entropy of the subwords, each given those before it; of the clips that have a text, 0 without any."""
     tokens, known = model.tokenize(texts)
     logits = model.decode(tokens[:, :-1], *model.encode(pose, mask))
-    target = tokens[:, 1:].masked_fill(~known[:, 1:], -100)
-    return F.cross_entropy(
-        logits.flatten(0, 1), target.flatten(), label_smoothing=label_smoothing if model.training else 0.0
+    entropy = F.cross_entropy(
+        logits.transpose(1, 2),
+        tokens[:, 1:],
+        reduction="none",
+        label_smoothing=label_smoothing if model.training else 0.0,
     )
+    counts = known[:, 1:] & torch.tensor([bool(text) for text in texts], device=known.device)[:, None]
+    return masked_mean(entropy, counts)

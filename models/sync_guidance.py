@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.flow_matching import expand, predict_clean
-from models.layers import masked_mean
+from models.whole_batch import masked_mean
 
 SYNC_INTERVAL = (0.2, 0.8)  # of t: before, the clip is noise; after, it is settled
 

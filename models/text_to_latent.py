@@ -11,6 +11,7 @@ from models.consistency_distillation import Student
 from models.latent_flow_matcher import LatentFlowMatcher
 from models.latent_predictor import LatentPredictor
 from models.text_encoder import ScratchTextEncoder, TextEncoder
+from models.whole_batch import clip_mean
 
 # What answers `sample(cond, cond_mask, mask, seeds, settings, table)`, `resolve`, `describe` and `time_table`.
 Network = LatentPredictor | LatentFlowMatcher | Student
@@ -39,7 +40,7 @@ class LengthPredictor(nn.Module):
         """Negative log-likelihood of log(frames) [B] under the predicted normal distribution, scalar."""
         error = frames.float().log() - self(cond, cond_mask).log()
         spread = self.log_spread.clamp(-3.0, 1.0)
-        return (0.5 * (error / spread.exp()) ** 2 + spread).mean()
+        return clip_mean(0.5 * (error / spread.exp()) ** 2 + spread)
 
 
 class TextToLatent(nn.Module):

@@ -12,6 +12,7 @@ from models.flow_matching import DEFAULT_SOLVER, Velocity, path_sample, sample_n
 from models.latent_flow_matcher import TEXT_GUIDANCE_INTERVAL, FlowConfig, LatentFlowMatcher
 from models.layers import lengths_to_mask
 from models.sync_guidance import SYNC_INTERVAL, sync_gradient, sync_loss
+from models.whole_batch import Draws
 
 MEAN, COVARIANCE = gaussian.MEAN.double(), gaussian.COVARIANCE.double()
 
@@ -165,10 +166,10 @@ def test_the_sampled_field_is_the_sum_that_the_design_writes(matcher, inputs, pa
 
 def test_the_loss_fits_the_field_that_is_sampled(matcher, inputs):
     z_1, cond, cond_mask, mask = inputs
-    losses = matcher.loss(z_1, mask, cond, cond_mask, torch.Generator().manual_seed(3))
-    generator = torch.Generator().manual_seed(3)
-    z_0 = torch.randn(z_1.shape, generator=generator)
-    t = torch.sigmoid(torch.randn(2, generator=generator))
+    losses = matcher.loss(z_1, mask, cond, cond_mask, Draws.of("ab"))
+    draws = Draws.of("ab")
+    z_0 = draws.normal(*z_1.shape[1:])
+    t = torch.sigmoid(draws.normal())
     point = path_sample(z_0, z_1, t)
     v_flow = matcher.velocity_net(point.z_t, t, matcher.velocity_net.context(cond, cond_mask, mask))
     error = (matcher.add_prior(v_flow, point.z_t, t, mask) - point.velocity)[mask]

@@ -6,6 +6,7 @@ import torch
 from models.layers import lengths_to_mask
 from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
 from models.text_encoder import train_tokenizer
+from models.whole_batch import Draws
 from poses import layout
 from train_pose_to_text import draw_unseen_hands, loss
 
@@ -88,9 +89,9 @@ def test_a_clip_without_a_text_teaches_nothing(taught, clips):
     batch = {"pose": pose, "pose_mask": mask, "text": ["Good morning!", "", "...", *TEXTS[3:]]}
     known = [0, 3, 4, 5]
     alone = {"pose": pose[known], "pose_mask": mask[known], "text": [TEXTS[n] for n in known]}
-    generator = torch.Generator()
-    torch.testing.assert_close(loss(taught, batch, generator), loss(taught, alone, generator))
-    assert loss(taught, {**batch, "text": [""] * len(TEXTS)}, generator)["loss"] == 0
+    draws = Draws.of("abcdef")
+    torch.testing.assert_close(loss(taught, batch, draws), loss(taught, alone, draws))
+    assert loss(taught, {**batch, "text": [""] * len(TEXTS)}, draws)["loss"] == 0
 
 
 def test_no_subword_sees_a_later_one(model, clips):
@@ -148,9 +149,10 @@ def test_an_unseen_hand_is_drawn_in_three_clips_of_four_and_nothing_else_is_touc
     seen[1, 0, layout.LEFT_HAND] = False  # unseen for a frame only
     mask = torch.ones(clips, frames, dtype=torch.bool)
     mask[:, -1], pose[:, -1] = False, 0.0
-    batch = {"pose": pose, "seen": seen, "pose_mask": mask}
+    other = torch.randn(pose.shape, generator=generator)
+    batch = {"pose": pose, "seen": seen, "pose_mask": mask, "other": other}
     before = pose.clone()
-    drawn = draw_unseen_hands(model, batch, generator)
+    drawn = draw_unseen_hands(model, batch, Draws.of(list(map(str, range(clips)))))
     assert torch.equal(pose, before)
     changed = (drawn != pose)[:, :-1]
     hand = torch.zeros(layout.POSE_DIM, dtype=torch.bool)

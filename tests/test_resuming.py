@@ -233,11 +233,7 @@ def test_signals_are_the_scripts_own_again_after_training(statistics, tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
 
 
-@pytest.mark.parametrize(
-    "under_way",
-    [[], {}, {"batches": -1}, {"sums": {"loss": "x"}}, {"random": [3]}, {"random": [[torch.zeros(3)]]}, {"clips": 1.5}],
-    ids=str,
-)
+@pytest.mark.parametrize("under_way", [[], {}, {"batches": -1}, {"sums": {"loss": "x"}}, {"clips": 1.5}], ids=str)
 def test_a_damaged_state_of_an_epoch_is_refused(under_way, data_dir, tmp_path, capsys):
     with pytest.MonkeyPatch.context() as patch:
         stop_at(3, "SIGTERM", patch)
@@ -273,8 +269,8 @@ def failing(calls: set[int], how: str):
     """A loss that is not finite, or whose gradient is not, in the train batches of these numbers."""
     numbers = iter(range(1, 10**6))
 
-    def loss(model, batch, generator):
-        losses = toy_loss(model, batch, generator)
+    def loss(model, batch, draws):
+        losses = toy_loss(model, batch, draws)
         if model.training and next(numbers) in calls:
             if how == "loss":
                 losses["loss"] = losses["loss"] * math.nan
@@ -327,8 +323,8 @@ def test_an_exploded_first_epoch_says_so_and_begins_again_with_a_lower_rate(stat
 
 
 def test_what_is_not_finite_stands_as_null_in_the_log(statistics, tmp_path, monkeypatch):
-    def loss(model, batch, generator):
-        return toy_loss(model, batch, generator) | {"part": torch.tensor(math.nan)}
+    def loss(model, batch, draws):
+        return toy_loss(model, batch, draws) | {"part": torch.tensor(math.nan)}
 
     monkeypatch.setattr("test_training.toy_loss", loss)
     train_toy(tmp_path, statistics)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from checkpoints import fingerprint, load_checkpoint, save_checkpoint
 from dataset import make_loader
+from models.whole_batch import Draws
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from training import engine
@@ -34,7 +35,7 @@ class ToyData(torch.utils.data.Dataset):
         return {"id": str(key[0]), "x": x, "y": 2 * x - 1}
 
 
-def toy_loss(model: nn.Module, batch: dict, generator: torch.Generator) -> dict[str, Tensor]:
+def toy_loss(model: nn.Module, batch: dict, draws: Draws) -> dict[str, Tensor]:
     return {"loss": ((model(batch["x"]) - batch["y"]) ** 2).mean()}
 
 

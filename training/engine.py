@@ -1,28 +1,29 @@
 """The training loop, once: a stage brings a model, its loss and its data, nothing else.
 
 Epochs, gradient accumulation, clipping, warm-up and cosine, mixed precision, EMA, dev after each epoch, early stopping,
-logs, checkpoints, resume, and test once at the end. Whatever is drawn follows from (seed, epoch, step, process) or is
-kept in last.pt, so a run that was cut anywhere equals an uninterrupted one.
+logs, checkpoints, resume, and test once at the end. What is drawn follows from seed, epoch and clip, and a loss is that
+of the whole batch (models/whole_batch.py): a run that was cut anywhere equals one in one go, and a run of several
+processes equals, but for rounding, one of a single process.
 """
 
 import contextlib
 import copy
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device
+from accelerate.utils import InitProcessGroupKwargs, send_to_device
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from checkpoints import load_checkpoint, load_weights
 from dataset import Batch, LatentDataset, PoseDataset, make_loader
+from models.whole_batch import Draws, WholeBatch, part_of
+from runtime import processes
 from runtime.claims import claimed
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
@@ -31,19 +32,7 @@ from training import arithmetic
 from training.run_folder import BEST, LAST, TENSORBOARD, begin, require_free, resume_path
 from training.saving import Saver, StopAsked, append_to_log, trim_log
 from training.settings import TrainSettings
-from training.state import (
-    EpochState,
-    Losses,
-    LossFunction,
-    Means,
-    Pictures,
-    Progress,
-    Run,
-    Stage,
-    random_states,
-    resume,
-    set_random_states,
-)
+from training.state import EpochState, Losses, LossFunction, Means, Pictures, Progress, Run, Stage, resume
 
 _EVALUATION_SEED = 20_000  # dev and test draw the same noise in every epoch and every run
 
@@ -55,8 +44,9 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, batch: Batch, generator: torch.Generator | None) -> Losses:
-        return self.loss(self.model, batch, generator)
+    def forward(self, batch: Batch, whole: WholeBatch) -> Losses:
+        with part_of(whole):
+            return self.loss(self.model, batch, whole.draws)
 
 
 def start(settings: TrainSettings, width: int) -> Accelerator:
@@ -64,24 +54,19 @@ def start(settings: TrainSettings, width: int) -> Accelerator:
 
     width: that of the widest network that is trained, which precision and threads follow from.
     """
-    require_free(settings)
-    stop_upon(
-        "SIGTERM", "SIGUSR1", message="stopped by {name} before training began; the same command begins it", code=GO_ON
-    )
+    message = "stopped by {name} before training began; the same command begins it" if processes.is_first() else ""
+    stop_upon("SIGTERM", "SIGUSR1", message=message, code=GO_ON)
     accelerator = make_accelerator(arithmetic.settle(settings, width))
+    processes.first_decides(lambda: require_free(settings))
     torch.manual_seed(settings.seed)
     return accelerator
 
 
 def make_accelerator(mixed_precision: str) -> Accelerator:
     """An accelerator that refuses to run several processes that do not know of each other."""
-    accelerator = Accelerator(mixed_precision=mixed_precision)
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started > 1 and accelerator.num_processes == 1:
-        raise UserError(
-            f"{started} processes were started but do not see each other; "
-            "on a CPU set ACCELERATE_USE_CPU=true for torchrun"
-        )
+    waiting = InitProcessGroupKwargs(timeout=processes.PATIENCE)
+    accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=[waiting])
+    processes.require_acquainted()
     return accelerator
 
 
@@ -160,7 +145,7 @@ def _train(
             if stage.score is not None:
                 dev_losses |= stage.score(accelerator, run.ema, dev_batches)
         except StopAsked:
-            saver.save_within_epoch(run, len(train_loader), random_states(accelerator.device))
+            saver.save_within_epoch(run, len(train_loader))
             raise
         _require_finite("dev loss", dev_losses, run, output_dir)
         improved, epoch, run.dev_loss = progress.note(dev_losses), run.epoch, dev_losses["loss"]
@@ -183,7 +168,7 @@ def _train(
             saver.save_epoch(run, improved)
             _show(writer, record)
             if stage.pictures is not None and settings.picture_every and progress.epoch % settings.picture_every == 0:
-                _show_pictures(writer, stage.pictures, run, accelerator.device)
+                _show_pictures(writer, stage.pictures, run)
         run.epoch = EpochState()
         accelerator.wait_for_everyone()
         if saver.is_due() and saver.asked:
@@ -244,30 +229,33 @@ def train_epoch(
     A step whose loss or gradient is not finite changes nothing, and is counted.
     """
     objective.train()
-    number, process, epoch = run.progress.epoch, accelerator.process_index, run.epoch
+    number, epoch = run.progress.epoch, run.epoch
     accumulated, begun = settings.gradient_accumulation_steps, time.perf_counter() - epoch.seconds
     first = epoch.batches
     loader.batch_sampler.epoch, loader.batch_sampler.start = number, first
-    torch.manual_seed(seed_of(settings.seed, number, process))  # for dropout
-    generator = torch.Generator(accelerator.device)
-    batches = iter(loader)
-    _go_on_drawing(epoch.random, accelerator.device, settings.seed, number, process, first)
+    left = loader.batch_sampler.clips()
     bar = progress_bar(
-        batches, f"epoch {number}", "batch", total=len(loader), initial=first, leave=False, hidden=process != 0
+        loader,
+        f"epoch {number}",
+        "batch",
+        total=len(loader),
+        initial=first,
+        leave=False,
+        hidden=not accelerator.is_main_process,
     )
     bar.set_postfix_str(run.dev_shown(), refresh=False)
     of_step: list[tuple[Losses, int]] = []
     for index, batch in enumerate(bar, first):
         is_last = (index + 1) % accumulated == 0 or index + 1 == len(loader)  # of the batches of this step
-        batches_of_step = min(accumulated, len(loader) - index // accumulated * accumulated)
-        if not of_step:
-            drawing = random_states(accelerator.device)
-        generator.manual_seed(seed_of(settings.seed, number, process, index))
+        step = max(0, index // accumulated * accumulated - first)  # where its batches begin among those that are left
+        clips_of_step = sum(clips for clips, _ in left[step : step + accumulated])
+        clips, own = left[index - first]
         batch = send_to_device(batch, accelerator.device, non_blocking=True)
         with contextlib.nullcontext() if is_last else accelerator.no_sync(objective):
-            losses = objective(batch, generator)
-            accelerator.backward(losses["loss"] / batches_of_step)
-        of_step.append((losses, len(batch["id"])))
+            losses = objective(batch, _whole_batch(accelerator, batch, own, settings.seed, number))
+            # The processes' gradients are averaged, where those of their parts of the loss add up.
+            accelerator.backward(losses["loss"] * (accelerator.num_processes * clips / clips_of_step))
+        of_step.append((losses, clips))
         if not is_last:
             continue
         norm = accelerator.clip_grad_norm_(objective.parameters(), settings.max_grad_norm)
@@ -275,7 +263,7 @@ def train_epoch(
         if saver is not None and saver.is_due():
             epoch.seconds = time.perf_counter() - begun
             if is_finite:
-                saver.save_within_epoch(run, index + 1 - len(of_step), drawing)
+                saver.save_within_epoch(run, index + 1 - len(of_step))
             if saver.asked:
                 raise StopAsked
         if is_finite or run.scaler is not None:
@@ -291,7 +279,7 @@ def train_epoch(
         else:
             epoch.skipped_steps, run.skipped_in_a_row = epoch.skipped_steps + 1, run.skipped_in_a_row + 1
             if run.skipped_in_a_row >= settings.max_skipped_steps:
-                ids = ", ".join(batch["id"])
+                ids = ", ".join(sorted({name for names in processes.gather(batch["id"]) for name in names}))
                 raise UserError(
                     f"the loss or its gradient was not finite in {run.skipped_in_a_row} steps in a row, the last in "
                     f"epoch {number} with the clips {ids}; {_lower(Path(settings.output_dir))}"
@@ -315,30 +303,22 @@ def _all_finite(accelerator: Accelerator, norm: Tensor, of_step: list[tuple[Loss
     return not bool(wrong)
 
 
-def _go_on_drawing(
-    states: list[list[Tensor]], device: torch.device, seed: int, epoch: int, process: int, batches: int
-) -> None:
-    """Give dropout the draws that an epoch, which goes on after `batches` batches, would have had."""
-    if process < len(states):
-        try:
-            set_random_states(states[process], device)
-        except (RuntimeError, TypeError, IndexError):
-            raise UserError("the last.pt to go on from is damaged ('random'); resume from another") from None
-    elif batches:  # another number of processes
-        torch.manual_seed(seed_of(seed, epoch, process, batches))
+def _whole_batch(accelerator: Accelerator, batch: Batch, own: int, seed: int, epoch: int) -> WholeBatch:
+    """What a process's batch is a part of; `own`: its clips that count."""
+    draws = Draws.of(batch["id"], seed, epoch, device=accelerator.device)
+    return WholeBatch(draws, accelerator.reduce, float(own > 0))
 
 
 @torch.no_grad()
 def evaluate_loss(accelerator: Accelerator, objective: nn.Module, loader: DataLoader) -> dict[str, float]:
     """Mean of each loss over a split, in eval mode, with the same draws in every epoch."""
     objective.eval()
-    generator = torch.Generator(accelerator.device)
     means = Means()
-    for index, batch in enumerate(loader):
-        generator.manual_seed(seed_of(_EVALUATION_SEED, 0, accelerator.process_index, index))
+    for batch, (clips, own) in zip(loader, loader.batch_sampler.clips(), strict=True):
+        whole = _whole_batch(accelerator, batch, own, _EVALUATION_SEED, 0)
         with accelerator.autocast():
-            losses = objective(send_to_device(batch, accelerator.device), generator)
-        means.add(losses, len(batch["id"]))
+            losses = objective(send_to_device(batch, accelerator.device), whole)
+        means.add(losses, clips)
     return means.reduce(accelerator)
 
 
@@ -386,14 +366,7 @@ def _show(writer: SummaryWriter, record: dict) -> None:
     say("  ".join(shown))
 
 
-def _show_pictures(writer: SummaryWriter, pictures: Pictures, run: Run, device: torch.device) -> None:
-    """TensorBoard images; whatever making them draws, training does not notice."""
-    states = random_states(device)
+def _show_pictures(writer: SummaryWriter, pictures: Pictures, run: Run) -> None:
+    """TensorBoard images; what making them draws, training does not notice, whose draws follow from the clips."""
     for name, image in pictures(run.ema):
         writer.add_image(name, image, run.progress.epoch, dataformats="HWC")
-    set_random_states(states, device)
-
-
-def seed_of(*numbers: int) -> int:
-    """One seed from several numbers, without collisions between neighbours."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

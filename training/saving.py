@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 
 from checkpoints import save_checkpoint
@@ -65,20 +64,29 @@ class Saver:
         device = self.accelerator.device
         asked = torch.tensor([float(bool(self.asked)), float(due and self.accelerator.is_main_process)], device=device)
         stop, due = (value > 0 for value in self.accelerator.reduce(asked).tolist())
+        self._note_others(stop)
+        return stop or due
+
+    def must_stop(self) -> bool:
+        """Whether a signal has asked for the end; the same in all processes."""
+        if self.accelerator.num_processes > 1:
+            asked = torch.tensor(float(bool(self.asked)), device=self.accelerator.device)
+            self._note_others(bool(self.accelerator.reduce(asked)))
+        return bool(self.asked)
+
+    def _note_others(self, stop: bool) -> None:
         if stop and not self.asked:
             self.asked.append("a signal to another process")
-        return stop or due
 
     def until_asked(self, loader: DataLoader) -> Iterable[Batch]:
         """The batches of a loader; StopAsked as soon as the end is asked for."""
         return _UntilAsked(loader, self)
 
-    def save_within_epoch(self, run: Run, batches: int, random: list[torch.Tensor]) -> None:
-        """Write last.pt as it was before a step: after `batches` batches, with the `random_states` of then."""
+    def save_within_epoch(self, run: Run, batches: int) -> None:
+        """Write last.pt as it was before a step: after `batches` batches."""
         totals = run.epoch.means.totals(self.accelerator) if run.epoch.means.sums else ({}, 0)
-        randoms = [random] if self.accelerator.num_processes == 1 else gather_object([random])
         if self.accelerator.is_main_process and run.is_finite():
-            under_way = {"under_way": run.epoch.plain(batches, randoms, totals), "epoch": run.progress.epoch - 1}
+            under_way = {"under_way": run.epoch.plain(batches, totals), "epoch": run.progress.epoch - 1}
             self._write(LAST, run, {"training": run.state() | under_way | {"made_with": self.stage.made_with}})
         self.saved = time.monotonic()
 
@@ -111,11 +119,12 @@ class Saver:
 
 class _UntilAsked:
     def __init__(self, loader: DataLoader, saver: Saver) -> None:
-        self.loader, self.saver, self.dataset = loader, saver, loader.dataset
+        self.loader, self.saver = loader, saver
+        self.dataset, self.batch_sampler = loader.dataset, loader.batch_sampler
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.loader:
-            if self.saver.asked and self.saver.accelerator.num_processes == 1:  # several would wait for each other
+            if self.saver.must_stop():
                 raise StopAsked
             yield batch
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from checkpoint_checks import check_optimizer_state, is_count, not_finite
 from checkpoints import load_checkpoint, load_weights, require_equal, same_text_encoder
 from dataset import Batch
+from models.whole_batch import Draws
 from poses.pack import Pack, digest
 from poses.statistics import Statistics
 from runtime.errors import UserError
@@ -24,7 +25,7 @@ from training.run_folder import BEST
 from training.settings import TrainSettings
 
 Losses = dict[str, Tensor]
-LossFunction = Callable[[nn.Module, Batch, torch.Generator | None], Losses]
+LossFunction = Callable[[nn.Module, Batch, Draws], Losses]
 Score = Callable[[Accelerator, nn.Module, DataLoader], dict[str, float]]
 Pictures = Callable[[nn.Module], list[tuple[str, np.ndarray]]]  # names and images [H,W,3]
 
@@ -48,7 +49,9 @@ def made_with(args: argparse.Namespace, *packs: Pack, **more: str) -> dict:
 
 @dataclass
 class Stage:
-    """What is trained: its kind and what rebuilds it, the model, and loss(model, batch, generator) -> {"loss": ...}.
+    """What is trained: its kind and what rebuilds it, the model, and loss(model, batch, draws) -> {"loss": ...}.
+
+    A loss keeps to the rules of models/whole_batch.py.
 
     With score(accelerator, model, dev_loader) -> {"score": ...} the best epoch is the one of the highest dev score, and
     among equal ones of the least dev loss, instead of the least dev loss alone.
@@ -94,40 +97,27 @@ class Progress:
 
 
 class Means:
-    """Means of losses over clips, summed on the device and read once."""
+    """Means of losses over clips, summed on the device and read once; of each loss this process has a part."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.count = 0
 
     def add(self, losses: Losses, clips: int) -> None:
+        """The losses of a batch, and the clips of the whole batch."""
         for name, value in losses.items():
             value = value.detach().double() if value.device.type != "mps" else value.detach()
             self.sums[name] = self.sums.get(name, 0.0) + value * clips
         self.count += clips
 
     def totals(self, accelerator: Accelerator) -> tuple[dict[str, float], int]:
-        """The sums and the clips of all processes together."""
-        names = list(self.sums)
-        values = torch.stack([self.sums[name] for name in names] + [self.sums[names[0]].new_tensor(float(self.count))])
-        *sums, count = accelerator.reduce(values).tolist()
-        return dict(zip(names, sums, strict=True)), round(count)
+        """The sums of all processes together, and the clips."""
+        sums = accelerator.reduce(torch.stack(list(self.sums.values()))).tolist()
+        return dict(zip(self.sums, sums, strict=True)), self.count
 
     def reduce(self, accelerator: Accelerator) -> dict[str, float]:
         sums, count = self.totals(accelerator)
         return {name: value / count for name, value in sums.items()}
-
-
-def random_states(device: torch.device) -> list[Tensor]:
-    """The states of PyTorch's generators, which dropout draws from: that of the CPU and that of the device."""
-    own = [getattr(torch, device.type).get_rng_state()] if device.type != "cpu" else []
-    return [torch.get_rng_state(), *own]
-
-
-def set_random_states(states: list[Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states[0])
-    if device.type != "cpu":
-        getattr(torch, device.type).set_rng_state(states[1])
 
 
 @dataclass
@@ -140,16 +130,15 @@ class EpochState:
     skipped_steps: int = 0
     norms: float = 0.0  # of the gradients before they are cut, summed over the steps
     seconds: float = 0.0
-    random: list[list[Tensor]] = field(default_factory=list)  # each process's `random_states`; none at an epoch's start
 
     @property
     def grad_norm(self) -> float:
         return self.norms / max(1, self.steps)
 
-    def plain(self, batches: int, random: list[list[Tensor]], totals: tuple[dict[str, float], int]) -> dict:
+    def plain(self, batches: int, totals: tuple[dict[str, float], int]) -> dict:
         """As last.pt keeps it; given what counts at the last step that was taken."""
         numbers = {name: getattr(self, name) for name in ("steps", "skipped_steps", "norms", "seconds")}
-        return {**numbers, "batches": batches, "random": random, "sums": totals[0], "clips": totals[1]}
+        return {**numbers, "batches": batches, "sums": totals[0], "clips": totals[1]}
 
     @classmethod
     def load(cls, state: object, device: torch.device, process: int) -> "EpochState":
@@ -157,19 +146,17 @@ class EpochState:
         if not isinstance(state, dict):
             raise ValueError("no epoch")
         counts = [state.get(name) for name in ("batches", "steps", "skipped_steps", "clips")]
-        sums, random, numbers = state.get("sums"), state.get("random"), [state.get("norms"), state.get("seconds")]
+        sums, numbers = state.get("sums"), [state.get("norms"), state.get("seconds")]
         if not all(map(is_count, counts)):
             raise ValueError("no counts")
         if not isinstance(sums, dict) or not all(isinstance(value, float) for value in (*sums.values(), *numbers)):
             raise ValueError("no sums")
-        if not isinstance(random, list) or not all(isinstance(states, list) for states in random):
-            raise ValueError("no random states")
         means = Means()
         dtype = torch.float32 if device.type == "mps" else torch.float64
         for name, value in sums.items():
             means.sums[name] = torch.tensor(value if process == 0 else 0.0, dtype=dtype, device=device)
-        means.count = counts[3] if process == 0 else 0
-        return cls(counts[0], means, counts[1], counts[2], *numbers, random)
+        means.count = counts[3]
+        return cls(counts[0], means, counts[1], counts[2], *numbers)
 
 
 @dataclass

@@ -1,0 +1,146 @@
+"""What a loss takes from its whole batch, of which this process may hold a part: draws, dropout masks, and means.
+
+A loss follows four rules, and then gives the same curve in one process and in many:
+
+    what it draws comes from its `Draws`: it follows from the clip, the epoch and the draw's number alone
+    dropout is `Dropout`, which draws from there too
+    a mean is `masked_mean` or `clip_mean`, never .mean(): its weights are summed over all processes
+    a clip never meets another clip of its batch
+
+The value that it returns is this process's part: the parts of all processes add up to the loss of the whole batch.
+"""
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # the golden ratio in 64 bits: counts in steps that look random
+_LEA = 0xDABA0B6EB09322E3 - 2**64  # Doug Lea's mixer, as in Java's L64X128MixRandom (Steele & Vigna 2021)
+_counters: dict[torch.device, Tensor] = {}
+
+
+class Draws:
+    """Random numbers for a batch, a row for each clip, from the clip's own key: equal on every device.
+
+    Draws are numbered by the order in which they are asked for. Entry n of a row is a hash of key, draw and n, so a row
+    depends neither on other rows nor on how far it is padded.
+    """
+
+    def __init__(self, keys: Tensor) -> None:
+        self.keys, self.count = keys, 0
+
+    @classmethod
+    def of(cls, ids: Sequence[str], *numbers: int, device: torch.device | str = "cpu") -> "Draws":
+        """Those of clips by their ids, under numbers such as seed and epoch."""
+        keys = [hashlib.blake2b(f"{numbers} {name}".encode(), digest_size=8).digest() for name in ids]
+        return cls(torch.tensor([int.from_bytes(key, "little", signed=True) for key in keys]).to(device))
+
+    def words(self, number: int) -> Tensor:
+        """So many words of 64 random bits for each clip, [B,number] int64."""
+        self.count += 1
+        own = _mix(self.keys + self.count)
+        return _mix(own[:, None] ^ _counter(number, self.keys.device))
+
+    def uniform(self, *shape: int) -> Tensor:
+        """In [0,1), [B,*shape]."""
+        words = self.words(math.prod(shape))
+        return ((words & 0xFFFFFF).float() * 2.0**-24).view(-1, *shape)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Of a standard normal distribution (Box & Muller 1958), [B,*shape]."""
+        count = math.prod(shape)
+        words = self.words((count + 1) // 2)
+        radius = ((words & 0xFFFFFFFF).float() + 1).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+        angle = (words >> 32).float().mul_(math.pi * 2.0**-31)
+        pairs = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1).flatten(1)
+        return pairs[:, :count].reshape(-1, *shape)
+
+    def integers(self, bound: int, *shape: int) -> Tensor:
+        """In 0 … bound - 1, [B,*shape] int64."""
+        return (self.uniform(*shape) * bound).long().clamp_(max=bound - 1)
+
+    def dropout(self, x: Tensor, probability: float) -> Tensor:
+        """x [B,...] with entries dropped, and the others scaled up; the probability is kept to 16 bits."""
+        if len(x) != len(self.keys):
+            raise ValueError(f"dropout of {len(x)} rows, where the batch has {len(self.keys)} clips")
+        dropped, count = round(probability * 2**16), x[0].numel()
+        if dropped >= 2**16:
+            return x * 0
+        bits = self.words((count + 3) // 4).view(torch.int16)[:, :count].reshape(x.shape)
+        return x * (bits >= dropped - 2**15).to(x.dtype).mul_(2**16 / (2**16 - dropped))
+
+
+def _mix(words: Tensor) -> Tensor:
+    """Hash each of `words`, int64, in its place."""
+    low, high = words.view(torch.int32).unflatten(-1, (-1, 2)).unbind(-1)
+    for _ in range(2):
+        low ^= high
+        words *= _LEA
+    low ^= high
+    return words
+
+
+def _counter(number: int, device: torch.device) -> Tensor:
+    """The first multiples of the golden ratio, [number]; kept, since every draw counts."""
+    known = _counters.get(device)
+    if known is None or len(known) < number:
+        known = _counters[device] = torch.arange(number, device=device) * _GOLDEN
+    return known[:number]
+
+
+@dataclass(frozen=True)
+class WholeBatch:
+    """How a process's part of a batch belongs to the whole: its draws, the sum over all processes, and its share.
+
+    share: 1, or 0 for a process that no clip was left for, and that computes another's without effect.
+    """
+
+    draws: Draws
+    total: Callable[[Tensor], Tensor]
+    share: float
+
+
+_whole: ContextVar[WholeBatch | None] = ContextVar("whole_batch", default=None)
+
+
+@contextlib.contextmanager
+def part_of(whole: WholeBatch) -> Iterator[None]:
+    """Within the block, dropout and means are those of the whole batch."""
+    token = _whole.set(whole)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
+
+
+class Dropout(nn.Dropout):
+    """nn.Dropout whose mask follows from each clip; of no batch (`part_of`) it draws from PyTorch's generator."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = _whole.get()
+        if whole is None or not self.training or self.p == 0:
+            return super().forward(x)
+        return whole.draws.dropout(x, self.p)
+
+
+def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean of `values` under `weight` (same shape, or broadcast to it); 0 where all weights are 0. Scalar.
+
+    Within `part_of`, the part that this batch has in the mean of the whole one.
+    """
+    weight = weight.to(values.dtype).expand_as(values)
+    value, total, whole = (values * weight).sum(), weight.sum(), _whole.get()
+    if whole is not None:
+        value, total = value * whole.share, whole.total(total.detach() * whole.share)
+    return value / total.clamp_min(1e-8)
+
+
+def clip_mean(values: Tensor) -> Tensor:
+    """Mean of values [B], one for each clip, as `masked_mean` takes it."""
+    return masked_mean(values, torch.ones_like(values))

@@ -1,0 +1,118 @@
+"""Several processes of one command, as torchrun and accelerate start them: which one this is, how they share work.
+
+What a function here exchanges needs all processes: each calls it, in the same order. A command that was started alone
+is all of them. Nothing here imports torch; without it no process knows of another.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from runtime.errors import UserError
+from runtime.parallel import parallel_map
+
+PATIENCE = timedelta(minutes=10)  # of a process for the others, before it takes one for lost
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "timed out")
+
+
+def started() -> int:
+    """How many processes the command was started as."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks and writes for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def is_first_of_machine() -> bool:
+    """Whether this is the process that writes what every machine keeps for itself: caches."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def count() -> int:
+    """How many processes know of each other."""
+    group = _group()
+    return 1 if group is None else group.get_world_size()
+
+
+def number() -> int:
+    """Which of them this is, from 0."""
+    group = _group()
+    return 0 if group is None else group.get_rank()
+
+
+def gather(value: Any) -> list:
+    """The values of all processes, in their order."""
+    group = _group()
+    if group is None:
+        return [value]
+    values = [None] * group.get_world_size()
+    group.all_gather_object(values, value)
+    return values
+
+
+def shared_map(function: Callable, tasks: Iterable, num_workers: int, *shared: Any, at_a_time: int = 64) -> Iterator:
+    """`parallel_map` whose tasks all processes share; each gets all results, in order.
+
+    at_a_time: tasks that a process does before it hands out what it has. A UserError of one ends all with it.
+    """
+    if count() == 1:
+        yield from parallel_map(function, tasks, num_workers, *shared)
+        return
+    own = parallel_map(function, islice(tasks, number(), None, count()), num_workers, *shared)
+    while True:
+        done, error = [], None
+        try:
+            done.extend(islice(own, at_a_time))
+        except UserError as own_error:
+            error = own_error
+        parts = gather((done, error))
+        for _, their_error in parts:
+            if their_error is not None:
+                raise their_error
+        for place in range(len(parts[0][0])):
+            yield from (part[place] for part, _ in parts if place < len(part))
+        if len(parts[-1][0]) < at_a_time:
+            return
+
+
+def require_acquainted() -> None:
+    """UserError where several processes were started and do not know of each other."""
+    if started() > 1 and count() == 1:
+        raise UserError(
+            f"{started()} processes were started but do not see each other; on a CPU set ACCELERATE_USE_CPU=true for "
+            "torchrun"
+        )
+
+
+def all_agree(condition: bool) -> bool:
+    """Whether a condition holds in every process."""
+    return all(gather(condition))
+
+
+def first_decides(check: Callable[[], None]) -> None:
+    """Let the first process check something; its UserError ends all."""
+    error = None
+    if is_first():
+        try:
+            check()
+        except UserError as found:
+            error = found
+    error = gather(error)[0]
+    if error is not None:
+        raise error
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that another process has ended, or does not answer."""
+    return _group() is not None and isinstance(error, RuntimeError) and any(said in str(error) for said in _LOST)
+
+
+def _group() -> Any:
+    """torch.distributed, where processes know of each other through it."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed if distributed and distributed.is_available() and distributed.is_initialized() else None
