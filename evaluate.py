@@ -42,6 +42,7 @@ from runtime.arguments import add_data_arguments, make_parser, natural_int, posi
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.flags import write_config
+from runtime.lifetime import is_first
 from training import arguments
 
 OF_FLOWS = ("--num_steps", "--guidance_scale", "--solver", "--use_ssm_prior", "--use_sync_guidance")
@@ -171,7 +172,7 @@ def generate_clips(
 def main() -> None:
     args = parse_arguments()
     cpu.tune()
-    device = arguments.resolve_device(args.device)
+    device = arguments.join_processes(args.device)
 
     models = load_models(args, device)
     references = read_references(load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad))
@@ -189,7 +190,7 @@ def main() -> None:
             clips["shuffled_texts"], _ = generate_clips(models.generator, references, wrong, args)
         clips["model"], latency = generate_clips(models.generator, references, texts, args)
         length_source = "oracle" if args.oracle_length else "predicted"
-    if args.save_predictions:
+    if args.save_predictions and is_first():
         folder, fps = args.output_dir / f"predictions_{args.split}", models.statistics.info.get("fps")
         write_predictions(folder, references, clips["model"], f".{args.format}", fps, args.image_size)
 
@@ -213,6 +214,8 @@ def main() -> None:
         latency,
         evaluator.thresholds,
     )
+    if not is_first():
+        return
     write_config(args.output_dir / f"config_{args.split}.json", args.record)
     paths = [*write_report(args.output_dir, report), write_clips(args.output_dir, args.split, references, scores)]
     say(format_table(report))

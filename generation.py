@@ -21,6 +21,7 @@ from poses.presence import is_there, without_absent
 from poses.statistics import STATISTICS_FILE, Statistics
 from runtime.arithmetic import settle
 from runtime.errors import UserError
+from runtime.processes import shared_map
 from runtime.timing import Clock
 
 PARTS = ("text", "sampling", "decoding")
@@ -135,6 +136,7 @@ class Generator:
         """As `generate`, but yields (index, clip) batch by batch, clips of like length together.
 
         Reads WINDOW texts at a time, then signs them in order of clip length: the length of a text says little of it.
+        Several processes share the batches, and each gets all clips.
         """
         indices, signed_together = range(len(texts)), 1 if self.speed.precision == "int8" else batch_size
         asked = signers or [None] * len(seeds)
@@ -146,13 +148,14 @@ class Generator:
             read = self.read([texts[i] for i in window], [named[i] for i in window], batch_size)
             frames = [lengths[i] for i in window] if lengths is not None else [text.frames for text in read]
             order = sorted(range(len(window)), key=lambda row: (frames[row], row))
-            for start in range(0, len(order), signed_together):
-                rows = order[start : start + signed_together]
-                chosen = [window[row] for row in rows]
-                clips = self.sign(
-                    [read[row] for row in rows], [frames[row] for row in rows], [seeds[i] for i in chosen]
-                )
-                yield from zip(chosen, clips, strict=True)
+            batches = [order[start : start + signed_together] for start in range(0, len(order), signed_together)]
+            tasks = (
+                ([read[row] for row in rows], [frames[row] for row in rows], [seeds[window[row]] for row in rows])
+                for rows in batches
+            )
+            signed = shared_map(lambda task: self.sign(*task), tasks, 0, at_a_time=1)
+            for rows, clips in zip(batches, signed, strict=True):
+                yield from zip([window[row] for row in rows], clips, strict=True)
 
     @torch.no_grad()
     def read(self, texts: list[str], signers: list[str | None], batch_size: int) -> list[_Text]:

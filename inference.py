@@ -22,6 +22,7 @@ from runtime.arguments import frames, make_parser, natural_int, positive_int
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.files import read_ids_and_texts, write_whole
+from runtime.lifetime import is_first
 from runtime.untrusted import read_json
 from training import arguments
 
@@ -127,6 +128,8 @@ def sign_to_files(
     )
     for index, clip in progress_bar(clips, None, "clip", total=len(jobs), hidden=len(jobs) == 1):
         job = jobs[index]
+        if not is_first():
+            continue
         record = generator.record(clip, job.text, job.seed, checkpoints)
         write_clip(job.path, clip.pose, record["fps"], args.image_size)
         with write_whole(job.path.with_suffix(".json"), "w") as file:
@@ -150,7 +153,7 @@ def main() -> None:
     generator = load_generator(
         args.predictor_checkpoint,
         args.autoencoder_checkpoint,
-        arguments.resolve_device(args.device),
+        arguments.join_processes(args.device),
         kinds=(PREDICTOR,),
         text_encoder=args.text_encoder,
         speed=Speed(args.precision, args.compiled),

@@ -33,7 +33,7 @@ def main() -> None:
     generator = load_generator(
         args.flow_checkpoint,
         args.autoencoder_checkpoint,
-        arguments.resolve_device(args.device),
+        arguments.join_processes(args.device),
         arguments.sampling_settings(args),
         kinds=(FLOW, STUDENT),
         text_encoder=args.text_encoder,

@@ -1,6 +1,6 @@
 """Reads clips back as text with the frozen model of train_pose_to_text.py, the same way whoever made them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from models.pose_to_text import PoseToText
 from poses.interpolation import resample, resample_seen
 from poses.statistics import Statistics
 from runtime.console import progress_bar
+from runtime.processes import shared_map
 
 BATCH_SIZE = 32
 
@@ -27,11 +28,12 @@ class BackTranslator:
 
     def read(self, clips: Sequence[Clip]) -> list[str]:
         """The text of each clip."""
-        texts = [""] * len(clips)
-        for chosen, pose, mask in self._batches(clips, range(len(clips)), "reading back"):
-            for index, text in zip(chosen, self.model.translate(pose, mask, self.num_beams), strict=True):
-                texts[index] = text
-        return texts
+
+        def translate(_: Array, pose: torch.Tensor, mask: torch.Tensor) -> list[str]:
+            return self.model.translate(pose, mask, self.num_beams)
+
+        texts = dict(self._of_batches(clips, range(len(clips)), "reading back", translate))
+        return [texts[index] for index in range(len(clips))]
 
     def likelihoods(self, clips: Sequence[Clip], texts: Sequence[str]) -> Array:
         """The log-likelihood of each clip's text, given the clip, and the number of its subwords, [N,2].
@@ -40,24 +42,40 @@ class BackTranslator:
         """
         meant, values = [normalize_text(text) for text in texts], np.full((len(clips), 2), np.nan)
         asked = [index for index, (clip, text) in enumerate(zip(clips, meant, strict=True)) if text and clip.seen.any()]
-        for chosen, pose, mask in self._batches(clips, asked, "weighing texts"):
+
+        def weigh(chosen: Array, pose: torch.Tensor, mask: torch.Tensor) -> Array:
             sums, counts = self.model.log_likelihoods(pose, mask, [meant[index] for index in chosen])
-            values[chosen] = np.stack([sums.cpu().numpy(), counts.cpu().numpy()], axis=1)
+            return np.stack([sums.cpu().numpy(), counts.cpu().numpy()], axis=1)
+
+        for index, value in self._of_batches(clips, asked, "weighing texts", weigh):
+            values[index] = value
         return values
 
-    def _batches(
-        self, clips: Sequence[Clip], asked: Sequence[int], doing: str
-    ) -> Iterator[tuple[Array, torch.Tensor, torch.Tensor]]:
-        """The asked clips' indices, padded poses and masks in batches; those of like length together: less padding."""
+    def _of_batches(
+        self,
+        clips: Sequence[Clip],
+        asked: Sequence[int],
+        doing: str,
+        make: Callable[[Array, torch.Tensor, torch.Tensor], Sequence],
+    ) -> Iterator[tuple[int, object]]:
+        """Each asked clip's index and what `make` gives for it, of a batch's indices, padded poses and masks.
+
+        Clips of like length share a batch, for less padding; processes share the batches.
+        """
         device = next(self.model.parameters()).device
         order = np.array(asked, int)[np.argsort([len(clips[index].pose) for index in asked], kind="stable")]
         starts = range(0, len(order), BATCH_SIZE)
-        for start in progress_bar(starts, doing, "batch", leave=False):
+
+        def of_batch(start: int) -> Sequence:
             chosen = order[start : start + BATCH_SIZE]
             poses = [self._prepare(clips[index]) for index in chosen]
             mask = lengths_to_mask(torch.tensor([len(pose) for pose in poses]))
             padded = torch.nn.utils.rnn.pad_sequence(poses, batch_first=True)
-            yield chosen, padded.to(device), mask.to(device)
+            return make(chosen, padded.to(device), mask.to(device))
+
+        made = shared_map(of_batch, starts, 0, at_a_time=1)
+        for start, values in zip(progress_bar(starts, doing, "batch", leave=False), made, strict=True):
+            yield from zip(order[start : start + BATCH_SIZE].tolist(), values, strict=True)
 
     def _prepare(self, clip: Clip) -> torch.Tensor:
         """As in training: a long clip is squeezed to what the model knows, numbers never seen become the mean."""

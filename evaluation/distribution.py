@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluation.clips import Array, Clip, Scores, says_something
 from evaluation.recognition import sign_distances
-from runtime.parallel import parallel_map
+from runtime.processes import shared_map
 
 LATENTS = ("latents", "latents_clip", "reference_latents", "reference_latents_clip")  # values of `latent_scores`
 BLOCK = 64  # clips whose second moments are held at once
@@ -84,7 +84,7 @@ def spread(clips: Sequence[Clip], texts: Sequence[str], num_workers: int = 0) ->
     for members in large:
         values[members] = _to_others([clips[index] for index in members], num_workers)
     tasks = ([clips[index] for index in members] for members in small)
-    for members, means in zip(small, parallel_map(_to_others, tasks, num_workers), strict=True):
+    for members, means in zip(small, shared_map(_to_others, tasks, num_workers), strict=True):
         values[members] = means
     return values
 

@@ -21,7 +21,7 @@ from poses.presence import is_there, without_absent
 from poses.statistics import Statistics
 from runtime.console import progress_bar
 from runtime.errors import UserError
-from runtime.parallel import parallel_map
+from runtime.processes import shared_map
 
 
 class Evaluator:
@@ -73,34 +73,36 @@ class Evaluator:
         """The latents [N,D] of each clip, of equal clips once; none without an autoencoder."""
         if self.autoencoder is None:
             return []
+        prepared = [(self.statistics.normalize(clip.filled(), clip.seen), clip.present) for clip in clips]
+        keys = [hashlib.sha256(pose.tobytes() + present.tobytes()).digest() for pose, present in prepared]
+        new = {key: clip for key, clip in zip(keys, prepared, strict=True) if key not in self._latents}
+        self._latents |= zip(new, shared_map(self._encode, new.values(), 0), strict=True)
+        return [self._latents[key] for key in keys]
+
+    def _encode(self, clip: tuple[Array, Array]) -> Array:
+        """The latents of a normalised pose and its presence."""
         device = next(self.autoencoder.parameters()).device
-        latents = []
-        for clip in clips:
-            normalized, present = self.statistics.normalize(clip.filled(), clip.seen), clip.present
-            key = hashlib.sha256(normalized.tobytes() + present.tobytes()).digest()
-            if key not in self._latents:
-                x = torch.from_numpy(normalized)[None].to(device)
-                mask = torch.ones(x.shape[:2], dtype=torch.bool, device=device)
-                there = torch.from_numpy(present)[None].to(device)
-                z = self.autoencoder.encode(x, there, mask)[0].float().cpu().numpy()
-                if not np.isfinite(z).all():
-                    raise UserError("--autoencoder_checkpoint: its latents are not finite; train it again")
-                self._latents[key] = z
-            latents.append(self._latents[key])
-        return latents
+        x, there = (torch.from_numpy(part)[None].to(device) for part in clip)
+        z = self.autoencoder.encode(x, there, torch.ones(x.shape[:2], dtype=torch.bool, device=device))[0]
+        z = z.float().cpu().numpy()
+        if not np.isfinite(z).all():
+            raise UserError("--autoencoder_checkpoint: its latents are not finite; train it again")
+        return z
 
     @torch.no_grad()
     def reconstruct(self) -> list[Clip]:
         """Every reference through the autoencoder: the ceiling of any generator over its latents."""
+        pairs = zip(self.references, self.reference_latents, strict=True)
+        made, count = shared_map(self._reconstruct, pairs, 0), len(self.references)
+        return list(progress_bar(made, "reconstructing", "clip", total=count))
+
+    def _reconstruct(self, pair: tuple[Reference, Array]) -> Clip:
+        reference, z = pair
         device = next(self.autoencoder.parameters()).device
-        clips = []
-        latents = progress_bar(self.reference_latents, "reconstructing", "clip")
-        for reference, z in zip(self.references, latents, strict=True):
-            mask = torch.ones(1, len(reference.pose), dtype=torch.bool, device=device)
-            decoded = self.autoencoder.decode(torch.from_numpy(z)[None].to(device), mask)
-            pose, probability = (part[0].cpu().numpy() for part in decoded)
-            clips.append(Clip.generated(without_absent(self.statistics.denormalize(pose), is_there(probability))))
-        return clips
+        mask = torch.ones(1, len(reference.pose), dtype=torch.bool, device=device)
+        decoded = self.autoencoder.decode(torch.from_numpy(z)[None].to(device), mask)
+        pose, probability = (part[0].cpu().numpy() for part in decoded)
+        return Clip.generated(without_absent(self.statistics.denormalize(pose), is_there(probability)))
 
 
 def score_clips(
@@ -122,7 +124,7 @@ def score_clips(
         raise ValueError(f"{len(clips)} clips for {len(references)} references")
     gallery = references if gallery is None else gallery
     pairs = zip(clips, references, strict=True)
-    scores = stack_values(parallel_map(pair_values, pairs, num_workers, nmm_scale(gallery), *natural))
+    scores = stack_values(shared_map(pair_values, pairs, num_workers, nmm_scale(gallery), *natural))
     return scores | recognition_scores(clips, [reference.text for reference in references], gallery, num_workers)
 
 

@@ -10,7 +10,7 @@ from evaluation.recognition import OF_HAND, Frames, Products, arms_and_hands
 from poses import layout
 from poses.motion import HAND_AND_WRIST, keypoints_seen, mean_where, mostly_seen, shoulder_frame
 from poses.pack import Pack
-from runtime.parallel import parallel_map
+from runtime.processes import shared_map
 
 REACH_QUANTILE = 0.99  # of train's hands lie within the plausible range, by each of its two measures
 COPY_QUANTILE = 0.05  # of the split's real frames count as copies of train frames: what chance resemblance gives
@@ -72,7 +72,7 @@ def seen_hands(index: int, train: Pack) -> Array:
 
 def hand_limits(train: Pack, num_workers: int = 0) -> Array:
     """The plausible range [2]: what REACH_QUANTILE of the hands in train stay within, by gap and by size."""
-    found = np.concatenate(list(parallel_map(seen_hands, range(len(train)), num_workers, train)))
+    found = np.concatenate(list(shared_map(seen_hands, range(len(train)), num_workers, train)))
     return np.quantile(found, REACH_QUANTILE, axis=0) if len(found) else np.full(2, np.inf)
 
 
@@ -135,10 +135,10 @@ class TrainFrames:
     @classmethod
     def build(cls, train: Pack, references: Sequence[Clip], num_workers: int = 0) -> "TrainFrames":
         step = max(1, -(-int(train.lengths("pose").sum()) // MAX_TRAIN_FRAMES))
-        parts = parallel_map(_frames, (clip_of(train, index)[::step] for index in range(len(train))), num_workers)
+        parts = shared_map(_frames, (clip_of(train, index)[::step] for index in range(len(train))), num_workers)
         frames = _enough(Frames(*(np.concatenate(part) for part in zip(*parts, strict=True))))
         gallery, counts = EVERY.right(frames).T, EVERY.counts(frames).T.astype(np.float32)
-        real = list(parallel_map(nearest_distances, references, num_workers, gallery, counts))
+        real = list(shared_map(nearest_distances, references, num_workers, gallery, counts))
         every = np.concatenate(real)
         every = every[np.isfinite(every)]
         near = float(np.quantile(every, COPY_QUANTILE)) if len(every) else np.nan

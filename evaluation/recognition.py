@@ -10,7 +10,7 @@ import numpy as np
 from evaluation.clips import Array, Clip, Reference, Scores, says_something
 from poses import layout
 from poses.motion import keypoints_seen, shoulder_frame
-from runtime.parallel import parallel_map
+from runtime.processes import shared_map
 
 TOP = 5  # references among which `recognition_top5` looks for the text
 
@@ -177,7 +177,7 @@ def sign_distances(predictions: Sequence[Clip], references: Sequence[Clip], num_
     too few costs, and one that both lack counts nothing. The distance is the mean of that along the DTW path; inf where
     nothing can be compared.
     """
-    left, right = (list(parallel_map(_signing, clips, num_workers)) for clips in (predictions, references))
+    left, right = (list(shared_map(_signing, clips, num_workers)) for clips in (predictions, references))
     keypoints = np.flatnonzero(np.any([frames.seen.any(0) for frames in left + right], axis=0))
     left, right = ([frames.chosen(slice(None), keypoints) for frames in side] for side in (left, right))
     products = Products.of(left, right, keypoints)
@@ -194,7 +194,7 @@ def sign_distances(predictions: Sequence[Clip], references: Sequence[Clip], num_
     blocks = [(row, column) for row in rows for column in columns]
     distances = np.full((len(left), len(right)), np.inf)
     tasks = (([left[n] for n in row], right[column]) for row, column in blocks)
-    for (row, column), block in zip(blocks, parallel_map(_distances, tasks, num_workers, products), strict=True):
+    for (row, column), block in zip(blocks, shared_map(_distances, tasks, num_workers, products), strict=True):
         distances[row, column] = block
     distances = distances[distinct[number]]
     distances[(number[:, None] == other_number) & np.isfinite(distances)] = 0.0  # and not what rounding leaves

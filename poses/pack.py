@@ -10,11 +10,13 @@ import hashlib
 import json
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from runtime import processes
 from runtime.errors import UserError
 from runtime.files import temporary_beside
 from runtime.untrusted import read_json
@@ -104,11 +106,19 @@ def cached_pack(
     """The pack of `items()`, which is made at the first call and found again by its name and what it was made from.
 
     made_from: plain values, all that the content depends on. version: of whatever turns them into the content; who
-    changes that raises it, so that packs of before are not found. info: as `write_pack` takes it.
+    changes that raises it, so that packs of before are not found. info: as `write_pack` takes it. Where there are
+    several processes all make the items, by `shared_map`, and one writes them.
     """
     made_from = {"name": name, "version": version, **made_from}
     folder = Path(cache_dir) / f"{name}-{digest(made_from)}"
-    return Pack(folder) if folder.is_dir() else write_pack(folder, items(), made_from, info)
+    if processes.all_agree(folder.is_dir()):
+        return Pack(folder)
+    if processes.writes_caches():
+        write_pack(folder, items(), made_from, info)
+    else:
+        deque(items(), maxlen=0)
+    processes.gather(None)  # it is there
+    return Pack(folder)
 
 
 def write_pack(folder: Path, items: Items, made_from: dict | None = None, info: dict | None = None) -> Pack:

@@ -14,7 +14,7 @@ from poses.pack import Items, Pack, cached_pack, digest
 from poses.statistics import Statistics, prepared_reading, statistics_path
 from runtime.console import progress_bar
 from runtime.errors import UserError
-from runtime.parallel import parallel_map
+from runtime.processes import shared_map, writes_caches
 
 SPLIT_VERSION = 3  # of what is read from a clip's files; raised when the same files give other numbers
 
@@ -52,7 +52,7 @@ def load_split(
     told = _Told()
 
     def clips() -> Items:
-        items = parallel_map(_read_clip, texts, num_workers, data_dir, split, reading)
+        items = shared_map(_read_clip, texts, num_workers, data_dir, split, reading)
         shown = progress_bar(texts.items(), f"packing {split}", "clip")
         for (clip_id, text), clip in zip(shown, items, strict=True):
             if isinstance(clip, str):
@@ -72,7 +72,8 @@ def load_split(
 
     info: dict = {}
     pack = cached_pack(cache_dir, split, SPLIT_VERSION, made_from, clips, info)
-    contents.save()
+    if writes_caches():
+        contents.save()
     if problems:
         print(f"left out {len(problems)} damaged clips of {split}:", *problems, sep="\n  ")
     return pack

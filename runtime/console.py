@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
+from runtime.lifetime import is_first
+
 _quiet = False
 
 
@@ -20,5 +22,8 @@ def say(*words: object, sep: str = " ") -> None:
 
 
 def progress_bar(items: Iterable, what: str | None, unit: str, *, hidden: bool = False, **more: object) -> tqdm:
-    """A progress bar on a terminal; elsewhere, and where it is hidden, the items alone. `more` goes to tqdm."""
-    return tqdm(items, desc=what, unit=unit, disable=True if hidden or _quiet else None, **more)
+    """A progress bar on a terminal; elsewhere, and where it is hidden, the items alone. `more` goes to tqdm.
+
+    Of several processes the first alone shows one.
+    """
+    return tqdm(items, desc=what, unit=unit, disable=True if hidden or _quiet or not is_first() else None, **more)

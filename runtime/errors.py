@@ -3,14 +3,20 @@
 import io
 import os
 import sys
+import time
 from collections.abc import Callable
+from typing import NoReturn
 
-from runtime.lifetime import PARENT, Stopped, end_with_parent, stopped_by
+from runtime.lifetime import LOST, PARENT, Stopped, end_with_parent, is_first, stopped_by
 
 
 class UserError(Exception):
     """Something the user can mend. The message names the file, what is wrong with it, and what to do."""
 
+
+# What PyTorch says where a process that it waits for is gone, or silent: there is no type of error for it.
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "pair closure")
+_FIRST_TO_SPEAK = 2.0  # seconds that other processes leave the first one to say what is wrong, and the launcher to act
 
 LESS_MEMORY = (
     "lower --batch_size (in training raise --gradient_accumulation_steps as much) or --max_seq_len, "
@@ -21,6 +27,7 @@ LESS_MEMORY = (
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; what a user can mend, Ctrl-C, or SIGTERM ends it with one sentence, not a traceback.
 
+    Of several processes the first one speaks; another says an error where the first does not end the command with it.
     A console whose encoding lacks a letter (cp1252, latin-1, ASCII) shows it as \\uXXXX: no print ends a script.
     """
     if PARENT in os.environ:
@@ -28,27 +35,28 @@ def run(main: Callable[[], None]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None without a console, or what a caller put in its place
             stream.reconfigure(errors="backslashreplace")
+    if not is_first():
+        sys.stdout = _Silence()
     try:
         with stopped_by("SIGTERM"):
             main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         reason = error.strerror or error
-        print(f"error: {where}{reason}; check the path, its permissions and the free space", file=sys.stderr)
-        sys.exit(2)
+        _refuse(f"{where}{reason}; check the path, its permissions and the free space")
     except UnicodeEncodeError as error:  # of a file's name, or of a text from the command line
         letters = ascii(error.object[error.start : error.end])
-        print(f"error: {error.encoding} has no {letters}; set PYTHONUTF8=1, or write names in ASCII", file=sys.stderr)
-        sys.exit(2)
+        _refuse(f"{error.encoding} has no {letters}; set PYTHONUTF8=1, or write names in ASCII")
     except (RuntimeError, MemoryError) as error:
+        if is_lost(error):
+            print(f"error: {LOST}; what it said stands above", file=sys.stderr)
+            sys.exit(2)
         if not _out_of_memory(error):
             raise
         reason = str(error).partition("\n")[0] or type(error).__name__
-        print(f"error: out of memory ({reason}); {LESS_MEMORY}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(f"out of memory ({reason}); {LESS_MEMORY}")
     except KeyboardInterrupt:
         print("stopped by the user; go on with --resume_from last.pt where the stage has one", file=sys.stderr)
         sys.exit(130)
@@ -56,6 +64,25 @@ def run(main: Callable[[], None]) -> None:
         if str(stop):
             print(stop, file=sys.stderr)
         sys.exit(stop.code)
+
+
+class _Silence(io.TextIOBase):
+    """A stream that shows nothing."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def _refuse(reason: str) -> NoReturn:
+    if not is_first():
+        time.sleep(_FIRST_TO_SPEAK)
+    print(f"error: {reason}", file=sys.stderr)
+    sys.exit(2)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that another process of this command has ended, or does not answer."""
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in _LOST)
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterator
 
 PARENT = "SIGN_END_WITH_PARENT"  # an environment variable: the process with which a script that it started ends
 GO_ON = 75  # exit code of a run that was stopped and goes on where the same command is called again
+LOST = "another process of this command has ended, or does not answer"
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks and writes, where a launcher has started several of one command."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class Stopped(BaseException):

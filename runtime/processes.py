@@ -7,15 +7,17 @@ is all of them. Nothing here imports torch; without it no process knows of anoth
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 
 from runtime.errors import UserError
+from runtime.lifetime import is_first
 from runtime.parallel import parallel_map
 
+_busy = False  # with a task of `shared_map`
 PATIENCE = timedelta(minutes=10)  # of a process for the others, before it takes one for lost
-_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "timed out")
 
 
 def started() -> int:
@@ -23,14 +25,9 @@ def started() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def is_first() -> bool:
-    """Whether this is the process that speaks and writes for all."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def is_first_of_machine() -> bool:
-    """Whether this is the process that writes what every machine keeps for itself: caches."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+def writes_caches() -> bool:
+    """Whether this process writes what they make together; one on each machine does, as each may have its own disk."""
+    return count() == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def count() -> int:
@@ -58,18 +55,20 @@ def gather(value: Any) -> list:
 def shared_map(function: Callable, tasks: Iterable, num_workers: int, *shared: Any, at_a_time: int = 64) -> Iterator:
     """`parallel_map` whose tasks all processes share; each gets all results, in order.
 
-    at_a_time: tasks that a process does before it hands out what it has. A UserError of one ends all with it.
+    at_a_time: tasks that a process does before it hands out what it has. A UserError of one ends all with it. Within
+    such a task another map is this process's own.
     """
-    if count() == 1:
+    if count() == 1 or _busy:
         yield from parallel_map(function, tasks, num_workers, *shared)
         return
     own = parallel_map(function, islice(tasks, number(), None, count()), num_workers, *shared)
     while True:
         done, error = [], None
-        try:
-            done.extend(islice(own, at_a_time))
-        except UserError as own_error:
-            error = own_error
+        with _at_work():
+            try:
+                done.extend(islice(own, at_a_time))
+            except UserError as own_error:
+                error = own_error
         parts = gather((done, error))
         for _, their_error in parts:
             if their_error is not None:
@@ -78,6 +77,16 @@ def shared_map(function: Callable, tasks: Iterable, num_workers: int, *shared: A
             yield from (part[place] for part, _ in parts if place < len(part))
         if len(parts[-1][0]) < at_a_time:
             return
+
+
+@contextmanager
+def _at_work() -> Iterator[None]:
+    global _busy
+    _busy = True
+    try:
+        yield
+    finally:
+        _busy = False
 
 
 def require_acquainted() -> None:
@@ -105,11 +114,6 @@ def first_decides(check: Callable[[], None]) -> None:
     error = gather(error)[0]
     if error is not None:
         raise error
-
-
-def is_lost(error: BaseException) -> bool:
-    """Whether an error says that another process has ended, or does not answer."""
-    return _group() is not None and isinstance(error, RuntimeError) and any(said in str(error) for said in _LOST)
 
 
 def _group() -> Any:

@@ -1,6 +1,7 @@
 """Flags that several scripts share, declared once: text encoder, device, speed, sampling."""
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ import torch
 from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES, SamplingSettings
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, ScratchTextConfig
 from poses.writing import IMAGE_SIZE
+from runtime import processes
 from runtime.arguments import image_side, natural_float, natural_int, positive_int, refuse_without
 from runtime.arithmetic import AUTO, BF16, FP32, WIDE, has_bf16
 from runtime.errors import UserError
@@ -113,6 +115,19 @@ def resolve_device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError, ImportError):
         raise UserError(f"--device {name}: this PyTorch cannot compute there; use cpu, cuda or cuda:N") from None
     return device
+
+
+def join_processes(name: str | None) -> torch.device:
+    """The device of --device; where a launcher has started several processes, from now on they know of each other.
+
+    Without a name each takes a GPU of its machine, in turn. What they exchange are clips and figures, over the CPU.
+    """
+    if processes.started() == 1:
+        return resolve_device(name)
+    torch.distributed.init_process_group("gloo", timeout=processes.PATIENCE)
+    if name is None and torch.cuda.is_available():
+        name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+    return resolve_device(name)
 
 
 def add_image_size_argument(parser: argparse.ArgumentParser) -> None:

@@ -26,7 +26,7 @@ from models.whole_batch import Draws, WholeBatch, part_of
 from runtime import processes
 from runtime.claims import claimed
 from runtime.console import progress_bar, say
-from runtime.errors import UserError
+from runtime.errors import UserError, is_lost
 from runtime.lifetime import GO_ON, stop_upon
 from training import arithmetic
 from training.run_folder import BEST, LAST, TENSORBOARD, begin, require_free, resume_path
@@ -97,9 +97,15 @@ def train(
         if accelerator.is_main_process:
             held.enter_context(claimed(Path(settings.output_dir)))
         held.enter_context(saver.listening())
-        with contextlib.suppress(StopAsked):
+        try:
             return _train(accelerator, stage, train_loader, dev_loader, test_loader, settings, saver)
-    raise saver.stop()
+        except StopAsked:
+            stopped = saver.stop()
+        except RuntimeError as error:
+            if not is_lost(error):
+                raise
+            stopped = saver.lost()
+    raise stopped
 
 
 def _train(

@@ -5,6 +5,7 @@ it was made from, so nothing stale is read.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +25,13 @@ from poses import layout
 from poses.files import list_signers, signers_path
 from poses.interpolation import RESAMPLE_VERSION
 from poses.motion import ENERGY_VERSION, face_energy, hand_energy
-from poses.pack import Items, Pack, cached_pack, digest
+from poses.pack import Item, Items, Pack, cached_pack, digest
 from poses.presence import PRESENCE_VERSION
 from poses.splits import load_split
 from poses.statistics import Statistics
 from runtime.console import progress_bar
 from runtime.errors import UserError
+from runtime.processes import shared_map
 
 # Each is raised when the same pack, weights or arguments give other content.
 LATENTS_VERSION, TEXTS_VERSION, TRAJECTORIES_VERSION = 3, 2, 3
@@ -81,6 +83,13 @@ def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.n
     return np.concatenate([energy[:1], energy]) if len(energy) else np.zeros((1, 2), np.float32)
 
 
+def _shared(make: Callable[[int], list[tuple[str, str, Item]]], starts: range, what: str) -> Items:
+    """The items of all batches, which the processes share; `make` gives those of the batch that starts at a clip."""
+    batches = shared_map(make, starts, 0, at_a_time=1)
+    for items in progress_bar(batches, what, "batch", total=len(starts)):
+        yield from items
+
+
 @torch.no_grad()
 def latent_pack(source: LatentSource, split: str, device: torch.device, batch_size: int = 64) -> Pack:
     """The split's latents z [N,D], motion energies [T,2], and the frames [1,1] of the clip before it was squeezed."""
@@ -98,26 +107,24 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
     dataset = PoseDataset(poses, source.statistics, source.max_seq_len, source.long_clips)
     model, whole = source.autoencoder.to(device), poses.lengths("pose")
 
+    def encode(start: int) -> list[tuple[str, str, Item]]:
+        made = []
+        batch = collate([dataset[(i, 0)] for i in range(start, min(start + batch_size, len(dataset)))])
+        clips = (batch[name].to(device) for name in ("pose", "present", "pose_mask"))
+        z = model.encode(*clips).float().cpu().numpy()
+        for row, (clip_id, text) in enumerate(zip(batch["id"], batch["text"], strict=True)):
+            frames = int(batch["pose_mask"][row].sum())
+            pose = source.statistics.denormalize(batch["pose"][row, :frames].numpy())
+            seen = batch["seen"][row, :frames].numpy()
+            energy = energies(pose, seen, source.statistics)
+            own = whole[start + row] if source.long_clips == "resample" else frames
+            latents = z[row, : int(model.num_latents(frames))]
+            arrays = {"z": latents, "energy": energy, "frames": np.array([[own]], np.float32)}
+            made.append((clip_id, text, arrays))
+        return made
+
     def items() -> Items:
-        for start in progress_bar(range(0, len(dataset), batch_size), f"encoding {split}", "batch"):
-            batch = collate([dataset[(i, 0)] for i in range(start, min(start + batch_size, len(dataset)))])
-            clips = (batch[name].to(device) for name in ("pose", "present", "pose_mask"))
-            z = model.encode(*clips).float().cpu().numpy()
-            for row, (clip_id, text) in enumerate(zip(batch["id"], batch["text"], strict=True)):
-                frames = int(batch["pose_mask"][row].sum())
-                pose = source.statistics.denormalize(batch["pose"][row, :frames].numpy())
-                seen = batch["seen"][row, :frames].numpy()
-                energy = energies(pose, seen, source.statistics)
-                own = whole[start + row] if source.long_clips == "resample" else frames
-                yield (
-                    clip_id,
-                    text,
-                    {
-                        "z": z[row, : int(model.num_latents(frames))],
-                        "energy": energy,
-                        "frames": np.array([[own]], np.float32),
-                    },
-                )
+        return _shared(encode, range(0, len(dataset), batch_size), f"encoding {split}")
 
     return cached_pack(source.cache_dir, f"latents-{split}", LATENTS_VERSION, made_from, items)
 
@@ -127,12 +134,14 @@ def text_pack(encoder: PretrainedTextEncoder, texts: list[str], cache_dir: Path,
     distinct = sorted(set(texts))
     made_from = {"encoder": encoder.fingerprint, "texts": digest(distinct), "count": len(distinct)}
 
+    def embed(start: int) -> list[tuple[str, str, Item]]:
+        batch = distinct[start : start + batch_size]
+        cond, mask = encoder.encode(batch)
+        rows = zip(batch, cond.float().cpu(), mask.cpu(), strict=True)
+        return [(text, text, {"cond": row[keep].numpy()}) for text, row, keep in rows]
+
     def items() -> Items:
-        for start in progress_bar(range(0, len(distinct), batch_size), "embedding texts", "batch"):
-            batch = distinct[start : start + batch_size]
-            cond, mask = encoder.encode(batch)
-            for text, row, keep in zip(batch, cond.float().cpu(), mask.cpu(), strict=True):
-                yield text, text, {"cond": row[keep].numpy()}
+        return _shared(embed, range(0, len(distinct), batch_size), "embedding texts")
 
     return cached_pack(cache_dir, "texts", TEXTS_VERSION, made_from, items)
 
@@ -207,19 +216,23 @@ def trajectory_pack(
     device, dim = teacher.latent_mean.device, teacher.net.config.latent_dim
     order = np.argsort(dataset.lengths, kind="stable").repeat(copies)
 
+    def sample(start: int) -> list[tuple[str, str, Item]]:
+        chosen = order[start : start + batch_size]
+        batch = collate([dataset[(int(i), 0)] for i in chosen])
+        mask = batch["z_mask"].to(device)
+        cond, cond_mask = conditions(teacher, send_to_device(batch, device))
+        lengths = mask.sum(1).tolist()
+        seeds = [seed * 1_000_003 + start + row for row in range(len(chosen))]
+        z_0 = sample_noise(seeds, lengths, dim).to(device)
+        velocity = teacher.net.guided_field(cond, cond_mask, mask, guidance_scale)
+        states = teacher_trajectory(velocity, z_0, num_teacher_steps, num_segments)  # [B,S+1,N,D]
+        states = states.transpose(1, 2).flatten(2).float().cpu().numpy()
+        return [
+            (f"{batch['id'][row]}#{start + row}", batch["text"][row], {"states": states[row, :length]})
+            for row, length in enumerate(lengths)
+        ]
+
     def items() -> Items:
-        for start in progress_bar(range(0, len(order), batch_size), "teacher's trajectories", "batch"):
-            chosen = order[start : start + batch_size]
-            batch = collate([dataset[(int(i), 0)] for i in chosen])
-            mask = batch["z_mask"].to(device)
-            cond, cond_mask = conditions(teacher, send_to_device(batch, device))
-            lengths = mask.sum(1).tolist()
-            seeds = [seed * 1_000_003 + start + row for row in range(len(chosen))]
-            z_0 = sample_noise(seeds, lengths, dim).to(device)
-            velocity = teacher.net.guided_field(cond, cond_mask, mask, guidance_scale)
-            states = teacher_trajectory(velocity, z_0, num_teacher_steps, num_segments)  # [B,S+1,N,D]
-            states = states.transpose(1, 2).flatten(2).float().cpu().numpy()
-            for row, length in enumerate(lengths):
-                yield f"{batch['id'][row]}#{start + row}", batch["text"][row], {"states": states[row, :length]}
+        return _shared(sample, range(0, len(order), batch_size), "teacher's trajectories")
 
     return cached_pack(cache_dir, "trajectories", TRAJECTORIES_VERSION, made_from, items)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from checkpoints import save_checkpoint
 from dataset import Batch
 from runtime.files import write_whole
-from runtime.lifetime import GO_ON, Stopped, handled
+from runtime.lifetime import GO_ON, LOST, Stopped, handled
 from training.run_folder import BEST, LAST, LOG
 from training.settings import AUTO, TrainSettings
 from training.state import Run, Stage
@@ -112,9 +112,16 @@ class Saver:
 
     def stop(self) -> Stopped:
         """What ends the script where a signal asked for it."""
-        kept = f"{self.folder / LAST} holds what was reached; " if (self.folder / LAST).is_file() else ""
-        message = f"stopped by {self.asked[0]}; {kept}the same command with --resume_from {AUTO} goes on"
+        message = f"stopped by {self.asked[0]}; {self._how_to_go_on()}"
         return Stopped(message if self.accelerator.is_main_process else "", GO_ON)
+
+    def lost(self) -> Stopped:
+        """What ends the script where another process is gone."""
+        return Stopped(f"process {self.accelerator.process_index}: {LOST}; {self._how_to_go_on()}", GO_ON)
+
+    def _how_to_go_on(self) -> str:
+        kept = f"{self.folder / LAST} holds what was reached; " if (self.folder / LAST).is_file() else ""
+        return f"{kept}the same command with --resume_from {AUTO} goes on"
 
 
 class _UntilAsked:
