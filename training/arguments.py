@@ -124,7 +124,8 @@ def join_processes(name: str | None) -> torch.device:
     """
     if processes.started() == 1:
         return resolve_device(name)
-    torch.distributed.init_process_group("gloo", timeout=processes.PATIENCE)
+    if processes.count() == 1:
+        torch.distributed.init_process_group("gloo", timeout=processes.PATIENCE)
     if name is None and torch.cuda.is_available():
         name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
     return resolve_device(name)
