@@ -10,12 +10,12 @@ import argparse
 import dataclasses
 import functools
 
-import torch
 from torch.utils.data import DataLoader
 
 from checkpoints import AUTOENCODER
 from dataset import Batch, PoseDataset
 from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
+from models.whole_batch import Draws
 from poses.pack import Pack
 from poses.splits import load_split, load_statistics
 from runtime import cpu, errors
@@ -64,9 +64,9 @@ def main() -> None:
         dataset = PoseDataset(pack(split), statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation)
         return split_loader(dataset, split, settings, accelerator)
 
-    def stage_loss(model: PoseAutoencoder, batch: Batch, generator: torch.Generator) -> Losses:
+    def stage_loss(model: PoseAutoencoder, batch: Batch, draws: Draws) -> Losses:
         clips = (batch[name] for name in ("pose", "seen", "present", "pose_mask"))
-        return loss(model, *clips, generator if model.training else None)
+        return loss(model, *clips, draws if model.training else None)
 
     train_loader, dev_loader = loader("train"), loader("dev")
     stage = Stage(

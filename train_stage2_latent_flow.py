@@ -11,7 +11,6 @@ TensorBoard events to OUTPUT_DIR.
 
 import argparse
 
-import torch
 from torch.utils.data import DataLoader
 
 from checkpoints import FLOW
@@ -19,6 +18,7 @@ from dataset import Batch
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.mamba_prior import resolve_prior_type
 from models.text_to_latent import TextToLatent
+from models.whole_batch import Draws
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser, refuse_without
 from runtime.console import say
@@ -50,10 +50,10 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losses:
+def loss(model: TextToLatent, batch: Batch, draws: Draws) -> Losses:
     cond, cond_mask = conditions(model, batch)
     z_1, mask = model.normalize(batch["z"]), batch["z_mask"]
-    losses = model.net.loss(z_1, mask, cond, cond_mask, generator)
+    losses = model.net.loss(z_1, mask, cond, cond_mask, draws)
     if model.net.sync_head is not None:
         sync = model.net.sync_head.loss(z_1, mask, batch["energy"], batch["energy_mask"])
         losses |= {"loss": losses["loss"] + sync, "sync": sync}

@@ -10,13 +10,13 @@ TensorBoard events to OUTPUT_DIR.
 
 import argparse
 
-import torch
 from torch.utils.data import DataLoader
 
 from checkpoints import PREDICTOR
 from dataset import Batch
 from models.latent_predictor import LatentPredictor, PredictorConfig, latent_regression_loss
 from models.text_to_latent import TextToLatent
+from models.whole_batch import Draws
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
 from training import arguments, latent_stages
@@ -35,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
     return arguments.parse_with_text_encoder(parser)
 
 
-def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losses:
+def loss(model: TextToLatent, batch: Batch, draws: Draws) -> Losses:
     cond, cond_mask = conditions(model, batch)
     prediction = model.net(cond, cond_mask, batch["z_mask"])
     regression = latent_regression_loss(prediction, model.normalize(batch["z"]), batch["z_mask"])

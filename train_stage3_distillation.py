@@ -22,6 +22,7 @@ from models.consistency_distillation import STEP_COUNTS, Student, StudentConfig
 from models.latent_flow_matcher import FlowConfig
 from models.text_encoder import ScratchTextEncoder
 from models.text_to_latent import TextToLatent
+from models.whole_batch import Draws
 from runtime import cpu, errors
 from runtime.arguments import add_repeated_arguments, build_dataclass, make_parser, natural_float, positive_int
 from runtime.errors import UserError
@@ -96,10 +97,10 @@ def make_student(teacher: TextToLatent, guidance_scale: float, num_layers: int) 
     return student
 
 
-def loss(model: TextToLatent, batch: Batch, generator: torch.Generator) -> Losses:
+def loss(model: TextToLatent, batch: Batch, draws: Draws) -> Losses:
     cond, cond_mask = conditions(model, batch)
     states = batch["states"].unflatten(2, (NUM_SEGMENTS + 1, -1)).transpose(1, 2)  # [B,S+1,N,D]
-    return model.net.loss(states, batch["states_mask"], cond, cond_mask, generator)
+    return model.net.loss(states, batch["states_mask"], cond, cond_mask, draws)
 
 
 def main() -> None:

@@ -4,20 +4,24 @@
 
 Small networks on joined letters, with dropout, on a CPU (gloo). The last batch of train and of dev holds one clip, so
 that the second process has none of it. The difference is the largest of all losses of all epochs, of train, dev and
-test, relative to the loss. A third run stops in its second epoch as one process and goes on as two, a fourth the other
-way round.
+test, relative to the loss. Then runs are stopped at a random moment, and another number of processes goes on.
 """
 
 import argparse
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import common
+import torch
 
 import demo_data
+from runtime.lifetime import GO_ON
 
 TRAIN = "--batch_size 8 --learning_rate 1e-3 --num_workers 0 --warmup_steps 2 --max_seq_len 40"
 NET = "--latent_dim 8 --hidden_dim 32 --num_heads 4 --num_layers 2 --dropout 0.2"
@@ -33,11 +37,12 @@ TRAINERS = {
     "back-translator": "train_pose_to_text.py --hidden_dim 32 --num_heads 4 --dropout 0.2",
 }
 CLIPS = {"train": 41, "dev": 9, "test": 5}  # batches of 8: the last of train and of dev has one clip
-EPOCHS, TEACHERS_EPOCHS = 3, 20
+EPOCHS, TEACHERS_EPOCHS, LONG = 3, 20, 30
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = common.make_parser(__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="decides where runs are cut")
     parser.add_argument("--accumulation", nargs="+", type=int, default=[1, 2], help="gradient accumulation steps")
     return parser.parse_args()
 
@@ -56,16 +61,38 @@ def make_data(folder: Path) -> Path:
     return folder
 
 
-def run(commands: list[str], processes: int, file: Path) -> None:
-    """Commands in turn, all by so many processes."""
+def start(commands: list[str], processes: int, file: Path) -> subprocess.Popen:
+    """Commands in turn, all by so many processes; what they say goes into a file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(commands))
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, common.ROOT / "benchmarks" / "in_turn.py", file]
-    done = subprocess.run(command, env=environment, cwd=common.ROOT, check=False, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+    with open(file.with_suffix(".said"), "w") as said:
+        return subprocess.Popen(command, env=environment, cwd=common.ROOT, stdout=said, stderr=said)
+
+
+def run(commands: list[str], processes: int, file: Path) -> None:
+    """The same to the end."""
+    if start(commands, processes, file).wait():
+        sys.exit(file.with_suffix(".said").read_text()[-6000:])
+
+
+def stop_somewhere(command: str, processes: int, output_dir: Path, file: Path, rng: random.Random) -> str:
+    """Begin a run and send its launcher a SIGTERM at a random moment of training; where that was."""
+    shutil.rmtree(output_dir, ignore_errors=True)
+    process, last = start([command], processes, file), output_dir / "last.pt"
+    while not last.is_file():
+        if process.poll() is not None:
+            sys.exit(file.with_suffix(".said").read_text()[-6000:])
+        time.sleep(0.1)
+    time.sleep(2 * rng.random())
+    process.terminate()
+    code = process.wait()
+    if code != (GO_ON if processes == 1 else 1):  # torchrun says 1 whatever its processes say
+        sys.exit(f"exit code {code}\n{file.with_suffix('.said').read_text()[-6000:]}")
+    content = torch.load(last, weights_only=True)
+    return f"epoch {content['epoch'] + 1}, batch {content['training'].get('under_way', {}).get('batches', 0)}"
 
 
 def losses(log: Path) -> dict[tuple, float]:
@@ -109,7 +136,42 @@ def main() -> None:
             run([command(name, runs, EPOCHS, more) for name in TRAINERS], count, folder / "commands.txt")
         for name in TRAINERS:
             report[name][f"accumulation {accumulation}"] = difference(sides[1] / name, sides[2] / name)
-    common.print_json(report)
+
+    rng, cuts = random.Random(args.seed), []
+    for name in ("autoencoder", "flow"):
+        whole, more = folder / "whole", "--gradient_accumulation_steps 2"
+        run([command(name, whole, LONG, f"{more} --overwrite")], 1, folder / "whole.txt")
+        for before, after in ((1, 2), (2, 1)):
+            runs = folder / f"cut-{before}"
+            line = command(name, runs, LONG, f"{more} --resume_from auto")
+            stopped = f"{line} --save_every_minutes 1e-9"
+            where = stop_somewhere(stopped, before, runs / name, folder / "cut.txt", rng)
+            run([line], after, folder / "resumed.txt")
+            cuts.append([name, before, after, where, difference(whole / name, runs / name)])
+    common.print_json({"difference": report, "cuts": cuts})
+    if args.write:
+        write(report, cuts)
+
+
+def write(report: dict[str, dict], cuts: list[list]) -> None:
+    """The section of benchmarks/README.md."""
+    columns = list(next(iter(report.values())))
+    rows = [[name, *(f"{values[column]:.1e}" for column in columns)] for name, values in report.items()]
+    cut_rows = [[name, before, after, where, f"{apart:.1e}"] for name, before, after, where, apart in cuts]
+    common.write_section(
+        "Several processes",
+        common.paragraph(
+            "`benchmarks/processes.py --write` measured this section: small networks on joined letters, dropout 0.2, "
+            "batches of 8 clips, of which the last has one; two processes on a CPU. Numbers are the largest relative "
+            "difference of any loss (train, dev and test, three epochs) from that of one process."
+        ),
+        common.table(["trainer", *columns], rows),
+        common.paragraph(
+            "A SIGTERM at a random moment, after which another number of processes goes on; differences from a run "
+            "in one go by one process:"
+        ),
+        common.table(["trainer", "processes before", "after", "stopped in", "difference"], cut_rows),
+    )
 
 
 if __name__ == "__main__":
