@@ -16,7 +16,7 @@ class UserError(Exception):
 
 # What PyTorch says where a process that it waits for is gone, or silent: there is no type of error for it.
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "pair closure")
-_FIRST_TO_SPEAK = 2.0  # seconds that other processes leave the first one to say what is wrong, and the launcher to act
+_FIRST_TO_SPEAK = 15.0  # seconds that other processes leave the first to say what is wrong, and the launcher to act
 
 LESS_MEMORY = (
     "lower --batch_size (in training raise --gradient_accumulation_steps as much) or --max_seq_len, "
