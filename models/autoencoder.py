@@ -35,12 +35,19 @@ class AutoencoderConfig:
         require_head_sizes(self.hidden_dim, self.num_heads)
         if self.temporal_stride not in (1, 2, 4):
             raise ValueError(f"temporal_stride {self.temporal_stride} must be 1, 2 or 4")
+        if self.learnt_dim < 1:
+            raise ValueError(f"latent_dim {self.latent_dim} must be more than {NUM_ARTICULATORS}, which say presence")
+
+    @property
+    def learnt_dim(self) -> int:
+        """The numbers of a latent that are learnt; the others, its last, say which articulators are there."""
+        return self.latent_dim - (NUM_ARTICULATORS if self.presence else 0)
 
 
 class PoseEncoder(nn.Module):
-    """x [B,T,214], mask [B,T] -> mean and log-variance of the latents, each [B,N,D], N = ceil(T / stride).
+    """x [B,T,214], mask [B,T] -> mean and log-variance of what is learnt of the latents, each [B,N,D-3].
 
-    It reads nothing of what is absent, and is told that it is.
+    N = ceil(T / stride). It reads nothing of what is absent, and is told that it is.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -51,7 +58,7 @@ class PoseEncoder(nn.Module):
         self.embed = nn.Linear(numbers, config.hidden_dim)
         self.frames = Encoder(config.hidden_dim, config.num_heads, config.encoder_layers, config.dropout)
         self.norm = nn.LayerNorm(config.hidden_dim)
-        self.to_latent = nn.Linear(self.stride * config.hidden_dim, 2 * config.latent_dim)
+        self.to_latent = nn.Linear(self.stride * config.hidden_dim, 2 * config.learnt_dim)
 
     def forward(self, x: Tensor, relative: Tensor, present: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """relative [B,T,84]: the hands from their wrists; present [B,T,3] bool, of each articulator."""
@@ -89,11 +96,9 @@ class PoseDecoder(nn.Module):
         self.to_hands = zero_init(nn.Linear(H, hands))
         self.to_nmm = zero_init(nn.Linear(H, layout.NMM_DIM))
         self.to_residual = zero_init(nn.Linear(H, body + hands + layout.NMM_DIM))
-        self.to_presence = zero_init(nn.Linear(H, NUM_ARTICULATORS)) if config.presence else None
 
-    def forward(self, z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns body [B,T,66], relative hands [B,T,84], the final body and hands and face in one, [B,T,214], and the
-        log-odds of each articulator's presence, [B,T,3]."""
+    def forward(self, z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns body [B,T,66], relative hands [B,T,84], and the final body and hands and face in one, [B,T,214]."""
         h = self.to_frames(self.embed(z))
         h = h.reshape(h.shape[0], -1, h.shape[2] // self.stride)[:, : mask.shape[1]]  # [B,T,H]
         h = self.coarse(h, mask)
@@ -101,10 +106,7 @@ class PoseDecoder(nn.Module):
         h = self.medium(h + self.body_to_hidden(body.detach()), mask)
         hands = self.to_hands(self.norms[1](h))
         h = self.norms[2](self.fine(h + self.hands_to_hidden(hands.detach()), mask))
-        final = torch.cat([body, hands, self.to_nmm(h)], dim=-1) + self.to_residual(h)
-        if self.to_presence is None:
-            return body, hands, final, final.new_full((*final.shape[:2], NUM_ARTICULATORS), torch.inf)
-        return body, hands, final, self.to_presence(h)
+        return body, hands, torch.cat([body, hands, self.to_nmm(h)], dim=-1) + self.to_residual(h)
 
 
 @dataclass
@@ -115,12 +117,11 @@ class Levels:
     hands: Tensor  # [B,T,84], medium, absolute
     pose: Tensor  # [B,T,214], fine
     relative: Tensor  # [B,T,84], the fine level's hands relative to the wrists
-    presence: Tensor  # [B,T,3], log-odds that each articulator is there
 
 
 class Decoded(NamedTuple):
-    """A decoded clip: pose [B,T,214] in normalised numbers, zero at padded frames; presence [B,T,3], in 0..1, the
-    probability that each of `poses.presence.ARTICULATORS` is there. Where one is not, its numbers mean nothing."""
+    """A decoded clip: pose [B,T,214] in normalised numbers, zero at padded frames; and presence [B,T,3]: above a half
+    where each of `poses.presence.ARTICULATORS` is there. Where one is not, its numbers mean nothing."""
 
     pose: Tensor
     presence: Tensor
@@ -131,8 +132,34 @@ def presence_by_number(present: Tensor) -> Tensor:
     return F.pad(present, (0, 1), value=True)[..., torch.from_numpy(ARTICULATOR_OF).to(present.device)]
 
 
+def presence_shares(present: Tensor, mask: Tensor, stride: int) -> Tensor:
+    """The share of each latent's frames that show each articulator, [B,N,3]; present [B,T,3] bool, mask [B,T]."""
+    shown, real = (present & mask[..., None]).float(), mask[..., None].float()
+    shown, real = (F.pad(x, (0, 0, 0, -x.shape[1] % stride)).unflatten(1, (-1, stride)).sum(2) for x in (shown, real))
+    return shown / real.clamp_min(1)
+
+
+def presence_of_frames(shares: Tensor, mask: Tensor, stride: int) -> Tensor:
+    """The inverse: shares [B,N,3] -> presence [B,T,3], interpolated between the latents' middles.
+
+    An articulator that comes or goes once between two latents does so above and below a half in the right frames.
+    """
+    last = ((mask.sum(1, keepdim=True) + stride - 1) // stride - 1).clamp_min(0)  # [B,1], of the clip's own latents
+    place = (torch.arange(mask.shape[1], device=mask.device) + 0.5) / stride - 0.5  # [T], in latents
+    before = place.floor().long()
+    weight = (place - before).to(shares.dtype)[None, :, None]
+    start, end = (
+        shares.gather(1, index.clamp_min(0).minimum(last)[..., None].expand(-1, -1, shares.shape[2]))
+        for index in (before[None], before[None] + 1)
+    )
+    return torch.lerp(start, end, weight)
+
+
 class PoseAutoencoder(nn.Module):
-    """A variational autoencoder of clips. `encode` gives the latents' means; `decode` the pose; numbers normalised."""
+    """A variational autoencoder of clips. `encode` gives the latents' means; `decode` the pose; numbers normalised.
+
+    The last numbers of a latent are no network's: they say, by construction, when each hand and the face are there.
+    """
 
     def __init__(self, config: AutoencoderConfig, statistics: Statistics) -> None:
         super().__init__()
@@ -151,31 +178,44 @@ class PoseAutoencoder(nn.Module):
         return (num_frames + self.config.temporal_stride - 1) // self.config.temporal_stride
 
     def posterior(self, pose: Tensor, present: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of what is learnt of the latents, each [B,N,D-3]."""
         return self.encoder(pose, self.hand_frame.relative(pose), present, mask)
 
     def encode(self, pose: Tensor, present: Tensor, mask: Tensor) -> Tensor:
         """Normalised pose [B,T,214], present [B,T,3] bool, mask [B,T] -> latents [B,N,D]."""
-        return self.posterior(pose, present, mask)[0]
+        return self._with_presence(self.posterior(pose, present, mask)[0], present, mask)
+
+    def _with_presence(self, learnt: Tensor, present: Tensor, mask: Tensor) -> Tensor:
+        if not self.config.presence:
+            return learnt
+        shares = presence_shares(present, mask, self.config.temporal_stride).to(learnt.dtype)
+        return torch.cat([learnt, shares], dim=-1)
 
     def decode_levels(self, z: Tensor, mask: Tensor) -> Levels:
-        body, hands, final, presence = self.decoder(z, mask)
+        body, hands, final = self.decoder(z, mask)
         final_body, relative, nmm = final.split([layout.BODY_DIM, layout.HANDS_DIM, layout.NMM_DIM], dim=-1)
         absolute = self.hand_frame.absolute(final_body, relative)
         pose = torch.cat([final_body, absolute, nmm], dim=-1)
-        return Levels(body, self.hand_frame.absolute(body, hands), pose, relative, presence)
+        return Levels(body, self.hand_frame.absolute(body, hands), pose, relative)
 
     def decode(self, z: Tensor, mask: Tensor) -> Decoded:
         """Latents [B,N,D], mask of frames [B,T] -> the clip."""
-        levels = self.decode_levels(z, mask)
-        return Decoded(levels.pose * mask[..., None], levels.presence.sigmoid())
+        pose = self.decode_levels(z, mask).pose * mask[..., None]
+        if not self.config.presence:
+            return Decoded(pose, pose.new_ones(*pose.shape[:2], NUM_ARTICULATORS))
+        shares = z[..., self.config.learnt_dim :]
+        return Decoded(pose, presence_of_frames(shares, mask, self.config.temporal_stride))
 
     def forward(
         self, pose: Tensor, present: Tensor, mask: Tensor, noise: Tensor | None = None
     ) -> tuple[Levels, Tensor, Tensor]:
-        """Reconstruct; with noise [B,N,D] latents are drawn from the posterior. Returns levels, mean, log-variance."""
+        """Reconstruct; with noise [B,N,D-3] what is learnt is drawn from the posterior.
+
+        Returns levels, and mean and log-variance of what is learnt.
+        """
         mean, log_variance = self.posterior(pose, present, mask)
-        z = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
-        return self.decode_levels(z, mask), mean, log_variance
+        learnt = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
+        return self.decode_levels(self._with_presence(learnt, present, mask), mask), mean, log_variance
 
 
 class PoseSpace(nn.Module):
@@ -203,7 +243,7 @@ class PoseSpace(nn.Module):
 
 @dataclass(frozen=True)
 class AutoencoderLoss:
-    """Every level, the hands' shape and the velocity, each under the weights of what was seen; presence; and a mild KL.
+    """Every level, the hands' shape and the velocity, each under the weights of what was seen; and a mild KL.
 
     What was seen for an instant of an articulator that is absent (`poses.presence.steady`) weighs nothing either.
     """
@@ -213,7 +253,6 @@ class AutoencoderLoss:
     velocity_weight: float = described(1.0, "weight of the change from frame to frame")
     level_weight: float = described(0.5, "weight of the decoder's first outputs, body and hands")
     kl_weight: float = described(1e-4, "weight of the latents' distance to a standard normal distribution")
-    presence_weight: float = described(0.1, "weight of which hands are there, and whether the face is")
 
     def __call__(
         self,
@@ -230,7 +269,7 @@ class AutoencoderLoss:
         """
         noise = None
         if draws is not None:
-            noise = draws.normal(model.num_latents(pose.shape[1]), model.config.latent_dim)
+            noise = draws.normal(model.num_latents(pose.shape[1]), model.config.learnt_dim)
         levels, mean, log_variance = model(pose, present, mask, noise)
         weight = seen & mask[..., None]
         if model.config.presence:
@@ -262,17 +301,11 @@ class AutoencoderLoss:
             + self.level_weight * coarse
             + self.kl_weight * kl
         )
-        parts = {
+        return {
+            "loss": loss,
             "reconstruction": reconstruction,
             "hand_shape": shape,
             "velocity": velocity,
             "coarse": coarse,
             "kl": kl,
         }
-        if model.config.presence:
-            target = present.to(pose.dtype)
-            parts["presence"] = masked_mean(
-                F.binary_cross_entropy_with_logits(levels.presence, target, reduction="none"), mask[..., None]
-            )
-            loss = loss + self.presence_weight * parts["presence"]
-        return {"loss": loss, **parts}

@@ -49,9 +49,9 @@ def presence(seen: np.ndarray) -> np.ndarray:
     return steady(np.stack([left >= HALF, right >= HALF, face > 0], axis=1))
 
 
-def is_there(probability: np.ndarray) -> np.ndarray:
-    """The presence [T,A] bool that a decoder means by its probabilities [T,A]."""
-    return steady(probability > 0.5)
+def is_there(decoded: np.ndarray) -> np.ndarray:
+    """The presence [T,A] bool that a decoder means by its numbers [T,A], 1 for there and 0 for absent, give or take."""
+    return steady(decoded > 0.5)
 
 
 def by_number(present: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from training.latents import LatentSource, latent_dataset
 
 @pytest.mark.parametrize("kind", [PREDICTOR, FLOW, STUDENT])
 def test_a_clip_beyond_the_longest_of_training_is_signed_at_that_and_stretched(kind: str, statistics: Statistics):
-    generator, limited = (make_generator(kind, "none", 1, statistics, presence=0.0) for _ in range(2))
+    generator, limited = (make_generator(kind, "none", 1, statistics, presence=0.5) for _ in range(2))
     object.__setattr__(limited.model.net.config, "max_frames", 12)
     at_limit, shorter = (clip.pose for clip in generator.generate(["sea", "sea"], [1, 1], [12, 7]))
     stretched, same = (clip.pose for clip in limited.generate(["sea", "sea"], [1, 1], [24, 7]))
