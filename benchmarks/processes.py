@@ -37,7 +37,7 @@ TRAINERS = {
     "back-translator": "train_pose_to_text.py --hidden_dim 32 --num_heads 4 --dropout 0.2",
 }
 CLIPS = {"train": 41, "dev": 9, "test": 5}  # batches of 8: the last of train and of dev has one clip
-EPOCHS, TEACHERS_EPOCHS, LONG = 3, 20, 30
+EPOCHS, TEACHERS_EPOCHS, LONG = 3, 20, 12
 
 
 def parse_arguments() -> argparse.Namespace:
