@@ -8,6 +8,7 @@ frames and texts of 20 words. "Two threads" is wall time, and means something on
 """
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -137,7 +138,7 @@ def main() -> None:
         for name, side in sides.items():
             fp32, bf16 = in_turn(side, args.rounds)
             rows.append([name, width, f"{fp32:.3f}", f"{bf16:.3f}", round(fp32 / bf16, 2)])
-            print(*rows[-1], flush=True)
+            print(*rows[-1], file=sys.stderr)
     report: dict[str, object] = {"clips": args.clips, "rows": rows}
     if args.threads:
         report["threads_1_and_2"] = threads_in_turn(training_step(FLOW, 128, args.clips), args.rounds)

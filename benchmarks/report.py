@@ -79,6 +79,13 @@ def sampling(report: dict) -> Iterator[Row]:
         yield Row("one clip of 50 frames, student, `--compile`", "ms", compiled, plain, "not compiled")
 
 
+def precision(report: dict) -> Iterator[Row]:
+    widest = max(width for _, width, *_ in report["rows"])
+    for what, width, fp32, bf16, _ in report["rows"]:
+        if width == widest:
+            yield Row(f"{what}, bf16, width {width}", "CPU s", float(bf16), float(fp32), "fp32")
+
+
 def prior(report: dict) -> Iterator[Row]:
     seconds = report["mixer_seconds"][1]
     yield Row(
@@ -99,6 +106,13 @@ def training(report: dict) -> Iterator[Row]:
         if name.startswith("stride_"):
             rates, stride = figures["clips_per_second"], name.removeprefix("stride_")
             yield Row(f"training the flow, stride {stride}", "clips/s", rates["ours"], rates["plain"], "a plain loop")
+
+
+def processes(report: dict) -> Iterator[Row]:
+    for name, apart in report["difference"].items():
+        yield Row(f"loss of two processes against one, {name}", "relative difference", max(apart.values()))
+    apart = max(difference for *_, difference in report["cuts"])
+    yield Row("the same where another number of processes goes on", "relative difference", apart)
 
 
 def data(report: dict) -> Iterator[Row]:
@@ -137,13 +151,16 @@ def full_size(report: dict) -> Iterator[Row]:
 
 
 BENCHMARKS = {
-    rows.__name__: rows for rows in (sampling, prior, growth, training, data, evaluation, gaussian, full_size)
+    rows.__name__: rows
+    for rows in (sampling, precision, prior, growth, training, processes, data, evaluation, gaussian, full_size)
 }
 TITLES = {
     "sampling": "Signing",
+    "precision": "bf16 on one thread",
     "prior": "State-space prior, forward and backward",
     "growth": "Longer clips",
     "training": "Training",
+    "processes": "Several processes",
     "data": "Data",
     "evaluation": "Evaluation",
     "gaussian": "Exactness of the flow",
@@ -151,9 +168,11 @@ TITLES = {
 }
 QUICK = {
     "sampling": "--rounds 1 --clips 32 --no_compiled",
+    "precision": "--rounds 1 --clips 2 --widths 128",
     "prior": "--rounds 1",
     "growth": "--rounds 1",
     "training": "--num_batches 1 --temporal_stride 4",
+    "processes": "--accumulation 1",
     "data": "--clips 50",
     "evaluation": "--clips 20 --frames 40 --samples 2",
     "gaussian": "--num_updates 100 --num_steps 8 --num_texts 1 --prior_type simple",

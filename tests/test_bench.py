@@ -31,12 +31,23 @@ FIGURES = {  # what each benchmark prints, as far as the page takes it
             for kind, total, rate in (("fp32", 0.14, 7.5), ("bf16", 0.1, 15.0))
         },
     },
+    "precision": {
+        "clips": 8,
+        "rows": [
+            ["training step, flow", 128, "0.200", "0.300", 0.67],
+            ["training step, flow", 512, "4.000", "2.500", 1.6],
+        ],
+    },
     "prior": {
         "mixer_seconds": [{"ours": 1.0, "theirs": 67.0}, {"ours": 0.5, "theirs": 9.5}],
         "prior_seconds": {"mamba": 2.6, "simple": 1.0},
     },
     "growth": {"sampling": {"120": 0.75, "480": 3.3}, "judging": {"120": 0.56}},
     "training": {"torch_threads": 2, "onednn": True, "stride_4": {"clips_per_second": {"ours": 32.71, "plain": 9.21}}},
+    "processes": {
+        "difference": {"flow": {"accumulation 1": 1e-7, "accumulation 2": 2e-7}},
+        "cuts": [["flow", 1, 2, "epoch 3, batch 4", 3e-6], ["flow", 2, 1, "epoch 9, batch 0", 1e-7]],
+    },
     "data": {
         "preparation": {
             "1000": {"clips_per_second": 241, "peak_gb": 0.3, "plain": {"clips_per_second": 176, "peak_gb": 0.9}}
@@ -106,6 +117,9 @@ def test_the_page_is_made_of_the_json(report, tmp_path: Path, monkeypatch):
     assert "| evaluating 500 clips, every metric | s | a plain loop (estimated) | 387 | 35439 | 91.6 |" in page
     assert "| sampling 4 clips of 120 frames, student | s | – | 0.75 | – | – |" in page
     assert "| signing a file of 256 texts | s | a call for each text | 28.5 | 1408 | 49.4 |" in page
+    assert "| training step, flow, bf16, width 512 | CPU s | fp32 | 2.5 | 4 | 1.6 |" in page
+    assert "width 128" not in page
+    assert "| loss of two processes against one, flow | relative difference | – | 2e-07 | – | – |" in page
     for name, title in report.TITLES.items():
         assert f"**{title}** (`benchmarks/{name}.py`)" in page
 

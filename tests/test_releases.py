@@ -18,6 +18,7 @@ from models import consistency_distillation, latent_flow_matcher
 from models.autoencoder import AutoencoderLoss, PoseAutoencoder
 from models.flow_matching import SamplingSettings, path_sample
 from models.text_to_latent import TextToLatent
+from models.whole_batch import Draws
 from poses.presence import presence
 from train_stage2_latent_flow import loss as flow_loss
 from train_stage2_predictor import loss as predictor_loss
@@ -76,14 +77,15 @@ def test_the_autoencoders_dev_loss_is_that_of_then(release: Path):
 
 def test_the_predictors_dev_loss_is_that_of_then(release: Path):
     model, autoencoder = load(release, "predictor", PREDICTOR)
-    losses = predictor_loss(model, latent_batch(release, autoencoder), torch.Generator())
+    losses = predictor_loss(model, latent_batch(release, autoencoder), None)
     then = recorded(release)["dev"]["predictor"]
     assert {name: losses[name].item() for name in then} == pytest.approx(then, rel=1e-4)
 
 
 def test_what_the_flows_dev_loss_draws_nothing_for_is_that_of_then(release: Path):
     model, autoencoder = load(release, "flow", FLOW)
-    losses = flow_loss(model, latent_batch(release, autoencoder), torch.Generator())
+    batch = latent_batch(release, autoencoder)
+    losses = flow_loss(model, batch, Draws.of(batch["id"]))
     then = {name: value for name, value in recorded(release)["dev"]["flow"].items() if name in ("sync", "length")}
     assert then
     assert {name: losses[name].item() for name in then} == pytest.approx(then, rel=1e-4)

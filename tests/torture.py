@@ -35,11 +35,12 @@ os.environ |= {"OMP_NUM_THREADS": "1"}  # a fork has no threads of its parent's
 import torch
 from conftest import write_letters
 from test_training import same
+from tqdm import tqdm
 
 import demo_data
 from checkpoints import load_checkpoint
 from poses.statistics import STATISTICS_FILE
-from runtime import errors
+from runtime import errors, files
 from runtime.arguments import make_parser, natural_int, positive_int
 from runtime.lifetime import GO_ON
 
@@ -148,6 +149,7 @@ def _run_here(words: list[str]) -> int:
     """The exit code of a script, run in this process as Python runs it."""
     code, script = 0, importlib.import_module(words[0].removesuffix(".py"))
     sys.argv = words
+    files._swept.clear()  # a new process has not looked into any folder
 
     def main() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -368,6 +370,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(1)
+    tqdm.monitor_interval = 0  # its thread would not live on in a fork, but what it holds would
     for command in STAGES.values():
         importlib.import_module(command.split()[0].removesuffix(".py"))
     with tempfile.TemporaryDirectory(dir=args.work_dir) as folder:
