@@ -26,6 +26,7 @@ from models.latent_predictor import LatentPredictor, PredictorConfig, latent_reg
 from models.speed import Speed
 from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
+from models.whole_batch import Draws, WholeBatch, part_of
 from poses.layout import POSE_DIM
 from runtime import cpu
 from training import engine
@@ -61,7 +62,7 @@ def training_step(kind: str, width: int, clips: int) -> Callable[[bool], None]:
     z, states = torch.randn(clips, FRAMES // stride, latent), torch.randn(clips, max(STEP_COUNTS) + 1, 1, 1)
     cond, cond_mask = torch.randn(clips, WORDS, 64), torch.ones(clips, WORDS, dtype=torch.bool)
     mask, frames = torch.ones(z.shape[:2], dtype=torch.bool), torch.ones(pose.shape[:2], dtype=torch.bool)
-    present, draws = torch.ones(clips, FRAMES, 3, dtype=torch.bool), torch.Generator()
+    present, draws = torch.ones(clips, FRAMES, 3, dtype=torch.bool), Draws.of(list(map(str, range(clips))))
 
     def loss() -> Tensor:
         if kind == AUTOENCODER:
@@ -73,7 +74,8 @@ def training_step(kind: str, width: int, clips: int) -> Callable[[bool], None]:
     run = engine.start_run(model, TrainSettings(output_dir="none"), 1000, 10)
 
     def step(in_bf16: bool) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
+        whole = WholeBatch(draws, total=lambda part: part, share=1.0)
+        with part_of(whole), torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
             value = loss()
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
