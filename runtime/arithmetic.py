@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import torch
 
+from runtime.console import say
+
 AUTO = "auto"
 FP32, BF16 = "fp32", "bf16"
 WIDE = 384  # hidden_dim from which bf16 pays on AMX for one clip too; for batches it does from 256 on
@@ -88,7 +90,7 @@ def said(precision: Choice, threads: Choice) -> str:
 def settle(asked: str, device: str, width: int) -> str:
     """The precision of a script that signs, with its threads set and both said in a line."""
     precision = choose_precision(device, width, has_tiles()) if asked == AUTO else Choice(asked, "as asked")
-    print(said(precision, use_threads(width, device)))
+    say(said(precision, use_threads(width, device)))
     return str(precision.value)
 
 

@@ -33,6 +33,7 @@ from models.text_encoder import train_tokenizer
 from poses.statistics import Statistics
 from runtime import files
 from runtime.errors import UserError
+from training.arithmetic import width_of
 
 FILES = {"README.md", "config.json", "model.safetensors"}
 
@@ -67,6 +68,11 @@ def test_last_pt_is_exported_without_what_training_alone_needs(trained, tmp_path
     content, original = load_checkpoint(export(last, tmp_path / "a"), AUTOENCODER), load_checkpoint(last, AUTOENCODER)
     assert original.keys() - content.keys() == {"training"}
     assert same(content["weights"], original["weights"])
+
+
+def test_precision_and_threads_are_chosen_by_a_folders_width_as_by_its_files(exported, trained, tmp_path: Path):
+    assert width_of(exported["F"]) == width_of(trained.flow) == 32
+    assert width_of(tmp_path) == width_of(tmp_path / "none") == 0
 
 
 @pytest.mark.parametrize(("name", "letter"), [("inference", "P"), ("inference_flow", "F"), ("inference_flow", "S")])

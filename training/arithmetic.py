@@ -5,8 +5,9 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
-from checkpoint_checks import read_header
+from checkpoint_checks import WEIGHTS_FILE, read_header
 from runtime.arithmetic import AUTO, FP32, Choice, choose_precision, has_bf16, has_tiles, said, use_threads
+from runtime.console import say
 from runtime.errors import UserError
 from training.run_folder import resume_path
 from training.settings import PRECISIONS, TrainSettings
@@ -27,7 +28,7 @@ def settle(settings: TrainSettings, width: int) -> str:
     if process.num_processes > 1:
         broadcast_object_list(shared)
     if process.is_main_process:
-        print(said(precision._replace(value=FP32 if precision.value == "no" else precision.value), threads))
+        say(said(precision._replace(value=FP32 if precision.value == "no" else precision.value), threads))
     return str(shared[0].value)
 
 
@@ -55,7 +56,7 @@ def width_of(path: Path) -> int:
 
 
 def _header(path: Path) -> dict:
-    content = read_header(path) if path.is_file() else None
+    content = read_header(path) if path.is_file() or (path / WEIGHTS_FILE).is_file() else None
     return content if isinstance(content, dict) else {}
 
 
