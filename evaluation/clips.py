@@ -113,8 +113,8 @@ class Placed(Clip):
         It asks for what it saw, and for no hand where it has none. Where both have none nothing counts.
         """
         asked = reference.seen[j]
-        phantom = reference.placed[j] & self.seen[i]
-        asked[:, layout.HANDS] |= phantom[:, layout.HANDS]
+        hands = layout.HANDS
+        asked[:, hands] |= reference.placed[:, hands][j] & self.seen[:, hands][i]
         return asked & self.known[i], asked
 
 

@@ -127,8 +127,8 @@ class TrainFrames:
     split was made without train, so its part is what resemblance by chance gives; a copied clip's part is 1.
     """
 
-    gallery: Array  # [R,M]: `Products.right` of M frames
-    counts: Array  # [R',M]: `Products.counts`
+    gallery: Array  # [R,M] and
+    counts: Array  # [R',M]: `Products.right` of M frames
     near: float
     real: Array  # mean distance of each reference's frames to their nearest train frame, [N]
 
@@ -137,7 +137,7 @@ class TrainFrames:
         step = max(1, -(-int(train.lengths("pose").sum()) // MAX_TRAIN_FRAMES))
         parts = shared_map(_frames, (clip_of(train, index)[::step] for index in range(len(train))), num_workers)
         frames = _enough(Frames(*(np.concatenate(part) for part in zip(*parts, strict=True))))
-        gallery, counts = EVERY.right(frames).T, EVERY.counts(frames).T.astype(np.float32)
+        gallery, counts = (values.T for values in EVERY.right(frames))
         real = list(shared_map(nearest_distances, references, num_workers, gallery, counts))
         every = np.concatenate(real)
         every = every[np.isfinite(every)]

@@ -57,10 +57,11 @@ def _signing(clip: Clip) -> Frames:
 class Products:
     """Squared distances between frames of two clips, summed over the keypoints compared, as one matrix product.
 
-    `left(a) @ right(b).T` are the sums, and the last columns of `left(a)`, as many as `counts(b)` has, @ `counts(b).T`
-    the numbers of keypoints. Two frames are compared in every keypoint that both know, but not in those of a hand that
-    both lack. So from the sum over keypoints known in both, |p|² k_r − 2 p·r + k_p |r|² with p and r being 0 where
-    unknown, that over the hands which both lack is taken away; all keypoints of such a hand are at one wrist.
+    With `right, counts = self.right(b)` the sums are `left(a) @ right.T`, and the last columns of `left(a)`, as many as
+    `counts` has, @ `counts.T` the numbers of keypoints. Frames are compared in every keypoint that both know, but not
+    in those of a hand that both lack. So from the sum over keypoints known in both, |p|² k_r − 2 p·r + k_p |r|² with p
+    and r being 0 where unknown, that over the hands which both lack is taken away; all keypoints of such a hand are at
+    one wrist.
 
     groups [K]: keypoints of one number are known together or not at all. hands [H,K] bool: the keypoints of the hands,
     `columns` [H] of `Frames.absent`, that clips of both sides may lack.
@@ -92,15 +93,12 @@ class Products:
         x, y, known, squares, absent, wrist_x, wrist_y, wrist_squares = self._parts(frames)
         return np.concatenate([-2 * x, -2 * y, squares, wrist_squares, wrist_x, wrist_y, known, absent], axis=1)
 
-    def right(self, frames: Frames) -> Array:
+    def right(self, frames: Frames) -> tuple[Array, Array]:
         x, y, known, squares, absent, wrist_x, wrist_y, wrist_squares = self._parts(frames)
         n = self.hands.sum(1, dtype=x.dtype)
         lacked = -n * absent, 2 * n * wrist_x, 2 * n * wrist_y
-        return np.concatenate([x, y, known, *lacked, squares, -n * wrist_squares], axis=1)
-
-    def counts(self, frames: Frames) -> Array:
-        _, _, known, _, absent, *_ = self._parts(frames)
-        return np.concatenate([known * np.bincount(self.groups), -self.hands.sum(1) * absent], axis=1)
+        right = np.concatenate([x, y, known, *lacked, squares, -n * wrist_squares], axis=1)
+        return right, np.concatenate([known * np.bincount(self.groups).astype(x.dtype), -n * absent], axis=1)
 
 
 def _warped_means(costs: Array, lengths: Array) -> Array:
@@ -149,8 +147,8 @@ def _distances(task: tuple[list[Frames], list[Frames]], products: Products) -> A
     for m, frames in enumerate(references):
         if len(frames.points) == 0:
             continue
-        counts = products.counts(frames)
-        means, count = products.right(frames) @ left, counts @ left[-counts.shape[1] :]  # [T,T'N]
+        right, counts = products.right(frames)
+        means, count = right @ left, counts @ left[-counts.shape[1] :]  # [T,T'N]
         np.maximum(means, 0.0, out=means)  # rounding
         if count.all():
             np.divide(means, count, out=means)

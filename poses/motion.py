@@ -49,8 +49,13 @@ def mean_where(values: np.ndarray, where: np.ndarray, axis: int | None = None) -
 
 def _steps(values: np.ndarray, seen: np.ndarray, order: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Difference of `order` from frame to frame [T-order,...], and where all the frames that it takes were seen."""
+    return np.diff(values, order, axis=0), _throughout(seen, order)
+
+
+def _throughout(seen: np.ndarray, order: int) -> np.ndarray:
+    """Where `seen` [T,...] holds in a frame and in the `order` next ones, [T-order,...]."""
     length = max(0, len(seen) - order)
-    return np.diff(values, order, axis=0), np.all([seen[k : k + length] for k in range(order + 1)], axis=0)
+    return np.all([seen[k : k + length] for k in range(order + 1)], axis=0)
 
 
 def mean_speeds(
@@ -65,9 +70,10 @@ def mean_speeds(
     points = shoulder_frame(pose, seen)
     if points is None:
         return None
-    known = seen if absent is None else seen | absent
     change, both = _steps(points[:, keypoints], keypoints_seen(seen)[:, keypoints], order)
-    _, counted = _steps(points[:, keypoints], keypoints_seen(known)[:, keypoints], order)
+    counted = both
+    if absent is not None and absent.any():
+        counted = _throughout(keypoints_seen(seen | absent)[:, keypoints], order)
     return mean_where(np.where(both, np.linalg.norm(change, axis=-1), 0.0), counted, axis=0)
 
 
