@@ -218,14 +218,14 @@ def test_quiet_leaves_the_last_line(trained, data_dir, tmp_path: Path, capsys):
 
     loud = said(commands.call, "autoencoder", D=data_dir, O=tmp_path / "a")
     quiet = said(commands.call, "autoencoder", "--quiet", D=data_dir, O=tmp_path / "b")
-    assert len(loud) == 6  # the warm-up, the model, two epochs, test, the result
+    assert len(loud) == 7  # precision and threads, the warm-up, the model, two epochs, test, the result
     assert quiet == [loud[-1].replace(str(tmp_path / "a"), str(tmp_path / "b"))]
     paths = {"D": data_dir, "A": trained.autoencoder, "P": trained.predictor}
     quiet = said(commands.call, "evaluate_predictor", "--num_workers 0 --quiet", O=tmp_path / "e", **paths)
     assert all(line.startswith("wrote ") for line in quiet)
     (tmp_path / "texts.txt").write_text("so\nlate\n")
     paths = {"T": tmp_path / "texts.txt", "A": trained.autoencoder, "P": trained.predictor}
-    assert len(said(commands.call, "inference_texts", O=tmp_path / "x.npy", **paths)) == 2
+    assert len(said(commands.call, "inference_texts", O=tmp_path / "x.npy", **paths)) == 3  # precision, two clips
     assert len(said(commands.call, "inference_texts", "--quiet", O=tmp_path / "x.npy", **paths)) == 1
     quiet = said(commands.call_script, "data_preparation.py", "--data_dir", data_dir, "--quiet")
     assert quiet[-1].startswith(f"wrote {data_dir / STATISTICS_FILE}")

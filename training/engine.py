@@ -248,8 +248,8 @@ def train_epoch(
         initial=first,
         leave=False,
         hidden=not accelerator.is_main_process,
+        postfix=run.dev_shown(),
     )
-    bar.set_postfix_str(run.dev_shown(), refresh=False)
     of_step: list[tuple[Losses, int]] = []
     for index, batch in enumerate(bar, first):
         is_last = (index + 1) % accumulated == 0 or index + 1 == len(loader)  # of the batches of this step
