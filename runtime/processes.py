@@ -16,7 +16,7 @@ from runtime.errors import UserError
 from runtime.lifetime import is_first
 from runtime.parallel import parallel_map
 
-_busy = False  # with a task of `shared_map`
+_alone = False  # with what the other processes take no part in
 PATIENCE = timedelta(minutes=10)  # of a process for the others, before it takes one for lost
 
 
@@ -58,13 +58,13 @@ def shared_map(function: Callable, tasks: Iterable, num_workers: int, *shared: A
     at_a_time: tasks that a process does before it hands out what it has. A UserError of one ends all with it. Within
     such a task another map is this process's own.
     """
-    if count() == 1 or _busy:
+    if count() == 1 or _alone:
         yield from parallel_map(function, tasks, num_workers, *shared)
         return
     own = parallel_map(function, islice(tasks, number(), None, count()), num_workers, *shared)
     while True:
         done, error = [], None
-        with _at_work():
+        with alone():
             try:
                 done.extend(islice(own, at_a_time))
             except UserError as own_error:
@@ -80,13 +80,14 @@ def shared_map(function: Callable, tasks: Iterable, num_workers: int, *shared: A
 
 
 @contextmanager
-def _at_work() -> Iterator[None]:
-    global _busy
-    _busy = True
+def alone() -> Iterator[None]:
+    """Within the block, `shared_map` is this process's own: the others do something else, or nothing."""
+    global _alone
+    before, _alone = _alone, True
     try:
         yield
     finally:
-        _busy = False
+        _alone = before
 
 
 def require_acquainted() -> None:

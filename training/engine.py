@@ -373,6 +373,11 @@ def _show(writer: SummaryWriter, record: dict) -> None:
 
 
 def _show_pictures(writer: SummaryWriter, pictures: Pictures, run: Run) -> None:
-    """TensorBoard images; what making them draws, training does not notice, whose draws follow from the clips."""
-    for name, image in pictures(run.ema):
+    """TensorBoard images; what making them draws, training does not notice, whose draws follow from the clips.
+
+    The first process makes them, and the others wait.
+    """
+    with processes.alone():
+        made = pictures(run.ema)
+    for name, image in made:
         writer.add_image(name, image, run.progress.epoch, dataformats="HWC")
