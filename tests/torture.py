@@ -42,6 +42,7 @@ from checkpoints import load_checkpoint
 from poses.statistics import STATISTICS_FILE
 from runtime import errors, files
 from runtime.arguments import make_parser, natural_int, positive_int
+from runtime.flags import CONFIG_FILE
 from runtime.lifetime import GO_ON
 
 TRAINING = "--resume_from auto --save_every_minutes 1e-9 --num_epochs 8 --batch_size 3 --learning_rate 1e-3"
@@ -77,6 +78,7 @@ ENDS = {
 }
 PATIENCE = 60  # seconds in which a call ends after a signal, and its processes after it
 TIMES = ("seconds", "clips_per_second")  # of a log's line
+OF_A_CALL = ("output_dir", "cache_dir", "num_workers")  # flags that differ from call to call
 
 
 # ---- a call ----------------------------------------------------------------------------------------------------------
@@ -237,6 +239,8 @@ class Stage:
                 equal = same(load_checkpoint(ours / path, kind), load_checkpoint(theirs / path, kind))
             elif path.name == "log.jsonl":
                 equal = _log(ours / path) == _log(theirs / path)
+            elif path.name == CONFIG_FILE:
+                equal = _config(ours / path) == _config(theirs / path)
             else:
                 equal = (ours / path).read_bytes() == (theirs / path).read_bytes()
             if not equal:
@@ -258,6 +262,11 @@ def _files(folder: Path) -> set[Path]:
 def _log(path: Path) -> list[dict]:
     records = [json.loads(line) for line in path.read_text().splitlines()]
     return [{name: value for name, value in record.items() if name not in TIMES} for record in records]
+
+
+def _config(path: Path) -> dict:
+    record = json.loads(path.read_text())
+    return {**record, "flags": {name: value for name, value in record["flags"].items() if name not in OF_A_CALL}}
 
 
 # ---- the torture -----------------------------------------------------------------------------------------------------
