@@ -79,17 +79,18 @@ def test_an_evaluation_is_called_again_by_its_config(trained, data_dir, tmp_path
 
 
 def test_a_stopped_run_goes_on_by_its_config_and_not_over_a_finished_one(trained, data_dir, tmp_path: Path, capsys):
-    commands.call("autoencoder", "--num_epochs 4", D=data_dir, O=tmp_path / "whole")
     commands.call("autoencoder", "--num_epochs 2", D=data_dir, O=tmp_path / "a")
     words = ["train_stage1_autoencoder.py", "--config", tmp_path / "a/config.json"]
     assert "holds a run already" in one_sentence(capsys, lambda: commands.call_script(*words))
     commands.call_script(*words, "--resume_from", "auto", "--num_epochs", 4)
     assert load_checkpoint(tmp_path / "a/last.pt", AUTOENCODER)["epoch"] == 4
-    assert json.loads((tmp_path / "a/config.json").read_text())["flags"]["num_epochs"] == 4
+    kept = (tmp_path / "a/config.json").read_text()
+    assert json.loads(kept)["flags"]["num_epochs"] == 4
     changed = [*words, "--resume_from", "auto", "--seed", 5]
     assert "the run was made otherwise (--seed is 5, was 0)" in one_sentence(
         capsys, lambda: commands.call_script(*changed)
     )
+    assert (tmp_path / "a/config.json").read_text() == kept
 
 
 def test_a_run_that_overwrote_another_does_not_do_so_again(data_dir, tmp_path: Path, capsys):

@@ -27,6 +27,7 @@ from runtime import processes
 from runtime.claims import claimed
 from runtime.console import progress_bar, say
 from runtime.errors import UserError, is_lost
+from runtime.flags import CONFIG_FILE, write_config
 from runtime.lifetime import GO_ON, stop_upon
 from training import arithmetic
 from training.run_folder import BEST, LAST, TENSORBOARD, begin, require_free, resume_path
@@ -119,7 +120,7 @@ def _train(
 ) -> Path:
     output_dir, main = Path(settings.output_dir), accelerator.is_main_process
     if main:
-        begin(settings, stage.record)
+        begin(settings)
     num_clips = len(train_loader.dataset)
     steps_per_epoch = math.ceil(len(train_loader) / settings.gradient_accumulation_steps)
     warmup_steps = min(settings.warmup_steps, steps_per_epoch * settings.num_epochs // 5)
@@ -134,6 +135,8 @@ def _train(
     writer = SummaryWriter(str(output_dir / TENSORBOARD), purge_step=progress.epoch + 1) if main else None
     if main:
         trim_log(output_dir, progress.epoch)
+        if stage.record:
+            write_config(output_dir / CONFIG_FILE, stage.record)
         if warmup_steps < settings.warmup_steps:
             say(f"warm-up: {warmup_steps} steps, a fifth of the run, instead of {settings.warmup_steps}")
         parameters = sum(p.numel() for p in run.model.parameters() if p.requires_grad)

@@ -6,7 +6,6 @@ from pathlib import Path
 from checkpoint_checks import WEIGHTS_FILE
 from runtime.claims import require_unclaimed
 from runtime.errors import UserError
-from runtime.flags import CONFIG_FILE, write_config
 from training.settings import AUTO, TrainSettings
 
 BEST, LAST, LOG, TENSORBOARD = "best_model.pt", "last.pt", "log.jsonl", "tensorboard"
@@ -53,19 +52,14 @@ def require_replaceable(settings: TrainSettings) -> None:
     )
 
 
-def begin(settings: TrainSettings, record: dict) -> None:
-    """Make the claimed folder ready for a run: what --overwrite replaces, or a stopped first epoch left, is removed.
-
-    record: of the script's call, which config.json keeps; an empty one is not written.
-    """
+def begin(settings: TrainSettings) -> None:
+    """Make the claimed folder ready for a run: what --overwrite replaces, or a stopped first epoch left, is removed."""
     require_replaceable(settings)
     folder = Path(settings.output_dir)
     if resume_path(settings) is None:
         for name in (BEST, LAST, LOG):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
-    if record:
-        write_config(folder / CONFIG_FILE, record)
 
 
 def _stopped_in_first_epoch(folder: Path) -> bool:
