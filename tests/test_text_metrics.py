@@ -217,6 +217,7 @@ def test_the_back_translators_best_epoch_is_chosen_by_what_the_split_is_counted_
 
     class Batches(list):
         dataset = SimpleNamespace(pack=SimpleNamespace(texts=["你们大家好吗谢谢再见", "hello you"]))
+        batch_sampler = SimpleNamespace(clips=lambda: [(1, 1), (1, 1)])
 
     here = SimpleNamespace(device="cpu", reduce=lambda sums: sums)
     said = {"你们大家好吗谢谢再见": "你们大家好吗谢谢", "hello you": "hello"}
