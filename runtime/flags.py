@@ -50,7 +50,7 @@ class ScriptParser(argparse.ArgumentParser):
         words = sys.argv[1:] if args is None else list(args)
         typed = self._typed(words)
         if "config" in typed:
-            words = [*self._words_of_file(typed["config"], typed.keys()), *words]
+            words = [*words, *self._words_of_file(typed["config"], typed.keys())]
         flags, others = super().parse_known_args(words, Flags() if namespace is None else namespace)
         if isinstance(flags, Flags):
             flags.record = self._record(flags, self._typed(words).keys())
@@ -136,7 +136,7 @@ class ScriptParser(argparse.ArgumentParser):
     def _record(self, flags: Flags, given: Sequence[str]) -> dict[str, object]:
         parts: dict[str, dict[str, object]] = {"flags": {}, "defaults": {}}
         for action in self._actions:
-            if action.dest not in OF_ONE_CALL:
+            if action.option_strings and action.dest not in OF_ONE_CALL:
                 part = parts["flags" if action.dest in given else "defaults"]
                 part[name_of(action)] = _plain(getattr(flags, action.dest))
         return {"script": self.prog, **parts, "versions": versions()}

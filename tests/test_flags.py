@@ -135,6 +135,19 @@ def test_values_of_every_form_are_read(config, monkeypatch):
     assert (args.save_predictions, args.shuffle_texts, args.compiled, args.num_steps) == (True, False, True, None)
 
 
+def test_what_has_no_flag_is_typed_beside_the_file(config, monkeypatch, capsys):
+    compare = "compare_metrics.py"
+    path = config({"split": "test", "row_b": "reference"}, compare)
+    args = parse(compare, "A", "--config", path, "B", monkeypatch=monkeypatch)
+    assert (args.a, args.b, args.split, args.row_b) == (Path("A"), Path("B"), "test", "reference")
+    assert args.record["flags"] == {"split": "test", "row_b": "reference"}
+    assert "a" not in args.record["defaults"]
+    said = one_sentence(
+        capsys, lambda: parse(compare, "A", "B", "--config", config({"a": "A"}, compare), monkeypatch=monkeypatch)
+    )
+    assert "compare_metrics.py has no flag --a; take it out" in said
+
+
 def test_what_the_script_needs_may_stand_in_the_file_or_on_the_line_but_not_nowhere(config, monkeypatch, capsys):
     path = config({"data_dir": "D", "output_dir": "O"})
     parse(FLOW_SCRIPT, "--config", path, "--autoencoder_checkpoint", "A", monkeypatch=monkeypatch)
