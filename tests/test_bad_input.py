@@ -288,7 +288,7 @@ def test_a_full_disk_leaves_nothing_half_written(data: Path, trained, data_dir, 
         said = refused("inference", D=data_dir, O=tmp_path / "run/o.npy", **trained.paths)
         assert f"{tmp_path}/run/o.npy: not written" in said
     left = [name for name in listing(tmp_path / "run") if not name.startswith("tensorboard")]
-    assert left == ["log.jsonl"]
+    assert left == ["config.json", "log.jsonl"]
 
 
 def test_texts_that_cannot_be_read(trained, data_dir, refused, tmp_path: Path):

@@ -254,9 +254,10 @@ class Stage:
 
 
 def _files(folder: Path) -> set[Path]:
-    """All that was written but TensorBoard's events, of which every call begins a file."""
+    """All that was written but TensorBoard's events, of which every call begins a file, and the listing of contents,
+    which knows files that are older than seconds."""
     files = (path for path in folder.rglob("*") if path.is_file() and "tensorboard" not in path.parts)
-    return {path.relative_to(folder) for path in files}
+    return {path.relative_to(folder) for path in files if not path.name.startswith("files-")}
 
 
 def _log(path: Path) -> list[dict]:
