@@ -171,6 +171,7 @@ def _brought_up_to_date(content: dict) -> dict:
     config = dict(content["config"])
     if content["kind"] == AUTOENCODER:
         config.setdefault("presence", False)  # an earlier autoencoder drew both hands always
+        config.setdefault("body_frame", False)
     if content["kind"] in (FLOW, STUDENT) and "student_steps" in config:
         config["step_counts"] = config.pop("student_steps")  # a student was a flow that knew its steps
         names = {field.name for field in dataclasses.fields(NETWORKS[content["kind"]][1])}
@@ -224,7 +225,10 @@ def _load_of_poses(
     content = load_checkpoint(path, kind)
     statistics = Statistics.from_dict(content["statistics"])
     config = build_config(config_type, content["config"], str(path))
-    model = build_fitting(lambda: network_type(config, statistics), content["weights"], path)
+    try:
+        model = build_fitting(lambda: network_type(config, statistics), content["weights"], path)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; train it again") from None
     load_weights(model, content.pop("weights"), str(path))
     return model.to(device).eval().requires_grad_(False), statistics, content
 

@@ -18,6 +18,7 @@ from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencod
 from models.whole_batch import Draws
 from poses.pack import Pack
 from poses.splits import load_split, load_statistics
+from poses.statistics import statistics_path
 from runtime import cpu, errors
 from runtime.arguments import (
     add_data_arguments,
@@ -58,6 +59,11 @@ def main() -> None:
         return load_split(args.data_dir, split, args.cache_dir, args.skip_bad)
 
     statistics = load_statistics(args.data_dir, args.cache_dir, pack("train"))
+    if config.body_frame and statistics.framed is None:
+        raise errors.UserError(
+            f"{statistics_path(args.data_dir, args.cache_dir)}: of an earlier version, which knew no body frame; run "
+            f"data_preparation.py --data_dir {args.data_dir} again, or train with --no-body_frame"
+        )
 
     def loader(split: str) -> DataLoader:
         augmentation = args.augmentation if split == "train" else 0.0

@@ -28,8 +28,9 @@ from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.speed import Speed
 from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
+from poses.body_frame import PLACE_DIM
 from poses.layout import HANDS_DIM, POSE_DIM
-from poses.statistics import Statistics
+from poses.statistics import FramedStatistics, Statistics
 from runtime import arguments
 
 README = ROOT / "benchmarks" / "README.md"
@@ -125,8 +126,13 @@ def make_text_encoder(folder: Path, vocab_size: int | None = None) -> Path:
 
 
 def unit_statistics() -> Statistics:
-    """Statistics that change nothing."""
-    return Statistics(*(f(n, np.float32) for n in (POSE_DIM, HANDS_DIM) for f in (np.zeros, np.ones)), info={})
+    """Statistics that move the poses to the middle of the picture and change nothing else."""
+    plain, framed = (
+        [f(n, np.float32) for n in widths for f in (np.zeros, np.ones)]
+        for widths in ((POSE_DIM, HANDS_DIM), (POSE_DIM, HANDS_DIM, PLACE_DIM))
+    )
+    plain[0] += 0.5
+    return Statistics(*plain, info={}, framed=FramedStatistics(*framed))
 
 
 def frozen(module: nn.Module) -> nn.Module:

@@ -1,4 +1,8 @@
-"""Stage 1: poses [B,T,214] to latents [B,N,D] and back, the hands hung on the wrists by construction."""
+"""Stage 1: poses [B,T,214] to latents [B,N,D] and back, the hands hung on the wrists by construction.
+
+What is known of a clip is said in the latents and not learnt: their last numbers are, in this order, the presence of
+both hands and the face, and the place of the body, which is the same in all latents of a clip.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.body_frame import BodyFrame
 from models.hands import HandFrame
-from models.layers import Encoder, require_head_sizes, zero_init
+from models.layers import Encoder, mean_over_time, require_head_sizes, zero_init
 from models.whole_batch import Draws, masked_mean
 from poses import layout
+from poses.body_frame import PLACE_DIM
 from poses.presence import ARTICULATOR_OF, NUM_ARTICULATORS
 from poses.statistics import Statistics
 from runtime.config import described
@@ -30,22 +36,33 @@ class AutoencoderConfig:
     temporal_stride: int = described(1, "frames that one latent stands for: 1, 2 or 4")
     dropout: float = described(0.1, "probability that training drops an activation")
     presence: bool = described(True, "latents say which hands are there, and whether the face is; else all are, always")
+    body_frame: bool = described(
+        True, "latents say once for a clip where its body stands and how large it is; else each latent does, unasked"
+    )
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
         if self.temporal_stride not in (1, 2, 4):
             raise ValueError(f"temporal_stride {self.temporal_stride} must be 1, 2 or 4")
         if self.learnt_dim < 1:
-            raise ValueError(f"latent_dim {self.latent_dim} must be more than {NUM_ARTICULATORS}, which say presence")
+            raise ValueError(
+                f"latent_dim {self.latent_dim} must be more than {self.latent_dim - self.learnt_dim}, "
+                "which say presence and place"
+            )
+
+    @property
+    def decoded_dim(self) -> int:
+        """The numbers of a latent that the decoder reads: all but the place."""
+        return self.latent_dim - (PLACE_DIM if self.body_frame else 0)
 
     @property
     def learnt_dim(self) -> int:
-        """The numbers of a latent that are learnt; the others, its last, say which articulators are there."""
-        return self.latent_dim - (NUM_ARTICULATORS if self.presence else 0)
+        """The numbers of a latent that are learnt, its first."""
+        return self.decoded_dim - (NUM_ARTICULATORS if self.presence else 0)
 
 
 class PoseEncoder(nn.Module):
-    """x [B,T,214], mask [B,T] -> mean and log-variance of what is learnt of the latents, each [B,N,D-3].
+    """x [B,T,214], mask [B,T] -> mean and log-variance of what is learnt of the latents, each [B,N,learnt].
 
     N = ceil(T / stride). It reads nothing of what is absent, and is told that it is.
     """
@@ -74,7 +91,7 @@ class PoseEncoder(nn.Module):
 
 
 class PoseDecoder(nn.Module):
-    """z [B,N,D] -> three supervised levels: body, then hands given the body, then face and a residual on all."""
+    """z [B,N,decoded] -> three supervised levels: body, then hands given the body, then face and a residual on all."""
 
     compiled_method = "forward"
 
@@ -82,7 +99,7 @@ class PoseDecoder(nn.Module):
         super().__init__()
         H, self.stride = config.hidden_dim, config.temporal_stride
         body, hands = layout.BODY_DIM, layout.HANDS_DIM
-        self.embed = nn.Linear(config.latent_dim, H)
+        self.embed = nn.Linear(config.decoded_dim, H)
         self.to_frames = nn.Linear(H, self.stride * H)
         self.coarse = Encoder(H, config.num_heads, config.coarse_layers, config.dropout)
         self.medium = Encoder(H, config.num_heads, config.medium_layers, config.dropout)
@@ -111,7 +128,8 @@ class PoseDecoder(nn.Module):
 
 @dataclass
 class Levels:
-    """A decoded clip in normalised numbers: `pose` [B,T,214] is the result, the others are supervised on the way."""
+    """A decoded clip in normalised numbers, in its body frame: `pose` [B,T,214] is the result, the others are
+    supervised on the way."""
 
     body: Tensor  # [B,T,66], coarse
     hands: Tensor  # [B,T,84], medium, absolute
@@ -158,13 +176,14 @@ def presence_of_frames(shares: Tensor, mask: Tensor, stride: int) -> Tensor:
 class PoseAutoencoder(nn.Module):
     """A variational autoencoder of clips. `encode` gives the latents' means; `decode` the pose; numbers normalised.
 
-    The last numbers of a latent are no network's: they say, by construction, when each hand and the face are there.
+    ValueError where the configuration asks for a body frame and the statistics know none.
     """
 
     def __init__(self, config: AutoencoderConfig, statistics: Statistics) -> None:
         super().__init__()
         self.config = config
-        self.hand_frame = HandFrame(statistics)
+        self.body_frame = BodyFrame(statistics) if config.body_frame else None
+        self.hand_frame = HandFrame(statistics.framed if config.body_frame else statistics)
         self.encoder = PoseEncoder(config)
         self.decoder = PoseDecoder(config)
 
@@ -177,13 +196,22 @@ class PoseAutoencoder(nn.Module):
         """Latents of a clip of so many frames."""
         return (num_frames + self.config.temporal_stride - 1) // self.config.temporal_stride
 
-    def posterior(self, pose: Tensor, present: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of what is learnt of the latents, each [B,N,D-3]."""
-        return self.encoder(pose, self.hand_frame.relative(pose), present, mask)
+    def in_frame(self, pose: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised pose [B,T,214] -> the same in its body frame, and the frame's place [B,3]; without one [B,0]."""
+        if self.body_frame is None:
+            return pose, pose.new_zeros(len(pose), 0)
+        place = self.body_frame.place(pose, mask)
+        return self.body_frame.enter(pose, place, mask), place
+
+    def posterior(self, framed: Tensor, present: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of what is learnt of the latents, each [B,N,learnt], of clips `in_frame`."""
+        return self.encoder(framed, self.hand_frame.relative(framed), present, mask)
 
     def encode(self, pose: Tensor, present: Tensor, mask: Tensor) -> Tensor:
         """Normalised pose [B,T,214], present [B,T,3] bool, mask [B,T] -> latents [B,N,D]."""
-        return self._with_presence(self.posterior(pose, present, mask)[0], present, mask)
+        framed, place = self.in_frame(pose, mask)
+        z = self._with_presence(self.posterior(framed, present, mask)[0], present, mask)
+        return torch.cat([z, place[:, None].expand(-1, z.shape[1], -1).to(z.dtype)], dim=-1)
 
     def _with_presence(self, learnt: Tensor, present: Tensor, mask: Tensor) -> Tensor:
         if not self.config.presence:
@@ -192,6 +220,7 @@ class PoseAutoencoder(nn.Module):
         return torch.cat([learnt, shares], dim=-1)
 
     def decode_levels(self, z: Tensor, mask: Tensor) -> Levels:
+        """z [B,N,decoded]: latents without the place."""
         body, hands, final = self.decoder(z, mask)
         final_body, relative, nmm = final.split([layout.BODY_DIM, layout.HANDS_DIM, layout.NMM_DIM], dim=-1)
         absolute = self.hand_frame.absolute(final_body, relative)
@@ -199,21 +228,25 @@ class PoseAutoencoder(nn.Module):
         return Levels(body, self.hand_frame.absolute(body, hands), pose, relative)
 
     def decode(self, z: Tensor, mask: Tensor) -> Decoded:
-        """Latents [B,N,D], mask of frames [B,T] -> the clip."""
-        pose = self.decode_levels(z, mask).pose * mask[..., None]
+        """Latents [B,N,D], mask of frames [B,T] -> the clip. Its place is the mean of what its latents say."""
+        z, place = z.split([self.config.decoded_dim, z.shape[2] - self.config.decoded_dim], dim=-1)
+        pose = self.decode_levels(z.contiguous(), mask).pose  # a compiled decoder knows one form of memory
+        if self.body_frame is not None:
+            pose = self.body_frame.leave(pose, mean_over_time(place, self.latent_mask(mask)))
+        pose = pose * mask[..., None]
         if not self.config.presence:
             return Decoded(pose, pose.new_ones(*pose.shape[:2], NUM_ARTICULATORS))
         shares = z[..., self.config.learnt_dim :]
         return Decoded(pose, presence_of_frames(shares, mask, self.config.temporal_stride))
 
     def forward(
-        self, pose: Tensor, present: Tensor, mask: Tensor, noise: Tensor | None = None
+        self, framed: Tensor, present: Tensor, mask: Tensor, noise: Tensor | None = None
     ) -> tuple[Levels, Tensor, Tensor]:
-        """Reconstruct; with noise [B,N,D-3] what is learnt is drawn from the posterior.
+        """Reconstruct clips `in_frame`; with noise [B,N,learnt] what is learnt is drawn from the posterior.
 
         Returns levels, and mean and log-variance of what is learnt.
         """
-        mean, log_variance = self.posterior(pose, present, mask)
+        mean, log_variance = self.posterior(framed, present, mask)
         learnt = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
         return self.decode_levels(self._with_presence(learnt, present, mask), mask), mean, log_variance
 
@@ -221,10 +254,10 @@ class PoseAutoencoder(nn.Module):
 class PoseSpace(nn.Module):
     """No compression: the latents are the normalised poses, one a frame. It takes an autoencoder's place as it is.
 
-    What a flow has to learn without stage 1, for comparison. It knows no presence: all is there, always.
+    What a flow has to learn without stage 1, for comparison. It knows no presence (all is there, always) and no place.
     """
 
-    config = AutoencoderConfig(latent_dim=layout.POSE_DIM, temporal_stride=1, presence=False)
+    config = AutoencoderConfig(latent_dim=layout.POSE_DIM, temporal_stride=1, presence=False, body_frame=False)
 
     def __init__(self) -> None:
         super().__init__()
@@ -265,8 +298,9 @@ class AutoencoderLoss:
     ) -> dict[str, Tensor]:
         """pose [B,T,214], seen [B,T,214] bool, present [B,T,3] bool, mask [B,T] -> `loss` and its parts, scalars.
 
-        Without `draws` nothing is drawn.
+        Without `draws` nothing is drawn. All is compared in the body frame.
         """
+        pose, _ = model.in_frame(pose, mask)
         noise = None
         if draws is not None:
             noise = draws.normal(model.num_latents(pose.shape[1]), model.config.learnt_dim)

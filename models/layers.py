@@ -21,6 +21,12 @@ def lengths_to_mask(lengths: Tensor, max_length: int | None = None) -> Tensor:
     return positions[None, :] < lengths[:, None]
 
 
+def mean_over_time(x: Tensor, mask: Tensor) -> Tensor:
+    """The mean [B,C] of x [B,T,C] where mask [B,T] holds; 0 where it holds nowhere."""
+    keep = mask[..., None].to(x.dtype)
+    return (x * keep).sum(1) / keep.sum(1).clamp_min(1)
+
+
 def rotary(positions: Tensor, head_dim: int) -> Rotary:
     """Cosine, sine [B,1,T,head_dim/2] of rotary positions (RoFormer, Su et al. 2021); positions [B,T] may be real."""
     frequency = 10000.0 ** (-torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim)

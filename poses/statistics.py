@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from poses import layout
+from poses.body_frame import PLACE_DIM, SHOULDER_DIMS, into_frame, place_of
 from poses.files import Reading
 from runtime.errors import UserError
 from runtime.files import write_whole
@@ -17,6 +18,8 @@ from runtime.untrusted import NpzArchive, Refusal, parse_json
 
 STATISTICS_FILE = "normalization_stats.npz"
 _ARRAYS = {"mean": layout.POSE_DIM, "std": layout.POSE_DIM, "hand_mean": layout.HANDS_DIM, "hand_std": layout.HANDS_DIM}
+_FRAMED = {**_ARRAYS, "place_mean": PLACE_DIM, "place_std": PLACE_DIM}
+LEAST_FRAMED_STD = 0.05  # shoulder widths: what a keypoint moves less is mostly the detector's noise
 
 
 def statistics_path(data_dir: Path, cache_dir: Path | None = None) -> Path:
@@ -61,6 +64,21 @@ def hands_minus_wrists(pose: np.ndarray) -> np.ndarray:
 
 
 @dataclass
+class FramedStatistics:
+    """The numbers of `Statistics`, of clips that each lie in their own body frame (`poses.body_frame`).
+
+    And of where the frames lie: place_mean, place_std [3] over the clips.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    hand_mean: np.ndarray
+    hand_std: np.ndarray
+    place_mean: np.ndarray
+    place_std: np.ndarray
+
+
+@dataclass
 class Statistics:
     """What normalises a pose: mean, std [214]; and of the hands relative to the wrists: hand_mean, hand_std [84].
 
@@ -72,14 +90,12 @@ class Statistics:
     hand_mean: np.ndarray
     hand_std: np.ndarray
     info: dict  # clips, frames, settings
+    framed: FramedStatistics | None = None  # None: made by a version that knew no body frame
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that differ where any number differs."""
-        digest = hashlib.sha256()
-        for name in _ARRAYS:
-            digest.update(np.asarray(getattr(self, name), np.float32).tobytes())
-        return digest.hexdigest()[:12]
+        """Twelve hexadecimal digits that differ where the data do; `framed` follows from the same clips."""
+        return _fingerprint(self, _ARRAYS)
 
     def normalize(self, pose: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
         """Pose [T,214] in data units -> normalised; a dimension unseen in the whole clip becomes 0, the mean."""
@@ -93,7 +109,10 @@ class Statistics:
 
     def to_dict(self) -> dict:
         """Plain lists, for a checkpoint."""
-        return {name: np.asarray(getattr(self, name), np.float32).tolist() for name in _ARRAYS} | {"info": self.info}
+        content = {name: _plain(getattr(self, name)) for name in _ARRAYS} | {"info": self.info}
+        if self.framed is not None:
+            content["framed"] = {name: _plain(getattr(self.framed, name)) for name in _FRAMED}
+        return content
 
     @classmethod
     def from_dict(cls, content: object) -> "Statistics":
@@ -102,24 +121,20 @@ class Statistics:
             raise ValueError("its statistics are incomplete")
         if not isinstance(content["info"], dict):
             raise ValueError("its statistics do not say what they were made from")
-        arrays = {}
-        for name, width in _ARRAYS.items():
-            try:
-                values = np.asarray(content[name])
-            except ValueError:  # lists of different lengths
-                values = np.zeros(0)
-            with np.errstate(over="ignore"):
-                arrays[name] = values.astype(np.float32) if values.dtype.kind in "fiu" else np.zeros(0, np.float32)
-            if arrays[name].shape != (width,) or not np.isfinite(arrays[name]).all():
-                raise ValueError(f"'{name}' is not {width} finite numbers")
-            if name.endswith("std") and not (arrays[name] > 0).all():
-                raise ValueError(f"'{name}' holds a spread that is not positive")
-        return cls(**arrays, info=content["info"])
+        framed = content.get("framed")
+        if framed is not None:
+            if not isinstance(framed, dict) or not framed.keys() >= _FRAMED.keys():
+                raise ValueError("its statistics of the body frame are incomplete")
+            framed = FramedStatistics(**_checked(framed, _FRAMED, "framed "))
+        return cls(**_checked(content, _ARRAYS), info=content["info"], framed=framed)
 
     def save(self, path: Path) -> None:
+        arrays = {name: getattr(self, name) for name in _ARRAYS} | {"fingerprint": np.array(self.fingerprint)}
+        if self.framed is not None:
+            arrays |= {f"framed_{name}": getattr(self.framed, name) for name in _FRAMED}
+            arrays["framed_fingerprint"] = np.array(_fingerprint(self.framed, _FRAMED))
         with write_whole(path) as file:
-            arrays = {name: getattr(self, name) for name in _ARRAYS}
-            np.savez(file, **arrays, info=np.array(json.dumps(self.info)), fingerprint=np.array(self.fingerprint))
+            np.savez(file, **arrays, info=np.array(json.dumps(self.info)))
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
@@ -128,16 +143,48 @@ class Statistics:
         try:
             with NpzArchive(path) as archive:
                 content = {name: archive[name] for name in _ARRAYS}
-                info, kept = parse_json(str(archive["info"])), str(archive["fingerprint"])
+                info, kept = parse_json(str(archive["info"])), [str(archive["fingerprint"])]
+                if "framed_fingerprint" in archive:
+                    content["framed"] = {name: archive[f"framed_{name}"] for name in _FRAMED}
+                    kept.append(str(archive["framed_fingerprint"]))
         except (UserError, Refusal, KeyError):
             raise UserError(f"{path}: not readable statistics; run data_preparation.py again") from None
         try:
             statistics = cls.from_dict({**content, "info": info})
         except ValueError as error:
             raise UserError(f"{path}: {error}; run data_preparation.py again") from None
-        if statistics.fingerprint != kept:
+        framed = [] if statistics.framed is None else [_fingerprint(statistics.framed, _FRAMED)]
+        if [statistics.fingerprint, *framed] != kept:
             raise UserError(f"{path}: its numbers are not those of its fingerprint; run data_preparation.py again")
         return statistics
+
+
+def _plain(values: np.ndarray) -> list[float]:
+    return np.asarray(values, np.float32).tolist()
+
+
+def _fingerprint(statistics: Statistics | FramedStatistics, names: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(np.asarray(getattr(statistics, name), np.float32).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _checked(content: dict, widths: dict[str, int], prefix: str = "") -> dict[str, np.ndarray]:
+    """The arrays of these names and widths; a ValueError says which is none."""
+    arrays = {}
+    for name, width in widths.items():
+        try:
+            values = np.asarray(content[name])
+        except ValueError:  # lists of different lengths
+            values = np.zeros(0)
+        with np.errstate(over="ignore"):
+            arrays[name] = values.astype(np.float32) if values.dtype.kind in "fiu" else np.zeros(0, np.float32)
+        if arrays[name].shape != (width,) or not np.isfinite(arrays[name]).all():
+            raise ValueError(f"'{prefix}{name}' is not {width} finite numbers")
+        if name.endswith("std") and not (arrays[name] > 0).all():
+            raise ValueError(f"'{prefix}{name}' holds a spread that is not positive")
+    return arrays
 
 
 class _Moments:
@@ -162,14 +209,33 @@ class _Moments:
         return self.mean.astype(np.float32), np.where(std < 1e-6, 1.0, std).astype(np.float32)
 
 
+class _OfClips:
+    """Streaming moments of poses, and of their hands relative to the wrists."""
+
+    def __init__(self) -> None:
+        self.pose, self.hand = _Moments(layout.POSE_DIM), _Moments(layout.HANDS_DIM)
+
+    def add(self, pose: np.ndarray, seen: np.ndarray) -> None:
+        self.pose.add(pose, seen)
+        self.hand.add(hands_minus_wrists(pose), seen[:, layout.HANDS] & seen[:, layout.WRIST_DIMS])
+
+    def mean_std(self) -> list[np.ndarray]:
+        return [*self.pose.mean_std(), *self.hand.mean_std()]
+
+
 def compute_statistics(clips: Iterable[tuple[np.ndarray, np.ndarray]], settings: dict) -> Statistics:
     """Statistics of (pose [T,214], seen [T,214]) pairs, read once."""
-    frame, hand = _Moments(layout.POSE_DIM), _Moments(layout.HANDS_DIM)
+    plain, framed, places = _OfClips(), _OfClips(), _Moments(PLACE_DIM)
     num_clips = num_frames = 0
     for pose, seen in clips:
         pose = pose.astype(np.float64)
-        frame.add(pose, seen)
-        hand.add(hands_minus_wrists(pose), seen[:, layout.HANDS] & seen[:, layout.WRIST_DIMS])
+        plain.add(pose, seen)
+        if seen[:, SHOULDER_DIMS].any(0).all():
+            place = place_of(pose)
+            framed.add(into_frame(pose, place), seen)
+            places.add(place[None], np.ones((1, PLACE_DIM), bool))
         num_clips, num_frames = num_clips + 1, num_frames + len(pose)
     info = {"clips": num_clips, "frames": num_frames, **settings}
-    return Statistics(*frame.mean_std(), *hand.mean_std(), info=info)
+    of_frames = FramedStatistics(*framed.mean_std(), *places.mean_std())
+    of_frames.std[layout.MANUAL] = of_frames.std[layout.MANUAL].clip(min=LEAST_FRAMED_STD)
+    return Statistics(*plain.mean_std(), info=info, framed=of_frames)

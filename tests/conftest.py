@@ -13,7 +13,7 @@ import pytest
 
 import demo_data
 from poses import layout
-from poses.statistics import Statistics
+from poses.statistics import FramedStatistics, Statistics
 
 WORDS = {"train": ["seal", "last", "tale", "lose", "toast", "sole"], "dev": ["sea", "lot"], "test": ["late", "so"]}
 
@@ -83,11 +83,15 @@ def trained(data_dir: Path, bert: Path, tmp_path_factory: pytest.TempPathFactory
 def statistics() -> Statistics:
     """Statistics of no data: every number has its own mean and spread, as poses do, in image units."""
     rng = np.random.default_rng(0)
-    hands = layout.HANDS_DIM
-    return Statistics(
-        mean=rng.uniform(0.3, 0.7, layout.POSE_DIM).astype(np.float32),
-        std=rng.uniform(0.05, 0.2, layout.POSE_DIM).astype(np.float32),
-        hand_mean=rng.uniform(-0.05, 0.05, hands).astype(np.float32),
-        hand_std=rng.uniform(0.01, 0.02, hands).astype(np.float32),
-        info={},
+
+    def numbers(low: float, high: float, count: int) -> np.ndarray:
+        return rng.uniform(low, high, count).astype(np.float32)
+
+    pose, hands = layout.POSE_DIM, layout.HANDS_DIM
+    plain = numbers(0.3, 0.7, pose), numbers(0.05, 0.2, pose), numbers(-0.05, 0.05, hands), numbers(0.01, 0.02, hands)
+    framed = FramedStatistics(  # in shoulder widths
+        *(numbers(-1.0, 1.0, pose), numbers(0.2, 0.8, pose), numbers(-0.2, 0.2, hands), numbers(0.04, 0.08, hands)),
+        place_mean=np.array([0.5, 0.4, -1.3], np.float32),
+        place_std=np.array([0.05, 0.04, 0.1], np.float32),
     )
+    return Statistics(*plain, info={}, framed=framed)

@@ -32,7 +32,7 @@ from evaluation.summary import compare
 from poses import layout
 from poses.files import read_keypoints, read_nmm, read_pose_file
 from poses.pack import Pack, write_pack
-from poses.statistics import Statistics
+from poses.statistics import FramedStatistics, Statistics
 from runtime.errors import UserError
 from visualize import each_frame, read_captions
 
@@ -407,6 +407,7 @@ def kept_statistics(content: Statistics, **changes: np.ndarray) -> Write:
     return write
 
 
+FRAMED = statistics(framed=FramedStatistics(*(np.ones(size, np.float32) for size in (214, 214, 84, 84, 3, 3))))
 SPREAD = np.ones(214, np.float32)
 SPREAD[7] = -1
 STATISTICS: dict[str, tuple[Write, str]] = {
@@ -416,6 +417,13 @@ STATISTICS: dict[str, tuple[Write, str]] = {
     "beyond float32": (kept_statistics(statistics(), mean=np.full(214, 1e300)), "'mean' is not 214 finite numbers"),
     "another width": (kept_statistics(statistics(mean=np.ones(3))), "'mean' is not 214 finite numbers"),
     "texts": (kept_statistics(statistics(), mean=np.full(214, "1")), "'mean' is not 214 finite numbers"),
+    "a body frame in words": (kept_statistics(FRAMED, framed_place_std=np.full(3, "1")), "'framed place_std' is not 3"),
+    "no spread in the body frame": (kept_statistics(FRAMED, framed_std=np.zeros(214)), "'framed std' holds a spread"),
+    "a part of a body frame": (kept_statistics(statistics(), framed_fingerprint="0" * 12), "not readable statistics"),
+    "another's body frame": (
+        kept_statistics(FRAMED, framed_mean=np.zeros(214, np.float32)),
+        "its numbers are not those of its fingerprint",
+    ),
     "another's fingerprint": (
         kept_statistics(statistics(), mean=np.zeros(214, np.float32)),
         "its numbers are not those of its fingerprint",

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from hostile import NO_FILES, Reader, Write, call, group, in_turn, named, say, say_to_all, statistics, text, whole
+from hostile import FRAMED, NO_FILES, Reader, Write, call, group, in_turn, named, say, say_to_all, text, whole
 from tokenizers import Tokenizer
 
 from checkpoint_checks import CONFIG_FILE, WEIGHTS_FILE
@@ -41,7 +41,7 @@ def honest(kind: str) -> dict:
     torch.manual_seed(0)
     if kind == AUTOENCODER:
         config = AutoencoderConfig(8, 32, 4, 1, 1, 1, 1, 2)
-        model, encoder = PoseAutoencoder(config, statistics()), None
+        model, encoder = PoseAutoencoder(config, FRAMED), None
     else:
         config = PredictorConfig(8, 32, 1, 4, cond_dim=32, num_queries=5)
         scratch = ScratchTextConfig(train_tokenizer(["hello world", "hello"]), 32, 1)
@@ -57,7 +57,7 @@ def honest(kind: str) -> dict:
         "kind": kind,
         "config": dataclasses.asdict(config),
         "weights": weights,
-        "statistics": statistics().to_dict(),
+        "statistics": FRAMED.to_dict(),
         "parent": PARENT["fingerprint"],
         "text_encoder": encoder,
         "settings": {"num_epochs": 3},
@@ -147,6 +147,12 @@ AUTOENCODERS: dict[str, tuple[Change, str]] = {
     "statistics in words": (put("statistics", to="usual"), "its statistics are incomplete"),
     "a negative spread": (put("statistics", "std", to=[-1.0] * 214), "'std' holds a spread that is not positive"),
     "no spread": (put("statistics", "hand_std", to=[0.0] * 84), "'hand_std' holds a spread that is not positive"),
+    "no body frame": (lambda content: content["statistics"].pop("framed"), "the statistics know no body frame"),
+    "half a body frame": (put("statistics", "framed", to={"mean": [0.0] * 214}), "of the body frame are incomplete"),
+    "a body frame of another size": (
+        put("statistics", "framed", "place_std", to=[1.0]),
+        "'framed place_std' is not 3 finite numbers",
+    ),
     "a mean of NaN": (put("statistics", "mean", to=[float("nan")] * 214), "'mean' is not 214 finite numbers"),
     "a mean in words": (put("statistics", "mean", to=["1"] * 214), "'mean' is not 214 finite numbers"),
     "a short mean": (put("statistics", "mean", to=[1.0]), "'mean' is not 214 finite numbers"),

@@ -1,5 +1,7 @@
 """Stage 1: latents that know nothing of padding, hands that hang on their wrists, and silence about what was unseen."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from models.hands import HandFrame
 from models.layers import lengths_to_mask
 from models.whole_batch import Draws
 from poses import layout
+from poses.body_frame import AXIS, PLACE_DIM, SHOULDER_DIMS, into_frame, place_of
 from poses.presence import NUM_ARTICULATORS, is_there
 from poses.statistics import Statistics, compute_statistics, hands_minus_wrists
 
@@ -17,7 +20,7 @@ from poses.statistics import Statistics, compute_statistics, hands_minus_wrists
 def make_model(statistics: Statistics, stride: int = 1, seed: int = 0) -> PoseAutoencoder:
     """A small autoencoder whose every weight is random, the output layers included, which start at zero."""
     torch.manual_seed(seed)
-    model = PoseAutoencoder(AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, temporal_stride=stride), statistics)
+    model = PoseAutoencoder(AutoencoderConfig(9, 16, 2, 1, 1, 1, 1, temporal_stride=stride), statistics)
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return model.eval()
@@ -94,11 +97,79 @@ def test_presence_of_a_generated_clip_does_not_flicker_by_a_little_noise(statist
 
 @torch.no_grad()
 def test_without_presence_all_is_there_always(statistics: Statistics):
-    model = PoseAutoencoder(AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, presence=False), statistics).eval()
+    model = PoseAutoencoder(AutoencoderConfig(9, 16, 2, 1, 1, 1, 1, presence=False), statistics).eval()
     pose, present, mask = draw([9, 6])
     z = model.encode(pose, present, mask)
     torch.testing.assert_close(model.encode(pose, ~present, mask), z, rtol=0, atol=0)
     assert (model.decode(z, mask).presence == 1).all()
+
+
+def elsewhere(pose: Tensor, statistics: Statistics, scale: float, move: tuple[float, float]) -> Tensor:
+    """The same clips from another camera: larger by `scale` and moved by `move`, in data units."""
+    data = statistics.denormalize(pose.numpy())
+    data[..., layout.MANUAL] = scale * data[..., layout.MANUAL] + np.array(move, np.float32)[AXIS]
+    return torch.from_numpy(statistics.normalize(data))
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+@torch.no_grad()
+def test_where_a_body_stands_changes_its_place_and_nothing_else(stride: int, statistics: Statistics):
+    """Whatever the weights: a clip from another camera has the same latents but for its place, and decodes there."""
+    model, (pose, present, mask) = make_model(statistics, stride), draw([9, 6])
+    moved = elsewhere(pose, statistics, 1.3, (0.2, -0.1))
+    z, z_moved = (model.encode(clip, present, mask) for clip in (pose, moved))
+    latents = model.latent_mask(mask)
+    torch.testing.assert_close(z_moved[..., :-PLACE_DIM][latents], z[..., :-PLACE_DIM][latents], rtol=0, atol=1e-3)
+    assert ((z_moved - z)[latents][:, -PLACE_DIM:].abs() > 0.1).all()
+    decoded, decoded_moved = (model.decode(latent, mask).pose for latent in (z, z_moved))
+    expected = elsewhere(decoded, statistics, 1.3, (0.2, -0.1))
+    torch.testing.assert_close(decoded_moved[mask], expected[mask], rtol=0, atol=1e-2)
+
+
+@torch.no_grad()
+def test_a_clip_has_one_body_whatever_its_latents_say(statistics: Statistics):
+    """Latents that each name another place: the clip stands at their mean, from the first frame to the last."""
+    model, (pose, present, mask) = make_model(statistics), draw([9, 6])
+    z = model.encode(pose, present, mask)
+    noise = torch.randn(*z.shape[:2], PLACE_DIM, generator=torch.Generator().manual_seed(3))
+    latents = model.latent_mask(mask)[..., None]
+    noise -= (noise * latents).sum(1, keepdim=True) / latents.sum(1, keepdim=True)
+    noisy = z.clone()
+    noisy[..., -PLACE_DIM:] += noise
+    torch.testing.assert_close(model.decode(noisy, mask).pose, model.decode(z, mask).pose, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_body_frame_is_the_shoulders_of_the_clip(statistics: Statistics):
+    """What the network sees, computed once more in data units; and no frame of before changes a latent."""
+    model, (pose, _, mask) = make_model(statistics), draw([9, 6])
+    framed, place = model.in_frame(pose, mask)
+    for row, length in enumerate([9, 6]):
+        data = statistics.denormalize(pose[row, :length].numpy()).astype(np.float64)
+        of_clip = place_of(data)
+        shoulders = data[:, SHOULDER_DIMS].reshape(-1, 2, 2)
+        np.testing.assert_allclose(of_clip[:2], shoulders.mean((0, 1)), rtol=1e-6)
+        np.testing.assert_allclose(
+            place[row].numpy() * statistics.framed.place_std + statistics.framed.place_mean, of_clip, rtol=1e-4
+        )
+        expected = (into_frame(data, of_clip) - statistics.framed.mean) / statistics.framed.std
+        np.testing.assert_allclose(framed[row, :length].numpy(), expected, rtol=1e-3, atol=1e-3)
+    config = AutoencoderConfig(9, 16, 2, 1, 1, 1, 1, body_frame=False)
+    plain, nowhere = PoseAutoencoder(config, dataclasses.replace(statistics, framed=None)).in_frame(pose, mask)
+    assert torch.equal(plain, pose)
+    assert nowhere.shape == (2, 0)
+
+
+def test_a_keypoint_that_a_clip_never_shows_does_not_tell_its_place(statistics: Statistics):
+    model, (pose, _, mask) = make_model(statistics), draw([9, 6])
+    pose[..., layout.keypoint_dims(np.array([layout.LEFT_HIP]))] = 0.0  # as `Statistics.normalize` leaves it
+    framed, _ = model.in_frame(pose, mask)
+    assert not framed[..., layout.keypoint_dims(np.array([layout.LEFT_HIP]))].any()
+
+
+def test_statistics_of_before_know_no_body_frame(statistics: Statistics):
+    with pytest.raises(ValueError, match="know no body frame"):
+        PoseAutoencoder(AutoencoderConfig(9, 16, 2, 1, 1, 1, 1), dataclasses.replace(statistics, framed=None))
 
 
 def test_hands_relative_to_the_wrists_and_back(statistics: Statistics):
@@ -137,6 +208,7 @@ def test_unseen_numbers_are_no_target(statistics: Statistics, monkeypatch: pytes
     decode = model.decode_levels
     monkeypatch.setattr(model, "decode_levels", lambda *args: decoded.append(decode(*args)) or decoded[-1])
 
+    seen[..., SHOULDER_DIMS] = True  # they also say where the body stands; while unseen, `fill_gaps` fills them
     known = seen & mask[..., None] & presence_by_number(present)
     nonsense = torch.where(known, pose, -77.0)
     first, second = (AutoencoderLoss()(model, target, seen, present, mask) for target in (pose, nonsense))
@@ -152,7 +224,7 @@ def test_unseen_numbers_are_no_target(statistics: Statistics, monkeypatch: pytes
 
 
 def test_what_was_never_seen_stays_at_the_mean():
-    """A left hand and an ear that no clip shows: after training they stand where their statistics say, still."""
+    """A left hand and an ear that no clip shows: after training they are zeros, which means unseen."""
     rng = np.random.default_rng(0)
     data = rng.normal(0.5, 0.1, (6, 12, layout.POSE_DIM)).astype(np.float32)
     seen = np.ones(data.shape, bool)
@@ -163,7 +235,7 @@ def test_what_was_never_seen_stays_at_the_mean():
     assert (statistics.std[layout.LEFT_HAND] == 1).all()
     assert (statistics.hand_std[:42] == 1).all()
     torch.manual_seed(0)
-    model = PoseAutoencoder(AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, temporal_stride=2), statistics)
+    model = PoseAutoencoder(AutoencoderConfig(9, 16, 2, 1, 1, 1, 1, temporal_stride=2), statistics)
     pose = torch.from_numpy(np.stack([statistics.normalize(*clip) for clip in zip(data, seen, strict=True)]))
     seen, mask = torch.from_numpy(seen), torch.ones(6, 12, dtype=torch.bool)
     present = torch.ones(6, 12, NUM_ARTICULATORS, dtype=torch.bool)
@@ -174,9 +246,9 @@ def test_what_was_never_seen_stays_at_the_mean():
         AutoencoderLoss()(model, pose, seen, present, mask, Draws.of("abcdef"))["loss"].backward()
         optimizer.step()
     with torch.no_grad():
-        decoded = model.eval().decode(torch.randn(2, 6, 6), mask[:2]).pose
-        relative = model.hand_frame.relative(decoded)
+        decoded = model.eval().decode(torch.randn(2, 6, 9), mask[:2]).pose
+        relative = HandFrame(statistics).relative(decoded)
     assert not decoded[..., ear].any()
-    assert relative[..., :42].abs().max() < 1e-5
+    assert not decoded[..., layout.LEFT_HAND].any()
     assert relative[..., 42:].std() > 1e-3
     assert decoded[..., layout.BODY].std() > 1e-3

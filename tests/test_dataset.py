@@ -1,5 +1,7 @@
 """From files to batches: what is filled, what counts, and in which order, whoever reads it and however often."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,11 @@ from made_up import write_clip, write_data
 
 from dataset import LengthBatches, PoseDataset, collate, make_loader
 from poses import files, layout
+from poses.body_frame import SHOULDER_DIMS, place_of
 from poses.interpolation import MAX_INTERPOLATED_GAP, fill_gaps, resample
 from poses.pack import Pack, write_pack
 from poses.splits import load_split
-from poses.statistics import Statistics, compute_statistics
+from poses.statistics import LEAST_FRAMED_STD, Statistics, compute_statistics
 from runtime.errors import UserError
 
 LENGTHS = [9, 30, 4, 17, 60, 12, 5, 25, 33, 8]
@@ -174,6 +177,35 @@ def test_statistics_are_those_of_all_frames_together_under_their_weights():
     assert statistics.info == {"clips": 4, "frames": 68, "split": "train"}
 
 
+def test_statistics_in_the_body_frame_are_those_of_one_body_in_one_place():
+    """The same signing by bodies that stand elsewhere and are larger: in their frames they do not differ."""
+    rng = np.random.default_rng(0)
+    first = rng.uniform(0.3, 0.7, (30, layout.POSE_DIM))
+    seen = np.ones(first.shape, bool)
+    seen[:, 4] = False
+    clips = []
+    for scale, move in ((1.0, 0.0), (1.4, -0.2), (0.7, 0.1)):
+        other = first.copy()
+        other[:, layout.MANUAL] = scale * first[:, layout.MANUAL] + move
+        clips.append((other, seen))
+    shoulderless = rng.normal(size=first.shape), seen & (np.arange(layout.POSE_DIM) != SHOULDER_DIMS[0])
+    one, three = (compute_statistics(some, {}).framed for some in (clips[:1], [*clips, shoulderless]))
+    for name in ("mean", "std", "hand_mean", "hand_std"):
+        np.testing.assert_allclose(getattr(three, name), getattr(one, name), rtol=1e-5, atol=1e-6)
+    assert (one.mean[4], one.std[4]) == (0, 1)
+    places = [place_of(clip) for clip, _ in clips]
+    np.testing.assert_allclose(three.place_mean, np.mean(places, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(three.place_std, np.std(places, axis=0), rtol=1e-5)
+
+
+def test_a_body_that_hardly_moves_is_not_magnified():
+    pose = 0.5 + 1e-4 * np.random.default_rng(0).normal(size=(30, layout.POSE_DIM))
+    pose[:, SHOULDER_DIMS] += [0.1, -0.1, -0.1, -0.1]
+    framed = compute_statistics([(pose, np.ones(pose.shape, bool))], {}).framed
+    assert framed.std[layout.MANUAL] == pytest.approx(LEAST_FRAMED_STD)
+    assert (framed.std[layout.NMM] < 2e-4).all()
+
+
 def test_statistics_survive_a_file_and_a_checkpoint(tmp_path, statistics: Statistics):
     statistics.save(tmp_path / "statistics.npz")
     for again in (Statistics.load(tmp_path / "statistics.npz"), Statistics.from_dict(statistics.to_dict())):
@@ -181,6 +213,14 @@ def test_statistics_survive_a_file_and_a_checkpoint(tmp_path, statistics: Statis
         assert again.to_dict() == statistics.to_dict()
     pose = np.random.default_rng(0).normal(size=(5, layout.POSE_DIM)).astype(np.float32)
     np.testing.assert_allclose(statistics.denormalize(statistics.normalize(pose)), pose, atol=1e-5)
+
+
+def test_statistics_of_before_the_body_frame_are_read(tmp_path, statistics: Statistics):
+    before = dataclasses.replace(statistics, framed=None)
+    before.save(tmp_path / "statistics.npz")
+    for again in (Statistics.load(tmp_path / "statistics.npz"), Statistics.from_dict(before.to_dict())):
+        assert again.framed is None
+        assert again.fingerprint == statistics.fingerprint
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------

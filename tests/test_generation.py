@@ -25,7 +25,7 @@ from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tok
 from models.text_to_latent import TextToLatent
 from models.velocity_net import VelocityNet
 from poses.layout import POSE_DIM
-from poses.presence import NUM_ARTICULATORS, by_number, presence, seen_in_generated
+from poses.presence import by_number, presence, seen_in_generated
 from poses.statistics import Statistics
 from runtime.errors import UserError
 
@@ -33,7 +33,7 @@ TEXTS = ["a", "a rather long sentence, with many words in it", "hello world", "s
 LENGTHS = [3, 37, 21, 8]
 SEEDS = [5, 6, 7, 5]
 FLOW_SIZES = {
-    "latent_dim": 6,
+    "latent_dim": 9,
     "hidden_dim": 16,
     "num_layers": 2,
     "num_heads": 2,
@@ -62,18 +62,19 @@ def make_generator(
     torch.manual_seed(0)
     encoder = ScratchTextEncoder(ScratchTextConfig(train_tokenizer(TEXTS), dim=16, num_layers=1, num_heads=2))
     if kind == PREDICTOR:
-        net = LatentPredictor(PredictorConfig(6, 16, 2, 2, cond_dim=16, num_queries=10))
+        net = LatentPredictor(PredictorConfig(9, 16, 2, 2, cond_dim=16, num_queries=10))
     else:
         config = FlowConfig(**FLOW_SIZES, prior_type=prior, temporal_stride=stride)
         net = LatentFlowMatcher(config)
         net.sync_head.target_correlation.fill_(0.8)
         if kind == STUDENT:
             net = Student(StudentConfig.of_teacher(config, config.guidance_scale, config.num_layers))
-    sizes = AutoencoderConfig(6, 16, 2, 1, 1, 1, 1, temporal_stride=stride)
+    sizes = AutoencoderConfig(9, 16, 2, 1, 1, 1, 1, temporal_stride=stride)
     autoencoder = with_random_weights(PoseAutoencoder(sizes, statistics))
     model = with_random_weights(TextToLatent(net, encoder))
-    model.latent_mean[-NUM_ARTICULATORS:] = presence
-    model.latent_std[-NUM_ARTICULATORS:] = 0.3 if presence < 1 else 0.01
+    shares = slice(sizes.learnt_dim, sizes.decoded_dim)
+    model.latent_mean[shares] = presence
+    model.latent_std[shares] = 0.3 if presence < 1 else 0.01
     for module in (autoencoder, model):
         module.eval().requires_grad_(False)
     sampling = SamplingSettings(num_steps=4 if kind == STUDENT else None)
@@ -151,7 +152,7 @@ def test_text_times_and_filters_are_computed_once(kind: str, statistics: Statist
 def test_remembered_times_change_nothing(solver: str, statistics: Statistics):
     net = make_generator(FLOW, "simple", 1, statistics).model.net
     cond, mask = torch.randn(2, 5, 16), lengths_to_mask(torch.tensor([9, 6]))
-    cond_mask, grid, z_0 = lengths_to_mask(torch.tensor([5, 3])), time_grid(6), torch.randn(2, 9, 6) * mask[..., None]
+    cond_mask, grid, z_0 = lengths_to_mask(torch.tensor([5, 3])), time_grid(6), torch.randn(2, 9, 9) * mask[..., None]
     plain = sample_ode(net.guided_field(cond, cond_mask, mask, 2.0), z_0, grid, solver)
     table = net.time_table(SamplingSettings(num_steps=6, solver=solver))
     remembered = sample_ode(net.guided_field(cond, cond_mask, mask, 2.0, table=table), z_0, grid, solver)
@@ -168,9 +169,9 @@ def test_sampling_mixes_no_devices(kind: str, prior: str, statistics: Statistics
     text = torch.randn(2, 5, 16, device="meta"), torch.ones(2, 5, dtype=torch.bool, device="meta")
     field, how = (net.step_field, 4) if kind == STUDENT else (net.guided_field, 2.0)
     velocity = field(*text, mask, how, table=net.time_table(settings))
-    z_1 = sample_ode(velocity, torch.randn(2, 9, 6, device="meta"), time_grid(settings.num_steps), settings.solver)
+    z_1 = sample_ode(velocity, torch.randn(2, 9, 9, device="meta"), time_grid(settings.num_steps), settings.solver)
     assert z_1.device.type == "meta"
-    assert z_1.shape == (2, 9, 6)
+    assert z_1.shape == (2, 9, 9)
 
 
 def test_what_is_absent_is_zeros_and_nothing_else_is(statistics: Statistics):
@@ -282,4 +283,4 @@ def test_guidance_of_a_clip_of_one_frame_is_finite():
     head = with_random_weights(SyncGuidanceHead(SyncConfig(latent_dim=4, hidden_dim=8)))
     z, t, mask = torch.randn(2, 6, 4), torch.full((2,), 0.5), lengths_to_mask(torch.tensor([1, 6]))
     assert torch.isfinite(predict_clean(z, t, z)).all()
-    assert torch.isfinite(sync_gradient(head, z, t, torch.zeros_like(z), mask)).all()
+    assert torch.isfinite(sync_gradient(head, z, t, torch.zeros_like(z), mask, in_units_of_field=True)).all()

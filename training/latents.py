@@ -22,6 +22,7 @@ from models.sync_guidance import SyncGuidanceHead
 from models.text_encoder import PretrainedTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
 from poses import layout
+from poses.body_frame import FRAME_VERSION
 from poses.files import list_signers, signers_path
 from poses.interpolation import RESAMPLE_VERSION
 from poses.motion import ENERGY_VERSION, face_energy, hand_energy
@@ -103,6 +104,7 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
         "resample": RESAMPLE_VERSION,
         "energy": ENERGY_VERSION,
         "presence": PRESENCE_VERSION if source.autoencoder.config.presence else None,
+        "body_frame": FRAME_VERSION if source.autoencoder.config.body_frame else None,
     }
     dataset = PoseDataset(poses, source.statistics, source.max_seq_len, source.long_clips)
     model, whole = source.autoencoder.to(device), poses.lengths("pose")

@@ -1,0 +1,62 @@
+"""Between a normalised clip and the same clip in its own body frame: a map that its place decides."""
+
+import torch
+from torch import Tensor, nn
+
+from models.layers import mean_over_time
+from poses import layout
+from poses.body_frame import AXIS, LEAST_UNIT, SHOULDER_DIMS
+from poses.statistics import Statistics
+
+
+class BodyFrame(nn.Module):
+    """The frame of `poses.body_frame` for normalised numbers: plain ones outside, those of `statistics.framed` inside.
+
+    What a clip signs then says nothing of where its body stands and how large it is, and no frame of a clip can differ
+    from the others in that: one body, from the first frame to the last.
+    """
+
+    def __init__(self, statistics: Statistics) -> None:
+        super().__init__()
+        if statistics.framed is None:
+            raise ValueError("the statistics know no body frame")
+        self.register_buffer("axis", torch.from_numpy(AXIS), persistent=False)
+        shown = (statistics.mean != 0) | (statistics.std != 1)  # else no train clip ever shows it
+        self.register_buffer("shown", torch.from_numpy(shown), persistent=False)
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.as_tensor(getattr(statistics, name), dtype=torch.float32))
+        for name in ("mean", "std", "place_mean", "place_std"):
+            values = torch.as_tensor(getattr(statistics.framed, name), dtype=torch.float32)
+            self.register_buffer(name if name.startswith("place") else f"framed_{name}", values)
+
+    def place(self, pose: Tensor, mask: Tensor) -> Tensor:
+        """The normalised place [B,3] of each clip, pose [B,T,214], mask [B,T]."""
+        dims = torch.from_numpy(SHOULDER_DIMS).to(pose.device)
+        left, right = (pose[..., dims] * self.std[dims] + self.mean[dims]).chunk(2, dim=-1)  # [B,T,2]
+        unit = mean_over_time((left - right).norm(dim=-1, keepdim=True), mask).clamp_min(LEAST_UNIT)  # [B,1]
+        place = torch.cat([mean_over_time((left + right) / 2, mask), unit.log()], dim=-1)
+        return (place - self.place_mean) / self.place_std
+
+    def enter(self, pose: Tensor, place: Tensor, mask: Tensor) -> Tensor:
+        """Normalised pose [B,T,214] -> the same in the frame at `place` [B,3].
+
+        What a clip never shows is 0 throughout, the mean, and stays so.
+        """
+        origin, unit = self._origin_and_unit(place)
+        keypoints, nmm = (pose * self.std + self.mean).split([layout.MANUAL_DIM, layout.NMM_DIM], dim=-1)
+        framed = (torch.cat([(keypoints - origin) / unit, nmm], dim=-1) - self.framed_mean) / self.framed_std
+        unseen = ((pose == 0) | ~mask[..., None]).all(1, keepdim=True)  # [B,1,214]
+        return framed.masked_fill(unseen, 0.0)
+
+    def leave(self, framed: Tensor, place: Tensor) -> Tensor:
+        """The inverse of `enter`, for what a clip shows. What no train clip shows is 0, which means unseen."""
+        origin, unit = self._origin_and_unit(place)
+        keypoints, nmm = (framed * self.framed_std + self.framed_mean).split(
+            [layout.MANUAL_DIM, layout.NMM_DIM], dim=-1
+        )
+        return (torch.cat([keypoints * unit + origin, nmm], dim=-1) - self.mean) / self.std * self.shown
+
+    def _origin_and_unit(self, place: Tensor) -> tuple[Tensor, Tensor]:
+        """The origin of every keypoint's number [B,1,150] and the unit [B,1,1], in data units."""
+        place = (place * self.place_std + self.place_mean)[:, None]
+        return place[..., self.axis], place[..., 2:].exp()
