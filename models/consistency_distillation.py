@@ -47,6 +47,7 @@ class StudentConfig:
     dropout: float = 0.0
     step_counts: tuple[int, ...] = STEP_COUNTS
     guidance_scale: float = 2.0  # the teacher's, which the student has learnt
+    guidance_from: str = "null_text"  # likewise
     prior_type: str = "none"  # likewise
     use_sync_guidance: bool = False  # likewise
     max_frames: int | None = None  # likewise
@@ -67,6 +68,7 @@ class StudentConfig:
             temporal_stride=teacher.temporal_stride,
             space=teacher.space,
             guidance_scale=guidance_scale,
+            guidance_from=teacher.guidance_from,
             prior_type=teacher.prior_type,
             use_sync_guidance=teacher.use_sync_guidance,
             max_frames=teacher.max_frames,

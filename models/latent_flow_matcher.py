@@ -2,7 +2,8 @@
 
     v(z,t|x) = v_flow(z,t|x) + lambda(t) v_prior(z,t) - gamma grad_z L_sync(z),      lambda(t) = lambda_prior (1 - t)
 
-The sum of the first two is one field: the loss fits it, the sampler integrates it. The third acts when sampling only.
+The sum of the first two is one field: the loss fits it, the sampler integrates it. The third acts when sampling only;
+its gradient is scaled to the field, so that gamma is a share of it.
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ from models.whole_batch import Draws, masked_mean
 from runtime.config import described
 
 SPACES = ("latent", "pose")
+UNCONDITIONAL = ("prior", "null_text")
+GAMMA_UNITS = ("field", "gradient")
 # Who changes this interval, or that of sync guidance, raises TRAJECTORIES_VERSION in training/latents.py.
 TEXT_GUIDANCE_INTERVAL = (0.0, 0.9)  # of t: near the clean end guidance by the text only adds trembling
 
@@ -56,17 +59,29 @@ class FlowConfig:
     prior_layers: int = described(4, "layers of the prior")
     lambda_prior: float = described(0.1, "weight of the prior in the field at t = 0; it falls to 0 at t = 1")
     use_sync_guidance: bool = described(False, "train the sync head, and guide samples by it")
-    gamma_guidance: float = described(0.01, "factor of the synchrony gradient in the field, when sampling")
+    gamma_guidance: float = described(
+        0.01, "share of the field that guidance by synchrony may take, in the middle of a trajectory"
+    )
+    gamma_unit: str = "field"  # of gamma_guidance: a share of the field's norm, or a factor of the bare "gradient"
     num_inference_steps: int = described(50, "steps that inference and evaluation take by default")
-    guidance_scale: float = described(2.0, "classifier-free guidance that sampling takes by default; 1 is none")
+    guidance_scale: float = described(2.0, "guidance by the text that sampling takes by default; 1 is none")
+    guidance_from: str = described(
+        "prior",
+        "what guidance leads away from: the prior, which knows no text (where there is one), or a second pass of the "
+        "velocity network without text",
+        choices=UNCONDITIONAL,
+    )
     max_frames: int | None = None  # what longer clips were squeezed to; None: none was longer
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
         if self.prior_type not in ("none", "mamba", "simple"):
             raise ValueError(f"prior_type '{self.prior_type}' must be none, mamba or simple")
-        if self.space not in SPACES:
-            raise ValueError(f"space '{self.space}' must be one of {', '.join(SPACES)}")
+        for name, known in (("space", SPACES), ("guidance_from", UNCONDITIONAL), ("gamma_unit", GAMMA_UNITS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} '{getattr(self, name)}' must be one of {', '.join(known)}")
+        if self.prior_type == "none":
+            object.__setattr__(self, "guidance_from", "null_text")
 
 
 class LatentFlowMatcher(nn.Module):
@@ -95,14 +110,6 @@ class LatentFlowMatcher(nn.Module):
         first[:, 0] = True
         cond = torch.where((drop[:, None] & first)[..., None], self.null_token.to(cond.dtype), cond)
         return cond, torch.where(drop[:, None], first, cond_mask)
-
-    def add_prior(
-        self, v_flow: Tensor, z_t: Tensor, t: Tensor, mask: Tensor, filters: list[Tensor | None] | None = None
-    ) -> Tensor:
-        """The field v_flow + lambda(t) v_prior [B,N,D]; `filters`: the prior's `remember` of the clips' length."""
-        if self.prior is None:
-            return v_flow
-        return v_flow + self.prior_weight(t, z_t) * self.prior(z_t, t, mask, filters)
 
     def prior_weight(self, t: Tensor, like: Tensor) -> Tensor:
         """lambda(t) [B,1,1] for t [B]."""
@@ -150,11 +157,13 @@ class LatentFlowMatcher(nn.Module):
     ) -> Velocity:
         """The field of a trajectory as a function (z_t, t) -> v, with guidance by the text and by synchrony.
 
-        The text's keys and values and the prior's filters are computed here, once. With guidance the passes with and
-        without text run in one batch.
+        The text's keys and values and the prior's filters are computed here, once. Guidance by the text leads away from
+        what is likely without it, v_without + s (v - v_without): from the prior, which is evaluated anyway, or from the
+        null text, whose pass runs in one batch with that of the text (classifier-free guidance, Ho & Salimans 2022).
         """
         B, guided = len(cond), guidance_scale != 1.0
-        if guided:
+        from_null_text = guided and self.config.guidance_from == "null_text"
+        if from_null_text:
             nothing = self.drop_text(cond, cond_mask, torch.ones(B, dtype=torch.bool, device=cond.device))
             both = self.velocity_net.context(
                 torch.cat([cond, nothing[0]]), torch.cat([cond_mask, nothing[1]]), torch.cat([mask, mask])
@@ -164,17 +173,23 @@ class LatentFlowMatcher(nn.Module):
             with_text = self.velocity_net.context(cond, cond_mask, mask)
         filters = None if self.prior is None else self.prior.remember(mask.shape[1])
         gamma = self.config.gamma_guidance if use_sync_guidance and self.sync_head is not None else 0.0
+        in_units_of_field = self.config.gamma_unit == "field"
 
         def velocity(z_t: Tensor, t: Tensor) -> Tensor:
-            if guided and TEXT_GUIDANCE_INTERVAL[0] <= float(t[0]) <= TEXT_GUIDANCE_INTERVAL[1]:
+            guides = guided and TEXT_GUIDANCE_INTERVAL[0] <= float(t[0]) <= TEXT_GUIDANCE_INTERVAL[1]
+            if guides and from_null_text:
                 v_both = self.velocity_net(torch.cat([z_t, z_t]), torch.cat([t, t]), both, table=table)  # [2B,N,D]
                 v_text, v_null = v_both.chunk(2)
                 v = v_null + guidance_scale * (v_text - v_null)
             else:
                 v = self.velocity_net(z_t, t, with_text, table=table)
-            v = self.add_prior(v, z_t, t, mask, filters)
+            if self.prior is not None:
+                v_prior = self.prior(z_t, t, mask, filters)
+                v = v + self.prior_weight(t, z_t) * v_prior
+                if guides and not from_null_text:
+                    v = v_prior + guidance_scale * (v - v_prior)
             if gamma > 0:
-                v = v - gamma * sync_gradient(self.sync_head, z_t, t, v, mask)
+                v = v - gamma * sync_gradient(self.sync_head, z_t, t, v, mask, in_units_of_field=in_units_of_field)
             return v
 
         return velocity
@@ -198,6 +213,7 @@ class LatentFlowMatcher(nn.Module):
         return {
             "num_steps": settings.num_steps,
             "guidance_scale": settings.guidance_scale,
+            "guidance_from": self.config.guidance_from,
             "solver": settings.solver,
             "space": self.config.space,
             "prior": self.config.prior_type,

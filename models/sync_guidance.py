@@ -96,9 +96,14 @@ def sync_loss(head: SyncGuidanceHead, z_1: Tensor, latent_mask: Tensor) -> Tenso
     return (head.target_correlation - correlation) ** 2 + lag**2
 
 
-def sync_gradient(head: SyncGuidanceHead, z_t: Tensor, t: Tensor, velocity: Tensor, latent_mask: Tensor) -> Tensor:
+def sync_gradient(
+    head: SyncGuidanceHead, z_t: Tensor, t: Tensor, velocity: Tensor, latent_mask: Tensor, *, in_units_of_field: bool
+) -> Tensor:
     """The gradient [B,N,D] of L_sync at the predicted clean latent; zero outside SYNC_INTERVAL.
 
+    in_units_of_field: it is scaled, clip by clip, to the norm of the velocity times the clip's distance from its
+    target, sqrt(L_sync) and at most 1. A factor of it is then the share of a step that guidance may take, whatever the
+    length of the clip; the bare gradient fades as clips get longer.
     t [B]. The velocity is held fixed: the gradient goes through the head alone, not through the network again.
     """
     low, high = SYNC_INTERVAL
@@ -107,5 +112,16 @@ def sync_gradient(head: SyncGuidanceHead, z_t: Tensor, t: Tensor, velocity: Tens
         return torch.zeros_like(z_t)
     with torch.enable_grad():
         clean = predict_clean(z_t, t, velocity).detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(sync_loss(head, clean, latent_mask).sum(), clean)
-    return gradient * expand(active, z_t) * latent_mask[..., None]
+        loss = sync_loss(head, clean, latent_mask)  # [B]
+        (gradient,) = torch.autograd.grad(loss.sum(), clean)
+    gradient = gradient * latent_mask[..., None]
+    if in_units_of_field:
+        field, own = (norm_of_clip(x, latent_mask) for x in (velocity, gradient))  # [B,1,1] each
+        distance = expand(loss.detach().sqrt().clamp(max=1.0), z_t)
+        gradient = gradient * (distance * field / own.clamp_min(1e-12))
+    return gradient * expand(active, z_t)
+
+
+def norm_of_clip(x: Tensor, mask: Tensor) -> Tensor:
+    """The norm [B,1,1] of each clip's x [B,N,D] where mask [B,N] holds."""
+    return (x * mask[..., None]).pow(2).sum((1, 2), keepdim=True).sqrt()

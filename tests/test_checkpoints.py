@@ -43,6 +43,15 @@ def test_a_flow_of_before_students_had_a_configuration_of_their_own(trained, tmp
     assert load_checkpoint(old, FLOW)["config"] == load_checkpoint(trained.flow, FLOW)["config"]
 
 
+def test_a_flow_of_before_is_guided_as_it_was_then(trained, tmp_path: Path):
+    content = raw(trained.flow)
+    then = {"guidance_from": "null_text", "gamma_unit": "gradient"}
+    assert {name: content["config"][name] for name in then} == {"guidance_from": "prior", "gamma_unit": "field"}
+    config = {name: value for name, value in content["config"].items() if name not in then}
+    old = saved(tmp_path / "old.pt", {**content, "config": config})
+    assert load_checkpoint(old, FLOW)["config"] == {**config, **then}
+
+
 def test_a_student_that_was_a_flow_which_knew_its_steps(trained, tmp_path: Path):
     content, teacher = raw(trained.student), raw(trained.flow)
     config = {**teacher["config"], "student_steps": [1, 2, 4], "dropout": 0.0, "num_inference_steps": 4}

@@ -1,5 +1,6 @@
 """The flow on targets whose answer is known, and what prior, guidance and solvers do to it."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from benchmarks import gaussian
 from models.flow_matching import DEFAULT_SOLVER, Velocity, path_sample, sample_noise, sample_ode, time_grid
-from models.latent_flow_matcher import TEXT_GUIDANCE_INTERVAL, FlowConfig, LatentFlowMatcher
+from models.latent_flow_matcher import GAMMA_UNITS, TEXT_GUIDANCE_INTERVAL, UNCONDITIONAL, FlowConfig, LatentFlowMatcher
 from models.layers import lengths_to_mask
 from models.sync_guidance import SYNC_INTERVAL, sync_gradient, sync_loss
 from models.whole_batch import Draws
@@ -111,7 +112,6 @@ def matcher() -> LatentFlowMatcher:
             prior_layers=1,
             lambda_prior=0.3,
             use_sync_guidance=True,
-            gamma_guidance=5.0,
         )
     )
     for parameter in model.parameters():
@@ -149,19 +149,33 @@ def parts(matcher: LatentFlowMatcher, inputs: tuple[Tensor, ...]) -> tuple[At, A
 
 @pytest.mark.parametrize("t", [0.0, 0.1, 0.5, 0.95])
 @pytest.mark.parametrize("scale", [1.0, 0.0, 2.5])
-def test_the_sampled_field_is_the_sum_that_the_design_writes(matcher, inputs, parts, t: float, scale: float):
+@pytest.mark.parametrize(("guidance_from", "gamma_unit"), list(zip(UNCONDITIONAL, GAMMA_UNITS, strict=True)))
+def test_the_sampled_field_is_the_sum_that_the_design_writes(
+    matcher, inputs, parts, t: float, scale: float, guidance_from: str, gamma_unit: str
+):
+    gamma = {"field": 0.2, "gradient": 5.0}[gamma_unit]
+    matcher.config = dataclasses.replace(
+        matcher.config, guidance_from=guidance_from, gamma_unit=gamma_unit, gamma_guidance=gamma
+    )
     z_t, cond, cond_mask, mask = inputs
     with_text, without_text, prior = (part(t) for part in parts)
     free = scale == 1.0 or TEXT_GUIDANCE_INTERVAL[0] <= t <= TEXT_GUIDANCE_INTERVAL[1]
     scale_here = scale if free else 1.0
-    expected = without_text + scale_here * (with_text - without_text) + 0.3 * (1 - t) * prior
+    drift = 0.3 * (1 - t) * prior
+    without = prior if guidance_from == "prior" else without_text + drift
+    expected = without + scale_here * (with_text + drift - without)
     time = torch.full((2,), t)
     if SYNC_INTERVAL[0] <= t <= SYNC_INTERVAL[1]:
-        gradient = sync_gradient(matcher.sync_head, z_t, time, expected, mask)
+        gradient = sync_gradient(matcher.sync_head, z_t, time, expected, mask, in_units_of_field=gamma_unit == "field")
         assert gradient.abs().max() > 1e-4
-        expected = expected - 5.0 * gradient
+        expected = expected - gamma * gradient
     sampled = matcher.guided_field(cond, cond_mask, mask, scale)(z_t, time)
     torch.testing.assert_close(sampled, expected, rtol=1e-5, atol=3e-5)  # gamma 5 magnifies the rounding of a product
+
+
+def test_guidance_without_a_prior_leads_away_from_the_null_text():
+    assert FlowConfig(prior_type="simple").guidance_from == "prior"
+    assert FlowConfig(prior_type="none").guidance_from == "null_text"
 
 
 def test_the_loss_fits_the_field_that_is_sampled(matcher, inputs):
@@ -172,9 +186,10 @@ def test_the_loss_fits_the_field_that_is_sampled(matcher, inputs):
     t = torch.sigmoid(draws.normal())
     point = path_sample(z_0, z_1, t)
     v_flow = matcher.velocity_net(point.z_t, t, matcher.velocity_net.context(cond, cond_mask, mask))
-    error = (matcher.add_prior(v_flow, point.z_t, t, mask) - point.velocity)[mask]
+    v_prior = matcher.prior(point.z_t, t, mask)
+    error = (v_flow + matcher.prior_weight(t, z_1) * v_prior - point.velocity)[mask]
     torch.testing.assert_close(losses["flow"], (error**2).mean())
-    prior_error = (matcher.prior(point.z_t, t, mask) - point.velocity)[mask]
+    prior_error = (v_prior - point.velocity)[mask]
     torch.testing.assert_close(losses["prior"], (prior_error**2).mean())
     assert losses["closeness"] == 0  # with the text, L_prior would pull it towards the mean of all texts
 
@@ -182,7 +197,7 @@ def test_the_loss_fits_the_field_that_is_sampled(matcher, inputs):
 def test_sync_guidance_goes_downhill_on_the_predicted_clean_latent(matcher, inputs):
     z_t, _, _, mask = inputs
     t, velocity = torch.full((2,), 0.5), torch.randn(z_t.shape)
-    gradient = sync_gradient(matcher.sync_head, z_t, t, velocity, mask)
+    gradient = sync_gradient(matcher.sync_head, z_t, t, velocity, mask, in_units_of_field=False)
     clean = (z_t + 0.5 * velocity).double()
     matcher.sync_head.double()
     step = torch.randn(z_t.shape, dtype=torch.float64) * mask[..., None]
@@ -190,7 +205,26 @@ def test_sync_guidance_goes_downhill_on_the_predicted_clean_latent(matcher, inpu
     torch.testing.assert_close((gradient.double() * step).sum((1, 2)), slope, rtol=1e-3, atol=1e-5)
     assert not gradient[~mask].any()
     for outside in (0.1, 0.9):
-        assert not sync_gradient(matcher.sync_head.float(), z_t, torch.full((2,), outside), velocity, mask).any()
+        at = torch.full((2,), outside)
+        assert not sync_gradient(matcher.sync_head.float(), z_t, at, velocity, mask, in_units_of_field=True).any()
+
+
+def test_sync_guidance_is_a_share_of_the_field_whatever_the_length(matcher):
+    """It points where the gradient does; its norm is the field's times the distance from the target, at most 1."""
+    torch.manual_seed(2)
+    lengths = torch.tensor([5, 40, 400])
+    mask, t = lengths_to_mask(lengths), torch.full((3,), 0.5)
+    z_t, velocity = torch.randn(3, 400, 4), torch.randn(3, 400, 4)
+    bare, scaled = (
+        sync_gradient(matcher.sync_head, z_t, t, velocity, mask, in_units_of_field=scaled) for scaled in (False, True)
+    )
+    distance = sync_loss(matcher.sync_head, z_t + 0.5 * velocity, mask).sqrt().clamp(max=1)
+    for row, length in enumerate(lengths.tolist()):
+        field, push = velocity[row, :length].norm(), scaled[row, :length].norm()
+        assert push / field == pytest.approx(distance[row].item(), rel=1e-4)
+        assert torch.cosine_similarity(bare[row].flatten(), scaled[row].flatten(), dim=0) == pytest.approx(1, abs=1e-5)
+    assert distance.min() > 0.1
+    assert not scaled[~mask].any()
 
 
 def test_noise_depends_on_its_seed_alone():
