@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from poses import layout
+from poses.files import says_something
 from poses.interpolation import resample, resample_seen
 from poses.pack import Item, Pack
 from poses.presence import presence
@@ -86,18 +87,29 @@ class LatentDataset(Dataset):
 
     Stage 2's packs hold latents z [N,D] and motion energy [T,2], stage 3's the states of trajectories [N,(S+1)*D].
     signers: who signs each clip, by the ID of the pack; empty where the data set does not tell.
+    labelled: leave out the clips without a text.
     """
 
-    def __init__(self, latents: Pack, texts: Pack | None = None, signers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        latents: Pack,
+        texts: Pack | None = None,
+        signers: Mapping[str, str] | None = None,
+        *,
+        labelled: bool = False,
+    ) -> None:
         self.latents, self.texts, self.signers = latents, texts, signers or {}
-        self.lengths = latents.lengths("z" if "z" in latents.fields else "states")
+        says = [says_something(text) for text in latents.texts]
+        self.num_unlabelled = says.count(False)
+        self._chosen = np.flatnonzero(says) if labelled else np.arange(len(latents))
+        self.lengths = latents.lengths("z" if "z" in latents.fields else "states")[self._chosen]
         self._text_index = {text: i for i, text in enumerate(texts.texts)} if texts else {}
 
     def __len__(self) -> int:
-        return len(self.latents)
+        return len(self._chosen)
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
-        index, _ = key
+        index = int(self._chosen[key[0]])
         text = self.latents.texts[index]
         item = {"id": self.latents.ids[index], "text": text, **self.latents[index]}
         if self.texts:

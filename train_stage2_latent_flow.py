@@ -25,7 +25,7 @@ from runtime.console import say
 from training import arguments, latent_stages
 from training.engine import start, train
 from training.latent_stages import LENGTH_WEIGHT
-from training.latents import conditions, set_latent_scale, set_sync_targets
+from training.latents import conditions, has_text, set_latent_scale, set_sync_targets
 from training.settings import TrainSettings
 from training.state import Losses
 
@@ -53,11 +53,12 @@ def parse_arguments() -> argparse.Namespace:
 def loss(model: TextToLatent, batch: Batch, draws: Draws) -> Losses:
     cond, cond_mask = conditions(model, batch)
     z_1, mask = model.normalize(batch["z"]), batch["z_mask"]
-    losses = model.net.loss(z_1, mask, cond, cond_mask, draws)
+    labelled = has_text(batch, z_1.device)
+    losses = model.net.loss(z_1, mask, cond, cond_mask, draws, labelled)
     if model.net.sync_head is not None:
         sync = model.net.sync_head.loss(z_1, mask, batch["energy"], batch["energy_mask"])
         losses |= {"loss": losses["loss"] + sync, "sync": sync}
-    length = model.length.loss(cond, cond_mask, batch["frames"].flatten())
+    length = model.length.loss(cond, cond_mask, batch["frames"].flatten(), labelled)
     return {**losses, "loss": losses["loss"] + LENGTH_WEIGHT * length, "length": length}
 
 
@@ -87,6 +88,9 @@ def main() -> None:
         return latent_stages.latent_loader(source, split, encoder, settings, accelerator)
 
     train_loader = loader("train")
+    if train_loader.dataset.num_unlabelled:
+        clips = train_loader.dataset
+        say(f"{clips.num_unlabelled} of {len(clips)} train clips have no text: they teach what is likely without one")
     model = TextToLatent(LatentFlowMatcher(config), encoder, source.signer_names())
     set_latent_scale(model, train_loader.dataset.latents)
     if model.net.sync_head is not None:

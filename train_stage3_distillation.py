@@ -119,7 +119,7 @@ def main() -> None:
     guidance_scale = teacher.net.config.guidance_scale if args.guidance_scale is None else args.guidance_scale
 
     def loader(split: str) -> DataLoader:
-        clips = latent_dataset(source, split, teacher.text_encoder, accelerator.device)
+        clips = latent_dataset(source, split, teacher.text_encoder, accelerator.device, labelled=True)
         pack = trajectory_pack(
             teacher,
             content["fingerprint"],

@@ -4,7 +4,8 @@ from collections import Counter
 
 import numpy as np
 
-from evaluation.clips import Clip, Reference, clip_of, says_something
+from evaluation.clips import Clip, Reference, clip_of
+from poses.files import says_something
 from poses.pack import Pack
 from poses.statistics import Statistics
 from runtime.errors import UserError

@@ -1,6 +1,5 @@
 """A clip and what was seen of it, as every metric takes it, and the values that metrics give for many clips."""
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -139,12 +138,6 @@ class Reference(Clip):
 
     id: str
     text: str
-
-
-def says_something(text: str) -> bool:
-    """Whether a text holds more than space and punctuation: an empty one, or '...', is the truth about no clip."""
-    categories = map(unicodedata.category, text)
-    return any(category[0] not in "PZ" and category not in ("Cc", "Cf") for category in categories)
 
 
 def clip_of(pack: Pack, index: int) -> Clip:

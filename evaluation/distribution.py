@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from evaluation.clips import Array, Clip, Scores, says_something
+from evaluation.clips import Array, Clip, Scores
 from evaluation.recognition import sign_distances
+from poses.files import says_something
 from runtime.processes import shared_map
 
 LATENTS = ("latents", "latents_clip", "reference_latents", "reference_latents_clip")  # values of `latent_scores`

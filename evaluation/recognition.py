@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.clips import Array, Clip, Reference, Scores, says_something
+from evaluation.clips import Array, Clip, Reference, Scores
 from poses import layout
+from poses.files import says_something
 from poses.motion import keypoints_seen, shoulder_frame
 from runtime.processes import shared_map
 

@@ -117,12 +117,15 @@ class LatentFlowMatcher(nn.Module):
 
     # ---- training ----------------------------------------------------------------------------------------------------
 
-    def loss(self, z_1: Tensor, mask: Tensor, cond: Tensor, cond_mask: Tensor, draws: Draws) -> dict[str, Tensor]:
+    def loss(
+        self, z_1: Tensor, mask: Tensor, cond: Tensor, cond_mask: Tensor, draws: Draws, labelled: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Flow matching loss of the field, the prior's own fit to u without text, and L_prior; scalars.
 
         z_1 [B,N,D] normalised latents, mask [B,N], cond [B,L,C]. L_prior = lambda(t) ||v - v_prior||^2, called
         `closeness`, compares the whole field with the prior. It counts only where the text was dropped, since there
         both estimate the same drift: with a text it would pull every text to the mean of all.
+        labelled [B] bool: the clips that have a text, by default all. The others teach what is likely without a text.
         """
         z_0 = draws.normal(*z_1.shape[1:]).to(z_1)  # [B,N,D]
         t = sample_times(draws)  # [B]
@@ -130,6 +133,9 @@ class LatentFlowMatcher(nn.Module):
         drop = torch.zeros(len(z_1), dtype=torch.bool, device=z_1.device)
         if self.training:
             drop = draws.uniform() < self.config.cfg_dropout
+        if labelled is not None:
+            drop = drop | ~labelled
+        if self.training or labelled is not None:
             cond, cond_mask = self.drop_text(cond, cond_mask, drop)
         real = mask[..., None]
         v_flow = self.velocity_net(point.z_t, t, self.velocity_net.context(cond, cond_mask, mask))  # [B,N,D]

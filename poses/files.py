@@ -330,6 +330,12 @@ def _fps_beside(path: Path) -> float | None:
     return _read_fps(beside, content.get("fps")) if isinstance(content, dict) else None
 
 
+def says_something(text: str) -> bool:
+    """Whether a text holds more than space and punctuation: an empty one, or '...', is the truth about no clip."""
+    categories = map(unicodedata.category, text)
+    return any(category[0] not in "PZ" and category not in ("Cc", "Cf") for category in categories)
+
+
 def list_clips(data_dir: Path, split: str) -> dict[str, str]:
     """The texts of a split's clips by ID, sorted by ID; an absent text file gives empty texts, with a warning."""
     folder = data_dir / split / "poses"

@@ -110,10 +110,19 @@ def squeezed_to(source: LatentSource) -> int | None:
 
 
 def latent_loader(
-    source: LatentSource, split: str, encoder: TextEncoder, settings: TrainSettings, accelerator: Accelerator
+    source: LatentSource,
+    split: str,
+    encoder: TextEncoder,
+    settings: TrainSettings,
+    accelerator: Accelerator,
+    *,
+    labelled: bool = False,
 ) -> DataLoader:
-    """The batches of a split: its latents, and its texts as `encoder` reads them."""
-    return split_loader(latent_dataset(source, split, encoder, accelerator.device), split, settings, accelerator)
+    """The batches of a split: latents, and texts as `encoder` reads them. labelled: of the clips that have a text."""
+    clips = latent_dataset(source, split, encoder, accelerator.device, labelled=labelled)
+    if labelled and split == "train" and clips.num_unlabelled:
+        print(f"{clips.num_unlabelled} of {len(clips.latents)} train clips have no text and are left out")
+    return split_loader(clips, split, settings, accelerator)
 
 
 def signers_of(source: LatentSource) -> dict[str, str]:

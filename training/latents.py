@@ -23,7 +23,7 @@ from models.text_encoder import PretrainedTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
 from poses import layout
 from poses.body_frame import FRAME_VERSION
-from poses.files import list_signers, signers_path
+from poses.files import list_signers, says_something, signers_path
 from poses.interpolation import RESAMPLE_VERSION
 from poses.motion import ENERGY_VERSION, face_energy, hand_energy
 from poses.pack import Item, Items, Pack, cached_pack, digest
@@ -148,15 +148,25 @@ def text_pack(encoder: PretrainedTextEncoder, texts: list[str], cache_dir: Path,
     return cached_pack(cache_dir, "texts", TEXTS_VERSION, made_from, items)
 
 
-def latent_dataset(source: LatentSource, split: str, encoder: TextEncoder, device: torch.device) -> LatentDataset:
-    """Stage 2's data of a split; a scratch encoder reads the texts themselves, so nothing is kept for it."""
+def latent_dataset(
+    source: LatentSource, split: str, encoder: TextEncoder, device: torch.device, *, labelled: bool = False
+) -> LatentDataset:
+    """Stage 2's data of a split; a scratch encoder reads the texts themselves, so nothing is kept for it.
+
+    labelled: without the clips that have no text.
+    """
     latents = latent_pack(source, split, device)
-    if split == "train" and not any(latents.texts):
-        raise UserError(f"{source.data_dir}/train.txt: every text is empty; stage 2 learns from text")
+    if not any(map(says_something, latents.texts)) and (labelled or split == "train"):
+        raise UserError(f"{source.data_dir}/{split}.txt: every text is empty; this stage learns from text")
     texts = None
     if isinstance(encoder, PretrainedTextEncoder):
         texts = text_pack(encoder, latents.texts, source.cache_dir)
-    return LatentDataset(latents, texts, source.signers(split))
+    return LatentDataset(latents, texts, source.signers(split), labelled=labelled)
+
+
+def has_text(batch: Batch, device: torch.device) -> Tensor:
+    """Which clips of a batch have a text, [B] bool."""
+    return torch.tensor([says_something(text) for text in batch["text"]], device=device)
 
 
 def conditions(model: TextToLatent, batch: Batch) -> tuple[Tensor, Tensor]:

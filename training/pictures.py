@@ -13,6 +13,7 @@ from generation import Generator
 from models.autoencoder import PoseAutoencoder
 from models.pose_to_text import PoseToText
 from models.text_to_latent import TextToLatent
+from poses.files import says_something
 from poses.presence import is_there, without_absent
 from poses.render import draw_sheet
 from training.latents import LatentSource
@@ -62,7 +63,8 @@ def generations(source: LatentSource) -> Pictures:
 
     def pictures(model: TextToLatent) -> list[tuple[str, np.ndarray]]:
         dev = source.clips("dev")
-        indices = [i for i in spread(len(dev)) if model.truncation_message([dev.texts[i]]) is None]
+        indices = [i for i in spread(len(dev)) if says_something(dev.texts[i])]
+        indices = [i for i in indices if model.truncation_message([dev.texts[i]]) is None]
         real = [np.where(dev.field("seen", i), dev.field("pose", i), np.nan) for i in indices]
         texts, lengths = [dev.texts[i] for i in indices], [len(pose) for pose in real]
         named = source.signers("dev")
