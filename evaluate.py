@@ -16,7 +16,7 @@ comes from its text; --oracle_length gives it the reference's instead. evaluatio
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from evaluation.summary import summarise
 from evaluation.text_metrics import NORMALIZATION, unit_of
 from generation import PARTS, Generator, load_generator
 from models.autoencoder import PoseAutoencoder
+from models.flow_matching import SamplingSettings
 from models.speed import Speed, pack_linears
 from poses.files import SPLITS, list_signers, signers_path
 from poses.splits import load_split
@@ -45,7 +46,7 @@ from runtime.flags import write_config
 from runtime.lifetime import is_first
 from training import arguments
 
-OF_FLOWS = ("--num_steps", "--guidance_scale", "--solver", "--use_ssm_prior", "--use_sync_guidance")
+OF_FLOWS = tuple(f"--{field.name}" for field in fields(SamplingSettings))
 OF_MODELS = ("--batch_size", "--oracle_length", "--shuffle_texts", "--precision")
 
 

@@ -18,7 +18,6 @@ from ablation.parts import run_parts
 from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
 from ablation.report import plot_quality, plot_training, read_lines, write_tables
 from generation import load_generator
-from models.flow_matching import SamplingSettings
 from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
 from runtime import cpu, errors
@@ -70,9 +69,8 @@ def measure_latency(plan: Plan, args: argparse.Namespace, text: str, frames: int
     for row in plan.rows:
         if row.evaluation in seconds:
             continue
-        sampling = SamplingSettings(row.num_steps, use_sync_guidance=None if row.use_sync_guidance else False)
         trained = (seeded(row.model, plan.seeds[0]), row.autoencoder)
-        generator = load_generator(*(args.output_dir / name / "last.pt" for name in trained), device, sampling)
+        generator = load_generator(*(args.output_dir / name / "last.pt" for name in trained), device, row.sampling)
         clips = [generator.generate([text], [seed], [frames])[0] for seed in range(TIMES + 1)]
         seconds[row.evaluation] = statistics.median(sum(clip.seconds.values()) for clip in clips[1:])
     return seconds

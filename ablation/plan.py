@@ -12,6 +12,9 @@ from pathlib import Path
 
 from ablation.parts import Part
 from checkpoints import AUTOENCODER, POSE_TO_TEXT, SCRIPT_OF
+from models.flow_matching import SamplingSettings
+from poses.body_frame import PLACE_DIM
+from poses.presence import NUM_ARTICULATORS
 from runtime.errors import UserError
 
 RECIPES = Path(__file__).parent  # small.json, full_size.json
@@ -27,6 +30,7 @@ BASELINES = {  # rows of every evaluation, and their labels
     "random_clip": "random clip",
     "mean_pose": "mean pose",
 }
+MEASURED_DIM = NUM_ARTICULATORS + PLACE_DIM  # numbers of a latent that are not learnt
 WHOLE = "Direction 2, 50 steps"  # the row that the others are compared with
 
 
@@ -42,6 +46,7 @@ class Row:
     model: str  # the part that trained it, without its seed
     num_steps: int | None = None
     use_sync_guidance: bool = True
+    guidance_from: str | None = None  # as trained
     autoencoder: str = "autoencoder"
     scored: str = "model"
 
@@ -53,7 +58,17 @@ class Row:
     def evaluation(self) -> str:
         """The part that scores it, without its seed."""
         steps = f"_{self.num_steps}_steps" if self.num_steps else ""
-        return f"evaluation_{self.model}{steps}{'' if self.use_sync_guidance else '_no_sync'}"
+        how = "" if self.guidance_from is None else f"_from_{self.guidance_from}"
+        return f"evaluation_{self.model}{steps}{how}{'' if self.use_sync_guidance else '_no_sync'}"
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        """How its clips are sampled."""
+        return SamplingSettings(
+            self.num_steps,
+            guidance_from=self.guidance_from,
+            use_sync_guidance=None if self.use_sync_guidance else False,
+        )
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,7 @@ def make_rows(groups: Sequence[str], strides: Sequence[int], recipe_stride: int)
         rows += [
             Row("Direction 1", "components", "predictor"),
             Row("without the prior", "components", "flow_no_prior", 50),
+            replace(whole, label="guided by the null text", guidance_from="null_text"),
             replace(whole, label="without sync guidance", use_sync_guidance=False),
             Row("in pose space", "components", "flow_pose", 50),
         ]
@@ -133,10 +149,11 @@ def make_plan(
 
 
 def _with_stride(flags: Sequence[str], stride: int) -> list[str]:
-    """The autoencoder's flags at another stride, with as many numbers a second."""
+    """The autoencoder's flags at another stride, with as many learnt numbers a second."""
     flags = list(flags)
     dim, own = (flags.index(name) + 1 for name in ("--latent_dim", "--temporal_stride"))
-    flags[dim] = str(max(1, int(flags[dim]) * stride // int(flags[own])))
+    learnt = (int(flags[dim]) - MEASURED_DIM) * stride // int(flags[own])
+    flags[dim] = str(max(1, learnt) + MEASURED_DIM)
     flags[own] = str(stride)
     return flags
 
@@ -158,6 +175,7 @@ def _evaluation(row: Row, recipe: Recipe, data_flags: Sequence[str], seed: int) 
     flags += ["--back_translation_checkpoint", "@back_translation/best_model.pt"]
     flags += ["--num_steps", str(row.num_steps)] if row.num_steps else []
     flags += [] if row.use_sync_guidance else ["--no-use_sync_guidance"]
+    flags += ["--guidance_from", row.guidance_from] if row.guidance_from else []
     flags += recipe["evaluation"]
     # Seeds of their own, so that two runs of one text do not share their noise.
     return Part(seeded(row.evaluation, seed), "evaluate.py", (*flags, "--seed", str(100_000 * seed)))

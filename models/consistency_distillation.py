@@ -50,6 +50,7 @@ class StudentConfig:
     guidance_from: str = "null_text"  # likewise
     prior_type: str = "none"  # likewise
     use_sync_guidance: bool = False  # likewise
+    gamma_guidance: float | None = None  # likewise; None: of a version that did not keep it
     max_frames: int | None = None  # likewise
 
     def __post_init__(self) -> None:
@@ -71,6 +72,7 @@ class StudentConfig:
             guidance_from=teacher.guidance_from,
             prior_type=teacher.prior_type,
             use_sync_guidance=teacher.use_sync_guidance,
+            gamma_guidance=teacher.gamma_guidance if teacher.use_sync_guidance else 0.0,
             max_frames=teacher.max_frames,
         )
 
@@ -137,13 +139,17 @@ class Student(nn.Module):
             raise ValueError(f"solver {settings.solver}: a student knows its own steps, which are euler's")
         require_as_trained("use_ssm_prior", settings.use_ssm_prior, config.prior_type != "none")
         require_as_trained("guidance_scale", settings.guidance_scale, config.guidance_scale)
+        require_as_trained("guidance_from", settings.guidance_from, config.guidance_from)
         require_as_trained("use_sync_guidance", settings.use_sync_guidance, config.use_sync_guidance)
+        require_as_trained("gamma_guidance", settings.gamma_guidance, config.gamma_guidance)
         return SamplingSettings(
             num_steps=settings.num_steps or max(config.step_counts),
             guidance_scale=config.guidance_scale,
             solver="euler",
             use_ssm_prior=config.prior_type != "none",
             use_sync_guidance=config.use_sync_guidance,
+            guidance_from=config.guidance_from,
+            gamma_guidance=config.gamma_guidance,
         )
 
     describe = LatentFlowMatcher.describe

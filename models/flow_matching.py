@@ -60,6 +60,8 @@ class SamplingSettings:
     solver: str | None = None
     use_ssm_prior: bool | None = None
     use_sync_guidance: bool | None = None
+    guidance_from: str | None = None
+    gamma_guidance: float | None = None
 
 
 def require_as_trained(name: str, asked: object, trained: object) -> None:

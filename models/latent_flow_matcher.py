@@ -158,7 +158,8 @@ class LatentFlowMatcher(nn.Module):
         mask: Tensor,
         guidance_scale: float = 1.0,
         *,
-        use_sync_guidance: bool = True,
+        guidance_from: str | None = None,
+        gamma: float | None = None,
         table: TimeTable | None = None,
     ) -> Velocity:
         """The field of a trajectory as a function (z_t, t) -> v, with guidance by the text and by synchrony.
@@ -168,7 +169,7 @@ class LatentFlowMatcher(nn.Module):
         null text, whose pass runs in one batch with that of the text (classifier-free guidance, Ho & Salimans 2022).
         """
         B, guided = len(cond), guidance_scale != 1.0
-        from_null_text = guided and self.config.guidance_from == "null_text"
+        from_null_text = guided and (guidance_from or self.config.guidance_from) == "null_text"
         if from_null_text:
             nothing = self.drop_text(cond, cond_mask, torch.ones(B, dtype=torch.bool, device=cond.device))
             both = self.velocity_net.context(
@@ -178,7 +179,8 @@ class LatentFlowMatcher(nn.Module):
         else:
             with_text = self.velocity_net.context(cond, cond_mask, mask)
         filters = None if self.prior is None else self.prior.remember(mask.shape[1])
-        gamma = self.config.gamma_guidance if use_sync_guidance and self.sync_head is not None else 0.0
+        gamma = self.config.gamma_guidance if gamma is None else gamma
+        gamma = gamma if self.sync_head is not None else 0.0
         in_units_of_field = self.config.gamma_unit == "field"
 
         def velocity(z_t: Tensor, t: Tensor) -> Tensor:
@@ -206,12 +208,20 @@ class LatentFlowMatcher(nn.Module):
         require_as_trained("use_ssm_prior", settings.use_ssm_prior, config.prior_type != "none")
         if settings.use_sync_guidance and not config.use_sync_guidance:
             raise ValueError("use_sync_guidance: this flow was trained without it")
+        if settings.guidance_from == "prior" and config.prior_type == "none":
+            raise ValueError("guidance_from prior: this flow has none")
+        guided = config.use_sync_guidance and settings.use_sync_guidance is not False
+        if settings.gamma_guidance and not guided:
+            raise ValueError("gamma_guidance: this flow has no sync guidance, or it is switched off")
+        gamma = config.gamma_guidance if settings.gamma_guidance is None else settings.gamma_guidance
         return SamplingSettings(
             num_steps=config.num_inference_steps if settings.num_steps is None else settings.num_steps,
             guidance_scale=config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale,
             solver=settings.solver or DEFAULT_SOLVER,
             use_ssm_prior=config.prior_type != "none",
-            use_sync_guidance=config.use_sync_guidance and settings.use_sync_guidance is not False,
+            use_sync_guidance=guided,
+            guidance_from=settings.guidance_from or config.guidance_from,
+            gamma_guidance=gamma if guided else 0.0,
         )
 
     def describe(self, settings: SamplingSettings) -> dict[str, object]:
@@ -219,11 +229,12 @@ class LatentFlowMatcher(nn.Module):
         return {
             "num_steps": settings.num_steps,
             "guidance_scale": settings.guidance_scale,
-            "guidance_from": self.config.guidance_from,
+            "guidance_from": settings.guidance_from,
             "solver": settings.solver,
             "space": self.config.space,
             "prior": self.config.prior_type,
             "sync_guidance": settings.use_sync_guidance,
+            "gamma_guidance": settings.gamma_guidance,
         }
 
     def time_table(self, settings: SamplingSettings) -> TimeTable:
@@ -241,7 +252,6 @@ class LatentFlowMatcher(nn.Module):
     ) -> Tensor:
         """Latents [B,N,D] of texts cond [B,L,C], cond_mask [B,L], mask [B,N]; each clip's noise comes from its seed."""
         z_0 = sample_noise(seeds, mask.sum(1).tolist(), self.config.latent_dim).to(cond.device)
-        velocity = self.guided_field(
-            cond, cond_mask, mask, settings.guidance_scale, use_sync_guidance=settings.use_sync_guidance, table=table
-        )
+        how = {"guidance_from": settings.guidance_from, "gamma": settings.gamma_guidance}
+        velocity = self.guided_field(cond, cond_mask, mask, settings.guidance_scale, **how, table=table)
         return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver)

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from benchmarks import gaussian
-from models.flow_matching import DEFAULT_SOLVER, Velocity, path_sample, sample_noise, sample_ode, time_grid
+from models.consistency_distillation import Student, StudentConfig
+from models.flow_matching import (
+    DEFAULT_SOLVER,
+    SamplingSettings,
+    Velocity,
+    path_sample,
+    sample_noise,
+    sample_ode,
+    time_grid,
+)
 from models.latent_flow_matcher import GAMMA_UNITS, TEXT_GUIDANCE_INTERVAL, UNCONDITIONAL, FlowConfig, LatentFlowMatcher
 from models.layers import lengths_to_mask
 from models.sync_guidance import SYNC_INTERVAL, sync_gradient, sync_loss
@@ -170,12 +179,31 @@ def test_the_sampled_field_is_the_sum_that_the_design_writes(
         assert gradient.abs().max() > 1e-4
         expected = expected - gamma * gradient
     sampled = matcher.guided_field(cond, cond_mask, mask, scale)(z_t, time)
+    asked = {"guidance_from": guidance_from, "gamma": gamma}
+    matcher.config = dataclasses.replace(matcher.config, guidance_from="prior", gamma_guidance=0.0)
+    torch.testing.assert_close(matcher.guided_field(cond, cond_mask, mask, scale, **asked)(z_t, time), sampled)
     torch.testing.assert_close(sampled, expected, rtol=1e-5, atol=3e-5)  # gamma 5 magnifies the rounding of a product
 
 
 def test_guidance_without_a_prior_leads_away_from_the_null_text():
     assert FlowConfig(prior_type="simple").guidance_from == "prior"
     assert FlowConfig(prior_type="none").guidance_from == "null_text"
+
+
+def test_guidance_that_a_flow_cannot_follow_is_named(matcher):
+    asked = SamplingSettings(guidance_from="null_text", gamma_guidance=0.3)
+    settings = matcher.resolve(asked)
+    assert (settings.guidance_from, settings.gamma_guidance) == ("null_text", 0.3)
+    assert matcher.resolve(SamplingSettings(use_sync_guidance=False)).gamma_guidance == 0
+    with pytest.raises(ValueError, match="gamma_guidance: this flow has no sync guidance, or it is switched off"):
+        matcher.resolve(SamplingSettings(use_sync_guidance=False, gamma_guidance=0.3))
+    plain = LatentFlowMatcher(FlowConfig(latent_dim=4, hidden_dim=16, num_layers=1, num_heads=2, cond_dim=8))
+    with pytest.raises(ValueError, match="guidance_from prior: this flow has none"):
+        plain.resolve(SamplingSettings(guidance_from="prior"))
+    student = Student(StudentConfig.of_teacher(matcher.config, 2.0, 1))
+    assert student.resolve(SamplingSettings(guidance_from="prior")).guidance_from == "prior"
+    with pytest.raises(ValueError, match=r"gamma_guidance 0\.3 contradicts 0\.01"):
+        student.resolve(SamplingSettings(gamma_guidance=0.3))
 
 
 def test_the_loss_fits_the_field_that_is_sampled(matcher, inputs):

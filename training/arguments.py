@@ -1,12 +1,14 @@
 """Flags that several scripts share, declared once: text encoder, device, speed, sampling."""
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
 
 import torch
 
 from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES, SamplingSettings
+from models.latent_flow_matcher import UNCONDITIONAL
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, ScratchTextConfig
 from poses.writing import IMAGE_SIZE
 from runtime import processes
@@ -149,6 +151,14 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "--guidance_scale", type=natural_float, help="of the text; 1 is none (default: the checkpoint's)"
     )
     parser.add_argument(
+        "--guidance_from", choices=UNCONDITIONAL, help="what guidance by the text leads away from (default: as trained)"
+    )
+    parser.add_argument(
+        "--gamma_guidance",
+        type=natural_float,
+        help="share of the field that sync guidance may take (default: the checkpoint's)",
+    )
+    parser.add_argument(
         "--solver",
         choices=SOLVER_NAMES,
         help=f"midpoint and heun take two forwards a step (default {DEFAULT_SOLVER}; a student takes its own steps)",
@@ -160,6 +170,4 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def sampling_settings(args: argparse.Namespace) -> SamplingSettings:
     """The settings that the flags of `add_sampling_arguments` ask for."""
-    return SamplingSettings(
-        args.num_steps, args.guidance_scale, args.solver, args.use_ssm_prior, args.use_sync_guidance
-    )
+    return SamplingSettings(**{field.name: getattr(args, field.name) for field in dataclasses.fields(SamplingSettings)})
