@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.body_frame import BodyFrame
 from models.hands import HandFrame
 from models.layers import Encoder, mean_over_time, require_head_sizes, zero_init
-from models.whole_batch import Draws, masked_mean
+from models.whole_batch import Draws, masked_mean, std_over_batch
 from poses import layout
 from poses.body_frame import PLACE_DIM
 from poses.presence import ARTICULATOR_OF, NUM_ARTICULATORS
@@ -240,14 +240,18 @@ class PoseAutoencoder(nn.Module):
         return Decoded(pose, presence_of_frames(shares, mask, self.config.temporal_stride))
 
     def forward(
-        self, framed: Tensor, present: Tensor, mask: Tensor, noise: Tensor | None = None
+        self, framed: Tensor, present: Tensor, mask: Tensor, noise: Tensor | None = None, latent_noise: float = 0.0
     ) -> tuple[Levels, Tensor, Tensor]:
         """Reconstruct clips `in_frame`; with noise [B,N,learnt] what is learnt is drawn from the posterior.
 
+        latent_noise: so many standard deviations of the batch's latents are added to the posterior's own.
         Returns levels, and mean and log-variance of what is learnt.
         """
         mean, log_variance = self.posterior(framed, present, mask)
-        learnt = mean if noise is None else mean + (0.5 * log_variance).exp() * noise
+        learnt = mean
+        if noise is not None:
+            added = latent_noise * std_over_batch(mean, self.latent_mask(mask)) if latent_noise else mean.new_zeros(1)
+            learnt = mean + (log_variance.exp() + added**2).sqrt() * noise
         return self.decode_levels(self._with_presence(learnt, present, mask), mask), mean, log_variance
 
 
@@ -285,6 +289,10 @@ class AutoencoderLoss:
     hand_shape_weight: float = described(1.0, "weight of the hands relative to their wrists")
     velocity_weight: float = described(1.0, "weight of the change from frame to frame")
     level_weight: float = described(0.5, "weight of the decoder's first outputs, body and hands")
+    latent_noise: float = described(
+        0.0,
+        "noise on the latents that the decoder learns from, in their standard deviations: it stays calm on a flow's",
+    )
     kl_weight: float = described(1e-4, "weight of the latents' distance to a standard normal distribution")
 
     def __call__(
@@ -304,7 +312,7 @@ class AutoencoderLoss:
         noise = None
         if draws is not None:
             noise = draws.normal(model.num_latents(pose.shape[1]), model.config.learnt_dim)
-        levels, mean, log_variance = model(pose, present, mask, noise)
+        levels, mean, log_variance = model(pose, present, mask, noise, self.latent_noise)
         weight = seen & mask[..., None]
         if model.config.presence:
             weight &= presence_by_number(present)

@@ -5,7 +5,7 @@ A loss follows four rules, and then gives the same curve in one process and in m
     what it draws comes from its `Draws`: it follows from the clip, the epoch and the draw's number alone
     dropout is `Dropout`, which draws from there too
     a mean is `masked_mean` or `clip_mean`, never .mean(): its weights are summed over all processes
-    a clip never meets another clip of its batch
+    a clip never meets another clip of its batch, but for `std_over_batch`
 
 The value that it returns is this process's part: the parts of all processes add up to the loss of the whole batch.
 """
@@ -144,3 +144,15 @@ def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
 def clip_mean(values: Tensor) -> Tensor:
     """Mean of values [B], one for each clip, as `masked_mean` takes it."""
     return masked_mean(values, torch.ones_like(values))
+
+
+def std_over_batch(values: Tensor, mask: Tensor) -> Tensor:
+    """The standard deviation [D] of values [B,N,D] where mask [B,N] holds, over the whole batch; without gradient."""
+    kept = values.detach()[mask].float()  # [n,D]
+    count = kept.new_full((1, kept.shape[1]), len(kept))
+    sums, whole = torch.cat([count, kept.sum(0, keepdim=True), (kept**2).sum(0, keepdim=True)]), _whole.get()
+    if whole is not None:
+        sums = whole.total(sums * whole.share)
+    count, total, squares = sums
+    mean = total / count
+    return (squares / count - mean**2).clamp_min(0).sqrt()

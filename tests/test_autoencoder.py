@@ -172,6 +172,21 @@ def test_statistics_of_before_know_no_body_frame(statistics: Statistics):
         PoseAutoencoder(AutoencoderConfig(9, 16, 2, 1, 1, 1, 1), dataclasses.replace(statistics, framed=None))
 
 
+def test_latent_noise_is_in_standard_deviations_of_the_batch(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
+    """What the decoder gets: the posterior's noise and the added one, independent; the padding does not count."""
+    model, (pose, present, mask) = make_model(statistics, 2), draw([60, 37])
+    framed, _ = model.in_frame(pose, mask)
+    mean, log_variance = model.posterior(framed, present, mask)
+    latents, given = model.latent_mask(mask), []
+    monkeypatch.setattr(model, "decode_levels", lambda z, mask: given.append(z[..., : model.config.learnt_dim]))
+    noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(4))
+    for scale in (0.0, 0.5):
+        model(framed, present, mask, noise, scale)
+        expected = (log_variance.exp() + (scale * mean[latents].std(0, correction=0)) ** 2).sqrt()
+        found = (given.pop() - mean) / noise
+        torch.testing.assert_close(found[latents], expected[latents], rtol=1e-2, atol=1e-3)
+
+
 def test_hands_relative_to_the_wrists_and_back(statistics: Statistics):
     frame, pose = HandFrame(statistics), torch.randn(2, 5, layout.POSE_DIM)
     relative = frame.relative(pose)
