@@ -1,5 +1,7 @@
 """Between a normalised clip and the same clip in its own body frame: a map that its place decides."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -30,11 +32,16 @@ class BodyFrame(nn.Module):
             self.register_buffer(name if name.startswith("place") else f"framed_{name}", values)
 
     def place(self, pose: Tensor, mask: Tensor) -> Tensor:
-        """The normalised place [B,3] of each clip, pose [B,T,214], mask [B,T]."""
+        """The normalised place [B,3] of each clip, pose [B,T,214], mask [B,T].
+
+        Its unit is at least half of the mean train clip's: nobody who turns aside, or whose shoulders were never seen,
+        is magnified.
+        """
         dims = torch.from_numpy(SHOULDER_DIMS).to(pose.device)
         left, right = (pose[..., dims] * self.std[dims] + self.mean[dims]).chunk(2, dim=-1)  # [B,T,2]
         unit = mean_over_time((left - right).norm(dim=-1, keepdim=True), mask).clamp_min(LEAST_UNIT)  # [B,1]
-        place = torch.cat([mean_over_time((left + right) / 2, mask), unit.log()], dim=-1)
+        unit = unit.log().maximum(self.place_mean[2] - math.log(2))
+        place = torch.cat([mean_over_time((left + right) / 2, mask), unit], dim=-1)
         return (place - self.place_mean) / self.place_std
 
     def enter(self, pose: Tensor, place: Tensor, mask: Tensor) -> Tensor:

@@ -167,6 +167,23 @@ def test_a_keypoint_that_a_clip_never_shows_does_not_tell_its_place(statistics: 
     assert not framed[..., layout.keypoint_dims(np.array([layout.LEFT_HIP]))].any()
 
 
+def test_who_turns_aside_or_shows_no_shoulder_is_not_magnified(statistics: Statistics):
+    model, (pose, _, mask) = make_model(statistics), draw([9, 6])
+    shoulders = (0.5 - statistics.mean[SHOULDER_DIMS]) / statistics.std[SHOULDER_DIMS]
+    pose[..., SHOULDER_DIMS] = torch.from_numpy(shoulders)  # both at one point
+    framed, place = model.in_frame(pose, mask)
+    half = -np.log(2) / statistics.framed.place_std[2]
+    assert place[:, 2].numpy() == pytest.approx(half, rel=1e-4)
+    data = np.full((2, 9, layout.POSE_DIM), 0.5, np.float32) + 0.1 * np.random.default_rng(0).random((2, 9, 214))
+    seen = np.ones(data.shape, bool)
+    seen[..., SHOULDER_DIMS] = False
+    data[~seen] = 0.0
+    nobody = compute_statistics(zip(data, seen, strict=True), {})
+    clips = torch.from_numpy(np.stack([nobody.normalize(*clip) for clip in zip(data, seen, strict=True)]))
+    framed, _ = make_model(nobody).in_frame(clips, mask)
+    assert framed.abs().max() < 10
+
+
 def test_statistics_of_before_know_no_body_frame(statistics: Statistics):
     with pytest.raises(ValueError, match="know no body frame"):
         PoseAutoencoder(AutoencoderConfig(9, 16, 2, 1, 1, 1, 1), dataclasses.replace(statistics, framed=None))
