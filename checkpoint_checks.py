@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import BinaryIO, TypeVar, get_args, get_origin
 
 import torch
@@ -279,10 +280,10 @@ def check_config(config_type: type, values: Mapping[str, object]) -> None:
         if field.name not in values:
             continue
         value, kind = values[field.name], field.type
-        if kind == int | None:
+        if isinstance(kind, UnionType):  # of a type and None
             if value is None:
                 continue
-            kind = int
+            kind = get_args(kind)[0]
         if kind is int:
             least, most = (0, MAX_LAYERS) if field.name.endswith("layers") else (1, MAX_WHOLE)
             sound = type(value) is int and least <= value <= most

@@ -147,7 +147,7 @@ def test_missing_texts_are_a_warning_and_no_lesson(data: Path, capsys, refused, 
     assert "warning: " in (out := capsys.readouterr().out)
     assert "train.txt is missing, so the texts of train are empty" in out
     said = refused("predictor", "--text_encoder scratch --scratch_dim 32", D=data, A=trained.autoencoder, O=tmp_path)
-    assert "every text is empty; stage 2 learns from text" in said
+    assert "every text is empty; stages 2 and 3 learn from text" in said
 
 
 def test_training_before_preparing_says_what_to_run(data: Path, refused, tmp_path: Path):

@@ -157,7 +157,7 @@ def latent_dataset(
     """
     latents = latent_pack(source, split, device)
     if not any(map(says_something, latents.texts)) and (labelled or split == "train"):
-        raise UserError(f"{source.data_dir}/{split}.txt: every text is empty; this stage learns from text")
+        raise UserError(f"{source.data_dir}/{split}.txt: every text is empty; stages 2 and 3 learn from text")
     texts = None
     if isinstance(encoder, PretrainedTextEncoder):
         texts = text_pack(encoder, latents.texts, source.cache_dir)
