@@ -29,7 +29,7 @@ from training.latents import conditions, has_text, set_latent_scale, set_sync_ta
 from training.settings import TrainSettings
 from training.state import Losses
 
-PRIOR_FLAGS = ("--ssm_prior_type", "--lambda_prior", "--prior_hidden_dim", "--prior_layers")
+PRIOR_FLAGS = ("--ssm_prior_type", "--lambda_prior", "--prior_hidden_dim", "--prior_layers", "--guidance_from")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -88,9 +88,6 @@ def main() -> None:
         return latent_stages.latent_loader(source, split, encoder, settings, accelerator)
 
     train_loader = loader("train")
-    if train_loader.dataset.num_unlabelled:
-        clips = train_loader.dataset
-        say(f"{clips.num_unlabelled} of {len(clips)} train clips have no text: they teach what is likely without one")
     model = TextToLatent(LatentFlowMatcher(config), encoder, source.signer_names())
     set_latent_scale(model, train_loader.dataset.latents)
     if model.net.sync_head is not None:

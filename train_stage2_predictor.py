@@ -22,7 +22,7 @@ from runtime.arguments import add_dataclass_arguments, build_dataclass, make_par
 from training import arguments, latent_stages
 from training.engine import start, train
 from training.latent_stages import LENGTH_WEIGHT
-from training.latents import conditions, has_text, set_latent_scale
+from training.latents import conditions, set_latent_scale
 from training.settings import TrainSettings
 from training.state import Losses
 
@@ -39,7 +39,7 @@ def loss(model: TextToLatent, batch: Batch, draws: Draws) -> Losses:
     cond, cond_mask = conditions(model, batch)
     prediction = model.net(cond, cond_mask, batch["z_mask"])
     regression = latent_regression_loss(prediction, model.normalize(batch["z"]), batch["z_mask"])
-    length = model.length.loss(cond, cond_mask, batch["frames"].flatten(), has_text(batch, cond.device))
+    length = model.length.loss(cond, cond_mask, batch["frames"].flatten())
     return {"loss": regression + LENGTH_WEIGHT * length, "latent": regression, "length": length}
 
 

@@ -28,16 +28,17 @@ from poses.motion import WRISTS_AND_HANDS, keypoints_seen, shoulder_frame
 from poses.pack import Pack
 from poses.splits import load_split, load_statistics
 from runtime import errors
-from runtime.arguments import add_data_arguments, make_parser, natural_int
+from runtime.arguments import add_data_arguments, make_parser, positive_int
 from runtime.errors import UserError
 
 LEAST_OFFSET = 5  # frames between a start that is in time and one that is not
 FACES = {"face": layout.NMM, "head": layout.HEAD_POSE, "mouth": layout.MOUTH_SHAPE, "control": layout.NMM}
 BATCH, STEPS, WIDTH = 128, 1500, 64
+Signals = tuple[list[Tensor], list[Tensor]]  # hands and faces of a split
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # the clip, the start of the hands and that of the face, of each pair
 
 
-def signals(pack: Pack, std: np.ndarray, face: slice) -> tuple[list[Tensor], list[Tensor]]:
+def signals(pack: Pack, std: np.ndarray, face: slice) -> Signals:
     """Hands [C,T] and face [C,T] of each clip: what is seen of them, and how it changes; clips without shoulders: none.
 
     Hands in shoulder widths from the shoulders, faces in standard deviations from the clip's mean.
@@ -110,26 +111,28 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def held_out_auc(
-    packs: Sequence[Pack], std: np.ndarray, name: str, window: int, seed: int
+    train: Signals, test: Signals, window: int, seed: int, *, control: bool = False
 ) -> tuple[float, list[float]]:
-    """The AUC on the second pack of a network trained on the first, and its 95 % interval over the clips."""
+    """The AUC on `test` of a network trained on `train`, and its 95 % interval over the clips.
+
+    control: the faces are those of another clip.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    train, test = (signals(pack, std, FACES[name]) for pack in packs)
     lengths = [np.array([clip.shape[1] for clip in hands]) for hands, _ in (train, test)]
     usable = [np.flatnonzero(of_split >= window + LEAST_OFFSET) for of_split in lengths]
     if min(map(len, usable)) < 2:
         raise UserError(f"hardly a clip of {window + LEAST_OFFSET} frames in train or test; choose a smaller --window")
+    face_of = [np.arange(len(of_split)) for of_split in lengths]
+    for of_clip, of_split, some in zip(face_of, lengths, usable, strict=True) if control else ():
+        order = some[np.argsort(of_split[some], kind="stable")]  # the next clip is about as long
+        of_clip[order] = np.append(order[1:], order[-2])
 
-    def inputs(split: tuple[list[Tensor], list[Tensor]], which: int, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    def inputs(split: Signals, which: int, pairs: Pairs) -> tuple[Tensor, Tensor]:
         clips, start, other = pairs
-        face_of = clips
-        if name == "control":  # a face of another clip that is as long
-            order = usable[which][np.argsort(lengths[which][usable[which]], kind="stable")]
-            follower = dict(zip(order, np.append(order[1:], order[-2]), strict=True))
-            face_of = np.array([follower[clip] for clip in clips])
-            other = np.minimum(other, lengths[which][face_of] - window)
-        return windows(split[0], clips, start, window), windows(split[1], face_of, other, window)
+        others = face_of[which][clips]
+        other = np.minimum(other, lengths[which][others] - window)
+        return windows(split[0], clips, start, window), windows(split[1], others, other, window)
 
     net = InTime(train[0][0].shape[0], train[1][0].shape[0])
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05)
@@ -159,8 +162,8 @@ def held_out_auc(
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_data_arguments(parser)
-    parser.add_argument("--window", type=natural_int, default=16, help="frames that are compared (default 16)")
-    parser.add_argument("--seeds", type=natural_int, default=3, help="networks of each kind (default 3)")
+    parser.add_argument("--window", type=positive_int, default=16, help="frames that are compared (default 16)")
+    parser.add_argument("--seeds", type=positive_int, default=3, help="networks of each kind (default 3)")
     return parser.parse_args()
 
 
@@ -169,8 +172,9 @@ def main() -> None:
     packs = [load_split(args.data_dir, split, args.cache_dir, args.skip_bad) for split in ("train", "test")]
     std = load_statistics(args.data_dir, args.cache_dir, packs[0]).std
     report = {}
-    for name in FACES:
-        found = [held_out_auc(packs, std, name, args.window, seed) for seed in range(args.seeds)]
+    for name, face in FACES.items():
+        splits = [signals(pack, std, face) for pack in packs]
+        found = [held_out_auc(*splits, args.window, seed, control=name == "control") for seed in range(args.seeds)]
         report[name] = {
             "auc": round(float(np.mean([value for value, _ in found])), 3),
             "interval": [round(float(np.mean([ends[side] for _, ends in found])), 3) for side in (0, 1)],

@@ -135,8 +135,7 @@ class LatentFlowMatcher(nn.Module):
             drop = draws.uniform() < self.config.cfg_dropout
         if labelled is not None:
             drop = drop | ~labelled
-        if self.training or labelled is not None:
-            cond, cond_mask = self.drop_text(cond, cond_mask, drop)
+        cond, cond_mask = self.drop_text(cond, cond_mask, drop)
         real = mask[..., None]
         v_flow = self.velocity_net(point.z_t, t, self.velocity_net.context(cond, cond_mask, mask))  # [B,N,D]
         if self.prior is None:

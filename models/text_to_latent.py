@@ -11,7 +11,7 @@ from models.consistency_distillation import Student
 from models.latent_flow_matcher import LatentFlowMatcher
 from models.latent_predictor import LatentPredictor
 from models.text_encoder import ScratchTextEncoder, TextEncoder
-from models.whole_batch import masked_mean
+from models.whole_batch import clip_mean, masked_mean
 
 # What answers `sample(cond, cond_mask, mask, seeds, settings, table)`, `resolve`, `describe` and `time_table`.
 Network = LatentPredictor | LatentFlowMatcher | Student
@@ -36,14 +36,15 @@ class LengthPredictor(nn.Module):
         frames = F.softplus(self.token(cond).squeeze(-1)) * cond_mask
         return self.log_scale.exp() * frames.sum(1).clamp_min(1e-3)
 
-    def loss(self, cond: Tensor, cond_mask: Tensor, frames: Tensor, labelled: Tensor) -> Tensor:
+    def loss(self, cond: Tensor, cond_mask: Tensor, frames: Tensor, labelled: Tensor | None = None) -> Tensor:
         """Negative log-likelihood of log(frames) [B] under the predicted normal distribution, scalar.
 
-        Over the clips that have a text, `labelled` [B] bool.
+        Over the clips that have a text, `labelled` [B] bool; by default all.
         """
         error = frames.float().log() - self(cond, cond_mask).log()
         spread = self.log_spread.clamp(-3.0, 1.0)
-        return masked_mean(0.5 * (error / spread.exp()) ** 2 + spread, labelled)
+        loss = 0.5 * (error / spread.exp()) ** 2 + spread  # [B]
+        return clip_mean(loss) if labelled is None else masked_mean(loss, labelled)
 
 
 class TextToLatent(nn.Module):

@@ -120,8 +120,6 @@ def latent_loader(
 ) -> DataLoader:
     """The batches of a split: latents, and texts as `encoder` reads them. labelled: of the clips that have a text."""
     clips = latent_dataset(source, split, encoder, accelerator.device, labelled=labelled)
-    if labelled and split == "train" and clips.num_unlabelled:
-        print(f"{clips.num_unlabelled} of {len(clips.latents)} train clips have no text and are left out")
     return split_loader(clips, split, settings, accelerator)
 
 

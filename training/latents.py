@@ -30,7 +30,7 @@ from poses.pack import Item, Items, Pack, cached_pack, digest
 from poses.presence import PRESENCE_VERSION
 from poses.splits import load_split
 from poses.statistics import Statistics
-from runtime.console import progress_bar
+from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.processes import shared_map
 
@@ -153,7 +153,7 @@ def latent_dataset(
 ) -> LatentDataset:
     """Stage 2's data of a split; a scratch encoder reads the texts themselves, so nothing is kept for it.
 
-    labelled: without the clips that have no text.
+    labelled: without the clips that have no text. How many of train have none is said.
     """
     latents = latent_pack(source, split, device)
     if not any(map(says_something, latents.texts)) and (labelled or split == "train"):
@@ -161,7 +161,14 @@ def latent_dataset(
     texts = None
     if isinstance(encoder, PretrainedTextEncoder):
         texts = text_pack(encoder, latents.texts, source.cache_dir)
-    return LatentDataset(latents, texts, source.signers(split), labelled=labelled)
+    dataset = LatentDataset(latents, texts, source.signers(split), labelled=labelled)
+    if split == "train" and dataset.num_unlabelled:
+        counted = f"{dataset.num_unlabelled} of {len(latents)} train clips have no text"
+        if labelled:
+            print(f"{counted} and are left out")
+        else:
+            say(f"{counted}: they teach what is likely without one")
+    return dataset
 
 
 def has_text(batch: Batch, device: torch.device) -> Tensor:
