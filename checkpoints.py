@@ -33,6 +33,7 @@ from models.autoencoder import AutoencoderConfig, PoseAutoencoder
 from models.consistency_distillation import Student, StudentConfig
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
+from models.mamba_prior import PriorAlone, PriorConfig
 from models.pose_to_text import PoseToText, PoseToTextConfig
 from models.text_encoder import (
     SCRATCH,
@@ -51,6 +52,7 @@ from runtime.untrusted import read_regular, shown
 FORMAT = 1
 AUTOENCODER, POSE_TO_TEXT = "autoencoder", "pose_to_text"
 PREDICTOR, FLOW, STUDENT = LatentPredictor.kind, LatentFlowMatcher.kind, Student.kind
+PRIOR = PriorAlone.kind
 NETWORKS: dict[str, tuple[type, type]] = {  # from text to latents, each with what builds it
     PREDICTOR: (LatentPredictor, PredictorConfig),
     FLOW: (LatentFlowMatcher, FlowConfig),
@@ -59,6 +61,7 @@ NETWORKS: dict[str, tuple[type, type]] = {  # from text to latents, each with wh
 SCRIPT_OF = {
     AUTOENCODER: "train_stage1_autoencoder.py",
     PREDICTOR: "train_stage2_predictor.py",
+    PRIOR: "train_stage2_prior.py",
     FLOW: "train_stage2_latent_flow.py",
     STUDENT: "train_stage3_distillation.py",
     POSE_TO_TEXT: "train_pose_to_text.py",
@@ -287,6 +290,24 @@ def build_network(content: dict, where: str) -> Network:
     return network_type(build_config(config_type, content["config"], where))
 
 
+def load_prior(path: Path, parent: str) -> tuple[PriorAlone, dict]:
+    """The frozen prior that was trained alone and its checkpoint's content; `parent`: its autoencoder's fingerprint."""
+    content = load_checkpoint(path, PRIOR)
+    _require_parent(content, parent, path)
+    config = build_config(PriorConfig, content["config"], str(path))
+    model = build_fitting(lambda: PriorAlone(config), content["weights"], path)
+    load_weights(model, content["weights"], str(path))
+    return model.eval().requires_grad_(False), content
+
+
+def _require_parent(content: dict, parent: str, path: Path) -> None:
+    if content["parent"] != parent:
+        raise UserError(
+            f"{path}: trained on the autoencoder {shown(content['parent'])}, but --autoencoder_checkpoint is "
+            f"{parent}; pass the autoencoder it was trained on"
+        )
+
+
 def load_text_to_latent(
     path: Path,
     kinds: tuple[str, ...],
@@ -299,11 +320,7 @@ def load_text_to_latent(
     text_encoder: name or folder of the pretrained text encoder, where it is no longer that of the training.
     """
     content = load_checkpoint(path, *kinds)
-    if content["parent"] != parent["fingerprint"]:
-        raise UserError(
-            f"{path}: trained on the autoencoder {shown(content['parent'])}, but --autoencoder_checkpoint is "
-            f"{parent['fingerprint']}; pass the autoencoder it was trained on"
-        )
+    _require_parent(content, parent["fingerprint"], path)
     description = content.get("text_encoder")
     check_text_encoder(description, path)
     pretrained = None if SCRATCH in description else build_text_encoder(description, device, str(path), text_encoder)

@@ -10,18 +10,17 @@ TensorBoard events to OUTPUT_DIR.
 """
 
 import argparse
+from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from checkpoints import FLOW
+from checkpoints import FLOW, load_weights
 from dataset import Batch
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
-from models.mamba_prior import resolve_prior_type
 from models.text_to_latent import TextToLatent
 from models.whole_batch import Draws
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser, refuse_without
-from runtime.console import say
 from training import arguments, latent_stages
 from training.engine import start, train
 from training.latent_stages import LENGTH_WEIGHT
@@ -30,6 +29,7 @@ from training.settings import TrainSettings
 from training.state import Losses
 
 PRIOR_FLAGS = ("--ssm_prior_type", "--lambda_prior", "--prior_hidden_dim", "--prior_layers", "--guidance_from")
+PRIOR_FLAGS += ("--prior_checkpoint",)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -38,11 +38,9 @@ def parse_arguments() -> argparse.Namespace:
     arguments.add_text_encoder_arguments(parser)
     add_dataclass_arguments(parser, "flow", FlowConfig)
     parser.add_argument("--use_ssm_prior", action="store_true", help="add the unconditional state-space prior")
+    arguments.add_prior_type_argument(parser)
     parser.add_argument(
-        "--ssm_prior_type",
-        choices=("auto", "mamba", "simple"),
-        default="auto",
-        help="auto takes Mamba where its CUDA kernels are installed, else the simple prior (default auto)",
+        "--prior_checkpoint", type=Path, help="best_model.pt of train_stage2_prior.py: a prior that is not trained here"
     )
     args = arguments.parse_with_text_encoder(parser)
     refuse_without("--use_ssm_prior", args.use_ssm_prior, PRIOR_FLAGS, parser, args)
@@ -67,12 +65,10 @@ def main() -> None:
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
     accelerator = start(settings, args.hidden_dim)
-    prior_type = resolve_prior_type(args.ssm_prior_type) if args.use_ssm_prior else "none"
-    if args.use_ssm_prior and args.ssm_prior_type == "auto" and accelerator.is_main_process:
-        say(f"prior: {prior_type} (--ssm_prior_type auto: mamba where mamba-ssm and a GPU are there, else simple)")
 
     source = latent_stages.open_source(args, accelerator.device).in_space(args.space)
     latent_stages.require_shape(args, source)
+    prior, of_prior = latent_stages.open_prior(args, source)
     encoder = latent_stages.make_text_encoder(args, source, accelerator.device)
     config = build_dataclass(
         FlowConfig,
@@ -80,8 +76,8 @@ def main() -> None:
         latent_dim=source.autoencoder.config.latent_dim,
         temporal_stride=source.autoencoder.config.temporal_stride,
         cond_dim=encoder.dim,
-        prior_type=prior_type,
         max_frames=latent_stages.squeezed_to(source),
+        **of_prior,
     )
 
     def loader(split: str) -> DataLoader:
@@ -89,7 +85,11 @@ def main() -> None:
 
     train_loader = loader("train")
     model = TextToLatent(LatentFlowMatcher(config), encoder, source.signer_names())
-    set_latent_scale(model, train_loader.dataset.latents)
+    if prior is None:
+        set_latent_scale(model, train_loader.dataset.latents)
+    else:
+        model.take_scale(prior)
+        load_weights(model.net.prior, prior.prior.state_dict(), str(args.prior_checkpoint))
     if model.net.sync_head is not None:
         set_sync_targets(model.net.sync_head, train_loader.dataset.latents)
 

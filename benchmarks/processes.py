@@ -30,6 +30,7 @@ TRAINERS = {
     "autoencoder": "train_stage1_autoencoder.py --latent_dim 8 --hidden_dim 32 --num_heads 4 --encoder_layers 1 "
     "--coarse_layers 1 --medium_layers 1 --fine_layers 1 --temporal_stride 2 --dropout 0.2",
     "predictor": f"train_stage2_predictor.py --autoencoder_checkpoint A {NET} {SCRATCH}",
+    "prior": "train_stage2_prior.py --autoencoder_checkpoint A --hidden_dim 16 --num_layers 1",
     "flow": f"train_stage2_latent_flow.py --autoencoder_checkpoint A {NET} {SCRATCH} --use_ssm_prior "
     "--use_sync_guidance --prior_hidden_dim 16 --prior_layers 1 --num_inference_steps 6",
     "student": "train_stage3_distillation.py --autoencoder_checkpoint A --teacher_checkpoint F --num_teacher_steps 6 "

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from checkpoints import AUTOENCODER, FLOW, POSE_TO_TEXT, PREDICTOR, SCRIPT_OF, STUDENT
+from checkpoints import AUTOENCODER, FLOW, POSE_TO_TEXT, PREDICTOR, PRIOR, SCRIPT_OF, STUDENT
 from evaluation.registry import COLUMNS, Metric
 from evaluation.report import BACK_TRANSLATION, LENGTH_SOURCES, PLAUSIBLE_MOTION, ROWS, is_marked
 from runtime.errors import UserError
@@ -19,6 +19,7 @@ WHAT = {
     AUTOENCODER: "The autoencoder of poses (stage 1): it compresses a signed clip to latents and decodes it again. "
     "Models from text to latents need it to sign.",
     PREDICTOR: "Direction 1, from text to signing in one pass: it predicts the latents of a clip from a text.",
+    PRIOR: "The prior of Direction 2 alone, which knows no text: what stage 2 builds on.",
     FLOW: "Direction 2, from text to signing by flow matching: it samples the latents of a clip for a text.",
     STUDENT: "The distilled student of Direction 2, from text to signing in 1, 2 or 4 steps.",
     POSE_TO_TEXT: "The back-translator, from poses to text: it reads clips, so that generated ones can be scored.",
@@ -28,6 +29,8 @@ USE = {
     AUTOENCODER: "python train_stage2_latent_flow.py --data_dir DATA_DIR --autoencoder_checkpoint {folder} "
     "--output_dir runs/flow",
     PREDICTOR: 'python inference.py --text "..." --predictor_checkpoint {folder} --autoencoder_checkpoint AUTOENCODER',
+    PRIOR: "python train_stage2_latent_flow.py --data_dir DATA_DIR --autoencoder_checkpoint AUTOENCODER "
+    "--use_ssm_prior --prior_checkpoint {folder} --output_dir runs/flow",
     FLOW: 'python inference_latent_flow.py --text "..." --flow_checkpoint {folder} '
     "--autoencoder_checkpoint AUTOENCODER",
     POSE_TO_TEXT: "python evaluate.py --data_dir DATA_DIR --predictions_dir CLIPS "
@@ -36,6 +39,7 @@ USE = {
 USE[STUDENT] = USE[FLOW] + " --num_steps 4"
 LIMITS = {
     AUTOENCODER: "No more than this model reconstructs can be signed through it.",
+    PRIOR: "It signs nothing by itself.",
     POSE_TO_TEXT: "It reads signing that resembles its training data. Its scores compare systems that were read by the "
     "same model, and no others; it is no translator.",
 }

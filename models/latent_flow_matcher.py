@@ -26,7 +26,7 @@ from models.flow_matching import (
     time_grid,
 )
 from models.layers import require_head_sizes
-from models.mamba_prior import PriorConfig, build_prior
+from models.mamba_prior import PRIORS, PriorConfig, build_prior
 from models.sync_guidance import SyncConfig, SyncGuidanceHead, sync_gradient
 from models.velocity_net import TimeTable, VelocityNet
 from models.whole_batch import Draws, masked_mean
@@ -55,6 +55,7 @@ class FlowConfig:
     dropout: float = described(0.1, "probability that training drops an activation")
     cfg_dropout: float = described(0.1, "share of train clips whose text is hidden, for classifier-free guidance")
     prior_type: str = "none"  # none, mamba or simple
+    prior_checkpoint: str | None = None  # fingerprint of the prior that was trained alone; it then stays as it is
     prior_hidden_dim: int = described(256, "width of the prior")
     prior_layers: int = described(4, "layers of the prior")
     lambda_prior: float = described(0.1, "weight of the prior in the field at t = 0; it falls to 0 at t = 1")
@@ -75,8 +76,8 @@ class FlowConfig:
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
-        if self.prior_type not in ("none", "mamba", "simple"):
-            raise ValueError(f"prior_type '{self.prior_type}' must be none, mamba or simple")
+        if self.prior_type not in ("none", *PRIORS):
+            raise ValueError(f"prior_type '{self.prior_type}' must be none, {' or '.join(PRIORS)}")
         for name, known in (("space", SPACES), ("guidance_from", UNCONDITIONAL), ("gamma_unit", GAMMA_UNITS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} '{getattr(self, name)}' must be one of {', '.join(known)}")
@@ -98,7 +99,7 @@ class LatentFlowMatcher(nn.Module):
         if config.prior_type != "none":
             self.prior = build_prior(
                 PriorConfig(config.prior_type, config.latent_dim, config.prior_hidden_dim, config.prior_layers)
-            )
+            ).requires_grad_(config.prior_checkpoint is None)
         if config.use_sync_guidance:
             self.sync_head = SyncGuidanceHead(
                 SyncConfig(latent_dim=config.latent_dim, temporal_stride=config.temporal_stride)

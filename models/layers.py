@@ -15,6 +15,25 @@ MAX_WHOLE_KEYS = 256  # above this many, unfused attention is slower: its scores
 Rotary = tuple[Tensor, Tensor]  # cosine and sine of rotary positions, each [B,1,T,head_dim/2]
 
 
+class ScaledLatents(nn.Module):
+    """A network over latents that are normalised per dimension: mean and std of the train latents, kept as buffers."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("latent_mean", torch.zeros(latent_dim))
+        self.register_buffer("latent_std", torch.ones(latent_dim))
+
+    def normalize(self, z: Tensor) -> Tensor:
+        return (z - self.latent_mean) / self.latent_std
+
+    def denormalize(self, z: Tensor) -> Tensor:
+        return z * self.latent_std + self.latent_mean
+
+    def take_scale(self, other: "ScaledLatents") -> None:
+        self.latent_mean.copy_(other.latent_mean)
+        self.latent_std.copy_(other.latent_std)
+
+
 def lengths_to_mask(lengths: Tensor, max_length: int | None = None) -> Tensor:
     """lengths [B] -> mask [B,T], True at real entries."""
     positions = torch.arange(max_length or int(lengths.max()), device=lengths.device)

@@ -28,9 +28,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from models.layers import TimestepEmbedding, modulate, zero_init
+from models.flow_matching import path_sample, sample_times
+from models.layers import ScaledLatents, TimestepEmbedding, modulate, zero_init
+from models.whole_batch import Draws, masked_mean
+from runtime.config import described
 from runtime.cpu import small_products
 
+PRIORS = ("mamba", "simple")
 MIN_BLOCK_STEPS = 16  # the scan stores a state every so many steps, or less often, for its backward pass
 BUFFER_ELEMENTS = 2**19  # numbers in a scratch buffer of the scan, a thread: what the caches of a CPU core hold
 CUDA_BUFFER_ELEMENTS = 2**26
@@ -42,11 +46,15 @@ class PriorConfig:
 
     prior_type: str = "simple"  # "mamba" or "simple": what `resolve_prior_type` answered
     latent_dim: int = 256
-    hidden_dim: int = 512
-    num_layers: int = 4
+    hidden_dim: int = described(256, "width of the prior")
+    num_layers: int = described(4, "layers of the prior")
     d_state: int = 16
     d_conv: int = 4  # Mamba only
     expand: int = 2
+
+    def __post_init__(self) -> None:
+        if self.prior_type not in PRIORS:
+            raise ValueError(f"prior_type '{self.prior_type}' must be {' or '.join(PRIORS)}")
 
     @property
     def d_inner(self) -> int:
@@ -407,7 +415,7 @@ def resolve_prior_type(requested: str) -> str:
     """'auto', 'mamba' or 'simple' -> 'mamba' or 'simple'; auto is Mamba where its kernels can run, else simple."""
     if requested == "auto":
         return "mamba" if mamba_kernels_available() else "simple"
-    if requested not in ("mamba", "simple"):
+    if requested not in PRIORS:
         raise ValueError(f"no prior is called {requested!r}: auto, mamba or simple")
     return requested
 
@@ -415,3 +423,24 @@ def resolve_prior_type(requested: str) -> str:
 def build_prior(config: PriorConfig) -> SSMPrior:
     """The prior that a configuration (a checkpoint's, or a new one) names."""
     return {"mamba": MambaPrior, "simple": SimpleSSMPrior}[config.prior_type](config)
+
+
+class PriorAlone(ScaledLatents):
+    """A prior that is fitted without a text and without a velocity network, for stage 2 to begin with."""
+
+    kind = "prior"
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__(config.latent_dim)
+        self.config = config
+        self.prior = build_prior(config)
+
+    def loss(self, z_1: Tensor, mask: Tensor, draws: Draws) -> dict[str, Tensor]:
+        """The prior's fit to the velocity of the straight path, as in `LatentFlowMatcher.loss`, scalar.
+
+        z_1 [B,N,D] normalised latents, mask [B,N].
+        """
+        z_0 = draws.normal(*z_1.shape[1:]).to(z_1)  # [B,N,D]
+        t = sample_times(draws)  # [B]
+        point = path_sample(z_0, z_1, t)
+        return {"loss": masked_mean((self.prior(point.z_t, t, mask) - point.velocity) ** 2, mask[..., None])}

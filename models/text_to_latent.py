@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from models.consistency_distillation import Student
 from models.latent_flow_matcher import LatentFlowMatcher
 from models.latent_predictor import LatentPredictor
+from models.layers import ScaledLatents
 from models.text_encoder import ScratchTextEncoder, TextEncoder
 from models.whole_batch import clip_mean, masked_mean
 
@@ -47,25 +48,22 @@ class LengthPredictor(nn.Module):
         return clip_mean(loss) if labelled is None else masked_mean(loss, labelled)
 
 
-class TextToLatent(nn.Module):
+class TextToLatent(ScaledLatents):
     """Text -> latents of the autoencoder. `net` is a `LatentPredictor`, a `LatentFlowMatcher` or its `Student`.
 
     signers: the names of those whose clips it learnt from, if the data set tells; a clip is then one person's. Each
     has a learnt vector, which is added to every token of the text; a text that is dropped takes its signer along.
-    Latents are normalised per dimension with the mean and std of the train latents, kept as buffers. A frozen
-    pretrained text encoder is used but is no part of the weights; one trained from scratch is.
+    A frozen pretrained text encoder is used but is no part of the weights; one trained from scratch is.
     """
 
     def __init__(self, net: Network, text_encoder: TextEncoder, signers: Sequence[str] = ()) -> None:
-        super().__init__()
+        super().__init__(net.config.latent_dim)
         self.net = net
         self.signers = tuple(signers)
         self.signer_vectors = nn.Parameter(0.02 * torch.randn(len(signers), text_encoder.dim)) if signers else None
         self.scratch = text_encoder if isinstance(text_encoder, ScratchTextEncoder) else None
         self._frozen = None if self.scratch is not None else (text_encoder,)  # a tuple, so as not to be a submodule
         self.length = LengthPredictor(text_encoder.dim)
-        self.register_buffer("latent_mean", torch.zeros(net.config.latent_dim))
-        self.register_buffer("latent_std", torch.ones(net.config.latent_dim))
 
     @property
     def text_encoder(self) -> TextEncoder:
@@ -97,12 +95,6 @@ class TextToLatent(nn.Module):
             if count > limit:
                 return f"the text '{text[:40]}…' has {count} tokens, of which the text encoder reads {limit}"
         return None
-
-    def normalize(self, z: Tensor) -> Tensor:
-        return (z - self.latent_mean) / self.latent_std
-
-    def denormalize(self, z: Tensor) -> Tensor:
-        return z * self.latent_std + self.latent_mean
 
     def predict_frames(self, cond: Tensor, cond_mask: Tensor) -> Tensor:
         """The predicted median of the clip's length in frames, [B] long, at least 1."""

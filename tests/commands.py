@@ -22,6 +22,8 @@ COMMANDS = {
     "--learning_rate 1e-4 --latent_dim 256 --hidden_dim 512 --max_seq_len 120 --num_workers 4",
     "predictor": "train_stage2_predictor.py --data_dir D --output_dir O --autoencoder_checkpoint A --batch_size 32 "
     "--num_epochs 80 --learning_rate 5e-4 --latent_dim 256 --hidden_dim 512 --max_seq_len 120 --num_workers 4",
+    "prior": "train_stage2_prior.py --data_dir D --output_dir O --autoencoder_checkpoint A --batch_size 32 "
+    "--num_epochs 100 --learning_rate 1e-4 --hidden_dim 256 --max_seq_len 120 --num_workers 4",
     "flow": "train_stage2_latent_flow.py --data_dir D --output_dir O --autoencoder_checkpoint A --batch_size 32 "
     "--num_epochs 100 --learning_rate 1e-4 --latent_dim 256 --hidden_dim 512 --max_seq_len 120 --use_ssm_prior "
     "--use_sync_guidance --lambda_prior 0.1 --gamma_guidance 0.01 --num_inference_steps 50 --num_workers 4",
@@ -47,6 +49,7 @@ SCRATCH = "--text_encoder scratch --scratch_dim 32 --scratch_layers 1"
 SMALL = {
     "autoencoder": f"{TRAINING} {AUTOENCODER}",
     "predictor": f"{TRAINING} {NETWORK}",
+    "prior": f"{TRAINING} --hidden_dim 16 --num_layers 1",
     "flow": f"{TRAINING} {NETWORK} {SCRATCH} --prior_hidden_dim 16 --prior_layers 1 --num_inference_steps 6",
     "student": f"{TRAINING} --num_teacher_steps 6 --trajectories_per_clip 2",
 }

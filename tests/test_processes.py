@@ -23,6 +23,7 @@ MORE = {  # 12 clips of train: batches of 11 and 1, of which the second process 
     "autoencoder": "--dropout 0.2 --latent_noise 0.2 --batch_size 11 --gradient_accumulation_steps 2",
     "predictor": "--dropout 0.2 --batch_size 5 --gradient_accumulation_steps 2",
     "flow": "--dropout 0.2 --batch_size 11 --picture_every 1",  # which the first process makes alone
+    "prior": "--batch_size 11",
     "student": "--batch_size 5",
     "reader": "--batch_size 5 --hidden_dim 32 --num_heads 4 --dropout 0.2",
 }

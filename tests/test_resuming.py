@@ -166,7 +166,7 @@ def test_a_run_cut_anywhere_equals_one_in_one_go_to_the_last_bit(name, data_dir,
 def test_every_other_stage_goes_on_within_an_epoch_too(data_dir, trained, bert, tmp_path, monkeypatch):
     monkeypatch.setitem(commands.COMMANDS, "reader", "train_pose_to_text.py --data_dir D --output_dir O")
     monkeypatch.setitem(commands.SMALL, "reader", f"{commands.TRAINING} --hidden_dim 32 --num_heads 4 --dropout 0.1")
-    kinds = {"predictor": "predictor", "student": "student", "reader": "pose_to_text"}
+    kinds = {"predictor": "predictor", "prior": "prior", "student": "student", "reader": "pose_to_text"}
     for name, kind in kinds.items():
         paths = {"D": data_dir, "A": trained.autoencoder, "F": trained.flow}
         more = "--batch_size 4" + (f" --text_encoder {bert}" if name == "predictor" else "")

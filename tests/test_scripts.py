@@ -97,6 +97,7 @@ ALONE = {
         "--prior_layers 2": "--prior_layers needs --use_ssm_prior",
         "--ssm_prior_type auto": "--ssm_prior_type needs --use_ssm_prior",
         "--guidance_from null_text": "--guidance_from needs --use_ssm_prior",
+        "--prior_checkpoint P": "--prior_checkpoint needs --use_ssm_prior",
         "--gamma_guidance 0.01": "--gamma_guidance needs --use_sync_guidance",
     },
     f"train_stage2_predictor.py {STAGE_2}": {

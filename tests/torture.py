@@ -57,6 +57,8 @@ STAGES = {  # D data, C cache, O output, A autoencoder, F flow, I recordings
     "autoencoder": f"train_stage1_autoencoder.py --data_dir D --cache_dir C --output_dir O {TRAINING} {AUTOENCODER}",
     "predictor": "train_stage2_predictor.py --data_dir D --cache_dir C --output_dir O --autoencoder_checkpoint A "
     f"{TRAINING} {NETWORK}",
+    "prior": "train_stage2_prior.py --data_dir D --cache_dir C --output_dir O --autoencoder_checkpoint A "
+    f"{TRAINING} --hidden_dim 8 --num_layers 1",
     "flow": "train_stage2_latent_flow.py --data_dir D --cache_dir C --output_dir O --autoencoder_checkpoint A "
     f"{TRAINING} {FLOW}",
     "student": "train_stage3_distillation.py --data_dir D --cache_dir C --output_dir O --autoencoder_checkpoint A "
@@ -64,7 +66,7 @@ STAGES = {  # D data, C cache, O output, A autoencoder, F flow, I recordings
     "back-translator": f"train_pose_to_text.py --data_dir D --cache_dir C --output_dir O {TRAINING} --hidden_dim 16 "
     "--num_heads 2 --dropout 0.1",
 }
-PARENTS = {"predictor": ("A",), "flow": ("A",), "student": ("A", "F")}
+PARENTS = {"predictor": ("A",), "prior": ("A",), "flow": ("A",), "student": ("A", "F")}
 STAGE_OF = {"A": "autoencoder", "F": "flow"}
 KINDS = {"back-translator": "pose_to_text"}
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)

@@ -9,11 +9,13 @@ import torch
 
 from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES, SamplingSettings
 from models.latent_flow_matcher import UNCONDITIONAL
+from models.mamba_prior import PRIORS, resolve_prior_type
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, ScratchTextConfig
 from poses.writing import IMAGE_SIZE
 from runtime import processes
 from runtime.arguments import image_side, natural_float, natural_int, positive_int, refuse_without
 from runtime.arithmetic import AUTO, BF16, FP32, WIDE, has_bf16
+from runtime.console import say
 from runtime.errors import UserError
 
 SCRATCH_FLAGS = ("--scratch_dim", "--scratch_layers", "--vocab_size")
@@ -52,6 +54,23 @@ def add_text_encoder_arguments(parser: argparse.ArgumentParser) -> None:
         default=VOCAB_SIZE,
         help=f"subwords of an encoder from scratch, at most (default {VOCAB_SIZE})",
     )
+
+
+def add_prior_type_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ssm_prior_type",
+        choices=(AUTO, *PRIORS),
+        default=AUTO,
+        help="auto takes Mamba where its CUDA kernels are installed, else the simple prior (default auto)",
+    )
+
+
+def choose_prior_type(requested: str) -> str:
+    """What --ssm_prior_type asks for, mamba or simple; what auto takes is said in one line."""
+    chosen = resolve_prior_type(requested)
+    if requested == AUTO and processes.is_first():
+        say(f"prior: {chosen} (--ssm_prior_type auto: mamba where mamba-ssm and a GPU are there, else simple)")
+    return chosen
 
 
 def parse_with_text_encoder(parser: argparse.ArgumentParser) -> argparse.Namespace:

@@ -7,8 +7,9 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from checkpoints import describe_text_encoder, load_autoencoder, open_text_encoder, require_equal
+from checkpoints import describe_text_encoder, load_autoencoder, load_prior, open_text_encoder, require_equal
 from models.autoencoder import AutoencoderConfig, PoseSpace
+from models.mamba_prior import PriorAlone
 from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, TextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
 from poses.pack import digest
@@ -21,7 +22,7 @@ from runtime.arguments import (
 )
 from runtime.console import say
 from runtime.errors import UserError
-from training.arguments import add_autoencoder_argument
+from training.arguments import AUTO, add_autoencoder_argument, choose_prior_type
 from training.engine import split_loader
 from training.latents import LatentSource, latent_dataset
 from training.pictures import generations
@@ -68,6 +69,27 @@ def require_shape(args: argparse.Namespace, source: LatentSource) -> None:
     where = "the pose space" if in_pose_space else args.autoencoder_checkpoint
     for name in AUTOENCODERS_OWN:
         require_equal(f"--{name}", getattr(args, name), getattr(source.autoencoder.config, name), where)
+
+
+def open_prior(args: argparse.Namespace, source: LatentSource) -> tuple[PriorAlone | None, dict[str, object]]:
+    """The prior of --prior_checkpoint, if there is one, and what a `FlowConfig` says of its prior.
+
+    UserError where a flag that was typed contradicts that checkpoint.
+    """
+    path = args.prior_checkpoint
+    if not args.use_ssm_prior:
+        return None, {"prior_type": "none"}
+    if path is None:
+        return None, {"prior_type": choose_prior_type(args.ssm_prior_type)}
+    prior, content = load_prior(path, source.fingerprint)
+    config, typed = prior.config, args.record["flags"]
+    require_equal("--space", args.space, "latent", path)
+    asked = {name: typed.get(name) for name in ("ssm_prior_type", "prior_hidden_dim", "prior_layers")}
+    asked["ssm_prior_type"] = None if asked["ssm_prior_type"] == AUTO else asked["ssm_prior_type"]
+    kept = {"prior_type": config.prior_type, "prior_hidden_dim": config.hidden_dim, "prior_layers": config.num_layers}
+    for (name, value), own in zip(asked.items(), kept.values(), strict=True):
+        require_equal(f"--{name}", value, own, path)
+    return prior, {**kept, "prior_checkpoint": content["fingerprint"]}
 
 
 def say_cut_texts(encoder: TextEncoder, texts: list[str]) -> None:

@@ -18,6 +18,7 @@ from dataset import Batch, LatentDataset, PoseDataset, collate
 from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.consistency_distillation import teacher_trajectory
 from models.flow_matching import DEFAULT_SOLVER, sample_noise
+from models.layers import ScaledLatents
 from models.sync_guidance import SyncGuidanceHead
 from models.text_encoder import PretrainedTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
@@ -182,7 +183,7 @@ def conditions(model: TextToLatent, batch: Batch) -> tuple[Tensor, Tensor]:
     return model.by_signer(cond, batch.get("signer") or [""] * len(cond)), cond_mask
 
 
-def set_latent_scale(model: TextToLatent, latents: Pack) -> None:
+def set_latent_scale(model: ScaledLatents, latents: Pack) -> None:
     """Give the model the mean and std of each latent dimension over train."""
     count, total, squares = 0, 0.0, 0.0
     for index in range(len(latents)):

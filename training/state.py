@@ -36,7 +36,7 @@ FREE = {
     *("save_every_minutes", "max_skipped_steps", "picture_every", "config", "quiet"),
 }
 # Flags that name something whose fingerprint is compared, or whose effect the configuration holds.
-KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type"}
+KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", "prior_checkpoint"}
 _OF_NAME = {"data": "the clips or texts of train or dev are others", "teacher": "the teacher is another"}
 
 
