@@ -27,6 +27,7 @@ from evaluation.back_translation import BackTranslator
 from evaluation.baselines import baseline_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, read_references
 from evaluation.evaluator import Evaluator
+from evaluation.in_time import SyncJudge, kept_classifier
 from evaluation.predictions import read_predictions, require_finite, write_predictions
 from evaluation.report import BACK_TRANSLATION, build_report, format_table, write_clips, write_report
 from evaluation.summary import summarise
@@ -72,6 +73,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--num_beams", type=positive_int, default=4, help="of the back-translator (default 4; 1: greedy)"
+    )
+    parser.add_argument(
+        "--sync_confidence",
+        action="store_true",
+        help="also ask a classifier whether hands and face are in time; it is trained once a data set, in about half a "
+        "minute, and kept in --cache_dir",
     )
     arguments.add_sampling_arguments(parser)
     parser.add_argument("--split", choices=SPLITS, default="dev", help="the split that is scored (default dev)")
@@ -195,15 +202,25 @@ def main() -> None:
         folder, fps = args.output_dir / f"predictions_{args.split}", models.statistics.info.get("fps")
         write_predictions(folder, references, clips["model"], f".{args.format}", fps, args.image_size)
 
-    evaluator = Evaluator(references, train, models.autoencoder, models.statistics, models.translator, args.num_workers)
+    judge = None
+    if args.sync_confidence:
+        cache_dir = args.cache_dir or args.data_dir / "cache"
+        judge = SyncJudge(kept_classifier(train, models.statistics, cache_dir), models.statistics.std)
+    evaluator = Evaluator(
+        references, train, models.autoencoder, models.statistics, models.translator, args.num_workers, judge
+    )
     clips["reference"] = references
     if models.autoencoder is not None:
         clips["reconstruction"] = evaluator.reconstruct()
         require_finite(clips["reconstruction"], references, str(args.autoencoder_checkpoint))
-    clips |= baseline_clips(train, references, models.statistics, args.seed)
+    baselines = baseline_clips(train, references, models.statistics, args.seed)
+    clips |= baselines
     if "nearest_text" not in clips:
         print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")
-    scores = {name: evaluator.score(row) for name, row in progress_bar(clips.items(), "scoring", "row")}
+    scores = {
+        name: evaluator.score(row, of_train=name in baselines)
+        for name, row in progress_bar(clips.items(), "scoring", "row")
+    }
 
     report = build_report(
         args.split,

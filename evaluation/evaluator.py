@@ -10,6 +10,7 @@ from evaluation.back_translation import BackTranslator
 from evaluation.clips import Array, Clip, Reference, Scores, stack_values
 from evaluation.distribution import latent_scores, spread
 from evaluation.dtwp import dtwp
+from evaluation.in_time import SyncJudge
 from evaluation.metrics import closeness_scores, motion_scores, presence_scores
 from evaluation.naturalness import TrainFrames, hand_limits, naturalness_scores
 from evaluation.recognition import recognition_scores
@@ -27,7 +28,8 @@ from runtime.processes import shared_map
 class Evaluator:
     """Scores clips of a split, one for each of its references, in their order.
 
-    Without an autoencoder there is no Fréchet distance, without a translator nothing is read back.
+    Without an autoencoder there is no Fréchet distance, without a translator nothing is read back, and without a judge
+    there is no confidence of synchrony.
     """
 
     def __init__(
@@ -38,15 +40,17 @@ class Evaluator:
         statistics: Statistics,
         translator: BackTranslator | None = None,
         num_workers: int = 0,
+        judge: SyncJudge | None = None,
     ) -> None:
         self.references, self.autoencoder, self.statistics = references, autoencoder, statistics
-        self.translator, self.num_workers = translator, num_workers
+        self.translator, self.num_workers, self.judge = translator, num_workers, judge
         self.texts = [reference.text for reference in references]
         self.limits = hand_limits(train, num_workers)
         self.train_frames = TrainFrames.build(train, references, num_workers)
         self.reference_spread = spread(references, self.texts, num_workers)
         self._latents: dict[bytes, Array] = {}  # by what was encoded: many clips occur in several rows
         self.reference_latents = self.encode(references)
+        self.reference_sync = None if judge is None else judge.score(references)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -54,8 +58,11 @@ class Evaluator:
         gap, size = self.limits.tolist()
         return {"hand_gap_limit": gap, "hand_size_limit": size, "copy_distance": self.train_frames.near}
 
-    def score(self, clips: Sequence[Clip]) -> Scores:
-        """The values of every clip, from which `summary.summarise` makes a row."""
+    def score(self, clips: Sequence[Clip], *, of_train: bool = False) -> Scores:
+        """The values of every clip, from which `summary.summarise` makes a row.
+
+        of_train: the clips are train's, which the judge of synchrony has learnt from, so it is not asked.
+        """
         natural = (self.limits, self.train_frames)
         scores = score_clips(clips, self.references, num_workers=self.num_workers, natural=natural)
         scores["train_distances"] = np.stack([scores["train_distances"], self.train_frames.real], axis=1)
@@ -66,6 +73,9 @@ class Evaluator:
         if self.translator is not None:
             scores |= text_scores(self.translator.read(clips), self.texts)
             scores["text_likelihoods"] = self.translator.likelihoods(clips, self.texts)
+        if self.judge is not None and not of_train:
+            both = np.stack([self.judge.score(clips), self.reference_sync], axis=2)  # [N,2,2]
+            scores |= {"sync_confidence": both[:, 0], "sync_offset": both[:, 1]}
         return scores
 
     @torch.no_grad()

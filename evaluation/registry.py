@@ -51,14 +51,18 @@ class Metric:
         return self.reads or (self.key,)
 
 
-def _sync(key: str, column: Column) -> list[Metric]:
-    """Of values [N,3], prediction, reference and chance: each one's mean, and the difference, which has the column."""
+def _beside(key: str, column: Column | None = None) -> list[Metric]:
+    """Of values [N,2] or more, prediction and reference: each one's mean, and the difference, which has the column."""
     return [
         Metric(key, NEAR_REFERENCE, lambda values: mean_of(values[:, 0])),
         Metric(f"{key}_reference", NEITHER, lambda values: mean_of(values[:, 1]), (key,)),
         Metric(f"{key}_difference", NEAR_0, lambda values: mean_of(values[:, 0] - values[:, 1]), (key,), column),
-        Metric(f"{key}_null", NEITHER, lambda values: mean_of(values[:, 2]), (key,)),
     ]
+
+
+def _sync(key: str, column: Column) -> list[Metric]:
+    """The same of values [N,3], of which the last is chance."""
+    return [*_beside(key, column), Metric(f"{key}_null", NEITHER, lambda values: mean_of(values[:, 2]), (key,))]
 
 
 # Metrics by subject and explanation, in the order of the report.
@@ -136,6 +140,13 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
         f"frames, at most {MAX_LAG}, between the motion of hands and face where they agree most": _sync(
             "sync_lag", Column(10, "sync lag − ref.", 2)
         ),
+        "how often a classifier, trained on train, finds hands and face more in time where they are than elsewhere in "
+        "the clip; 0.5 is chance; of the real clips: whether the data tell at all; needs `--sync_confidence`": _beside(
+            "sync_confidence"
+        ),
+        f"frames, at most {MAX_LAG}, by which the face is off where that classifier finds it most in time": _beside(
+            "sync_offset"
+        ),
     },
     "distribution": {
         "Fréchet distance between the latents of the clips and of the references; needs the autoencoder": [
@@ -173,6 +184,12 @@ REMARKS = {
         "sync_correlation",
         lambda values: np.isnan(values[:, 0]).sum(),
         "sync figures leave out {} clips, whose motion energy is constant or unknown",
+    ),
+    "sync_confidence_clips": Remark(
+        "sync_confidence",
+        lambda values: np.isfinite(values).all(1).sum(),
+        "sync confidence and offset stand on {} clips; the others are too short, or have no face or no shoulders",
+        True,
     ),
     "mse_aligned": Remark(
         "mse_aligned",

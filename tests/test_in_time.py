@@ -1,0 +1,146 @@
+"""The judge of synchrony: known lags, what it says of clips that are in time and out of time, how it is kept."""
+
+import json
+import math
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+import torch
+
+from evaluation import in_time
+from evaluation.clips import Clip
+from evaluation.in_time import SyncJudge, confidence_and_offset, kept_classifier, signals, train_classifier
+from poses import layout
+from poses.pack import write_pack
+from poses.statistics import Statistics
+from runtime.errors import UserError
+
+LENGTH = 60
+
+
+def clip_in_time(seed: int, lag: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A pose [T,214] whose hands go up and down as its head nods, `lag` frames later, and what was seen of it."""
+    rng = np.random.default_rng(seed)
+    beat = np.convolve(rng.normal(size=LENGTH + 40), np.hanning(9), "same")
+    frames = np.arange(LENGTH) + 15
+    points = np.full((LENGTH, layout.NUM_KEYPOINTS, 2), 0.5)
+    points[:, layout.LEFT_SHOULDER], points[:, layout.RIGHT_SHOULDER] = (0.6, 0.4), (0.4, 0.4)
+    points[:, in_time.WRISTS_AND_HANDS, 1] += 0.05 * beat[frames, None]
+    pose = np.zeros((LENGTH, layout.POSE_DIM), np.float32)
+    pose[:, layout.keypoint_dims(np.arange(layout.NUM_KEYPOINTS))] = points.reshape(LENGTH, -1)
+    pose[:, layout.NMM] = 1 + 0.2 * beat[frames - lag, None] + 0.02 * rng.normal(size=(LENGTH, layout.NMM_DIM))
+    return pose, np.ones(pose.shape, bool)
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory):
+    clips = ((f"clip{n}", "", *clip_in_time(n)) for n in range(40))
+    items = ((name, text, {"pose": pose, "seen": seen.astype(np.uint8)}) for name, text, pose, seen in clips)
+    return write_pack(tmp_path_factory.mktemp("in_time") / "train", items)
+
+
+@pytest.fixture(scope="module")
+def judge(pack):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(in_time, "ROUNDS", 1)
+        return SyncJudge(train_classifier(pack, np.full(layout.POSE_DIM, 0.2)), np.full(layout.POSE_DIM, 0.2))
+
+
+def scores(judge: SyncJudge, lag: int) -> np.ndarray:
+    """Mean confidence and offset of clips that it never saw."""
+    return judge.score([Clip.real(*clip_in_time(1000 + n, lag)) for n in range(10)]).mean(0)
+
+
+def test_clips_in_time_are_told_from_clips_out_of_time(judge):
+    confidence, offset = scores(judge, 0)
+    assert confidence > 0.9
+    assert offset < 1
+    confidence, offset = scores(judge, 7)
+    assert confidence < 0.7
+    assert 5.5 < offset < 8.5
+
+
+def test_where_nothing_is_in_time_it_finds_chance(pack, monkeypatch):
+    monkeypatch.setattr(in_time, "ROUNDS", 1)
+    std = np.full(layout.POSE_DIM, 0.2)
+    confidence, _ = scores(SyncJudge(train_classifier(pack, std, control=True), std), 0)
+    assert 0.35 < confidence < 0.65
+
+
+def test_confidence_and_offset_of_known_logits():
+    starts = np.arange(12)
+    lag = starts[None] - starts[:, None]
+    assert confidence_and_offset(starts, -np.abs(lag).astype(float)) == (1.0, 0.0)
+    assert confidence_and_offset(starts, -np.abs(lag - 6.0))[1] == 6.0
+    assert confidence_and_offset(starts, np.abs(lag).astype(float))[0] == 0.0
+    assert confidence_and_offset(starts, np.zeros((12, 12))) == (0.5, 0.0)  # of equal lags the least
+
+
+def test_a_clip_that_cannot_tell_has_no_figure(judge):
+    pose, seen = clip_in_time(0)
+    no_face, no_shoulders = seen.copy(), seen.copy()
+    no_face[:, layout.NMM] = False
+    no_shoulders[:, layout.keypoint_dims(np.array([layout.LEFT_SHOULDER]))] = False
+    short = Clip.real(pose[:20], seen[:20])
+    found = judge.score([Clip.real(pose, no_face), Clip.real(pose, no_shoulders), short, Clip.real(pose, seen)])
+    assert np.isnan(found[:3]).all()
+    assert np.isfinite(found[3]).all()
+
+
+def test_the_noise_of_a_detector_is_smoothed_away():
+    pose, seen = clip_in_time(0)
+    trembling = pose.copy()
+    trembling[:, layout.NMM] += 0.2 * (-1.0) ** np.arange(LENGTH)[:, None]
+    std = np.full(layout.POSE_DIM, 0.2)
+    (_, calm), (_, shaken) = (signals(Clip.real(p, seen), std) for p in (pose, trembling))
+    assert (calm - shaken)[:, 3:-3].abs().max() < 1e-3
+
+
+def test_the_classifier_is_trained_once_and_found_again(pack, tmp_path, monkeypatch):
+    monkeypatch.setattr(in_time, "ROUNDS", 1)
+    monkeypatch.setattr(in_time, "STEPS", 5)
+    mean = np.zeros(layout.POSE_DIM, np.float32)
+    hands = np.zeros(layout.HANDS_DIM, np.float32)
+    statistics = Statistics(mean, mean + 0.2, hands, hands + 1, {})
+    first = kept_classifier(pack, statistics, tmp_path).state_dict()
+    monkeypatch.setattr(in_time, "train_classifier", None)
+    again = kept_classifier(pack, statistics, tmp_path).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+
+    (index,) = tmp_path.glob("in-time-*/index.json")
+    content = json.loads(index.read_text())
+    del content["fields"]["out.1.weight"]
+    index.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="a damaged cache; delete this folder"):
+        kept_classifier(pack, statistics, tmp_path)
+
+
+def test_a_data_set_that_cannot_teach_it_says_so(tmp_path):
+    items = (
+        (f"clip{n}", "", {"pose": p[:10], "seen": s[:10].astype(np.uint8)})
+        for n, (p, s) in enumerate([clip_in_time(0)])
+    )
+    pack = write_pack(tmp_path / "train", items)
+    with pytest.raises(UserError, match="hardly a clip of train"):
+        train_classifier(pack, np.ones(layout.POSE_DIM))
+
+
+def test_evaluate_reports_it_where_it_is_asked_for(data_dir: Path, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(in_time, "ROUNDS", 1)
+    monkeypatch.setattr(in_time, "STEPS", 10)
+    monkeypatch.setattr(in_time, "WINDOW", 8)
+    paths = {"D": data_dir, "A": trained.autoencoder, "F": trained.flow}
+    commands.call("evaluate_flow", f"--sync_confidence --cache_dir {tmp_path / 'cache'}", O=tmp_path / "asked", **paths)
+    commands.call("evaluate_flow", O=tmp_path / "plain", **paths)
+    asked, plain = (json.loads((tmp_path / name / "metrics_test.json").read_text()) for name in ("asked", "plain"))
+    for name, row in plain.items():
+        if isinstance(row, dict) and "dtw" in row:
+            new = asked[name].keys() - row.keys()
+            assert ("sync_confidence" in new) == (name in ("model", "reference", "reconstruction"))
+            assert all(asked[name][key] == value for key, value in row.items() if key != "latency")
+    row = asked["reference"]
+    assert row["sync_confidence"] == row["sync_confidence_reference"]
+    assert 0 <= row["sync_confidence"] <= 1
+    assert math.isclose(row["sync_offset_difference"], 0.0, abs_tol=1e-12)
