@@ -185,7 +185,7 @@ ablation: .venv/installed
 # The benchmarks run one after the other, about half an hour on 2 quiet cores. Each prints JSON and also runs alone; the
 # report keeps it in runs/bench/ and makes one page of all. BENCH_FLAGS=--quick: some minutes, whether everything runs.
 
-BENCHMARKS := sampling precision prior growth training processes data evaluation gaussian full_size
+BENCHMARKS := sampling guidance precision prior growth training processes data evaluation gaussian full_size
 
 .PHONY: bench
 bench: .venv/installed

@@ -101,6 +101,13 @@ def growth(report: dict) -> Iterator[Row]:
     yield Row("judging 8 clips of 120 frames", "s", report["judging"]["120"])
 
 
+def guidance(report: dict) -> Iterator[Row]:
+    for width, of_width in report["guided"].items():
+        seconds = [of_width["one clip"][origin] for origin in ("prior", "null_text")]
+        yield Row(f"one clip of 50 guided steps, prior of width {width}", "s", *seconds, "guidance from the null text")
+    yield Row("one clip of 2000 frames in 10 guided steps", "s", report["over_frames"]["2000"])
+
+
 def training(report: dict) -> Iterator[Row]:
     for name, figures in report.items():
         if name.startswith("stride_"):
@@ -152,10 +159,23 @@ def full_size(report: dict) -> Iterator[Row]:
 
 BENCHMARKS = {
     rows.__name__: rows
-    for rows in (sampling, precision, prior, growth, training, processes, data, evaluation, gaussian, full_size)
+    for rows in (
+        sampling,
+        guidance,
+        precision,
+        prior,
+        growth,
+        training,
+        processes,
+        data,
+        evaluation,
+        gaussian,
+        full_size,
+    )
 }
 TITLES = {
     "sampling": "Signing",
+    "guidance": "Guidance and long clips",
     "precision": "bf16 on one thread",
     "prior": "State-space prior, forward and backward",
     "growth": "Longer clips",
@@ -168,6 +188,7 @@ TITLES = {
 }
 QUICK = {
     "sampling": "--rounds 1 --clips 32 --no_compiled",
+    "guidance": "--rounds 1",
     "precision": "--rounds 1 --clips 2 --widths 128",
     "prior": "--rounds 1",
     "growth": "--rounds 1",

@@ -31,6 +31,10 @@ FIGURES = {  # what each benchmark prints, as far as the page takes it
             for kind, total, rate in (("fp32", 0.14, 7.5), ("bf16", 0.1, 15.0))
         },
     },
+    "guidance": {
+        "guided": {"256": {"one clip": {"prior": 2.0, "null_text": 3.5}}},
+        "over_frames": {"500": 1.5, "2000": 9.0},
+    },
     "precision": {
         "clips": 8,
         "rows": [

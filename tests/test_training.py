@@ -166,6 +166,14 @@ def test_checkpoints_hold_the_averaged_weights_and_the_raw_ones_to_go_on_with(st
     assert same(plain["training"]["model"], averaged["training"]["model"])
 
 
+def test_a_small_data_set_is_passed_as_often_as_the_least_number_of_steps_asks(statistics, tmp_path, capsys):
+    small = train_toy(tmp_path / "small", statistics, num_epochs=2, min_steps=13)  # of 4 steps an epoch
+    assert "epochs: 4 instead of 2, for 13 steps (--min_steps)" in capsys.readouterr().out
+    assert (small["epoch"], small["training"]["step"]) == (4, 16)
+    assert same(small["weights"], train_toy(tmp_path / "same", statistics, num_epochs=4)["weights"])
+    assert train_toy(tmp_path / "large", statistics, num_epochs=5, min_steps=13)["epoch"] == 5
+
+
 def test_training_stops_where_dev_no_longer_gets_better(statistics, tmp_path, monkeypatch):
     dev = iter([5.0, 3.0, 4.0, 3.0, 2.0, 1.0])
     monkeypatch.setattr(engine, "evaluate_loss", lambda *_: {"loss": next(dev)})

@@ -123,7 +123,8 @@ def _train(
         begin(settings)
     num_clips = len(train_loader.dataset)
     steps_per_epoch = math.ceil(len(train_loader) / settings.gradient_accumulation_steps)
-    warmup_steps = min(settings.warmup_steps, steps_per_epoch * settings.num_epochs // 5)
+    num_epochs = settings.epochs(steps_per_epoch)
+    warmup_steps = min(settings.warmup_steps, steps_per_epoch * num_epochs // 5)
     run = start_run(stage.model.to(accelerator.device), settings, steps_per_epoch, warmup_steps)
     run.scaler = accelerator.scaler
     resumed = resume_path(settings)
@@ -139,13 +140,15 @@ def _train(
             write_config(output_dir / CONFIG_FILE, stage.record)
         if warmup_steps < settings.warmup_steps:
             say(f"warm-up: {warmup_steps} steps, a fifth of the run, instead of {settings.warmup_steps}")
+        if num_epochs > settings.num_epochs:
+            say(f"epochs: {num_epochs} instead of {settings.num_epochs}, for {settings.min_steps} steps (--min_steps)")
         parameters = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
         say(
             f"{stage.kind}: {parameters / 1e6:.2f} M parameters on {accelerator.device}, {num_clips} clips, "
-            f"epochs {progress.epoch + 1}-{settings.num_epochs} of {steps_per_epoch} steps"
+            f"epochs {progress.epoch + 1}-{num_epochs} of {steps_per_epoch} steps"
         )
 
-    while progress.epoch < settings.num_epochs and not progress.stops(settings):
+    while progress.epoch < num_epochs and not progress.stops(settings):
         progress.epoch += 1
         train_losses = train_epoch(accelerator, objective, run, train_loader, settings, saver)
         started = time.perf_counter()
@@ -215,7 +218,7 @@ def _lower(output_dir: Path) -> str:
 
 def start_run(model: nn.Module, settings: TrainSettings, steps_per_epoch: int, warmup_steps: int) -> Run:
     """A run of `model` at its first step."""
-    total_steps = steps_per_epoch * settings.num_epochs
+    total_steps = steps_per_epoch * settings.epochs(steps_per_epoch)
     optimizer = torch.optim.AdamW(  # fused: on a CPU five times quicker
         parameter_groups(model, settings.weight_decay), settings.learning_rate, (0.9, 0.99), fused=True
     )

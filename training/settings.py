@@ -1,5 +1,6 @@
 """How a stage is trained, and the flags that say so: each field of `TrainSettings` is one."""
 
+import math
 from dataclasses import MISSING, dataclass
 
 from runtime import arithmetic
@@ -14,6 +15,9 @@ PRECISIONS = ("no", "fp16", "bf16")
 class TrainSettings:
     output_dir: str = described(MISSING, "folder for the checkpoints and logs", parse=folder_name)
     num_epochs: int = described(100, "passes over the train clips")
+    min_steps: int = described(
+        0, "steps at least: a data set so small that num_epochs hold fewer is passed more often", parse=natural_int
+    )
     batch_size: int = described(32, "clips of a batch, over all processes")
     learning_rate: float = described(1e-4, "step size of AdamW, reached after the warm-up", parse=positive_float)
     weight_decay: float = described(
@@ -52,3 +56,7 @@ class TrainSettings:
     )
     overwrite: bool = described(False, "replace the run that the output folder holds")
     override: bool = described(False, "go on although the stopped run was made with other flags, data or teacher")
+
+    def epochs(self, steps_per_epoch: int) -> int:
+        """The epochs of a run."""
+        return max(self.num_epochs, math.ceil(self.min_steps / steps_per_epoch))

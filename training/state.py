@@ -32,7 +32,7 @@ Pictures = Callable[[nn.Module], list[tuple[str, np.ndarray]]]  # names and imag
 # Flags that may change when a run goes on: they say where things are, or how far and how fast it goes.
 FREE = {
     *("data_dir", "cache_dir", "output_dir", "skip_bad", "num_workers", "resume_from", "overwrite"),
-    *("override", "num_epochs", "learning_rate", "weight_decay", "early_stopping_patience"),
+    *("override", "num_epochs", "min_steps", "learning_rate", "weight_decay", "early_stopping_patience"),
     *("save_every_minutes", "max_skipped_steps", "picture_every", "config", "quiet"),
 }
 # Flags that name something whose fingerprint is compared, or whose effect the configuration holds.
