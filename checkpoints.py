@@ -297,6 +297,8 @@ def load_prior(path: Path, parent: str) -> tuple[PriorAlone, dict]:
     config = build_config(PriorConfig, content["config"], str(path))
     model = build_fitting(lambda: PriorAlone(config), content["weights"], path)
     load_weights(model, content["weights"], str(path))
+    if not bool((model.latent_std > 0).all()):
+        raise UserError(f"{path}: its latents have no spread; train it again")
     return model.eval().requires_grad_(False), content
 
 

@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_pose_to_text
+from checkpoints import FLOW, PREDICTOR, STUDENT, fingerprint, load_autoencoder, load_pose_to_text
 from evaluation.back_translation import BackTranslator
 from evaluation.baselines import baseline_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, read_references
 from evaluation.evaluator import Evaluator
 from evaluation.in_time import SyncJudge, kept_classifier
 from evaluation.predictions import read_predictions, require_finite, write_predictions
-from evaluation.report import BACK_TRANSLATION, build_report, format_table, write_clips, write_report
+from evaluation.report import BACK_TRANSLATION, SYNC_CLASSIFIER, build_report, format_table, write_clips, write_report
 from evaluation.summary import summarise
 from evaluation.text_metrics import NORMALIZATION, unit_of
 from generation import PARTS, Generator, load_generator
@@ -37,7 +37,7 @@ from models.autoencoder import PoseAutoencoder
 from models.flow_matching import SamplingSettings
 from models.speed import Speed, pack_linears
 from poses.files import SPLITS, list_signers, signers_path
-from poses.splits import load_split
+from poses.splits import load_split, load_statistics
 from poses.statistics import Statistics, statistics_path
 from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
@@ -48,6 +48,7 @@ from runtime.lifetime import is_first
 from training import arguments
 
 OF_FLOWS = tuple(f"--{field.name}" for field in fields(SamplingSettings))
+OF_TRAIN = ("random_clip", "nearest_text")  # rows of train clips
 OF_MODELS = ("--batch_size", "--oracle_length", "--shuffle_texts", "--precision")
 
 
@@ -109,6 +110,8 @@ def parse_arguments() -> argparse.Namespace:
     refuse_without("--save_predictions", args.save_predictions, ("--format",), parser, args)
     refuse_without("--format pose", args.format == "pose", ("--image_size",), parser, args)
     refuse_without("--back_translation_checkpoint", has_translator, ("--num_beams",), parser, args)
+    if args.sync_confidence and args.split == "train":
+        raise UserError("--sync_confidence: its classifier knows the clips of train; score another --split")
     if args.compiled and not has_model:
         raise UserError("--compile needs --predictor_checkpoint or --flow_checkpoint; add it, or leave --compile out")
     if has_model and args.autoencoder_checkpoint is None:
@@ -185,6 +188,12 @@ def main() -> None:
     models = load_models(args, device)
     references = read_references(load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad))
     train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
+    judge = None
+    if args.sync_confidence:
+        statistics, cache_dir = load_statistics(args.data_dir, args.cache_dir, train), args.cache_dir
+        classifier = kept_classifier(train, statistics, cache_dir or args.data_dir / "cache")
+        judge = SyncJudge(classifier, statistics.std)
+        models.fingerprints[SYNC_CLASSIFIER] = fingerprint(classifier.state_dict())
     texts = [reference.text for reference in references]
     if models.translator is not None:
         models.settings |= {"text_unit": unit_of(texts), "text_normalization": NORMALIZATION}
@@ -202,10 +211,6 @@ def main() -> None:
         folder, fps = args.output_dir / f"predictions_{args.split}", models.statistics.info.get("fps")
         write_predictions(folder, references, clips["model"], f".{args.format}", fps, args.image_size)
 
-    judge = None
-    if args.sync_confidence:
-        cache_dir = args.cache_dir or args.data_dir / "cache"
-        judge = SyncJudge(kept_classifier(train, models.statistics, cache_dir), models.statistics.std)
     evaluator = Evaluator(
         references, train, models.autoencoder, models.statistics, models.translator, args.num_workers, judge
     )
@@ -213,12 +218,11 @@ def main() -> None:
     if models.autoencoder is not None:
         clips["reconstruction"] = evaluator.reconstruct()
         require_finite(clips["reconstruction"], references, str(args.autoencoder_checkpoint))
-    baselines = baseline_clips(train, references, models.statistics, args.seed)
-    clips |= baselines
+    clips |= baseline_clips(train, references, models.statistics, args.seed)
     if "nearest_text" not in clips:
         print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")
     scores = {
-        name: evaluator.score(row, of_train=name in baselines)
+        name: evaluator.score(row, of_train=name in OF_TRAIN)
         for name, row in progress_bar(clips.items(), "scoring", "row")
     }
 

@@ -28,8 +28,10 @@ from training.latents import conditions, has_text, set_latent_scale, set_sync_ta
 from training.settings import TrainSettings
 from training.state import Losses
 
-PRIOR_FLAGS = ("--ssm_prior_type", "--lambda_prior", "--prior_hidden_dim", "--prior_layers", "--guidance_from")
-PRIOR_FLAGS += ("--prior_checkpoint",)
+PRIOR_FLAGS = (
+    *("--ssm_prior_type", "--lambda_prior", "--prior_hidden_dim", "--prior_layers"),
+    *("--prior_checkpoint", "--guidance_from"),
+)
 
 
 def parse_arguments() -> argparse.Namespace:

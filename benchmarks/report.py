@@ -105,7 +105,8 @@ def guidance(report: dict) -> Iterator[Row]:
     for width, of_width in report["guided"].items():
         seconds = [of_width["one clip"][origin] for origin in ("prior", "null_text")]
         yield Row(f"one clip of 50 guided steps, prior of width {width}", "s", *seconds, "guidance from the null text")
-    yield Row("one clip of 2000 frames in 10 guided steps", "s", report["over_frames"]["2000"])
+    for frames, seconds in report["over_frames"].items():
+        yield Row(f"one clip of {frames} frames in 10 guided steps", "s", seconds)
 
 
 def training(report: dict) -> Iterator[Row]:
@@ -188,7 +189,7 @@ TITLES = {
 }
 QUICK = {
     "sampling": "--rounds 1 --clips 32 --no_compiled",
-    "guidance": "--rounds 1",
+    "guidance": "--rounds 1 --widths 64 --frames 50",
     "precision": "--rounds 1 --clips 2 --widths 128",
     "prior": "--rounds 1",
     "growth": "--rounds 1",

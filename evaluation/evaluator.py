@@ -74,7 +74,9 @@ class Evaluator:
             scores |= text_scores(self.translator.read(clips), self.texts)
             scores["text_likelihoods"] = self.translator.likelihoods(clips, self.texts)
         if self.judge is not None and not of_train:
-            both = np.stack([self.judge.score(clips), self.reference_sync], axis=2)  # [N,2,2]
+            ours = self.reference_sync if clips is self.references else self.judge.score(clips)
+            both = np.stack([ours, self.reference_sync], axis=2)  # [N,2,2]
+            both[np.isnan(both).any((1, 2))] = np.nan  # all figures stand on the same clips
             scores |= {"sync_confidence": both[:, 0], "sync_offset": both[:, 1]}
         return scores
 

@@ -1,14 +1,15 @@
 """Synchrony of hands and face as a classifier sees it: can it tell a face that is in time from one that is not?
 
 A window of the hands goes with a window of the face of the same clip, which starts with it or at another instant. A
-small network learns on train to tell the two apart (models/in_time.py). On real clips that it never saw its AUC says
-whether the data hold a signal at all: 0.5 is none. All signals are smoothed first: the noise that a detector puts into
-hands and face at once is no synchrony.
+small network learns on train to tell the two apart (models/in_time.py). How often it is right on real clips that it
+never saw says whether the data hold a signal at all: half of the time is chance. All signals are smoothed first: the
+noise that a detector puts into hands and face at once is no synchrony.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from evaluation.clips import Array, Clip, clip_of
 from evaluation.sync import MAX_LAG
 from models.in_time import InTime
 from poses import layout
-from poses.motion import WRISTS_AND_HANDS, keypoints_seen, shoulder_frame
+from poses.motion import WRISTS_AND_HANDS, keypoints_seen, mean_where, shoulder_frame
 from poses.pack import Items, Pack, cached_pack
 from poses.statistics import Statistics
 from runtime.console import progress_bar
@@ -29,27 +30,38 @@ from runtime.processes import shared_map
 
 WINDOW = 16  # frames that are compared
 LEAST_OFFSET = 5  # frames between a start that is in time and one that is not
-MAX_STARTS = 48  # windows of a clip that are scored, spread over it
-BATCH, ROUNDS, STEPS, CLIPS = 128, 12, 125, 256  # steps of a round, on as many clips, which alone are in memory
+LEAST_FRAMES = WINDOW + LEAST_OFFSET  # of a clip that can tell
+MAX_STARTS = 48  # windows of the hands that are scored, spread over the clip
+BATCH = 128  # pairs of a training step
+ROUNDS, STEPS = 12, 125  # steps of a round
+CLIPS = 256  # of a round; the signals of these alone are in memory
 SMOOTHING = np.array([1, 4, 6, 4, 1]) / 16
-VERSION = 1  # raised when the same clips train another classifier
+STILL = 1e-4  # spread of a signal, in its own unit, below which nothing moves
+VERSION = 2  # raised when the same clips train another classifier
 HANDS_DIM, FACE_DIM = 4 * len(WRISTS_AND_HANDS), 2 * layout.NMM_DIM
 Signals = tuple[Tensor, Tensor]  # of a clip: hands [C,T] and face [C',T]
 Pairs = tuple[Array, Array, Array]  # the clip, the start of the hands and that of the face, of each pair
 
 
 def signals(clip: Clip, std: Array, face: slice = layout.NMM) -> Signals | None:
-    """What is seen of the hands, and of the face, and how it changes; None where there are no shoulders or no face.
+    """What is seen of the hands, and of the face, and how it changes.
 
-    Hands in shoulder widths from the shoulders, the face's numbers in units of `std` [214] from the clip's mean.
+    Hands in shoulder widths from the shoulders, the face's numbers in units of `std` [214] from the clip's mean; 0 is
+    what is not there. None for a clip that cannot tell: too short, without shoulders, hands or face, or one of the two
+    never moves.
     """
-    points = shoulder_frame(clip.pose, clip.seen)
-    if points is None or not clip.seen[:, face].any():
+    pose = clip.filled().astype(np.float64)
+    points = shoulder_frame(pose, clip.seen)
+    if points is None or len(pose) < LEAST_FRAMES:
         return None
-    hands = np.where(keypoints_seen(clip.seen)[:, WRISTS_AND_HANDS, None], points[:, WRISTS_AND_HANDS], 0.0)
-    numbers = (clip.pose[:, face] - clip.pose[:, face].mean(0)) / std[face]
-    of_face = np.where(clip.seen[:, face], numbers, 0.0)
-    return _with_change(hands.reshape(len(hands), -1)), _with_change(of_face)
+    shown = keypoints_seen(clip.seen)[:, WRISTS_AND_HANDS, None]
+    hands = np.where(shown, points[:, WRISTS_AND_HANDS], 0.0).reshape(len(pose), -1)
+    seen, numbers = clip.seen[:, face], pose[:, face]
+    known = seen & (std[face] > 0)
+    of_face = np.where(known, (numbers - mean_where(numbers, seen, axis=0)) / np.where(known, std[face], 1.0), 0.0)
+    if max(hands.std(0)) < STILL or max(of_face.std(0)) < STILL:
+        return None
+    return _with_change(hands), _with_change(of_face)
 
 
 def _with_change(values: Array) -> Tensor:
@@ -61,10 +73,10 @@ def _with_change(values: Array) -> Tensor:
     return torch.from_numpy(np.concatenate([smooth, 5 * change], axis=1).T.astype(np.float32))
 
 
-def read_signals(pack: Pack, indices: Sequence[int], std: Array, face: slice = layout.NMM) -> list[Signals]:
-    """Of clips of a pack, those that are long enough and have both."""
+def read_signals(pack: Pack, indices: Sequence[int], std: Array, face: slice = layout.NMM) -> Iterator[Signals]:
+    """Of the clips of a pack that can tell, one after the other."""
     found = (signals(clip_of(pack, index), std, face) for index in indices)
-    return [pair for pair in found if pair is not None and pair[0].shape[1] >= WINDOW + LEAST_OFFSET]
+    return (pair for pair in found if pair is not None)
 
 
 def draw(lengths: Array, rng: np.random.Generator, clips: Array) -> tuple[Pairs, Array]:
@@ -90,7 +102,7 @@ def windows(of_clips: Sequence[Tensor], clips: Array, starts: Array) -> Tensor:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """On one thread a sum is the same on every call."""
+    """With one thread, the result does not depend on how many PyTorch may take."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -100,29 +112,49 @@ def _one_thread() -> Iterator[None]:
 
 
 def train_classifier(train: Pack, std: Array, seed: int = 0, face: slice = layout.NMM, control: bool = False) -> InTime:
-    """A classifier of the clips of train; control: of faces that are another clip's, so that nothing is in time."""
+    """A classifier of the clips of train; control: of faces that are another clip's, so that nothing is in time.
+
+    A UserError where train has fewer than two clips that can tell.
+    """
     rng = np.random.default_rng(seed)
+    long_enough = np.flatnonzero(train.lengths("pose") >= LEAST_FRAMES)
     with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)
         net = InTime(HANDS_DIM, 2 * (face.stop - face.start))
         optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, ROUNDS * STEPS)
         for _ in progress_bar(range(ROUNDS), "learning synchrony", "round"):
-            clips = read_signals(train, rng.permutation(len(train))[:CLIPS], std, face)
-            if len(clips) < 2:
-                least = WINDOW + LEAST_OFFSET
-                raise UserError(f"hardly a clip of train has hands, a face and {least} frames; nothing tells synchrony")
-            hands, faces = of_another(clips) if control else zip(*clips, strict=True)
-            lengths = np.array([min(h.shape[1], f.shape[1]) for h, f in zip(hands, faces, strict=True)])
-            for _ in range(STEPS):
-                (clip, start, other), labels = draw(lengths, rng, rng.integers(len(clips), size=BATCH // 2))
-                logits = net(windows(hands, clip, start), windows(faces, clip, other))
-                loss = F.binary_cross_entropy_with_logits(logits, torch.from_numpy(labels).float())
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
+            _train_round(
+                net, optimizer, schedule, read_signals(train, rng.permutation(long_enough), std, face), rng, control
+            )
     return net.eval().requires_grad_(False)
+
+
+def _train_round(
+    net: InTime,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    stream: Iterator[Signals],
+    rng: np.random.Generator,
+    control: bool,
+) -> None:
+    """STEPS steps on the first CLIPS clips of a stream."""
+    clips = list(islice(stream, CLIPS))
+    if len(clips) < 2:
+        raise UserError(
+            f"--sync_confidence: hardly a clip of train has {LEAST_FRAMES} frames, shoulders, and hands and a face "
+            "that move; nothing tells synchrony, so leave the flag out"
+        )
+    hands, faces = of_another(clips) if control else zip(*clips, strict=True)
+    lengths = np.array([min(h.shape[1], f.shape[1]) for h, f in zip(hands, faces, strict=True)])
+    for _ in range(STEPS):
+        (clip, start, other), labels = draw(lengths, rng, rng.integers(len(clips), size=BATCH // 2))
+        logits = net(windows(hands, clip, start), windows(faces, clip, other))
+        loss = F.binary_cross_entropy_with_logits(logits, torch.from_numpy(labels).float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
 
 
 def of_another(clips: Sequence[Signals]) -> tuple[list[Tensor], list[Tensor]]:
@@ -133,48 +165,63 @@ def of_another(clips: Sequence[Signals]) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def kept_classifier(train: Pack, statistics: Statistics, cache_dir: Path) -> InTime:
-    """The classifier of train, trained at the first call and found again by the clips and the statistics."""
+    """The classifier of train, trained at the first call and found again by the clips and their statistics.
+
+    Of several processes one trains it.
+    """
     net = InTime(HANDS_DIM, FACE_DIM)
     made_from = {"clips": train.folder.name, "statistics": statistics.fingerprint}
 
+    def weights(_: None) -> dict[str, Array]:
+        trained = train_classifier(train, statistics.std).state_dict()
+        return {name: value.reshape(len(value), -1).numpy() for name, value in trained.items()}
+
     def items() -> Items:
-        weights = train_classifier(train, statistics.std).state_dict()
-        yield "classifier", "", {name: value.reshape(len(value), -1).numpy() for name, value in weights.items()}
+        yield from (("classifier", "", made) for made in shared_map(weights, [None], 0))
 
     pack = cached_pack(cache_dir, "in-time", VERSION, made_from, items)
     try:
         kept = {name: torch.tensor(pack.field(name, 0)).reshape(w.shape) for name, w in net.state_dict().items()}
-    except (KeyError, RuntimeError):
-        raise UserError(f"{pack.folder}: a damaged cache; delete this folder, and it is made again") from None
+        sound = all(bool(value.isfinite().all()) for value in kept.values())
+    except (KeyError, IndexError, ValueError, RuntimeError):
+        sound = False
+    if not sound:
+        raise UserError(f"{pack.folder}: a damaged cache; delete this folder, and it is made again")
     net.load_state_dict(kept)
     return net.eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def logits_of(net: InTime, pair: Signals) -> tuple[Array, Array]:
-    """The starts [S] that are scored of a clip, and the logit that hands from one and a face from another are in
-    time, [S,S]."""
+def logits_of(net: InTime, pair: Signals) -> tuple[Array, Array, Array]:
+    """Of a clip the starts [S] of hands that are scored, the starts [K] of faces, and the logit of each pair [S,K].
+
+    At most MAX_STARTS windows of the hands, spread over the clip; the faces at these starts and up to MAX_LAG around.
+    """
     hands, face = pair
     last = min(hands.shape[1], face.shape[1]) - WINDOW
     starts = np.unique(np.linspace(0, last, min(MAX_STARTS, last + 1)).round().astype(int))
-    zeros = np.zeros(len(starts), int)
+    around = np.unique(starts[:, None] + np.arange(-MAX_LAG, MAX_LAG + 1))
+    others = around[(around >= 0) & (around <= last)]
     with _one_thread():
-        h, f = net.hands(windows([hands], zeros, starts)), net.face(windows([face], zeros, starts))  # [S,H,W]
-        return starts, torch.stack([net.compare(row.expand_as(f), f) for row in h]).numpy()
+        h = net.hands(windows([hands], np.zeros(len(starts), int), starts))  # [S,H,W]
+        f = net.face(windows([face], np.zeros(len(others), int), others))  # [K,H,W]
+        return starts, others, torch.stack([net.compare(row.expand_as(f), f) for row in h]).double().numpy()
 
 
-def confidence_and_offset(starts: Array, logits: Array) -> tuple[float, float]:
+def confidence_and_offset(starts: Array, others: Array, logits: Array) -> tuple[float, float]:
     """How often a window that is in time has a higher logit than one that is not, and the best |lag|, frames.
 
-    starts [S], logits [S,S] as `logits_of` gives them. Every window of the hands counts alike.
+    starts [S], others [K], logits [S,K] as `logits_of` gives them. Every window of the hands counts alike. A lag counts
+    where at least half of them have a face at it; of equal lags the least is taken.
     """
-    lag = starts[None] - starts[:, None]  # [S,S]
-    ours, elsewhere = np.diag(logits)[:, None], np.abs(lag) >= LEAST_OFFSET
+    lag = others[None] - starts[:, None]  # [S,K]
+    ours, elsewhere = logits[lag == 0][:, None], np.abs(lag) >= LEAST_OFFSET
     wins = np.where(elsewhere, (ours > logits) + 0.5 * (ours == logits), 0.0).sum(1)
     counted = elsewhere.sum(1)
     confidence = float((wins[counted > 0] / counted[counted > 0]).mean())
-    near = {value: float(logits[lag == value].mean()) for value in np.unique(lag[np.abs(lag) <= MAX_LAG])}
-    return confidence, float(abs(max(sorted(near, key=abs), key=near.__getitem__)))
+    at_lag = {value: logits[lag == value] for value in range(-MAX_LAG, MAX_LAG + 1)}
+    means = {value: found.mean() for value, found in at_lag.items() if len(found) >= len(starts) / 2}
+    return confidence, float(abs(max(sorted(means, key=abs), key=means.__getitem__)))
 
 
 class SyncJudge:
@@ -184,11 +231,9 @@ class SyncJudge:
         self.net, self.std = net, std
 
     def score(self, clips: Sequence[Clip]) -> Array:
-        """Confidence and offset of each clip, [N,2], NaN where it cannot tell: too short, without face or shoulders."""
+        """Confidence and offset of each clip, [N,2], NaN where it cannot tell."""
         return np.array(list(shared_map(self._score, clips, 0)), np.float64).reshape(len(clips), 2)
 
     def _score(self, clip: Clip) -> tuple[float, float]:
         pair = signals(clip, self.std)
-        if pair is None or len(clip.pose) < WINDOW + LEAST_OFFSET:
-            return math.nan, math.nan
-        return confidence_and_offset(*logits_of(self.net, pair))
+        return (math.nan, math.nan) if pair is None else confidence_and_offset(*logits_of(self.net, pair))

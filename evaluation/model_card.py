@@ -19,7 +19,7 @@ WHAT = {
     AUTOENCODER: "The autoencoder of poses (stage 1): it compresses a signed clip to latents and decodes it again. "
     "Models from text to latents need it to sign.",
     PREDICTOR: "Direction 1, from text to signing in one pass: it predicts the latents of a clip from a text.",
-    PRIOR: "The prior of Direction 2 alone, which knows no text: what stage 2 builds on.",
+    PRIOR: "The prior of Direction 2 alone, which knows no text. Stage 2 builds on it (--prior_checkpoint).",
     FLOW: "Direction 2, from text to signing by flow matching: it samples the latents of a clip for a text.",
     STUDENT: "The distilled student of Direction 2, from text to signing in 1, 2 or 4 steps.",
     POSE_TO_TEXT: "The back-translator, from poses to text: it reads clips, so that generated ones can be scored.",

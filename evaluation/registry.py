@@ -141,7 +141,7 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
             "sync_lag", Column(10, "sync lag − ref.", 2)
         ),
         "how often a classifier, trained on train, finds hands and face more in time where they are than elsewhere in "
-        "the clip; 0.5 is chance; of the real clips: whether the data tell at all; needs `--sync_confidence`": _beside(
+        "the clip (`--sync_confidence`); 0.5 is chance: where `_reference` is near it, the data tell nothing": _beside(
             "sync_confidence"
         ),
         f"frames, at most {MAX_LAG}, by which the face is off where that classifier finds it most in time": _beside(
@@ -188,7 +188,8 @@ REMARKS = {
     "sync_confidence_clips": Remark(
         "sync_confidence",
         lambda values: np.isfinite(values).all(1).sum(),
-        "sync confidence and offset stand on {} clips; the others are too short, or have no face or no shoulders",
+        "sync confidence and offset stand on {} clips; the others, or their references, are too short, lack a face, "
+        "hands or shoulders, or stand still",
         True,
     ),
     "mse_aligned": Remark(

@@ -25,7 +25,7 @@ from runtime.files import write_whole
 from runtime.untrusted import NpzArchive, read_json, shown
 
 ROWS = ("model", "shuffled_texts", "reference", "reconstruction", "mean_pose", "random_clip", "nearest_text")
-BACK_TRANSLATION = "back_translation"  # its place among the checkpoints
+BACK_TRANSLATION, SYNC_CLASSIFIER = "back_translation", "sync_classifier"  # their places among the checkpoints
 LENGTH_SOURCES = {
     "predicted": "predicted from the text",
     "oracle": "the reference's (--oracle_length), which a user does not have",

@@ -426,7 +426,7 @@ def build_prior(config: PriorConfig) -> SSMPrior:
 
 
 class PriorAlone(ScaledLatents):
-    """A prior that is fitted without a text and without a velocity network, for stage 2 to begin with."""
+    """A prior that is fitted without texts and without a velocity network. Stage 2 takes it as it is."""
 
     kind = "prior"
 

@@ -3,11 +3,13 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import commands
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from evaluation import in_time
 from evaluation.clips import Clip
@@ -70,12 +72,30 @@ def test_where_nothing_is_in_time_it_finds_chance(pack, monkeypatch):
 
 
 def test_confidence_and_offset_of_known_logits():
+    starts, others = np.arange(0, 60, 3), np.arange(60)
+    lag = others[None] - starts[:, None]
+    assert confidence_and_offset(starts, others, -np.abs(lag).astype(float)) == (1.0, 0.0)
+    assert confidence_and_offset(starts, others, -np.abs(lag - 6.0))[1] == 6.0
+    assert confidence_and_offset(starts, others, -np.abs(lag + 2.0))[1] == 2.0
+    assert confidence_and_offset(starts, others, np.abs(lag).astype(float))[0] == 0.0
+    assert confidence_and_offset(starts, others, np.full(lag.shape, 0.1)) == (0.5, 0.0)  # of equal lags the least
+
+
+def test_a_lag_that_hardly_a_window_has_does_not_count():
     starts = np.arange(12)
     lag = starts[None] - starts[:, None]
-    assert confidence_and_offset(starts, -np.abs(lag).astype(float)) == (1.0, 0.0)
-    assert confidence_and_offset(starts, -np.abs(lag - 6.0))[1] == 6.0
-    assert confidence_and_offset(starts, np.abs(lag).astype(float))[0] == 0.0
-    assert confidence_and_offset(starts, np.zeros((12, 12))) == (0.5, 0.0)  # of equal lags the least
+    assert confidence_and_offset(starts, starts, np.where(lag == 9, 5.0, -np.abs(lag)))[1] == 0.0
+
+
+@pytest.mark.parametrize("length", [25, 60, 700])
+def test_every_lag_is_tried_however_long_the_clip(length: int):
+    net = SimpleNamespace(hands=nn.Identity(), face=nn.Identity(), compare=lambda h, f: (h + f)[:, 0, 0])
+    starts, others, logits = in_time.logits_of(net, (torch.zeros(4, length), torch.zeros(4, length)))
+    lags = others[None] - starts[:, None]
+    reach = min(in_time.MAX_LAG, length - in_time.WINDOW)
+    assert {*range(-reach, reach + 1)} <= {*lags.ravel().tolist()}
+    assert logits.shape == lags.shape
+    assert len(starts) <= in_time.MAX_STARTS
 
 
 def test_a_clip_that_cannot_tell_has_no_figure(judge):
@@ -83,10 +103,35 @@ def test_a_clip_that_cannot_tell_has_no_figure(judge):
     no_face, no_shoulders = seen.copy(), seen.copy()
     no_face[:, layout.NMM] = False
     no_shoulders[:, layout.keypoint_dims(np.array([layout.LEFT_SHOULDER]))] = False
+    still_face, still = pose.copy(), np.repeat(pose[:1], LENGTH, axis=0)
+    still_face[:, layout.NMM] = 1.0
     short = Clip.real(pose[:20], seen[:20])
-    found = judge.score([Clip.real(pose, no_face), Clip.real(pose, no_shoulders), short, Clip.real(pose, seen)])
-    assert np.isnan(found[:3]).all()
-    assert np.isfinite(found[3]).all()
+    cannot = [Clip.real(pose, no_face), Clip.real(pose, no_shoulders), short]
+    cannot += [Clip.real(still_face, seen), Clip.real(still, seen)]
+    found = judge.score([*cannot, Clip.real(pose, seen)])
+    assert np.isnan(found[:5]).all()
+    assert np.isfinite(found[5]).all()
+
+
+def test_a_real_clip_and_the_same_clip_as_a_file_are_judged_alike(judge):
+    pose, seen = clip_in_time(3)
+    seen[20:40, layout.NMM] = False
+    seen[5:25, layout.keypoint_dims(np.array([layout.RIGHT_SHOULDER]))] = False
+    seen[30:, layout.LEFT_HAND] = False
+    real = Clip.real(pose, seen)
+    as_file = Clip.generated(real.in_file())
+    ours, theirs = (signals(clip, judge.std) for clip in (real, as_file))
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+    np.testing.assert_array_equal(judge.score([real]), judge.score([as_file]))
+
+
+def test_numbers_that_never_vary_in_train_are_left_out():
+    pose, seen = clip_in_time(0)
+    std = np.full(layout.POSE_DIM, 0.2)
+    std[layout.NMM.start] = 0.0
+    _, face = signals(Clip.real(pose, seen), std)
+    assert face.isfinite().all()
+    assert not face[0].any()
 
 
 def test_the_noise_of_a_detector_is_smoothed_away():
@@ -118,10 +163,9 @@ def test_the_classifier_is_trained_once_and_found_again(pack, tmp_path, monkeypa
 
 
 def test_a_data_set_that_cannot_teach_it_says_so(tmp_path):
-    items = (
-        (f"clip{n}", "", {"pose": p[:10], "seen": s[:10].astype(np.uint8)})
-        for n, (p, s) in enumerate([clip_in_time(0)])
-    )
+    pose, seen = clip_in_time(0)
+    lengths = {"long": LENGTH, **{f"short{n}": 10 for n in range(5)}}
+    items = ((name, "", {"pose": pose[:n], "seen": seen[:n].astype(np.uint8)}) for name, n in lengths.items())
     pack = write_pack(tmp_path / "train", items)
     with pytest.raises(UserError, match="hardly a clip of train"):
         train_classifier(pack, np.ones(layout.POSE_DIM))
@@ -137,10 +181,19 @@ def test_evaluate_reports_it_where_it_is_asked_for(data_dir: Path, trained, tmp_
     asked, plain = (json.loads((tmp_path / name / "metrics_test.json").read_text()) for name in ("asked", "plain"))
     for name, row in plain.items():
         if isinstance(row, dict) and "dtw" in row:
-            new = asked[name].keys() - row.keys()
-            assert ("sync_confidence" in new) == (name in ("model", "reference", "reconstruction"))
+            told = asked[name].get("sync_confidence") is not None
+            assert told == (name in ("model", "reference", "reconstruction"))
             assert all(asked[name][key] == value for key, value in row.items() if key != "latency")
     row = asked["reference"]
     assert row["sync_confidence"] == row["sync_confidence_reference"]
     assert 0 <= row["sync_confidence"] <= 1
     assert math.isclose(row["sync_offset_difference"], 0.0, abs_tol=1e-12)
+    assert "sync_classifier" in asked["checkpoints"]
+
+
+def test_it_is_not_asked_about_the_clips_that_it_learnt_from(data_dir: Path, trained, tmp_path, capsys):
+    paths = {"D": data_dir, "A": trained.autoencoder, "F": trained.flow, "O": tmp_path / "scores"}
+    said = commands.one_sentence(
+        capsys, lambda: commands.call("evaluate_flow", "--split train --sync_confidence", **paths)
+    )
+    assert "--sync_confidence: its classifier knows the clips of train" in said

@@ -1,5 +1,6 @@
 """The prior that is trained alone, without texts, and given to stage 2: train_stage2_prior.py, --prior_checkpoint."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from checkpoints import FLOW, PRIOR, load_checkpoint
+from checkpoints import FLOW, PRIOR, load_checkpoint, save_checkpoint
 from models.layers import lengths_to_mask
 from models.mamba_prior import PriorAlone, PriorConfig
 from models.whole_batch import Draws
@@ -91,8 +92,11 @@ def test_its_run_goes_on_and_with_no_other_prior(prior, data_dir, without_texts,
     commands.call("prior", "--seed 5", D=without_texts, O=tmp_path / "other", A=trained.autoencoder)
     capsys.readouterr()
     paths = {"D": data_dir, "A": trained.autoencoder, "O": tmp_path / "whole"}
-    said = commands.one_sentence(capsys, lambda: commands.call("flow", with_other, **paths))
-    assert "--prior_checkpoint" in said
+    for flags in (with_other, "--resume_from auto"):
+        said = commands.one_sentence(capsys, lambda flags=flags: commands.call("flow", flags, **paths))
+        assert (
+            f"trained with the prior of fingerprint {whole['config']['prior_checkpoint']}; name it by --prior" in said
+        )
     commands.call("flow", with_it, **paths)  # there is nothing left to do
     assert load_checkpoint(tmp_path / "whole" / "best_model.pt", FLOW)["fingerprint"] == whole["fingerprint"]
 
@@ -127,6 +131,44 @@ def test_what_is_no_prior_of_this_autoencoder_is_refused(prior, data_dir, traine
     capsys.readouterr()
     assert "pass the autoencoder it was trained on" in said(prior, A=tmp_path / "other" / "best_model.pt")
     assert not (tmp_path / "flow").exists()
+
+
+def test_a_run_without_it_does_not_go_on_with_one(prior, data_dir, trained, tmp_path, capsys):
+    paths = {"D": data_dir, "A": trained.autoencoder, "O": tmp_path / "flow"}
+    commands.call("flow", **paths)
+    capsys.readouterr()
+    said = commands.one_sentence(
+        capsys, lambda: commands.call("flow", f"--prior_checkpoint {prior} --resume_from auto", **paths)
+    )
+    assert "trained without --prior_checkpoint; leave the flag out" in said
+
+
+WRONG_PRIORS = {
+    "a prior of another shape than stage 2 builds": {"latent_dim": 4},
+    "a prior of another shape": {"d_state": 4},
+    "its latents have no spread": {},
+    "its weights do not fit its configuration": {"hidden_dim": 32},
+}
+
+
+@pytest.mark.parametrize("sentence", WRONG_PRIORS)
+def test_a_prior_that_stage_2_cannot_take_is_refused(sentence: str, prior, data_dir, trained, tmp_path, capsys):
+    content, changes = load_checkpoint(prior, PRIOR), WRONG_PRIORS[sentence]
+    config = PriorConfig(**{**content["config"], **changes})
+    if "hidden_dim" not in changes:
+        content["weights"] = PriorAlone(config).state_dict()
+    if not changes:
+        content["weights"]["latent_std"].zero_()
+    save_checkpoint(tmp_path / "wrong.pt", {**without_form(content), "config": dataclasses.asdict(config)})
+    paths = {"D": data_dir, "A": trained.autoencoder, "O": tmp_path / "flow"}
+    more = f"--prior_checkpoint {tmp_path / 'wrong.pt'}"
+    assert sentence in commands.one_sentence(capsys, lambda: commands.call("flow", more, **paths))
+    assert not (tmp_path / "flow").exists()
+
+
+def without_form(content: dict) -> dict:
+    """What `save_checkpoint` is given: it adds format and fingerprint."""
+    return {name: value for name, value in content.items() if name not in ("format", "fingerprint")}
 
 
 def test_an_export_stands_in_its_place_and_says_what_it_is(prior, data_dir, trained, tmp_path):

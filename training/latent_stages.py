@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from checkpoints import describe_text_encoder, load_autoencoder, load_prior, open_text_encoder, require_equal
 from models.autoencoder import AutoencoderConfig, PoseSpace
-from models.mamba_prior import PriorAlone
+from models.mamba_prior import PriorAlone, PriorConfig
 from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, TextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
 from poses.pack import digest
@@ -89,6 +89,9 @@ def open_prior(args: argparse.Namespace, source: LatentSource) -> tuple[PriorAlo
     kept = {"prior_type": config.prior_type, "prior_hidden_dim": config.hidden_dim, "prior_layers": config.num_layers}
     for (name, value), own in zip(asked.items(), kept.values(), strict=True):
         require_equal(f"--{name}", value, own, path)
+    latent_dim = source.autoencoder.config.latent_dim
+    if config != PriorConfig(config.prior_type, latent_dim, config.hidden_dim, config.num_layers):
+        raise UserError(f"{path}: a prior of another shape than stage 2 builds; train it again")
     return prior, {**kept, "prior_checkpoint": content["fingerprint"]}
 
 

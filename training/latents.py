@@ -18,6 +18,7 @@ from dataset import Batch, LatentDataset, PoseDataset, collate
 from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.consistency_distillation import teacher_trajectory
 from models.flow_matching import DEFAULT_SOLVER, sample_noise
+from models.latent_flow_matcher import FlowConfig
 from models.layers import ScaledLatents
 from models.sync_guidance import SyncGuidanceHead
 from models.text_encoder import PretrainedTextEncoder, TextEncoder
@@ -204,6 +205,11 @@ def set_sync_targets(head: SyncGuidanceHead, latents: Pack) -> None:
     head.target_correlation.fill_(float(np.mean(correlations)) if correlations else 0.0)
 
 
+def _without_prior_checkpoint(config: FlowConfig) -> dict[str, object]:
+    """A teacher's configuration but for where its prior is from: the weights tell what became of it."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if name != "prior_checkpoint"}
+
+
 @torch.no_grad()
 def trajectory_pack(
     teacher: TextToLatent,
@@ -225,7 +231,7 @@ def trajectory_pack(
     made_from = {
         "latents": dataset.latents.folder.name,
         "teacher": fingerprint,
-        "config": dataclasses.asdict(teacher.net.config),  # gamma_guidance and more, which the weights do not tell
+        "config": _without_prior_checkpoint(teacher.net.config),  # gamma_guidance and more, which weights do not tell
         "num_teacher_steps": num_teacher_steps,
         "guidance_scale": guidance_scale,
         "solver": DEFAULT_SOLVER,

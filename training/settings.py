@@ -16,7 +16,9 @@ class TrainSettings:
     output_dir: str = described(MISSING, "folder for the checkpoints and logs", parse=folder_name)
     num_epochs: int = described(100, "passes over the train clips")
     min_steps: int = described(
-        0, "steps at least: a data set so small that num_epochs hold fewer is passed more often", parse=natural_int
+        0,
+        "steps at least, unless training stops early: where num_epochs hold fewer, more epochs are trained",
+        parse=natural_int,
     )
     batch_size: int = described(32, "clips of a batch, over all processes")
     learning_rate: float = described(1e-4, "step size of AdamW, reached after the warm-up", parse=positive_float)

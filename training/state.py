@@ -20,6 +20,7 @@ from poses.pack import Pack, digest
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.files import write_whole
+from runtime.untrusted import shown
 from training.arithmetic import THREADS
 from training.run_folder import BEST
 from training.settings import TrainSettings
@@ -35,8 +36,9 @@ FREE = {
     *("override", "num_epochs", "min_steps", "learning_rate", "weight_decay", "early_stopping_patience"),
     *("save_every_minutes", "max_skipped_steps", "picture_every", "config", "quiet"),
 }
+_PRIOR = "prior_checkpoint"  # of a configuration: the fingerprint of what that flag names
 # Flags that name something whose fingerprint is compared, or whose effect the configuration holds.
-KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", "prior_checkpoint"}
+KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
 _OF_NAME = {"data": "the clips or texts of train or dev are others", "teacher": "the teacher is another"}
 
 
@@ -231,6 +233,11 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
     """UserError where a checkpoint holds no training state, or one of another model, text encoder or data set."""
     if "training" not in content:
         raise UserError(f"{path}: holds no training state; resume from last.pt")
+    ours, theirs = (config.get(_PRIOR) for config in (stage.config, content["config"]))
+    if ours != theirs:
+        if theirs is None:
+            raise UserError(f"{path}: trained without --prior_checkpoint; leave the flag out")
+        raise UserError(f"{path}: trained with the prior of fingerprint {shown(theirs)}; name it by --prior_checkpoint")
     for name, value in stage.config.items():
         require_equal(f"--{name}", value, content["config"].get(name, value), path)
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
