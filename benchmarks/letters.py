@@ -2,7 +2,9 @@
 
     python benchmarks/letters.py --data_dir demo/data --split test --predictions_dir runs/evaluation/predictions_test
 
-DATA_DIR/spelling.json says where each letter stands in a real clip (`demo_data.py` writes it). A generated clip is
+A text is its letters with spaces between, perhaps after a word that names the alphabet ("ase s u n"); each letter alone
+is a clip of train. DATA_DIR/spelling.json, which demo_data.py writes, says where each letter stands in a real clip.
+Without it, the word's letters from train are laid end to end, and DTW finds them in the real clip. A generated clip is
 aligned to its word's real clip by DTW, cut at the real clip's letter boundaries, and each piece is given the letter of
 the nearest single-letter train clip (DTW of arms and hands, the measure of `recognition`). Prints JSON: the share of
 right letters of the clips and, as the ceiling, of the real clips; chance is one over the number of letters.
@@ -10,6 +12,7 @@ right letters of the clips and, as the ceiling, of the real clips; chance is one
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,29 +20,63 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from evaluation.clips import Clip, clip_of, read_references
+from evaluation.clips import Array, Clip, clip_of, read_references
 from evaluation.metrics import align
 from evaluation.predictions import read_predictions
 from evaluation.recognition import sign_distances
 from poses import layout
 from poses.files import SPLITS
+from poses.pack import Pack
 from poses.splits import load_split
 from runtime import errors
 from runtime.arguments import add_data_arguments, make_parser
 from runtime.errors import UserError
 
 MARGIN = 2  # frames of transition left out on either side of a letter's piece
+Segment = tuple[str, int, int]  # a letter, its first frame, and the frame after its last
 
 
-def pieces_of(clip: Clip, real: Clip, segments: list) -> list[Clip]:
-    """The clip's piece for each segment [letter, start, end] of the real one, along their DTW path."""
-    hand = layout.keypoint_dims(layout.ARMS_AND_HANDS)
-    path = align(clip.pose[:, hand].astype(np.float64), real.pose[:, hand].astype(np.float64))
+def hands_of(clip: Clip) -> Array:
+    """What letters are told apart by, [T,D]."""
+    return clip.pose[:, layout.keypoint_dims(layout.ARMS_AND_HANDS)].astype(np.float64)
+
+
+def pieces_of(clip: Clip, real: Clip, segments: list[Segment]) -> list[Clip]:
+    """The clip's piece for each segment of the real one, along their DTW path."""
+    path = align(hands_of(clip), hands_of(real))
     pieces = []
     for _, start, end in segments:
         inside = path[(path[:, 1] >= start + MARGIN) & (path[:, 1] < max(end - MARGIN, start + MARGIN + 1)), 0]
         pieces.append(clip[inside.min() : inside.max() + 1])
     return pieces
+
+
+def letters_alone(train: Pack) -> dict[str, Clip]:
+    """The clips of train that are one letter, by their texts: those of the fewest words."""
+    counts = [len(text.split()) for text in train.texts]
+    return {train.texts[i]: clip_of(train, i) for i, count in enumerate(counts) if count == min(counts)}
+
+
+def spelt(text: str, alone: Mapping[str, Clip]) -> list[str]:
+    """The texts of the letters of a word: "ase s u n" -> ["ase s", "ase u", "ase n"]."""
+    words = text.split()
+    first = len(next(iter(alone)).split()) - 1  # words before the letters
+    names = [" ".join([*words[:first], letter]) for letter in words[first:]]
+    if missing := [name for name in names if name not in alone]:
+        raise UserError(f"'{text}': no clip of train is the letter '{missing[0]}' alone; letters can't be told apart")
+    return names
+
+
+def find_letters(real: Clip, names: list[str], alone: Mapping[str, Clip]) -> list[Segment]:
+    """Where each letter stands in a real clip, by its DTW path to the letters' own clips, end to end."""
+    parts = [hands_of(alone[name]) for name in names]
+    ends = np.cumsum([len(part) for part in parts])
+    path = align(hands_of(real), np.concatenate(parts))
+    segments = []
+    for name, end, part in zip(names, ends, parts, strict=True):
+        frames = path[(path[:, 1] >= end - len(part)) & (path[:, 1] < end), 0]
+        segments.append((name, int(frames.min()), int(frames.max()) + 1))
+    return segments
 
 
 def main() -> None:
@@ -48,28 +85,34 @@ def main() -> None:
     parser.add_argument("--split", choices=SPLITS, default="test", help="the split that was generated (default test)")
     parser.add_argument("--predictions_dir", type=Path, required=True, help="ID.npy or ID.pose for every clip of it")
     args = parser.parse_args()
-    path = args.data_dir / "spelling.json"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; demo_data.py writes it with the clips")
-    spelling = json.loads(path.read_text(encoding="utf-8"))
     train, split = (load_split(args.data_dir, name, args.cache_dir, args.skip_bad) for name in ("train", args.split))
+    path = args.data_dir / "spelling.json"
+    spelling = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not spelling:
+        print(
+            f"{path}: no such file, so the letters are found by aligning real clips with their letters", file=sys.stderr
+        )
 
-    templates: dict[str, Clip] = {}  # by prefix (a language, if the texts have one) and letter
-    for index, text in enumerate(train.texts):
-        segments = spelling.get(train.ids[index], [])
-        if len(segments) == 1:
-            _, start, end = segments[0]
-            templates[text] = clip_of(train, index)[start:end]
+    alone = letters_alone(train)
+    known = {clip_id: spelling[clip_id] for clip_id in train.ids if clip_id in spelling}
+    for clip_id, text in zip(train.ids, train.texts, strict=True):
+        if text in alone and clip_id in known:  # without the way up and down
+            ((_, start, end),) = known[clip_id]
+            alone[text] = alone[text][start:end]
     references = read_references(split)
     right = {"generated": [], "real": []}
     for reference, generated in zip(references, read_predictions(args.predictions_dir, references), strict=True):
-        segments = spelling[reference.id]
-        prefix = reference.text[: -len(" ".join(letter for letter, _, _ in segments))]
-        names = [name for name in templates if name.startswith(prefix)]
+        names = spelt(reference.text, alone)
+        if reference.id in spelling:
+            segments = [(name, *place) for name, (_, *place) in zip(names, spelling[reference.id], strict=True)]
+        else:
+            segments = find_letters(reference, names, alone)
+        prefix = names[0].split()[:-1]
+        candidates = [name for name in alone if name.split()[:-1] == prefix]
         for kind, clip in (("generated", generated), ("real", reference)):
-            distances = sign_distances(pieces_of(clip, reference, segments), [templates[name] for name in names])
-            found = [names[column][len(prefix) :] for column in distances.argmin(1)]
-            right[kind].append([a == letter for a, (letter, _, _) in zip(found, segments, strict=True)])
+            distances = sign_distances(pieces_of(clip, reference, segments), [alone[name] for name in candidates])
+            found = [candidates[column] for column in distances.argmin(1)]
+            right[kind].append([a == name for a, name in zip(found, names, strict=True)])
     report = {f"{kind}_letters": float(np.mean(np.concatenate(clips))) for kind, clips in right.items()}
     report |= {f"{kind}_words": float(np.mean([all(clip) for clip in clips])) for kind, clips in right.items()}
     print(json.dumps({"clips": len(split), "letters": sum(map(len, right["real"])), **report}, indent=2))

@@ -1,0 +1,60 @@
+"""benchmarks/letters.py: real letters are found in real words, with and without spelling.json, and no wrong ones."""
+
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+
+from evaluation.clips import clip_of
+from poses.splits import load_split
+
+
+@pytest.fixture
+def letters(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(commands.ROOT / "benchmarks"))
+    yield importlib.import_module("letters")
+    sys.modules.pop("letters", None)
+
+
+def judge(letters, monkeypatch, capsys, data: Path, predictions: Path) -> dict:
+    monkeypatch.setattr(sys, "argv", ["letters.py", "--data_dir", str(data), "--predictions_dir", str(predictions)])
+    letters.errors.run(letters.main)
+    return json.loads(capsys.readouterr().out)
+
+
+def write_clips(folder: Path, data: Path, of: list[int]) -> Path:
+    """As generated clips of test those of test itself, in the order `of`."""
+    test = load_split(data, "test", None, False)
+    folder.mkdir()
+    for clip_id, index in zip(test.ids, of, strict=True):
+        np.save(folder / f"{clip_id}.npy", clip_of(test, index).in_file())
+    return folder
+
+
+@pytest.mark.parametrize(("kept", "least"), [(True, 1.0), (False, 0.8)], ids=["spelling.json", "aligned"])
+def test_real_letters_are_right_and_those_of_other_words_are_not(
+    kept: bool, least: float, letters, data_dir, tmp_path, monkeypatch, capsys
+):
+    data = shutil.copytree(data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))
+    if not kept:
+        (data / "spelling.json").unlink()
+    count = len((data / "test.txt").read_text().splitlines())
+    own = write_clips(tmp_path / "own", data, list(range(count)))
+    found = judge(letters, monkeypatch, capsys, data, own)
+    assert found["generated_letters"] == found["real_letters"] >= least
+    others = write_clips(tmp_path / "others", data, [(i + 1) % count for i in range(count)])
+    assert judge(letters, monkeypatch, capsys, data, others)["generated_letters"] < 0.7
+
+
+def test_a_letter_that_train_has_not_alone_is_named(letters, data_dir, tmp_path, monkeypatch, capsys):
+    data = shutil.copytree(data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))
+    own = write_clips(tmp_path / "own", data, list(range(len((data / "test.txt").read_text().splitlines()))))
+    lines = (data / "test.txt").read_text().splitlines()
+    (data / "test.txt").write_text("\n".join([f"{lines[0]} ?", *lines[1:]]) + "\n")
+    said = commands.one_sentence(capsys, lambda: judge(letters, monkeypatch, capsys, data, own))
+    assert "no clip of train is the letter '?' alone" in said
