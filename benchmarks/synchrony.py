@@ -69,7 +69,7 @@ def main() -> None:
     std = load_statistics(args.data_dir, args.cache_dir, train).std
     report = {}
     for name, face in FACES.items():
-        control, clips = name == "control", read_signals(test, range(len(test)), std, face)
+        control, clips = name == "control", list(read_signals(test, range(len(test)), std, face))
         if len(clips) < 2:
             report[name] = None  # the data have none of it
             continue

@@ -1,7 +1,9 @@
 """The judge of synchrony: known lags, what it says of clips that are in time and out of time, how it is kept."""
 
+import importlib
 import json
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -197,3 +199,19 @@ def test_it_is_not_asked_about_the_clips_that_it_learnt_from(data_dir: Path, tra
         capsys, lambda: commands.call("evaluate_flow", "--split train --sync_confidence", **paths)
     )
     assert "--sync_confidence: its classifier knows the clips of train" in said
+
+
+def test_the_benchmark_tells_of_each_part_of_the_face(data_dir: Path, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(commands.ROOT / "benchmarks"))
+    for name, value in {"ROUNDS": 1, "STEPS": 5}.items():
+        monkeypatch.setattr(in_time, name, value)
+    monkeypatch.setattr(sys, "argv", ["synchrony.py", "--data_dir", str(data_dir), "--seeds", "2"])
+    synchrony = importlib.import_module("synchrony")
+    synchrony.main()
+    report = json.loads(capsys.readouterr().out)
+    for name in ("face", "head", "mouth", "control"):
+        low, high = report[name]["interval"]
+        assert 0 <= low <= report[name]["auc"] <= high <= 1
+    labels = np.array([1, 1, 0, 0])
+    assert synchrony.auc(np.array([0.9, 0.4, 0.5, 0.1]), labels) == 0.75
+    assert synchrony.auc(np.zeros(4), labels) == 0.5
