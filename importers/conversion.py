@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from importers.plan import Clip
-from importers.recording import Recording, at_rate, read_record, write_recording
-from poses.files import SPLITS
+from importers.recording import Recording, at_rate, content_of, read_record, remove_recording, write_recording
+from poses.files import SPLITS, says_something
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.files import write_whole
@@ -37,9 +37,11 @@ def convert(
     report_path = output_dir / ("report.txt" if shard[1] == 1 else f"report.{shard[0]}_of_{shard[1]}.txt")
     if not clips:
         raise UserError(f"--shard {shard[0]}/{shard[1]}: there are only {len(all_clips)} clips; take fewer shards")
-    pending = [clip for clip in clips if read_record(output_dir, clip.split, clip.id) is None]
+    pending, changed = _pending(clips, output_dir)
     if len(pending) < len(clips):
         say(f"{len(clips) - len(pending)} of {len(clips)} clips are there already")
+    if changed:
+        print(f"{len(changed)} recordings are others than before, such as {changed[0]}: their clips are made again")
     rate = fps if isinstance(fps, float) else None
     left_out: dict[str, str] = {}
     results = parallel_map(_convert_one, pending, num_workers, read, output_dir, rate, shared)
@@ -48,9 +50,14 @@ def convert(
             left_out[clip.source.name] = problem
     written = {clip: read_record(output_dir, clip.split, clip.id) for clip in all_clips}
     for split in SPLITS:
-        _write_texts(output_dir, split, [clip for clip in all_clips if clip.split == split and written[clip]])
+        of_split = [clip for clip in all_clips if clip.split == split]
+        _write_texts(output_dir, split, of_split, {clip.id for clip in of_split if written[clip]})
     records = {clip: written[clip] for clip in clips if written[clip]}
     report = make_report(records, left_out)
+    earlier = sum(len([*(output_dir / split / "records").glob("*.json")]) for split in SPLITS)
+    earlier -= sum(record is not None for record in written.values())
+    if earlier:
+        report += f"\nnote: the folder also holds {earlier} clips of earlier calls, of which this report says nothing"
     with write_whole(report_path, "w") as file:
         file.write(report + "\n")
     say(report)
@@ -72,6 +79,23 @@ def convert(
     print(f"wrote {len(records)} clips to {output_dir} and their report to {report_path}")
 
 
+def _pending(clips: list[Clip], output_dir: Path) -> tuple[list[Clip], list[str]]:
+    """The clips that are still to be made, and which recordings are others than those of the clips that were there."""
+    pending, changed, contents = [], [], {}
+    for clip in clips:
+        record = read_record(output_dir, clip.split, clip.id)
+        if record is not None and record.get("content") is not None:  # an earlier version kept none
+            path = clip.source.path
+            contents[path] = contents.get(path) or content_of(path)
+            if record["content"] != contents[path]:
+                remove_recording(output_dir, clip.split, clip.id)
+                changed.append(clip.source.name)
+                record = None
+        if record is None:
+            pending.append(clip)
+    return pending, changed
+
+
 def _convert_one(
     clip: Clip, read: Callable[..., Recording], output_dir: Path, fps: float | None, shared: tuple
 ) -> str | None:
@@ -80,17 +104,20 @@ def _convert_one(
         recording = at_rate(read(clip.source, *shared), fps)
     except UserError as error:
         return str(error).removeprefix(f"{clip.source.path}: ")
-    write_recording(output_dir, clip.split, clip.id, recording, clip.source.name)
+    content = content_of(clip.source.path)
+    write_recording(output_dir, clip.split, clip.id, recording, clip.source.name, content)
     return None
 
 
-def _write_texts(output_dir: Path, split: str, clips: list[Clip]) -> None:
-    """Bring a split's text file up to date: a line for each clip that has a text, lines of other clips kept."""
+def _write_texts(output_dir: Path, split: str, clips: list[Clip], written: set[str]) -> None:
+    """Bring a split's text file up to date: a line for each clip that is written and has a text, none for one that is
+    not; lines of other clips are kept."""
     path = output_dir / f"{split}.txt"
     lines = {}
     if path.is_file():
         lines = dict(line.split("|", 1) for line in path.read_text(encoding="utf-8").split("\n") if "|" in line)
-    lines |= {clip.id: clip.text for clip in clips if clip.text is not None}
+    lines = {name: text for name, text in lines.items() if name not in {clip.id for clip in clips} - written}
+    lines |= {clip.id: clip.text for clip in clips if clip.text is not None and clip.id in written}
     if lines:
         with write_whole(path, "w") as file:
             file.writelines(f"{clip_id}|{text}\n" for clip_id, text in sorted(lines.items()))
@@ -104,7 +131,7 @@ def make_report(records: dict[Clip, dict], left_out: dict[str, str]) -> str:
         if of_split:
             lengths = [record["frames"] for record in of_split.values()]
             seconds = sum(record["frames"] / record["fps"] for record in of_split.values())
-            silent = sum(clip.text is None for clip in of_split)
+            silent = sum(not says_something(clip.text or "") for clip in of_split)
             texts = f", {silent} without a text" if silent else ""
             lines.append(
                 f"{split}: {len(lengths)} clips, {sum(lengths)} frames ({min(lengths)}-{max(lengths)} a clip), "

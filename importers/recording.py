@@ -1,6 +1,8 @@
 """What an importer makes of one recording, and the files of a data set that hold it."""
 
+import hashlib
 import json
+import os
 import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +11,12 @@ import numpy as np
 
 from poses import layout
 from poses.face import split_nmm
+from poses.pack import digest
 from runtime.errors import UserError
 from runtime.files import write_whole
 
 FAR = 10.0  # image units; legs below the picture are placed at 2 or 3, and nothing lies farther away
+PROBE = 2**16  # bytes that are read at a place to tell a file from another
 LARGE = 1e4  # no measure of a face, in distances of its eyes, is larger
 
 
@@ -114,14 +118,46 @@ def at_rate(recording: Recording, fps: float | None) -> Recording:
     return resample(recording, np.arange(len(recording)) / recording.fps, fps)
 
 
-def write_recording(output_dir: Path, split: str, clip_id: str, recording: Recording, source: str) -> None:
-    """Write a clip's files; its record, for the report, comes last and says that the clip is complete."""
-    with write_whole(output_dir / split / "nmms" / f"{clip_id}.pkl") as file:
+def content_of(path: Path) -> str:
+    """What tells a recording from another in its place: digits of a file's size, start, middle and end; of a folder's
+    names and of its first and last file."""
+    if path.is_dir():
+        names = sorted(entry.name for entry in os.scandir(path))
+        files = [path / name for name in (*names[:1], *names[-1:]) if (path / name).is_file()]
+        return digest([names, *map(content_of, files)])
+    parts, size = [], path.stat().st_size
+    with open(path, "rb") as file:
+        for start in sorted({0, size // 2, max(0, size - PROBE)}):
+            file.seek(start)
+            parts.append(hashlib.sha256(file.read(PROBE)).hexdigest())
+    return digest([size, *parts])
+
+
+def _clip_files(output_dir: Path, split: str, clip_id: str) -> tuple[Path, Path]:
+    return output_dir / split / "nmms" / f"{clip_id}.pkl", output_dir / split / "poses" / f"{clip_id}.npz"
+
+
+def remove_recording(output_dir: Path, split: str, clip_id: str) -> None:
+    """Remove a clip's files, its record first: what is left of a clip without a record is made again."""
+    for path in (record_path(output_dir, split, clip_id), *_clip_files(output_dir, split, clip_id)):
+        path.unlink(missing_ok=True)
+
+
+def write_recording(
+    output_dir: Path, split: str, clip_id: str, recording: Recording, source: str, content: str
+) -> None:
+    """Write a clip's files; its record, for the report, comes last and says that the clip is complete.
+
+    content: of the recording that it was made from, as `content_of` gives it.
+    """
+    nmms, poses = _clip_files(output_dir, split, clip_id)
+    with write_whole(nmms) as file:
         pickle.dump(split_nmm(recording.nmm), file)
-    with write_whole(output_dir / split / "poses" / f"{clip_id}.npz") as file:
+    with write_whole(poses) as file:
         np.savez(file, keypoints=recording.keypoints, visibility=recording.visibility, fps=np.float64(recording.fps))
     record = {
         "source": source,
+        "content": content,
         "frames": len(recording),
         "fps": recording.fps,
         "aspect": recording.aspect,

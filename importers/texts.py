@@ -41,7 +41,7 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
         if text_at is None:
             raise UserError(f"{path}: has no column '{text_column}'; it has {', '.join(header)}")
     elif text_column or id_column or delimiter != "|" or len(header) > 2:
-        asked = [f"'{name}'" for name in (id_column, text_column) if name]
+        asked = [f"'{name}'" for name, at in ((id_column, id_at), (text_column, text_at)) if name and at is None]
         wanted = f"the column {' and '.join(asked)}" if asked else "a column for the ID and one for the text"
         raise UserError(
             f"{path}: its first line ({', '.join(header)[:120]}) does not name {wanted}; "

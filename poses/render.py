@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from poses import layout
 from poses.face import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
 from poses.writing import COLLAPSED
+from runtime.errors import UserError
 from runtime.files import temporary_beside, write_whole
 
 INK, BODY_COLOUR, SKIN, LIPS, FRAME = (35, 38, 43), (96, 104, 116), (246, 240, 234), (196, 92, 88), (218, 221, 226)
@@ -164,14 +165,19 @@ def video(
         pix_fmt_out="yuv420p",
         quality=8,
         macro_block_size=2,
+        ffmpeg_log_level="quiet",
         output_params=["-threads", "1", "-preset", "veryfast", "-movflags", "+faststart", "-f", "mp4"],
     )
     try:
+        temporary.touch()
         with contextlib.closing(writer):
             writer.send(None)
             for picture in itertools.chain([first], frames):
                 writer.send(picture.tobytes())
         os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or "ffmpeg stopped"  # its own account is a page
+        raise UserError(f"{path}: not written ({reason}); check the free space and the permissions") from error
     finally:
         temporary.unlink(missing_ok=True)
 

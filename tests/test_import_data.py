@@ -22,6 +22,7 @@ from recordings import (
 
 import demo_data
 import import_data
+from importers.recording import content_of
 from importers.skeletons import BODY_25, OPENPOSE_18, SKELS
 from poses import layout
 from poses.face import nmm_from_face_mesh
@@ -396,3 +397,73 @@ def test_other_flags_and_other_data_are_refused(refused, imported, tmp_path: Pat
     assert "use the same flags or another --output_dir" in refused("--source_fps 30")
     (tmp_path / "out" / "made_by.json").unlink()
     assert "holds a data set that import_data.py did not make" in refused("--source_fps 25")
+
+
+# ---- the same folder again -------------------------------------------------------------------------------------------
+
+
+def test_a_recording_that_changed_is_read_again_and_no_other(imported, tmp_path: Path, capsys):
+    given = tmp_path / "in"
+    for name, scale in (("one", 1.0), ("two", 1.0)):
+        np.save(given / f"{name}.npy", scored(POINTS * scale)[..., :3])
+    folder = imported("--source_fps 25")
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("train/*/*")}
+    np.save(given / "two.npy", scored(POINTS[: FRAMES // 2])[..., :3])
+    capsys.readouterr()
+    imported("--source_fps 25")
+    assert "1 recordings are others than before, such as two.npy: their clips are made again" in capsys.readouterr().out
+    assert len(keypoints(folder, "two")[0]) == FRAMES // 2
+    after = {path: path.stat().st_mtime_ns for path in folder.glob("train/*/*")}
+    assert {path for path in before if before[path] == after[path]} == {*folder.glob("train/*/one.*")}
+
+
+def test_a_recording_that_can_no_longer_be_read_leaves_no_clip(imported, refused, tmp_path: Path):
+    given = tmp_path / "in"
+    (tmp_path / "texts.txt").write_text("one|hello\ntwo|world\n")
+    for name in ("one", "two"):
+        np.save(given / f"{name}.npy", scored(POINTS)[..., :3])
+    flags = f"--source_fps 25 --texts {tmp_path / 'texts.txt'}"
+    folder = imported(flags)
+    (given / "two.npy").write_bytes(b"no array")
+    assert "1 of 2 recordings were left out, such as two.npy" in refused(flags)
+    assert not list(folder.glob("train/*/two.*"))
+    assert (folder / "train.txt").read_text() == "one|hello\n"
+
+
+def test_a_changed_picture_of_a_folder_is_seen(tmp_path: Path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.json").write_text("{}")
+    before = content_of(folder)
+    assert content_of(folder) == before
+    (folder / "3.json").write_text("{}")
+    assert content_of(folder) != before
+
+
+def test_a_changed_middle_of_a_large_file_is_seen(tmp_path: Path):
+    path = tmp_path / "video"
+    path.write_bytes(bytes(10**6))
+    before = content_of(path)
+    with open(path, "r+b") as file:
+        file.seek(5 * 10**5)
+        file.write(b"other")
+    assert content_of(path) != before
+
+
+def test_the_report_tells_of_clips_of_earlier_calls_and_of_empty_texts(imported, tmp_path: Path, capsys):
+    given = tmp_path / "in"
+    (tmp_path / "texts.txt").write_text("one|\ntwo|world\n")
+    flags = f"--source_fps 25 --texts {tmp_path / 'texts.txt'}"
+    np.save(given / "one.npy", scored(POINTS)[..., :3])
+    assert "1 without a text" in (imported(flags) / "report.txt").read_text()
+    (given / "one.npy").rename(given / "two.npy")
+    report = (imported(flags) / "report.txt").read_text()
+    assert "the folder also holds 1 clips of earlier calls" in report
+
+
+def test_of_two_columns_the_missing_one_is_named(imported, refused, tmp_path: Path):
+    np.save(tmp_path / "in" / "one.npy", scored(POINTS)[..., :3])
+    (tmp_path / "texts.csv").write_text("name,sentence\none,hello\n")
+    said = refused(f"--source_fps 25 --texts {tmp_path / 'texts.csv'} --id_column name --text_column translation")
+    assert "its first line (name, sentence) does not name the column 'translation'" in said

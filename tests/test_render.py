@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from poses import layout, render
+from runtime.errors import UserError
 
 
 def signer(frames: int = 12) -> np.ndarray:
@@ -151,6 +152,19 @@ def test_a_gif_lasts_as_long_as_its_clip(tmp_path: Path, fps: float, frames: int
     assert coloured(moved[0], render.HAND_COLOURS["right"]).any()
     assert np.abs(moved[0] - moved[-1]).max() > 100
     assert [file.name for file in path.parent.iterdir()] == ["clip.gif"]
+
+
+def test_a_video_that_cannot_be_written_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def stops(*_: object, **__: object):
+        yield
+        yield
+        raise OSError("FFMPEG COMMAND: a page")
+
+    clip = np.full((5, layout.POSE_DIM), 0.5, np.float32)
+    monkeypatch.setattr(render.imageio_ffmpeg, "write_frames", stops)
+    with pytest.raises(UserError, match=r"clip\.mp4: not written \(ffmpeg stopped\); check the free space"):
+        render.video([("a", clip)], tmp_path / "clip.mp4")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_video_that_fails_half_way_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
