@@ -133,7 +133,7 @@ def test_two_processes_score_and_sign_as_one_does_to_the_last_bit(folders):
 def test_one_process_speaks(folders):
     said = (folders / "said").read_text()
     wrote = [line for line in said.splitlines() if line.startswith("wrote") and "/two/" in line]
-    assert len(wrote) == len(set(wrote)) == 5 + 3 + 5  # best models, a report in three files, clips
+    assert len(wrote) == len(set(wrote)) == len(MORE) + 3 + 5  # best models, a report in three files, clips
     assert said.count("  reference  reconstruction") == 1  # the table of the evaluation
     assert said.count("stopped by SIGTERM") == 1
 
