@@ -1,5 +1,6 @@
 """What a script says while it works. --quiet leaves its warnings, its refusals and its last line, which are printed."""
 
+import threading
 from collections.abc import Iterable
 
 from tqdm import tqdm
@@ -7,6 +8,8 @@ from tqdm import tqdm
 from runtime.lifetime import is_first
 
 _quiet = False
+# One process shows bars. tqdm's own lock is shared with forks: one that is killed while it holds it stops all others.
+tqdm.set_lock(threading.RLock())
 
 
 def be_quiet(quiet: bool) -> None:

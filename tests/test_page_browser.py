@@ -237,6 +237,16 @@ def test_no_window_scrolls_sideways(path: Path, width: int):
         browser.driver.quit()
 
 
+def test_a_panel_as_wide_as_a_new_canvas_shows_the_whole_clip(browser: Browser):
+    """A canvas begins with 300 by 150 pixels, and a panel may happen to be 300 wide."""
+    browser.choose(0)
+    browser.run(
+        "const [clip] = state.clips; clip.canvas.style.width = '300px'; clip.canvas.width = 300; "
+        "clip.canvas.height = 150; drawClip(clip.canvas, clip, 0)"
+    )
+    assert browser.picture(0).shape[:2] == (300 + round(300 * browser.run("return drawing.strip")), 300)
+
+
 def test_the_figure_is_that_of_the_pictures(tmp_path: Path):
     """The page's canvas and `render.draw_frame` show the same figure at the same place, but for smoothed edges."""
     pose = signer(12)

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from runtime import parallel
+from runtime.console import progress_bar
 from runtime.parallel import parallel_map
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -171,8 +174,23 @@ def test_where_processes_start_slowly_they_serve_the_next_map(monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
     monkeypatch.setattr(parallel.multiprocessing, "Process", multiprocessing.get_context("spawn").Process)
     first = {pid for _, pid in parallel_map(work, range(20), 2, 1)}
+    idle = {worker.process.pid for worker in parallel._idle}
+    assert first <= idle
     assert [value for value, _ in parallel_map(work, range(5), 2, 3)] == [0, 3, 6, 9, 12]
-    assert {pid for _, pid in parallel_map(work, range(20), 2, 1)} == first
-    assert first.isdisjoint(pid for _, pid in parallel_map(work, range(20), 3, 1))
+    assert {pid for _, pid in parallel_map(work, range(20), 2, 1)} <= idle
+    assert idle.isdisjoint(pid for _, pid in parallel_map(work, range(20), 3, 1))
     parallel._end(parallel._idle)
     parallel._idle.clear()
+
+
+def test_a_fork_that_is_killed_while_it_shows_a_bar_stops_no_other():
+    tqdm.get_lock()  # made before the fork, as the bars of earlier work make it
+    child = os.fork()
+    if child == 0:
+        tqdm.get_lock().acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    shown = threading.Thread(target=lambda: list(progress_bar([1, 2], "reading", "clip")), daemon=True)
+    shown.start()
+    shown.join(timeout=10)
+    assert not shown.is_alive()
