@@ -87,7 +87,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], names: int = 
 
 def machine() -> str:
     """What the figures were measured on: "2 threads, AMD EPYC family 25 model 17"."""
-    return f"{torch.get_num_threads()} threads, {processor()}"
+    count = torch.get_num_threads()
+    return f"{count} thread{'s' if count > 1 else ''}, {processor()}"
 
 
 def processor() -> str:
