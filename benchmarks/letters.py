@@ -94,10 +94,9 @@ def main() -> None:
         )
 
     alone = letters_alone(train)
-    known = {clip_id: spelling[clip_id] for clip_id in train.ids if clip_id in spelling}
     for clip_id, text in zip(train.ids, train.texts, strict=True):
-        if text in alone and clip_id in known:  # without the way up and down
-            ((_, start, end),) = known[clip_id]
+        if text in alone and clip_id in spelling:  # without the way up and down
+            ((_, start, end),) = spelling[clip_id]
             alone[text] = alone[text][start:end]
     references = read_references(split)
     right = {"generated": [], "real": []}

@@ -116,7 +116,8 @@ def _write_texts(output_dir: Path, split: str, clips: list[Clip], written: set[s
     lines = {}
     if path.is_file():
         lines = dict(line.split("|", 1) for line in path.read_text(encoding="utf-8").split("\n") if "|" in line)
-    lines = {name: text for name, text in lines.items() if name not in {clip.id for clip in clips} - written}
+    missing = {clip.id for clip in clips} - written
+    lines = {name: text for name, text in lines.items() if name not in missing}
     lines |= {clip.id: clip.text for clip in clips if clip.text is not None and clip.id in written}
     if lines:
         with write_whole(path, "w") as file:
