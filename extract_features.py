@@ -18,6 +18,7 @@ from pathlib import Path
 
 from importers.conversion import SAME_RATE, convert
 from importers.holistic import require_packages, silence_native_logs
+from importers.people import WHOM
 from importers.plan import Source, add_plan_arguments, claim, name_sources, plan_clips
 from importers.video import PICTURE_ENDINGS, VIDEO_ENDINGS, find_sources, header_rate, read_recording
 from runtime import errors
@@ -32,10 +33,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--videos", type=Path, required=True, help="the folder of the videos, or of folders of frames")
     parser.add_argument(
         "--person",
-        choices=("left", "right", "largest"),
-        default="largest",
-        help="whom to follow where several people are in the picture: the one at its left, at its right, "
-        "or with the largest face (default largest)",
+        choices=WHOM,
+        default="signing",
+        help="whom to follow where several people are in the picture: the one whose hands move most, at its left, at "
+        "its right, or with the largest face (default signing)",
     )
     parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="the Ith of N parts of the clips")
     add_plan_arguments(parser)

@@ -15,6 +15,7 @@ from pathlib import Path
 from importers.conversion import convert
 from importers.formats import ENDINGS, FORMATS, Reading, find_sources, read_recording, skels_texts
 from importers.geometry import UNITS
+from importers.people import WHOM
 from importers.plan import Source, add_plan_arguments, claim, name_sources, plan_clips
 from runtime import errors
 from runtime.arguments import make_parser, positive_int
@@ -40,9 +41,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--height", type=positive_int, help="of the recorded picture, in pixels")
     parser.add_argument(
         "--person",
-        choices=("left", "right", "largest"),
-        default="largest",
-        help="whom to follow where a frame has several people (default largest)",
+        choices=WHOM,
+        default="signing",
+        help="whom to follow where a frame has several people: the one whose hands move most, at its left, at its "
+        "right, or the largest (default signing)",
     )
     parser.add_argument("--swap_hands", action="store_true", help="exchange the left and the right hand")
     add_plan_arguments(parser)

@@ -35,7 +35,7 @@ class Reading:
     units: str | None = None
     size: tuple[int, int] | None = None  # width and height of the recorded picture
     source_fps: float | None = None
-    person: str = "largest"
+    person: str = "signing"
     swap_hands: bool = False
 
 

@@ -1,10 +1,14 @@
 """Who is in a video, by the faces in some of its frames, and the part of the picture that shows one of them alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from poses import layout
+
+WHOM = ("signing", "left", "right", "largest")  # whom --person follows, where there are several
+VISIBLE = 0.5  # a wrist less visible than this is a guess, which moves by itself
 PERSISTENT = 0.5  # of the frames that were looked at and have a face: a face in fewer is a passer-by, or none at all
 REACH = 1.5  # face sizes that a face moves at most from one look to the next
 MARGIN = 1.0  # face sizes that are cut away around another person's face
@@ -43,11 +47,37 @@ def find_people(looks: Sequence[np.ndarray]) -> list[Person]:
     return sorted(people, key=lambda person: person.middle[0])
 
 
-def choose(people: Sequence[Person], which: str) -> Person:
-    """The person at the `left` or `right` of the picture, or with the `largest` face."""
+def choose(people: Sequence[Person], which: str, movement: Callable[[Person], float]) -> Person:
+    """The person at the `left` or `right` of the picture, with the `largest` face, or whose hands move most.
+
+    movement: how much someone's hands move; asked for `signing` alone.
+    """
+    if which == "signing":
+        return max(people, key=movement)
     if which == "largest":
         return max(people, key=lambda person: person.size)
     return people[0] if which == "left" else people[-1]
+
+
+def note_on_people(count: int, which: str) -> str:
+    """What the report says of a recording of several people."""
+    followed = "one whose hands move most" if which == "signing" else f"{which} one"
+    return f"{count} people; the {followed} was followed (--person)"
+
+
+def hand_movement(points: np.ndarray, visibility: np.ndarray) -> float:
+    """How far the wrists move from one look to the next, in shoulder widths, on average over the looks.
+
+    points [N,75,2] in units in which both axes are alike, visibility [N,75]. A wrist that is not visible stays.
+    """
+    shoulders, wrists = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER], [layout.LEFT_WRIST, layout.RIGHT_WRIST]
+    facing = (visibility[:, shoulders] > VISIBLE).all(1)
+    if not facing.any():
+        return 0.0
+    width = np.median(np.linalg.norm(points[facing, shoulders[0]] - points[facing, shoulders[1]], axis=-1))
+    visible = visibility[:, wrists] > VISIBLE
+    steps = np.linalg.norm(np.diff(points[:, wrists], axis=0), axis=-1) * (visible[1:] & visible[:-1])
+    return float(steps.sum() / max(1, len(steps)) / max(width, 1e-6))
 
 
 def window(person: Person, people: Sequence[Person], width: int, height: int) -> tuple[int, int, int, int]:

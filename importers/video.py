@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from importers.holistic import Detector, Holistic
-from importers.people import choose, find_people, window
+from importers.people import Person, choose, find_people, hand_movement, note_on_people, window
 from importers.plan import RATES, Source
 from importers.recording import Recording, make_recording, resample
 from poses import layout
@@ -155,8 +155,8 @@ def read_recording(source: Source, person: str, source_fps: float | None) -> Rec
 def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -> Recording:
     """Follow one person through a recording, which is read twice: for its time and its people, then for the poses.
 
-    Several people: the `person` at the left, at the right, or with the largest face, in a part of the picture that
-    leaves the others' faces out. Keypoints are in units of the whole picture all the same.
+    Several people: the `person` whose hands move most, at the left, at the right, or with the largest face, in a part
+    of the picture that leaves the others' faces out. Keypoints are in units of the whole picture all the same.
     """
     opened = open_again()
     step = max(1, round((opened.fps or 25) / LOOKS))
@@ -175,8 +175,14 @@ def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -
     people = find_people(looks)
     part = None
     if len(people) > 1:
-        notes.append(f"{len(people)} people; the {person} one was followed (--person)")
-        part = window(choose(people, person), people, *size)
+        notes.append(note_on_people(len(people), person))
+
+        def movement(one: Person) -> float:
+            looks = (_rgb(picture()) for n, (_, picture) in enumerate(open_again().frames) if n % step == 0)
+            return _movement(looks, detector, window(one, people, *size))
+
+        part = window(choose(people, person, movement), people, *size)
+        detector.reset()
 
     keypoints = np.zeros((len(stamps), layout.NUM_KEYPOINTS, 2))
     visibility = np.zeros((len(stamps), layout.NUM_KEYPOINTS))
@@ -195,6 +201,15 @@ def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -
             nmm[number] = nmm_from_face_mesh(found.face[None] * [right - left, bottom - top, right - left])[0]
     recording = make_recording(keypoints, visibility, nmm, fps, tuple(notes), size[0] / size[1])
     return recording if even else resample(recording, np.array(stamps), fps)
+
+
+def _movement(looks: Iterable[np.ndarray], detector: Detector, part: tuple[int, int, int, int]) -> float:
+    """How much the hands move of the person in a part of the pictures (left, top, right, bottom)."""
+    left, top, right, bottom = part
+    detector.reset()
+    found = [detector.landmarks(np.ascontiguousarray(look[top:bottom, left:right])) for look in looks]
+    points = np.stack([one.points for one in found]) * [right - left, bottom - top]
+    return hand_movement(points, np.stack([one.visibility for one in found]))
 
 
 def _rgb(picture: np.ndarray) -> np.ndarray:

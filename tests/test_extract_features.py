@@ -1,13 +1,13 @@
 """Videos become clips. A made-up detector stands for MediaPipe, which finds what a made-up frame says is in it; the
 real one is tested by test_extract_real_videos.py."""
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass
 from pathlib import Path
 
 import commands
@@ -18,7 +18,7 @@ from recordings import read_keypoints, read_nmm, signer
 import extract_features
 from importers import holistic, video
 from importers.holistic import Landmarks
-from importers.people import Person, choose, find_people, window
+from importers.people import WHOM, Person, choose, find_people, hand_movement, window
 from importers.plan import Source
 from importers.video import Frames, extract, find_sources
 from poses import layout
@@ -164,7 +164,40 @@ def test_people_are_those_who_stay():
 
 def test_whom_to_follow():
     people = [Person(np.array([20.0, 30.0]), 10, 5), Person(np.array([80.0, 30.0]), 12, 5)]
-    assert [choose(people, which) for which in ("left", "right", "largest")] == [people[0], people[1], people[1]]
+    chosen = [choose(people, which, lambda person: -person.size) for which in WHOM]
+    assert chosen == [people[0], people[0], people[1], people[1]]
+
+
+def test_hands_that_move_are_measured_in_shoulder_widths():
+    points, visibility = np.zeros((3, 75, 2)), np.ones((3, 75))
+    points[:, layout.LEFT_SHOULDER] = [4, 0]
+    points[:, layout.RIGHT_WRIST] = [[0, 0], [0, 2], [2, 2]]
+    assert hand_movement(points, visibility) == pytest.approx(0.5)
+    assert hand_movement(points * 10, visibility) == pytest.approx(0.5)
+    visibility[2, layout.RIGHT_WRIST] = 0.3  # a guess
+    assert hand_movement(points, visibility) == pytest.approx(0.25)
+    visibility[:, layout.LEFT_SHOULDER] = 0
+    assert hand_movement(points, visibility) == 0  # nobody is measured by shoulders that are not there
+
+
+@pytest.mark.parametrize("signs", ["left", "right"])
+def test_by_default_whoever_signs_is_followed(signs: str):
+    """Of two people one keeps still; each is looked at in the part of the picture that is theirs."""
+
+    class OneSigns(FakeDetector):
+        def landmarks(self, picture: np.ndarray) -> Landmarks:
+            found = super().landmarks(picture)
+            looked_at = "left" if picture[1, 50, 0] else "right"
+            return found if looked_at == signs else dataclasses.replace(found, points=POINTS[0])
+
+    detector = OneSigns()
+    detector.reset()
+    numbers = list(range(0, 20, 2))
+    opened = made_up(numbers, fps=4.0, stamps=[number / 8 for number in numbers], people=(50, 150))
+    recording = extract(opened, detector, "signing")
+    assert recording.notes == ("2 people; the one whose hands move most was followed (--person)",)
+    asked = extract(opened, detector, signs)
+    np.testing.assert_array_equal(recording.keypoints, asked.keypoints)
 
 
 def test_the_window_leaves_the_other_face_out():
@@ -192,7 +225,7 @@ def test_which_files_are_recordings(tmp_path: Path):
     assert others == {".txt": 1}
 
 
-@dataclass
+@dataclasses.dataclass
 class Videos:
     """Made-up videos: files that hold the frames' numbers as JSON, opened by `open_made_up`."""
 

@@ -22,6 +22,7 @@ from recordings import (
 
 import demo_data
 import import_data
+from importers.people import WHOM
 from importers.recording import content_of
 from importers.skeletons import BODY_25, OPENPOSE_18, SKELS
 from poses import layout
@@ -283,10 +284,10 @@ def test_a_missing_frame_of_json_is_an_unseen_frame(imported, tmp_path: Path):
     assert "2 frames have no file" in (folder / "report.txt").read_text()
 
 
-@pytest.mark.parametrize("person", ["left", "right", "largest"])
+@pytest.mark.parametrize("person", WHOM)
 def test_one_of_several_people_is_followed(person: str, imported, tmp_path: Path):
     small = (POINTS * 0.5 + [0.5, 0.4]) * SIZE  # at the right of the picture
-    large = (POINTS * 0.8 - [0.2, 0.0]) * SIZE
+    large = (POINTS[:1] * 0.8 - [0.2, 0.0]).repeat(FRAMES, 0) * SIZE  # who keeps still
     folder = tmp_path / "in" / "clip"
     write_openpose(folder, [large, small])
     for path in sorted(folder.glob("*.json"))[::2]:  # tools list people in any order
@@ -294,9 +295,10 @@ def test_one_of_several_people_is_followed(person: str, imported, tmp_path: Path
         path.write_text(json.dumps({"people": content["people"][::-1]}))
     out = imported(f"--source_fps 24 --width 1280 --height 720 --person {person}")
     points, _ = keypoints(out)
-    wanted = small if person == "right" else large
+    wanted = small if person in ("right", "signing") else large
     np.testing.assert_allclose(points[:, 54:], (wanted / SIZE)[:, 54:], atol=1e-4)
-    assert f"2 people; the {person} one was followed" in (out / "report.txt").read_text()
+    followed = "one whose hands move most" if person == "signing" else f"{person} one"
+    assert f"2 people; the {followed} was followed" in (out / "report.txt").read_text()
 
 
 def test_rates_are_kept_resampled_or_refused(refused, imported, tmp_path: Path, letter: Path):
