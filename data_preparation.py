@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from poses import geometry
-from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, list_signers, shared_rate
+from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, list_signers, says_something, shared_rate
 from poses.geometry import Geometry
 from poses.pack import Pack
 from poses.splits import load_split
@@ -83,13 +83,13 @@ def main() -> None:
         for _ in clips(split):
             pass
     for split, pack in packs.items():
-        lengths = pack.lengths("pose")
+        lengths, texts = pack.lengths("pose"), [text for text in pack.texts if says_something(text)]
         say(
-            f"{split}: {len(pack)} clips, {len({*pack.texts} - {''})} texts, "
+            f"{split}: {len(pack)} clips, {len(set(texts))} texts, "
             f"{lengths.sum()} frames ({lengths.min()}-{lengths.max()} a clip)"
         )
-        if "" in pack.texts:
-            print(f"{split}: {pack.texts.count('')} clips have an empty text, which no metric of texts counts")
+        if len(texts) < len(pack):
+            print(f"{split}: {len(pack) - len(texts)} clips have an empty text, which no metric of texts counts")
         if signers := Counter(list_signers(data_dir, split, pack.ids).values()):
             print(f"{split}: signed by", ", ".join(f"{name} ({count} clips)" for name, count in signers.most_common()))
     for note in notes(packs):

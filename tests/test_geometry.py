@@ -258,7 +258,7 @@ def test_clips_that_do_not_say_their_rate_are_counted(tmp_path: Path, capsys):
 
 def test_empty_texts_are_counted(tmp_path: Path, capsys):
     folder = write_data(tmp_path, lambda number: unchanged)
-    (folder / "dev.txt").write_text("clip1|\nclip5|x\nclip9|\n")
+    (folder / "dev.txt").write_text("clip1|\nclip5|x\nclip9|...\n")
     code, out, _ = prepare(folder, capsys)
     assert code == 0
     assert "dev: 3 clips, 1 texts" in out
