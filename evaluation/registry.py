@@ -122,7 +122,7 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
         "mean jerk of arms and hands over the reference's; above 1 they tremble": [
             Metric("jerk_ratio", NEAR_1, ratio_of, ("jerks",), Column(3, "jerk ratio", 2))
         ],
-        "motion energy of the face over the reference's": [
+        "motion energy of the face over the reference's, both smoothed": [
             Metric("face_motion_ratio", NEAR_1, ratio_of, ("face_speeds",))
         ],
         "how much the length of a bone varies in a clip, standard deviation over mean": [
@@ -133,8 +133,8 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
         ],
     },
     "sync": {
-        "correlation of the motion energies of hands and face; `_reference`: of the real clips; `_difference`: "
-        "minus that; `_null`: with the face shuffled in time, which is chance": _sync(
+        "correlation of the motion energies of hands and face, smoothed; `_reference`: of the real clips; "
+        "`_difference`: minus that; `_null`: with the face shuffled in time, which is chance": _sync(
             "sync_correlation", Column(9, "sync corr. − ref.", 3)
         ),
         f"frames, at most {MAX_LAG}, between the motion of hands and face where they agree most": _sync(

@@ -1,4 +1,8 @@
-"""Synchrony of hands and face: correlation and lag of their motion energies, and what chance gives."""
+"""Synchrony of hands and face: correlation and lag of their motion energies, and what chance gives.
+
+Clips are smoothed before their energies are taken. A detector's noise is most of the motion from frame to frame of a
+real face, and it has nothing to do with that of the hands: unsmoothed, the calmer clip seems the more synchronous one.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +14,7 @@ from poses import layout
 from poses.motion import face_energy, hand_energy, mean_where
 
 MAX_LAG = 10  # frames
+SMOOTHING = 2.0  # frames, the standard deviation of the Gaussian that clips are smoothed by
 NULL_SHUFFLES = 20  # of a clip's face in time, for what sync metrics give by chance
 
 
@@ -22,6 +27,14 @@ def nmm_scale(references: Sequence[Clip]) -> Array:
     scale = np.sqrt(np.nan_to_num(mean_where(deviation**2, seen, axis=0)))
     constant = scale <= 1e-6 * np.nan_to_num(np.abs(mean))  # rounding is no motion
     return np.where(constant, 0.0, scale)
+
+
+def smooth_energies(clip: Clip, scale: Array) -> tuple[Array, Array]:
+    """Motion energies of hands and face, each [T-1], of a clip that is smoothed; scale [64]: of `nmm_scale`."""
+    from scipy.ndimage import gaussian_filter1d  # here: visualize.py reads the list of metrics, and starts faster
+
+    pose = gaussian_filter1d(clip.filled().astype(np.float64), SMOOTHING, axis=0, mode="nearest")
+    return hand_energy(pose, clip.seen), face_energy(pose, clip.seen, scale)
 
 
 def _centred(hands: Array, face: Array) -> tuple[Array, Array] | None:
@@ -70,10 +83,7 @@ def sync_null(hands: Array, face: Array) -> tuple[float, float]:
 def sync_scores(prediction: Clip, reference: Clip, scale: Array) -> dict[str, object]:
     """Correlation and lag of a clip, of its reference, and of the clip with its face shuffled in time, [3] each; and
     the faces' mean energies [2], times the reference's frames. scale [64]: of `nmm_scale`."""
-    energies = [
-        (hand_energy(clip.pose, clip.seen), face_energy(clip.pose, clip.seen, scale))
-        for clip in (prediction.rebuilt(), reference.rebuilt())
-    ]
+    energies = [smooth_energies(clip, scale) for clip in (prediction, reference)]
     null_correlation, null_lag = sync_null(*energies[0])
     face_speeds = [float(mean_where(face, np.isfinite(face))) for _, face in energies]
     return {

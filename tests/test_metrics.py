@@ -161,6 +161,25 @@ def test_a_face_shifted_by_k_frames_against_the_hands_has_lag_k(lag):
     assert correlation == pytest.approx(1) if lag == 0 else correlation < 0.8
 
 
+def test_the_noise_of_a_detector_is_no_motion_of_the_face_and_no_lack_of_synchrony():
+    """Hands and face that move together in slow waves: noise in both leaves correlation and face motion as they are."""
+    rng, frames = np.random.default_rng(0), 120
+    wave = np.cumsum(1 + np.sin(np.arange(frames) / 6))[:, None]
+    clean = np.repeat(make_clip(0)[:1], frames, axis=0).astype(np.float64)
+    clean[:, layout.HANDS] += 0.01 * wave
+    clean[:, layout.NMM] += 0.05 * wave
+    noisy = clean + 0.01 * rng.normal(size=clean.shape) * (1 + 4 * (np.arange(layout.POSE_DIM) >= layout.NMM.start))
+    reference, clip = (Clip(pose.astype(np.float32), np.ones(pose.shape, bool)) for pose in (noisy, clean))
+    scores = sync.sync_scores(clip, reference, sync.nmm_scale([reference]))
+    of_clip, of_reference, null = scores["sync_correlation"]
+    assert of_clip > 0.95
+    assert of_reference > 0.9
+    assert abs(null) < 0.1
+    assert scores["face_speeds"][0] / scores["face_speeds"][1] == pytest.approx(1, abs=0.05)
+    raw = [motion.face_energy(pose, reference.seen, sync.nmm_scale([reference])).mean() for pose in (clean, noisy)]
+    assert raw[0] / raw[1] < 0.8  # without smoothing the face that is seen without noise seems to move less
+
+
 def test_no_feature_of_the_face_outweighs_another():
     """Each of the four features, moving by one scale a frame in all its numbers, adds a quarter of the energy."""
     scale = np.random.default_rng(0).uniform(0.01, 10, layout.NMM_DIM)
