@@ -4,6 +4,7 @@ What is known of a clip is said in the latents and not learnt: their last number
 both hands and the face, and the place of the body, which is the same in all latents of a clip.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,12 +15,15 @@ from torch import Tensor, nn
 from models.body_frame import BodyFrame
 from models.hands import HandFrame
 from models.layers import Encoder, mean_over_time, require_head_sizes, zero_init
-from models.whole_batch import Draws, masked_mean, std_over_batch
+from models.whole_batch import Draws, clip_mean, masked_mean, std_over_batch
 from poses import layout
 from poses.body_frame import PLACE_DIM
 from poses.presence import ARTICULATOR_OF, NUM_ARTICULATORS
 from poses.statistics import Statistics
 from runtime.config import described
+
+FIRST_NOISE, NOISE_PACE = 0.03, 3.0  # of the noise that the decoder learns from, in standard deviations of the latents
+MEASURED_EVERY = 8  # clips, for the motion that is kept
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,18 @@ class AutoencoderConfig:
     body_frame: bool = described(
         True, "latents say once for a clip where its body stands and how large it is; else each latent does, unasked"
     )
+    motion_kept: float = described(
+        1.0,
+        "share of the hands' motion that reconstructed clips keep: the decoder learns from latents with as much noise "
+        "as leaves it, and stays calm on a flow's; 1: no noise",
+    )
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
         if self.temporal_stride not in (1, 2, 4):
             raise ValueError(f"temporal_stride {self.temporal_stride} must be 1, 2 or 4")
+        if not 0 < self.motion_kept <= 1:
+            raise ValueError(f"motion_kept {self.motion_kept} must be above 0, and 1 at most")
         if self.learnt_dim < 1:
             raise ValueError(
                 f"latent_dim {self.latent_dim} must be more than {self.latent_dim - self.learnt_dim}, "
@@ -186,6 +197,17 @@ class PoseAutoencoder(nn.Module):
         self.hand_frame = HandFrame(statistics.framed if config.body_frame else statistics)
         self.encoder = PoseEncoder(config)
         self.decoder = PoseDecoder(config)
+        # The logarithm of the noise over NOISE_PACE: it takes steps so many times as large as other parameters.
+        self.noise_level = (
+            nn.Parameter(torch.tensor(math.log(FIRST_NOISE) / NOISE_PACE)) if config.motion_kept < 1 else None
+        )
+
+    @property
+    def latent_noise(self) -> Tensor:
+        """The noise that the decoder learns from, in standard deviations of the latents; a scalar."""
+        if self.noise_level is None:
+            return self.hand_frame.std.new_zeros(())
+        return (NOISE_PACE * self.noise_level.detach()).exp()
 
     def latent_mask(self, mask: Tensor) -> Tensor:
         """Which latents hold a real frame: mask [B,T] -> [B,N]."""
@@ -240,19 +262,30 @@ class PoseAutoencoder(nn.Module):
         return Decoded(pose, presence_of_frames(shares, mask, self.config.temporal_stride))
 
     def forward(
-        self, framed: Tensor, present: Tensor, mask: Tensor, noise: Tensor | None = None, latent_noise: float = 0.0
+        self, framed: Tensor, present: Tensor, mask: Tensor, noise: Tensor | None = None
     ) -> tuple[Levels, Tensor, Tensor]:
         """Reconstruct clips `in_frame`; with noise [B,N,learnt] what is learnt is drawn from the posterior.
 
-        latent_noise: so many standard deviations of the batch's latents are added to the posterior's own.
+        `latent_noise` standard deviations of the batch's latents are then added to the posterior's own.
         Returns levels, and mean and log-variance of what is learnt.
         """
         mean, log_variance = self.posterior(framed, present, mask)
         learnt = mean
         if noise is not None:
-            added = latent_noise * std_over_batch(mean, self.latent_mask(mask)) if latent_noise else mean.new_zeros(1)
-            learnt = mean + (log_variance.exp() + added**2).sqrt() * noise
+            variance = log_variance.exp()
+            if self.noise_level is not None:
+                variance = variance + (self.latent_noise * std_over_batch(mean, self.latent_mask(mask))) ** 2
+            learnt = mean + variance.sqrt() * noise
         return self.decode_levels(self._with_presence(learnt, present, mask), mask), mean, log_variance
+
+    @torch.no_grad()
+    def decode_calmly(self, learnt: Tensor, present: Tensor, mask: Tensor) -> Tensor:
+        """What is learnt of the latents [B,N,learnt] -> pose [B,T,214] in its body frame, without dropout."""
+        training = self.decoder.training
+        self.decoder.eval()
+        pose = self.decode_levels(self._with_presence(learnt, present, mask), mask).pose
+        self.decoder.train(training)
+        return pose
 
 
 class PoseSpace(nn.Module):
@@ -289,10 +322,6 @@ class AutoencoderLoss:
     hand_shape_weight: float = described(1.0, "weight of the hands relative to their wrists")
     velocity_weight: float = described(1.0, "weight of the change from frame to frame")
     level_weight: float = described(0.5, "weight of the decoder's first outputs, body and hands")
-    latent_noise: float = described(
-        0.0,
-        "noise on the latents that the decoder learns from, in their standard deviations: it stays calm on a flow's",
-    )
     kl_weight: float = described(1e-4, "weight of the latents' distance to a standard normal distribution")
 
     def __call__(
@@ -312,7 +341,7 @@ class AutoencoderLoss:
         noise = None
         if draws is not None:
             noise = draws.normal(model.num_latents(pose.shape[1]), model.config.learnt_dim)
-        levels, mean, log_variance = model(pose, present, mask, noise, self.latent_noise)
+        levels, mean, log_variance = model(pose, present, mask, noise)
         weight = seen & mask[..., None]
         if model.config.presence:
             weight &= presence_by_number(present)
@@ -343,6 +372,12 @@ class AutoencoderLoss:
             + self.level_weight * coarse
             + self.kl_weight * kl
         )
+        settled = {}
+        if draws is not None and model.noise_level is not None:
+            lost = self.motion_lost(model, pose, weight, mean, present, mask, draws)
+            # Of value 0; its gradient by the level is what is lost, so that less noise follows, or more.
+            loss = loss + (model.noise_level - model.noise_level.detach()) * lost
+            settled["latent_noise"] = clip_mean(model.latent_noise.expand(len(pose)))
         return {
             "loss": loss,
             "reconstruction": reconstruction,
@@ -350,4 +385,21 @@ class AutoencoderLoss:
             "velocity": velocity,
             "coarse": coarse,
             "kl": kl,
+            **settled,
         }
+
+    @staticmethod
+    def motion_lost(
+        model: PoseAutoencoder, pose: Tensor, weight: Tensor, mean: Tensor, present: Tensor, mask: Tensor, draws: Draws
+    ) -> Tensor:
+        """How much less the hands move from frame to frame than `motion_kept` of their real motion, scalar.
+
+        pose [B,T,214] and its weight; mean [B,N,learnt] of the latents, which are decoded without noise. One clip of
+        MEASURED_EVERY is, which a draw chooses: it costs a few per cent of a step.
+        """
+        chosen = draws.uniform() * MEASURED_EVERY < 1  # [B]
+        rows = chosen.nonzero()[:, 0] if bool(chosen.any()) else torch.zeros(1, dtype=torch.long, device=pose.device)
+        made = model.decode_calmly(mean[rows].detach(), present[rows], mask[rows])[..., layout.HANDS]
+        real, both = pose[rows][..., layout.HANDS], weight[rows][..., layout.HANDS] * chosen[rows][:, None, None]
+        lost = model.config.motion_kept * real.diff(dim=1).abs() - made.diff(dim=1).abs()
+        return masked_mean(lost, both[:, 1:] * both[:, :-1])

@@ -1,13 +1,21 @@
 """Stage 1: latents that know nothing of padding, hands that hang on their wrists, and silence about what was unseen."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder, presence_by_number
+from models.autoencoder import (
+    FIRST_NOISE,
+    NOISE_PACE,
+    AutoencoderConfig,
+    AutoencoderLoss,
+    PoseAutoencoder,
+    presence_by_number,
+)
 from models.hands import HandFrame
 from models.layers import lengths_to_mask
 from models.whole_batch import Draws
@@ -17,10 +25,11 @@ from poses.presence import NUM_ARTICULATORS, is_there
 from poses.statistics import Statistics, compute_statistics, hands_minus_wrists
 
 
-def make_model(statistics: Statistics, stride: int = 1, seed: int = 0) -> PoseAutoencoder:
+def make_model(statistics: Statistics, stride: int = 1, seed: int = 0, motion_kept: float = 1.0) -> PoseAutoencoder:
     """A small autoencoder whose every weight is random, the output layers included, which start at zero."""
     torch.manual_seed(seed)
-    model = PoseAutoencoder(AutoencoderConfig(9, 16, 2, 1, 1, 1, 1, temporal_stride=stride), statistics)
+    config = AutoencoderConfig(9, 16, 2, 1, 1, 1, 1, temporal_stride=stride, motion_kept=motion_kept)
+    model = PoseAutoencoder(config, statistics)
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return model.eval()
@@ -191,17 +200,68 @@ def test_statistics_of_before_know_no_body_frame(statistics: Statistics):
 
 def test_latent_noise_is_in_standard_deviations_of_the_batch(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
     """What the decoder gets: the posterior's noise and the added one, independent; the padding does not count."""
-    model, (pose, present, mask) = make_model(statistics, 2), draw([60, 37])
+    model, (pose, present, mask) = make_model(statistics, 2, motion_kept=0.9), draw([60, 37])
     framed, _ = model.in_frame(pose, mask)
     mean, log_variance = model.posterior(framed, present, mask)
     latents, given = model.latent_mask(mask), []
     monkeypatch.setattr(model, "decode_levels", lambda z, mask: given.append(z[..., : model.config.learnt_dim]))
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(4))
-    for scale in (0.0, 0.5):
-        model(framed, present, mask, noise, scale)
-        expected = (log_variance.exp() + (scale * mean[latents].std(0, correction=0)) ** 2).sqrt()
+    for level in (0.0, 0.5):
+        model.noise_level.data.fill_(math.log(level) / NOISE_PACE if level else -torch.inf)
+        assert float(model.latent_noise) == pytest.approx(level)
+        model(framed, present, mask, noise)
+        expected = (log_variance.exp() + (level * mean[latents].std(0, correction=0)) ** 2).sqrt()
         found = (given.pop() - mean) / noise
         torch.testing.assert_close(found[latents], expected[latents], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(("kept", "lost"), [(1.0, -0.1), (0.9, 0.0), (0.5, 0.4)])
+def test_the_noise_follows_from_the_motion_that_is_kept(
+    kept: float, lost: float, statistics: Statistics, monkeypatch: pytest.MonkeyPatch
+):
+    """More noise where the reconstruction moves more than it should, less where less; the loss itself is the same."""
+    model, (pose, present, mask) = make_model(statistics, 2, motion_kept=0.9).train(), draw([60, 37] * 8)
+    present[:], seen = True, torch.ones_like(pose, dtype=torch.bool)
+    framed, _ = model.in_frame(pose, mask)
+    rows = torch.tensor([3, 4])
+    monkeypatch.setattr(Draws, "uniform", lambda self, *shape: 1 - torch.isin(torch.arange(16), rows).float())
+    monkeypatch.setattr(model, "decode_calmly", lambda z, present, mask: kept * framed[rows])
+    losses = AutoencoderLoss()(model, pose, seen, present, mask, Draws.of(list("abcdefghijklmnop")))
+    losses["loss"].backward()
+    moved = framed[rows].diff(dim=1).abs()[..., layout.HANDS]
+    mean = moved[mask[rows][:, 1:]].mean()
+    assert float(model.noise_level.grad) == pytest.approx(lost * float(mean), abs=1e-4)
+    assert float(losses["latent_noise"]) == pytest.approx(float(model.latent_noise))
+
+    loss = AutoencoderLoss()
+    parts = [losses["reconstruction"], losses["hand_shape"], losses["velocity"], losses["coarse"], losses["kl"]]
+    weights = [1, loss.hand_shape_weight, loss.velocity_weight, loss.level_weight, loss.kl_weight]
+    total = sum(float(part.detach()) * weight for part, weight in zip(parts, weights, strict=True))
+    assert float(losses["loss"]) == pytest.approx(total, rel=1e-5)
+
+
+def test_the_noise_settles_where_a_decoder_would_move_less(statistics: Statistics):
+    """A real run in small: noise that takes too much motion grows less, and noise that costs none grows."""
+    pose, present, mask = draw([16] * 4)
+    seen, present[:] = torch.ones_like(pose, dtype=torch.bool), True
+    levels = {}
+    for kept in (0.05, 0.99):
+        torch.manual_seed(0)
+        config = AutoencoderConfig(30, 32, 2, 1, 1, 1, 1, temporal_stride=2, dropout=0.0, motion_kept=kept)
+        model = PoseAutoencoder(config, statistics).train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        for step in range(60):
+            optimizer.zero_grad()
+            AutoencoderLoss()(model, pose, seen, present, mask, Draws.of("abcd", step))["loss"].backward()
+            optimizer.step()
+        levels[kept] = float(model.latent_noise)
+    assert levels[0.99] < FIRST_NOISE < levels[0.05]
+
+
+@pytest.mark.parametrize("kept", [0.0, -0.5, 1.1, float("nan")])
+def test_a_share_of_motion_is_a_share(kept: float):
+    with pytest.raises(ValueError, match=r"motion_kept .* must be above 0, and 1 at most"):
+        AutoencoderConfig(motion_kept=kept)
 
 
 def test_hands_relative_to_the_wrists_and_back(statistics: Statistics):

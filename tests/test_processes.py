@@ -20,7 +20,7 @@ from runtime.errors import UserError
 
 READER = "train_pose_to_text.py --data_dir D --output_dir O"
 MORE = {  # 12 clips of train: batches of 11 and 1, of which the second process has none, and of 5, 5 and 2
-    "autoencoder": "--dropout 0.2 --latent_noise 0.2 --batch_size 11 --gradient_accumulation_steps 2",
+    "autoencoder": "--dropout 0.2 --motion_kept 0.9 --batch_size 11 --gradient_accumulation_steps 2",
     "predictor": "--dropout 0.2 --batch_size 5 --gradient_accumulation_steps 2",
     "flow": "--dropout 0.2 --batch_size 11 --picture_every 1",  # which the first process makes alone
     "prior": "--batch_size 11",

@@ -48,7 +48,7 @@ from runtime.lifetime import GO_ON
 TRAINING = "--resume_from auto --save_every_minutes 1e-9 --num_epochs 8 --batch_size 3 --learning_rate 1e-3"
 TRAINING += " --warmup_steps 2 --max_seq_len 40 --gradient_accumulation_steps 2"
 AUTOENCODER = "--latent_dim 8 --hidden_dim 16 --num_heads 2 --encoder_layers 1 --coarse_layers 1 --medium_layers 1"
-AUTOENCODER += " --fine_layers 1 --temporal_stride 2 --dropout 0.1"
+AUTOENCODER += " --fine_layers 1 --temporal_stride 2 --dropout 0.1 --motion_kept 0.9"
 NETWORK = "--hidden_dim 16 --num_heads 2 --num_layers 1 --text_encoder scratch --scratch_dim 16 --scratch_layers 1"
 FLOW = f"{NETWORK} --use_ssm_prior --use_sync_guidance --prior_hidden_dim 8 --prior_layers 1 --num_inference_steps 6"
 STAGES = {  # D data, C cache, O output, A autoencoder, F flow, I recordings
