@@ -35,8 +35,8 @@ def parse_arguments() -> argparse.Namespace:
         "--person",
         choices=WHOM,
         default="signing",
-        help="whom to follow where several people are in the picture: the one whose hands move most, at its left, at "
-        "its right, or with the largest face (default signing)",
+        help="whom to follow where several people are in the picture; signing: whose hands move most; left, right: "
+        "where they are; largest: by the face (default signing)",
     )
     parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="the Ith of N parts of the clips")
     add_plan_arguments(parser)

@@ -43,8 +43,8 @@ def parse_arguments() -> argparse.Namespace:
         "--person",
         choices=WHOM,
         default="signing",
-        help="whom to follow where a frame has several people: the one whose hands move most, at its left, at its "
-        "right, or the largest (default signing)",
+        help="whom to follow where a frame has several people; signing: whose hands move most; left, right: where "
+        "they are; largest: by height (default signing)",
     )
     parser.add_argument("--swap_hands", action="store_true", help="exchange the left and the right hand")
     add_plan_arguments(parser)

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from importers.geometry import TRUNK
-from importers.people import hand_movement, note_on_people
+from importers.people import Person, choose, find_people, hand_movement, note_on_people
 from importers.skeletons import BODY_25, NUM_WHOLE_BODY, OPENPOSE_18, from_whole_body, map_points
 from poses import layout
 from runtime.errors import UserError
 
 FRAME_NUMBER = re.compile(r"(\d+)(?:_keypoints)?$")
 LOOK_EVERY = 6  # frames, for whose hands move: from one to the next they hardly move more than a detector trembles
+REACH = 0.5  # heights that a person moves at most from one frame to the next
 MISSING_AT_MOST = 0.5  # of a clip's frames; more, and the numbers in its files' names count something else
 
 
@@ -120,42 +121,39 @@ def _gaps(paths: list[Path]) -> np.ndarray:
     return frames if frames[-1] + 1 <= len(paths) / MISSING_AT_MOST else np.arange(len(paths))
 
 
-def _middle(one: np.ndarray) -> np.ndarray:
-    """Where someone's trunk is, (x, y); one: [75,3] with scores."""
-    return one[TRUNK][one[TRUNK, 2] > 0, :2].mean(0)
-
-
-def _track(people: list[np.ndarray], last: np.ndarray) -> np.ndarray:
-    """The person through all frames [n,75,3] who is nearest to where they were before, at first `last` (x, y)."""
-    points = np.zeros((len(people), layout.NUM_KEYPOINTS, 3))
-    for number, found in enumerate(people):
-        if len(found):
-            middles = np.stack([_middle(one) for one in found])
-            chosen = np.linalg.norm(middles - last, axis=1).argmin()
-            points[number], last = found[chosen], middles[chosen]
-    return points
+def _boxes(found: np.ndarray) -> np.ndarray:
+    """A box for each person [N,75,3] of a frame, [N,4]: as high and wide as what is seen is high, about the trunk."""
+    boxes = []
+    for one in found:
+        middle = one[TRUNK][one[TRUNK, 2] > 0, :2].mean(0)
+        height = np.ptp(one[one[:, 2] > 0, 1])
+        boxes.append([*(middle - height / 2), height, height])
+    return np.array(boxes).reshape(-1, 4)
 
 
 def _follow(
     people: list[np.ndarray], frames: np.ndarray, person: str
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """One person through all frames: one of the first frame that has people, then the one nearest to before."""
+    """One person through all frames. people: those of each file, [N,75,3]; frames: which frame each file is."""
     length = int(frames[-1]) + 1
     people = [found[(found[:, TRUNK, 2] > 0).any(1)] for found in people]
-    points, most = np.zeros((length, layout.NUM_KEYPOINTS, 3)), max(map(len, people))
-    first = next((found for found in people if len(found)), None)
-    if first is not None:
-        if person == "signing":
-            tracks = [_track(people, _middle(one)) for one in first]
-            moved = [hand_movement(track[::LOOK_EVERY, :, :2], track[::LOOK_EVERY, :, 2]) for track in tracks]
-            points[frames] = tracks[int(np.argmax(moved))]
-        else:
-            measure = {
-                "left": lambda one: -_middle(one)[0],
-                "right": lambda one: _middle(one)[0],
-                "largest": lambda one: np.ptp(one[one[:, 2] > 0, 1]),
-            }[person]
-            points[frames] = _track(people, _middle(max(first, key=measure)))
+    most = max(map(len, people))
+
+    def through(track: list[tuple[int, int]]) -> np.ndarray:
+        points = np.zeros((length, layout.NUM_KEYPOINTS, 3))
+        for file, number in track:
+            points[frames[file]] = people[file][number]
+        return points
+
+    def movement(one: Person) -> float:
+        looks = through(one.track)[::LOOK_EVERY]
+        return hand_movement(looks[..., :2], looks[..., 2] > 0)
+
+    track = [(file, 0) for file, found in enumerate(people) if len(found)]
+    if most > 1:
+        boxes = [_boxes(found) for found in people]
+        track = choose(find_people(boxes, REACH) or find_people(boxes, REACH, 0.0), person, movement).track
+    points = through(track)
     notes = [note_on_people(most, person)] if most > 1 else []
     if length > len(people):
         notes.append(f"{length - len(people)} frames have no file, and count as unseen")

@@ -1,59 +1,72 @@
-"""Who is in a video, by the faces in some of its frames, and the part of the picture that shows one of them alone."""
+"""Who is in a recording, whom to follow, and the part of the picture that shows one of them alone."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from poses import layout
 
 WHOM = ("signing", "left", "right", "largest")  # whom --person follows, where there are several
-VISIBLE = 0.5  # a wrist less visible than this is a guess, which moves by itself
-PERSISTENT = 0.5  # of the frames that were looked at and have a face: a face in fewer is a passer-by, or none at all
+PERSISTENT = 0.5  # of the looks that show anyone: who is in fewer is a passer-by, or no person at all
 REACH = 1.5  # face sizes that a face moves at most from one look to the next
 MARGIN = 1.0  # face sizes that are cut away around another person's face
+NOSE, SHOULDERS, WRISTS = (
+    [layout.NOSE],
+    [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER],
+    [layout.LEFT_WRIST, layout.RIGHT_WRIST],
+)
 
 
 @dataclass(frozen=True)
 class Person:
-    """Where a person's face is over the whole clip, in pixels: its middle (x, y), its size, and in how many looks."""
+    """Where someone is over the whole recording, in pixels: the middle (x, y) and the size of their boxes; and which
+    boxes these are: in which look, and which of that look."""
 
     middle: np.ndarray
     size: float
-    looks: int
+    track: list[tuple[int, int]] = field(default_factory=list)
 
 
-def find_people(looks: Sequence[np.ndarray]) -> list[Person]:
-    """The people of a clip, from left to right. looks: the faces of some frames, [N,4] each (x, y, width, height)."""
-    tracks: list[list[np.ndarray]] = []
-    for faces in looks:
-        free = list(range(len(tracks)))
-        for face in faces:
-            middle, size = face[:2] + face[2:] / 2, max(face[2:])
-            distances = {n: np.linalg.norm(tracks[n][-1][:2] + tracks[n][-1][2:] / 2 - middle) for n in free}
-            nearest = min(distances, key=distances.__getitem__, default=None)
-            if nearest is not None and distances[nearest] < REACH * size:
-                tracks[nearest].append(face)
-                free.remove(nearest)
-            else:
-                tracks.append([face])
-    needed = PERSISTENT * sum(len(faces) > 0 for faces in looks)
+def find_people(looks: Sequence[np.ndarray], reach: float = REACH, persistent: float = PERSISTENT) -> list[Person]:
+    """The people of a recording, from left to right. looks: a box for each of them, their face or another part that is
+    always with them, [N,4] (x, y, width, height).
+
+    From look to look the nearest boxes are the same person's, each box one person's, at most `reach` sizes apart.
+    """
+    tracks: list[list[tuple[int, int]]] = []
+    last: list[np.ndarray] = []  # the middle of each track's last box
+    for look, boxes in enumerate(looks):
+        middles, sizes = boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:].max(1, initial=0)
+        apart = np.array([[np.linalg.norm(middle - place) for place in last] for middle in middles])
+        taken: dict[int, int] = {}  # the track of each box
+        for box, track in sorted(np.ndindex(apart.shape), key=lambda pair: apart[pair]) if apart.size else ():
+            if box not in taken and track not in taken.values() and apart[box, track] < reach * sizes[box]:
+                taken[box] = track
+        for box, middle in enumerate(middles):
+            track = taken.get(box, len(tracks))
+            if track == len(tracks):
+                tracks.append([])
+                last.append(middle)
+            tracks[track].append((look, box))
+            last[track] = middle
+    needed = persistent * sum(len(boxes) > 0 for boxes in looks)
     people = []
     for track in tracks:
-        if len(track) >= max(1, needed):
-            faces = np.stack(track)
-            middle = np.median(faces[:, :2] + faces[:, 2:] / 2, axis=0)
-            people.append(Person(middle, float(np.median(faces[:, 2:].max(1))), len(track)))
+        if len(track) >= needed:
+            boxes = np.stack([looks[look][box] for look, box in track])
+            middle = np.median(boxes[:, :2] + boxes[:, 2:] / 2, axis=0)
+            people.append(Person(middle, float(np.median(boxes[:, 2:].max(1))), track))
     return sorted(people, key=lambda person: person.middle[0])
 
 
 def choose(people: Sequence[Person], which: str, movement: Callable[[Person], float]) -> Person:
-    """The person at the `left` or `right` of the picture, with the `largest` face, or whose hands move most.
+    """The person at the `left` or `right` of the picture, the `largest`, or the one whose hands move most.
 
-    movement: how much someone's hands move; asked for `signing` alone.
+    movement: how much someone's hands move; asked for `signing` alone. Of equals the largest is taken.
     """
     if which == "signing":
-        return max(people, key=movement)
+        return max(people, key=lambda person: (movement(person), person.size))
     if which == "largest":
         return max(people, key=lambda person: person.size)
     return people[0] if which == "left" else people[-1]
@@ -65,19 +78,22 @@ def note_on_people(count: int, which: str) -> str:
     return f"{count} people; the {followed} was followed (--person)"
 
 
-def hand_movement(points: np.ndarray, visibility: np.ndarray) -> float:
-    """How far the wrists move from one look to the next, in shoulder widths, on average over the looks.
+def hand_movement(points: np.ndarray, visible: np.ndarray) -> float:
+    """How far the wrists move from the body from one look to the next, on average over the looks.
 
-    points [N,75,2] in units in which both axes are alike, visibility [N,75]. A wrist that is not visible stays.
+    points [N,75,2] in units in which both axes are alike, visible [N,75] bool. The unit is the width of the shoulders,
+    or the distance of the nose from them where that is more, as it is from the side. A wrist that is not visible stays.
     """
-    shoulders, wrists = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER], [layout.LEFT_WRIST, layout.RIGHT_WRIST]
-    facing = (visibility[:, shoulders] > VISIBLE).all(1)
+    facing = visible[:, SHOULDERS].all(1)
     if not facing.any():
         return 0.0
-    width = np.median(np.linalg.norm(points[facing, shoulders[0]] - points[facing, shoulders[1]], axis=-1))
-    visible = visibility[:, wrists] > VISIBLE
-    steps = np.linalg.norm(np.diff(points[:, wrists], axis=0), axis=-1) * (visible[1:] & visible[:-1])
-    return float(steps.sum() / max(1, len(steps)) / max(width, 1e-6))
+    middle = points[:, SHOULDERS].mean(1)
+    width = np.linalg.norm(np.diff(points[:, SHOULDERS], axis=1)[:, 0], axis=-1)
+    height = np.linalg.norm(points[:, NOSE][:, 0] - middle, axis=-1) * visible[:, NOSE][:, 0]
+    wrists, shown = points[:, WRISTS] - middle[:, None], visible[:, WRISTS] & facing[:, None]
+    steps = np.linalg.norm(np.diff(wrists, axis=0), axis=-1) * (shown[1:] & shown[:-1])
+    unit = np.median(np.maximum(width, height)[facing])
+    return float(steps.sum() / max(1, len(steps)) / unit) if unit > 0 else 0.0
 
 
 def window(person: Person, people: Sequence[Person], width: int, height: int) -> tuple[int, int, int, int]:

@@ -38,7 +38,8 @@ VIDEO_ENDINGS = (
     ".gif",
 )
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-LOOKS = 4  # a second, for faces
+LOOKS = 4  # a second, for faces, and for whose hands move
+VISIBLE = 0.5  # a point that MediaPipe finds less visible is a guess, which moves by itself
 ENDS_EARLY = 0.9  # of the frames that the header promises
 UNEVEN = 0.75  # frames that a time stamp strays from an even rate; beyond it the clip is brought to one
 
@@ -155,8 +156,9 @@ def read_recording(source: Source, person: str, source_fps: float | None) -> Rec
 def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -> Recording:
     """Follow one person through a recording, which is read twice: for its time and its people, then for the poses.
 
-    Several people: the `person` whose hands move most, at the left, at the right, or with the largest face, in a part
-    of the picture that leaves the others' faces out. Keypoints are in units of the whole picture all the same.
+    Several people: the `person` whose hands move most (the recording is read once more for each of them), at the left,
+    at the right, or with the largest face, in a part of the picture that leaves the others' faces out. Keypoints are in
+    units of the whole picture all the same.
     """
     opened = open_again()
     step = max(1, round((opened.fps or 25) / LOOKS))
@@ -178,8 +180,8 @@ def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -
         notes.append(note_on_people(len(people), person))
 
         def movement(one: Person) -> float:
-            looks = (_rgb(picture()) for n, (_, picture) in enumerate(open_again().frames) if n % step == 0)
-            return _movement(looks, detector, window(one, people, *size))
+            looked = (_rgb(picture()) for n, (_, picture) in enumerate(open_again().frames) if n % step == 0)
+            return _movement(looked, detector, window(one, people, *size))
 
         part = window(choose(people, person, movement), people, *size)
         detector.reset()
@@ -209,7 +211,7 @@ def _movement(looks: Iterable[np.ndarray], detector: Detector, part: tuple[int, 
     detector.reset()
     found = [detector.landmarks(np.ascontiguousarray(look[top:bottom, left:right])) for look in looks]
     points = np.stack([one.points for one in found]) * [right - left, bottom - top]
-    return hand_movement(points, np.stack([one.visibility for one in found]))
+    return hand_movement(points, np.stack([one.visibility for one in found]) > VISIBLE)
 
 
 def _rgb(picture: np.ndarray) -> np.ndarray:

@@ -163,21 +163,32 @@ def test_people_are_those_who_stay():
 
 
 def test_whom_to_follow():
-    people = [Person(np.array([20.0, 30.0]), 10, 5), Person(np.array([80.0, 30.0]), 12, 5)]
+    people = [Person(np.array([20.0, 30.0]), 10), Person(np.array([80.0, 30.0]), 12)]
     chosen = [choose(people, which, lambda person: -person.size) for which in WHOM]
     assert chosen == [people[0], people[0], people[1], people[1]]
 
 
-def test_hands_that_move_are_measured_in_shoulder_widths():
-    points, visibility = np.zeros((3, 75, 2)), np.ones((3, 75))
-    points[:, layout.LEFT_SHOULDER] = [4, 0]
+def test_of_people_whose_hands_move_alike_the_largest_is_followed():
+    people = [Person(np.array([20.0, 30.0]), 10), Person(np.array([80.0, 30.0]), 12)]
+    assert choose(people, "signing", lambda person: 0.0) == people[1]
+
+
+def test_hands_that_move_are_measured_from_the_body_and_by_its_size():
+    points, visible = np.zeros((3, 75, 2)), np.ones((3, 75), bool)
+    points[:, layout.LEFT_SHOULDER], points[:, layout.RIGHT_SHOULDER] = [2, 0], [-2, 0]
     points[:, layout.RIGHT_WRIST] = [[0, 0], [0, 2], [2, 2]]
-    assert hand_movement(points, visibility) == pytest.approx(0.5)
-    assert hand_movement(points * 10, visibility) == pytest.approx(0.5)
-    visibility[2, layout.RIGHT_WRIST] = 0.3  # a guess
-    assert hand_movement(points, visibility) == pytest.approx(0.25)
-    visibility[:, layout.LEFT_SHOULDER] = 0
-    assert hand_movement(points, visibility) == 0  # nobody is measured by shoulders that are not there
+    assert hand_movement(points, visible) == pytest.approx(0.5)
+    assert hand_movement(points * 10, visible) == pytest.approx(0.5)
+    walked = points + np.array([[0, 0], [5, 0], [10, 0]])[:, None]
+    assert hand_movement(walked, visible) == pytest.approx(0.5)  # walking is not signing
+    from_the_side = points.copy()
+    from_the_side[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]] *= 0.01
+    from_the_side[:, layout.NOSE] = [0, -4]
+    assert hand_movement(from_the_side, visible) == pytest.approx(0.5)
+    visible[2, layout.RIGHT_WRIST] = False  # a guess
+    assert hand_movement(points, visible) == pytest.approx(0.25)
+    visible[:, layout.LEFT_SHOULDER] = False
+    assert hand_movement(points, visible) == 0  # nobody is measured by shoulders that are not there
 
 
 @pytest.mark.parametrize("signs", ["left", "right"])
@@ -201,10 +212,10 @@ def test_by_default_whoever_signs_is_followed(signs: str):
 
 
 def test_the_window_leaves_the_other_face_out():
-    people = [Person(np.array([20.0, 30.0]), 10, 5), Person(np.array([80.0, 30.0]), 12, 5)]
+    people = [Person(np.array([20.0, 30.0]), 10), Person(np.array([80.0, 30.0]), 12)]
     assert window(people[0], people, 100, 60) == (0, 0, 68, 60)
     assert window(people[1], people, 100, 60) == (30, 0, 100, 60)
-    close = [people[0], Person(np.array([24.0, 50.0]), 12, 5)]  # one above the other: half-way
+    close = [people[0], Person(np.array([24.0, 50.0]), 12)]  # one above the other: half-way
     assert window(close[0], close, 100, 60) == (0, 0, 100, 40)
     assert window(close[1], close, 100, 60) == (0, 40, 100, 60)
 

@@ -301,6 +301,34 @@ def test_one_of_several_people_is_followed(person: str, imported, tmp_path: Path
     assert f"2 people; the {followed} was followed" in (out / "report.txt").read_text()
 
 
+@pytest.mark.parametrize("missing", ["in one frame", "from the middle on", "a ghost in the first", "low scores"])
+def test_the_signer_stays_the_signer(missing: str, imported, tmp_path: Path):
+    """Whatever becomes of the other person: who is followed never becomes somebody else."""
+    signing = (POINTS * 0.5 + [0.5, 0.4]) * SIZE
+    still = (POINTS[:1] * 0.8 - [0.2, 0.0]).repeat(FRAMES, 0) * SIZE
+    folder = tmp_path / "in" / "clip"
+    write_openpose(folder, [still, signing])
+    for frame, path in enumerate(sorted(folder.glob("*.json"))):
+        people = json.loads(path.read_text())["people"]
+        if frame == 10 if missing == "in one frame" else missing == "from the middle on" and frame >= FRAMES // 2:
+            people = people[1:]
+        if missing == "a ghost in the first" and frame == 0:
+            people.append({**people[1], "pose_keypoints_2d": [x + 300 for x in people[1]["pose_keypoints_2d"]]})
+        if missing == "low scores":
+            for one in people:
+                one["pose_keypoints_2d"][2::3] = [0.3 * (score > 0) for score in one["pose_keypoints_2d"][2::3]]
+        path.write_text(json.dumps({"people": people}))
+    points, _ = keypoints(imported("--source_fps 24 --width 1280 --height 720"))
+    np.testing.assert_allclose(points[:, 54:], (signing / SIZE)[:, 54:], atol=1e-4)
+
+
+def test_of_one_frame_the_largest_person_is_taken(imported, tmp_path: Path):
+    small, large = (POINTS[:1] * 0.5 + [0.5, 0.4]) * SIZE, (POINTS[:1] * 0.8 - [0.2, 0.0]) * SIZE
+    write_openpose(tmp_path / "in" / "clip", [small, large])
+    points, _ = keypoints(imported("--source_fps 24 --width 1280 --height 720"))
+    np.testing.assert_allclose(points[:, 54:], (large / SIZE)[:, 54:], atol=1e-4)
+
+
 def test_rates_are_kept_resampled_or_refused(refused, imported, tmp_path: Path, letter: Path):
     from pose_format import Pose
 
