@@ -14,7 +14,8 @@ from poses import layout
 from poses.motion import face_energy, hand_energy, mean_where
 
 MAX_LAG = 10  # frames
-SMOOTHING = 2.0  # frames, the standard deviation of the Gaussian that clips are smoothed by
+SIGMA = 2.0  # frames, the standard deviation of the Gaussian that clips are smoothed by
+BLURRED = 4  # energies at each end that nothing beyond the clip smooths: they would go up and down together
 NULL_SHUFFLES = 20  # of a clip's face in time, for what sync metrics give by chance
 
 
@@ -30,11 +31,16 @@ def nmm_scale(references: Sequence[Clip]) -> Array:
 
 
 def smooth_energies(clip: Clip, scale: Array) -> tuple[Array, Array]:
-    """Motion energies of hands and face, each [T-1], of a clip that is smoothed; scale [64]: of `nmm_scale`."""
+    """Motion energies of hands and face of a clip that is smoothed, both [N]; scale [64]: of `nmm_scale`.
+
+    N is T-1 without BLURRED at each end, or without a sixth of a short clip.
+    """
     from scipy.ndimage import gaussian_filter1d  # here: visualize.py reads the list of metrics, and starts faster
 
-    pose = gaussian_filter1d(clip.filled().astype(np.float64), SMOOTHING, axis=0, mode="nearest")
-    return hand_energy(pose, clip.seen), face_energy(pose, clip.seen, scale)
+    pose = gaussian_filter1d(clip.filled().astype(np.float64), SIGMA, axis=0, mode="nearest")
+    end = min(BLURRED, (len(pose) - 1) // 6)
+    kept = slice(end, max(0, len(pose) - 1 - end))
+    return hand_energy(pose, clip.seen)[kept], face_energy(pose, clip.seen, scale)[kept]
 
 
 def _centred(hands: Array, face: Array) -> tuple[Array, Array] | None:

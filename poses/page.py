@@ -73,8 +73,12 @@ class Measure:
 # What every page measures, from the clips alone.
 MEASURES = [
     Measure("frames", "–", "length of the clip, frames"),
-    Measure("hand energy", "–", "mean speed of the hands, image units a frame"),
-    Measure("face energy", "–", "mean speed of the face numbers, their standard deviations a frame"),
+    Measure("hand energy", "–", "mean speed of the hands as drawn, image units a frame, a detector's noise included"),
+    Measure(
+        "face energy",
+        "–",
+        "mean speed of the face numbers as drawn, their standard deviations a frame, a detector's noise included",
+    ),
     Measure("left hand", "–", "share of frames with a left hand"),
     Measure("right hand", "–", "share of frames with a right hand"),
     Measure("face", "–", "share of frames with a face"),

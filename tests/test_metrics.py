@@ -180,6 +180,24 @@ def test_the_noise_of_a_detector_is_no_motion_of_the_face_and_no_lack_of_synchro
     assert raw[0] / raw[1] < 0.8  # without smoothing the face that is seen without noise seems to move less
 
 
+@pytest.mark.parametrize("frames", [30, 120])
+def test_independent_noise_is_not_in_synchrony(frames: int):
+    """Not even at the ends of clips, where smoothing lacks what lies beyond."""
+    rng, correlations = np.random.default_rng(0), []
+    for _ in range(40):
+        pose = 0.5 + 0.01 * rng.normal(size=(frames, layout.POSE_DIM))
+        energies = sync.smooth_energies(Clip(pose.astype(np.float32), np.ones(pose.shape, bool)), np.ones(64))
+        correlations.append(sync.sync_correlation(*energies))
+    assert np.mean(correlations) == pytest.approx(0, abs=0.12)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 12])
+def test_short_clips_have_energies_of_both(frames: int):
+    pose = np.random.default_rng(0).normal(size=(frames, layout.POSE_DIM)).astype(np.float32)
+    hands, face = sync.smooth_energies(Clip(pose, np.ones(pose.shape, bool)), np.ones(64))
+    assert len(hands) == len(face) == frames - 1 - 2 * ((frames - 1) // 6)
+
+
 def test_no_feature_of_the_face_outweighs_another():
     """Each of the four features, moving by one scale a frame in all its numbers, adds a quarter of the energy."""
     scale = np.random.default_rng(0).uniform(0.01, 10, layout.NMM_DIM)
