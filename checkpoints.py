@@ -175,6 +175,7 @@ def _brought_up_to_date(content: dict) -> dict:
     if content["kind"] == AUTOENCODER:
         config.setdefault("presence", False)  # an earlier autoencoder drew both hands always
         config.setdefault("body_frame", False)
+        config.setdefault("motion_kept", 1.0)
     if content["kind"] == FLOW:
         config.setdefault("guidance_from", "null_text")  # an earlier flow knew no other guidance
         config.setdefault("gamma_unit", "gradient")

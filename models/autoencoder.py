@@ -45,8 +45,8 @@ class AutoencoderConfig:
     )
     motion_kept: float = described(
         1.0,
-        "share of the hands' motion that reconstructed clips keep: the decoder learns from latents with as much noise "
-        "as leaves it, and stays calm on a flow's; 1: no noise",
+        "train the decoder on noisy latents, with as much noise as still keeps this share of the hands' motion in "
+        "reconstructed clips; it then stays calm on a flow's latents; 1: no noise",
     )
 
     def __post_init__(self) -> None:
@@ -204,9 +204,7 @@ class PoseAutoencoder(nn.Module):
 
     @property
     def latent_noise(self) -> Tensor:
-        """The noise that the decoder learns from, in standard deviations of the latents; a scalar."""
-        if self.noise_level is None:
-            return self.hand_frame.std.new_zeros(())
+        """The noise that the decoder learns from, in standard deviations of the latents: a scalar, if any."""
         return (NOISE_PACE * self.noise_level.detach()).exp()
 
     def latent_mask(self, mask: Tensor) -> Tensor:
@@ -398,8 +396,10 @@ class AutoencoderLoss:
         MEASURED_EVERY is, which a draw chooses: it costs a few per cent of a step.
         """
         chosen = draws.uniform() * MEASURED_EVERY < 1  # [B]
-        rows = chosen.nonzero()[:, 0] if bool(chosen.any()) else torch.zeros(1, dtype=torch.long, device=pose.device)
-        made = model.decode_calmly(mean[rows].detach(), present[rows], mask[rows])[..., layout.HANDS]
-        real, both = pose[rows][..., layout.HANDS], weight[rows][..., layout.HANDS] * chosen[rows][:, None, None]
+        rows = chosen.nonzero()[:, 0]
+        real, weight = pose[rows][..., layout.HANDS], weight[rows][..., layout.HANDS]
+        made = real
+        if len(rows):
+            made = model.decode_calmly(mean[rows].detach(), present[rows], mask[rows])[..., layout.HANDS]
         lost = model.config.motion_kept * real.diff(dim=1).abs() - made.diff(dim=1).abs()
-        return masked_mean(lost, both[:, 1:] * both[:, :-1])
+        return masked_mean(lost, weight[:, 1:] * weight[:, :-1])

@@ -237,11 +237,31 @@ def test_the_noise_follows_from_the_motion_that_is_kept(
     parts = [losses["reconstruction"], losses["hand_shape"], losses["velocity"], losses["coarse"], losses["kl"]]
     weights = [1, loss.hand_shape_weight, loss.velocity_weight, loss.level_weight, loss.kl_weight]
     total = sum(float(part.detach()) * weight for part, weight in zip(parts, weights, strict=True))
-    assert float(losses["loss"]) == pytest.approx(total, rel=1e-5)
+    assert float(losses["loss"].detach()) == pytest.approx(total, rel=1e-5)
 
 
-def test_the_noise_settles_where_a_decoder_would_move_less(statistics: Statistics):
-    """A real run in small: noise that takes too much motion grows less, and noise that costs none grows."""
+def test_where_no_clip_is_chosen_the_noise_stays(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
+    model, (pose, present, mask) = make_model(statistics, 2, motion_kept=0.9).train(), draw([20, 13])
+    monkeypatch.setattr(Draws, "uniform", lambda self, *shape: torch.ones(2))
+    monkeypatch.setattr(model, "decode_calmly", None)  # nor is anything decoded for it
+    losses = AutoencoderLoss()(model, pose, torch.ones_like(pose, dtype=torch.bool), present, mask, Draws.of("ab"))
+    losses["loss"].backward()
+    assert float(model.noise_level.grad) == 0
+
+
+def test_what_is_measured_is_decoded_without_dropout(statistics: Statistics):
+    torch.manual_seed(0)
+    model = PoseAutoencoder(AutoencoderConfig(9, 16, 2, 1, 1, 1, 1, dropout=0.5), statistics).train()
+    torch.nn.init.normal_(model.decoder.to_residual.weight)
+    _, present, mask = draw([7, 7])
+    z = torch.randn(2, 7, model.config.learnt_dim)
+    once, again = (model.decode_calmly(z, present, mask) for _ in range(2))
+    assert once.std() > 0
+    torch.testing.assert_close(once, again, rtol=0, atol=0)
+    assert model.decoder.training
+
+
+def test_the_noise_grows_where_motion_is_to_spare_and_shrinks_where_it_lacks(statistics: Statistics):
     pose, present, mask = draw([16] * 4)
     seen, present[:] = torch.ones_like(pose, dtype=torch.bool), True
     levels = {}

@@ -74,6 +74,26 @@ def test_override_goes_on_and_the_log_says_what_changed(trained, data_dir, tmp_p
     commands.call("autoencoder", f"{more} --resume_from auto", D=data_dir, O=tmp_path)  # that is how it is made now
 
 
+def test_a_run_with_a_flag_that_is_no_more_is_named(trained, data_dir, tmp_path, capsys):
+    """Going on without it would be another run; a value that did nothing is no matter."""
+    content = torch.load(trained.autoencoder.with_name("last.pt"), weights_only=True)
+
+    def go_on(level: float) -> None:
+        content["training"]["made_with"]["latent_noise"] = level
+        torch.save(content, tmp_path / "last.pt")
+        commands.call("autoencoder", f"--num_epochs 3 --resume_from {tmp_path / 'last.pt'}", D=data_dir, O=tmp_path)
+
+    said = commands.one_sentence(capsys, lambda: go_on(0.05))
+    assert "made with --latent_noise 0.05, which this version does not have; train it again" in said
+    go_on(0.0)
+
+
+def test_a_run_without_the_noise_does_not_go_on_with_it(trained, data_dir, tmp_path, capsys):
+    more = f"--motion_kept 0.9 --resume_from {trained.autoencoder.with_name('last.pt')}"
+    said = commands.one_sentence(capsys, lambda: commands.call("autoencoder", more, D=data_dir, O=tmp_path))
+    assert "--motion_kept 0.9 contradicts 1.0 in" in said
+
+
 def test_other_data_and_another_teacher_are_named(trained, bert, data_dir, tmp_path, capsys):
     data = write_letters(tmp_path / "data")
     commands.call("data_preparation", D=data)
