@@ -22,7 +22,9 @@ from poses.presence import ARTICULATOR_OF, NUM_ARTICULATORS
 from poses.statistics import Statistics
 from runtime.config import described
 
-FIRST_NOISE, NOISE_PACE = 0.03, 3.0  # of the noise that the decoder learns from, in standard deviations of the latents
+# Of the noise that the decoder learns from, in standard deviations of the latents. Where motion is never lost, as in
+# letters that a lexicon spells, it would grow until the latents say nothing.
+FIRST_NOISE, MOST_NOISE, NOISE_PACE = 0.03, 0.25, 3.0
 MEASURED_EVERY = 8  # clips, for the motion that is kept
 
 
@@ -205,7 +207,7 @@ class PoseAutoencoder(nn.Module):
     @property
     def latent_noise(self) -> Tensor:
         """The noise that the decoder learns from, in standard deviations of the latents: a scalar, if any."""
-        return (NOISE_PACE * self.noise_level.detach()).exp()
+        return (NOISE_PACE * self.noise_level.detach()).exp().clamp(max=MOST_NOISE)
 
     def latent_mask(self, mask: Tensor) -> Tensor:
         """Which latents hold a real frame: mask [B,T] -> [B,N]."""
@@ -373,6 +375,7 @@ class AutoencoderLoss:
         settled = {}
         if draws is not None and model.noise_level is not None:
             lost = self.motion_lost(model, pose, weight, mean, present, mask, draws)
+            lost = torch.where(model.latent_noise < MOST_NOISE, lost, lost.clamp_min(0))  # no more than the most
             # Of value 0; its gradient by the level is what is lost, so that less noise follows, or more.
             loss = loss + (model.noise_level - model.noise_level.detach()) * lost
             settled["latent_noise"] = clip_mean(model.latent_noise.expand(len(pose)))

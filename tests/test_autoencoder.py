@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.autoencoder import (
     FIRST_NOISE,
+    MOST_NOISE,
     NOISE_PACE,
     AutoencoderConfig,
     AutoencoderLoss,
@@ -206,7 +207,7 @@ def test_latent_noise_is_in_standard_deviations_of_the_batch(statistics: Statist
     latents, given = model.latent_mask(mask), []
     monkeypatch.setattr(model, "decode_levels", lambda z, mask: given.append(z[..., : model.config.learnt_dim]))
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(4))
-    for level in (0.0, 0.5):
+    for level in (0.0, 0.2):
         model.noise_level.data.fill_(math.log(level) / NOISE_PACE if level else -torch.inf)
         assert float(model.latent_noise) == pytest.approx(level)
         model(framed, present, mask, noise)
@@ -238,6 +239,22 @@ def test_the_noise_follows_from_the_motion_that_is_kept(
     weights = [1, loss.hand_shape_weight, loss.velocity_weight, loss.level_weight, loss.kl_weight]
     total = sum(float(part.detach()) * weight for part, weight in zip(parts, weights, strict=True))
     assert float(losses["loss"].detach()) == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize(("kept", "shrinks"), [(1.0, False), (0.5, True)])
+def test_the_noise_grows_to_a_most_and_shrinks_from_there(
+    kept: float, shrinks: bool, statistics: Statistics, monkeypatch: pytest.MonkeyPatch
+):
+    model, (pose, present, mask) = make_model(statistics, 2, motion_kept=0.9).train(), draw([20, 13])
+    model.noise_level.data.fill_(1.0)
+    assert float(model.latent_noise) == MOST_NOISE
+    present[:], framed = True, model.in_frame(pose, mask)[0]
+    monkeypatch.setattr(Draws, "uniform", lambda self, *shape: torch.zeros(2))
+    monkeypatch.setattr(model, "decode_calmly", lambda z, present, mask: kept * framed)
+    losses = AutoencoderLoss()(model, pose, torch.ones_like(pose, dtype=torch.bool), present, mask, Draws.of("ab"))
+    losses["loss"].backward()
+    assert (float(model.noise_level.grad) > 0) == shrinks
+    assert float(model.noise_level.grad) >= 0
 
 
 def test_where_no_clip_is_chosen_the_noise_stays(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
