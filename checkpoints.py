@@ -176,6 +176,8 @@ def _brought_up_to_date(content: dict) -> dict:
         config.setdefault("presence", False)  # an earlier autoencoder drew both hands always
         config.setdefault("body_frame", False)
         config.setdefault("motion_kept", 1.0)
+        made_with = content.get("training", {}).get("made_with", {})  # the noise was no part of the configuration
+        config.setdefault("latent_noise", made_with.get("latent_noise", 0.0) if isinstance(made_with, dict) else 0.0)
     if content["kind"] == FLOW:
         config.setdefault("guidance_from", "null_text")  # an earlier flow knew no other guidance
         config.setdefault("gamma_unit", "gradient")

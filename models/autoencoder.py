@@ -45,10 +45,14 @@ class AutoencoderConfig:
     body_frame: bool = described(
         True, "latents say once for a clip where its body stands and how large it is; else each latent does, unasked"
     )
+    latent_noise: float = described(
+        0.0,
+        "noise on the latents that the decoder learns from, in their standard deviations; it then stays calm on a "
+        "flow's",
+    )
     motion_kept: float = described(
         1.0,
-        "train the decoder on noisy latents, with as much noise as still keeps this share of the hands' motion in "
-        "reconstructed clips; it then stays calm on a flow's latents; 1: no noise",
+        "let that noise grow or shrink to where reconstructed clips keep this share of the hands' motion; 1: it stays",
     )
 
     def __post_init__(self) -> None:
@@ -57,6 +61,8 @@ class AutoencoderConfig:
             raise ValueError(f"temporal_stride {self.temporal_stride} must be 1, 2 or 4")
         if not 0 < self.motion_kept <= 1:
             raise ValueError(f"motion_kept {self.motion_kept} must be above 0, and 1 at most")
+        if not 0 <= self.latent_noise < math.inf:
+            raise ValueError(f"latent_noise {self.latent_noise} must be 0 or more, and finite")
         if self.learnt_dim < 1:
             raise ValueError(
                 f"latent_dim {self.latent_dim} must be more than {self.latent_dim - self.learnt_dim}, "
@@ -199,14 +205,17 @@ class PoseAutoencoder(nn.Module):
         self.hand_frame = HandFrame(statistics.framed if config.body_frame else statistics)
         self.encoder = PoseEncoder(config)
         self.decoder = PoseDecoder(config)
-        # The logarithm of the noise over NOISE_PACE: it takes steps so many times as large as other parameters.
-        self.noise_level = (
-            nn.Parameter(torch.tensor(math.log(FIRST_NOISE) / NOISE_PACE)) if config.motion_kept < 1 else None
-        )
+        self.noise_level = None
+        if config.motion_kept < 1:
+            # The logarithm of the noise over NOISE_PACE: it takes steps so many times as large as other parameters.
+            first = config.latent_noise or FIRST_NOISE
+            self.noise_level = nn.Parameter(torch.tensor(math.log(first) / NOISE_PACE))
 
     @property
     def latent_noise(self) -> Tensor:
-        """The noise that the decoder learns from, in standard deviations of the latents: a scalar, if any."""
+        """The noise that the decoder learns from, in standard deviations of the latents, a scalar."""
+        if self.noise_level is None:
+            return self.hand_frame.std.new_tensor(self.config.latent_noise)
         return (NOISE_PACE * self.noise_level.detach()).exp().clamp(max=MOST_NOISE)
 
     def latent_mask(self, mask: Tensor) -> Tensor:
@@ -273,7 +282,7 @@ class PoseAutoencoder(nn.Module):
         learnt = mean
         if noise is not None:
             variance = log_variance.exp()
-            if self.noise_level is not None:
+            if self.config.latent_noise or self.noise_level is not None:
                 variance = variance + (self.latent_noise * std_over_batch(mean, self.latent_mask(mask))) ** 2
             learnt = mean + variance.sqrt() * noise
         return self.decode_levels(self._with_presence(learnt, present, mask), mask), mean, log_variance

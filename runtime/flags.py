@@ -22,7 +22,6 @@ from runtime.untrusted import read_json, shown
 CONFIG_FILE = "config.json"
 MAX_CONFIG_BYTES = 2**20
 OF_ONE_CALL = {"help", "config", "quiet", "resume_from", "overwrite", "override"}  # a file does not hold them
-RETIRED = {"latent_noise": 0.0}  # flags of earlier versions that are no more, and the default that did nothing
 _KEYS = {"script", "flags", "defaults", "versions"}
 _PACKAGES = ("torch", "numpy", "transformers", "accelerate")
 _UNSET = object()
@@ -93,8 +92,6 @@ class ScriptParser(argparse.ArgumentParser):
             its_words, _ = self._parse_one(action, value, path)
             words += its_words if action.dest not in overridden else []
         for name, value in content["defaults"].items():
-            if name in RETIRED and value == RETIRED[name]:
-                continue
             action = self._action(name, path)
             if value is None and action.default is None and not action.required:
                 continue

@@ -1,7 +1,6 @@
 """Stage 1: latents that know nothing of padding, hands that hang on their wrists, and silence about what was unseen."""
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from torch import Tensor
 from models.autoencoder import (
     FIRST_NOISE,
     MOST_NOISE,
-    NOISE_PACE,
     AutoencoderConfig,
     AutoencoderLoss,
     PoseAutoencoder,
@@ -26,13 +24,14 @@ from poses.presence import NUM_ARTICULATORS, is_there
 from poses.statistics import Statistics, compute_statistics, hands_minus_wrists
 
 
-def make_model(statistics: Statistics, stride: int = 1, seed: int = 0, motion_kept: float = 1.0) -> PoseAutoencoder:
+def make_model(
+    statistics: Statistics, stride: int = 1, seed: int = 0, moved: float = 0.1, **more: float
+) -> PoseAutoencoder:
     """A small autoencoder whose every weight is random, the output layers included, which start at zero."""
     torch.manual_seed(seed)
-    config = AutoencoderConfig(9, 16, 2, 1, 1, 1, 1, temporal_stride=stride, motion_kept=motion_kept)
-    model = PoseAutoencoder(config, statistics)
+    model = PoseAutoencoder(AutoencoderConfig(9, 16, 2, 1, 1, 1, 1, temporal_stride=stride, **more), statistics)
     for parameter in model.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
+        parameter.data += moved * torch.randn_like(parameter)
     return model.eval()
 
 
@@ -199,21 +198,25 @@ def test_statistics_of_before_know_no_body_frame(statistics: Statistics):
         PoseAutoencoder(AutoencoderConfig(9, 16, 2, 1, 1, 1, 1), dataclasses.replace(statistics, framed=None))
 
 
-def test_latent_noise_is_in_standard_deviations_of_the_batch(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("kept", [1.0, 0.9])
+@pytest.mark.parametrize("level", [0.0, 0.2])
+def test_latent_noise_is_in_standard_deviations_of_the_batch(
+    level: float, kept: float, statistics: Statistics, monkeypatch: pytest.MonkeyPatch
+):
     """What the decoder gets: the posterior's noise and the added one, independent; the padding does not count."""
-    model, (pose, present, mask) = make_model(statistics, 2, motion_kept=0.9), draw([60, 37])
+    model = make_model(statistics, 2, latent_noise=level, motion_kept=kept, moved=0.0)
+    pose, present, mask = draw([60, 37])
     framed, _ = model.in_frame(pose, mask)
     mean, log_variance = model.posterior(framed, present, mask)
     latents, given = model.latent_mask(mask), []
     monkeypatch.setattr(model, "decode_levels", lambda z, mask: given.append(z[..., : model.config.learnt_dim]))
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(4))
-    for level in (0.0, 0.2):
-        model.noise_level.data.fill_(math.log(level) / NOISE_PACE if level else -torch.inf)
-        assert float(model.latent_noise) == pytest.approx(level)
-        model(framed, present, mask, noise)
-        expected = (log_variance.exp() + (level * mean[latents].std(0, correction=0)) ** 2).sqrt()
-        found = (given.pop() - mean) / noise
-        torch.testing.assert_close(found[latents], expected[latents], rtol=1e-2, atol=1e-3)
+    begins_with = level or (FIRST_NOISE if kept < 1 else 0.0)
+    assert float(model.latent_noise) == pytest.approx(begins_with)
+    model(framed, present, mask, noise)
+    expected = (log_variance.exp() + (begins_with * mean[latents].std(0, correction=0)) ** 2).sqrt()
+    found = (given.pop() - mean) / noise
+    torch.testing.assert_close(found[latents], expected[latents], rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize(("kept", "lost"), [(1.0, -0.1), (0.9, 0.0), (0.5, 0.4)])

@@ -185,16 +185,6 @@ def test_a_flag_that_the_script_would_not_take_is_one_sentence(case: str, part: 
     assert message in said
 
 
-@pytest.mark.parametrize(("level", "is_taken"), [(0.0, True), (0.05, False)])
-def test_a_default_of_an_earlier_version_that_did_nothing_is_no_matter(level, is_taken, config, monkeypatch, capsys):
-    path = config(WHOLE, defaults={"latent_noise": level})
-    if is_taken:
-        parse(FLOW_SCRIPT, "--config", path, monkeypatch=monkeypatch)
-    else:
-        said = one_sentence(capsys, lambda: parse(FLOW_SCRIPT, "--config", path, monkeypatch=monkeypatch))
-        assert "has no flag --latent_noise; take it out" in said
-
-
 BAD_FILES = {
     "nothing": ("", "not readable JSON"),
     "half a file": ('{"script": "tra', "not readable JSON"),

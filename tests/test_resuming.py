@@ -74,18 +74,16 @@ def test_override_goes_on_and_the_log_says_what_changed(trained, data_dir, tmp_p
     commands.call("autoencoder", f"{more} --resume_from auto", D=data_dir, O=tmp_path)  # that is how it is made now
 
 
-def test_a_run_with_a_flag_that_is_no_more_is_named(trained, data_dir, tmp_path, capsys):
-    """Going on without it would be another run; a value that did nothing is no matter."""
+def test_the_noise_of_a_run_of_before_is_known_from_its_flags(trained, data_dir, tmp_path, capsys):
+    """It was no part of the configuration: going on without it would be another run."""
     content = torch.load(trained.autoencoder.with_name("last.pt"), weights_only=True)
-
-    def go_on(level: float) -> None:
-        content["training"]["made_with"]["latent_noise"] = level
-        torch.save(content, tmp_path / "last.pt")
-        commands.call("autoencoder", f"--num_epochs 3 --resume_from {tmp_path / 'last.pt'}", D=data_dir, O=tmp_path)
-
-    said = commands.one_sentence(capsys, lambda: go_on(0.05))
-    assert "made with --latent_noise 0.05, which this version does not have; train it again" in said
-    go_on(0.0)
+    del content["config"]["latent_noise"], content["config"]["motion_kept"]
+    content["training"]["made_with"]["latent_noise"] = 0.05
+    torch.save(content, tmp_path / "last.pt")
+    more = f"--num_epochs 3 --resume_from {tmp_path / 'last.pt'}"
+    said = commands.one_sentence(capsys, lambda: commands.call("autoencoder", more, D=data_dir, O=tmp_path))
+    assert "--latent_noise 0.0 contradicts 0.05 in" in said
+    commands.call("autoencoder", f"{more} --latent_noise 0.05", D=data_dir, O=tmp_path)
 
 
 def test_a_run_without_the_noise_does_not_go_on_with_it(trained, data_dir, tmp_path, capsys):

@@ -20,7 +20,6 @@ from poses.pack import Pack, digest
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.files import write_whole
-from runtime.flags import RETIRED
 from runtime.untrusted import shown
 from training.arithmetic import THREADS
 from training.run_folder import BEST
@@ -258,11 +257,6 @@ def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str,
     kept, ours = state.get("made_with", {}), stage.made_with
     if not isinstance(kept, dict):
         raise UserError(f"{path}: its training state is damaged ('made_with'); resume from another last.pt")
-    for name, idle in RETIRED.items():
-        if kept.get(name, idle) != idle:
-            raise UserError(
-                f"{path}: made with --{name} {shown(kept[name])}, which this version does not have; train it again"
-            )
     changes = {}
     for name in kept.keys() & ours.keys() - stage.config.keys():
         if None not in (kept[name], ours[name]) and kept[name] != ours[name]:
