@@ -298,6 +298,12 @@ def test_the_noise_grows_where_motion_is_to_spare_and_shrinks_where_it_lacks(sta
     assert levels[0.99] < FIRST_NOISE < levels[0.05]
 
 
+@pytest.mark.parametrize("level", [-0.1, float("inf"), float("nan")])
+def test_a_noise_is_a_number_of_at_least_zero(level: float):
+    with pytest.raises(ValueError, match=r"latent_noise .* must be 0 or more, and finite"):
+        AutoencoderConfig(latent_noise=level)
+
+
 @pytest.mark.parametrize("kept", [0.0, -0.5, 1.1, float("nan")])
 def test_a_share_of_motion_is_a_share(kept: float):
     with pytest.raises(ValueError, match=r"motion_kept .* must be above 0, and 1 at most"):
