@@ -5,17 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from importers.geometry import SHOULDERS, WRISTS
 from poses import layout
 
 WHOM = ("signing", "left", "right", "largest")  # whom --person follows, where there are several
 PERSISTENT = 0.5  # of the looks that show anyone: who is in fewer is a passer-by, or no person at all
 REACH = 1.5  # face sizes that a face moves at most from one look to the next
 MARGIN = 1.0  # face sizes that are cut away around another person's face
-NOSE, SHOULDERS, WRISTS = (
-    [layout.NOSE],
-    [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER],
-    [layout.LEFT_WRIST, layout.RIGHT_WRIST],
-)
 
 
 @dataclass(frozen=True)
@@ -88,8 +84,8 @@ def hand_movement(points: np.ndarray, visible: np.ndarray) -> float:
     if not facing.any():
         return 0.0
     middle = points[:, SHOULDERS].mean(1)
-    width = np.linalg.norm(np.diff(points[:, SHOULDERS], axis=1)[:, 0], axis=-1)
-    height = np.linalg.norm(points[:, NOSE][:, 0] - middle, axis=-1) * visible[:, NOSE][:, 0]
+    width = np.linalg.norm(points[:, layout.LEFT_SHOULDER] - points[:, layout.RIGHT_SHOULDER], axis=-1)
+    height = np.linalg.norm(points[:, layout.NOSE] - middle, axis=-1) * visible[:, layout.NOSE]
     wrists, shown = points[:, WRISTS] - middle[:, None], visible[:, WRISTS] & facing[:, None]
     steps = np.linalg.norm(np.diff(wrists, axis=0), axis=-1) * (shown[1:] & shown[:-1])
     unit = np.median(np.maximum(width, height)[facing])

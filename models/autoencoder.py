@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models.body_frame import BodyFrame
 from models.hands import HandFrame
 from models.layers import Encoder, mean_over_time, require_head_sizes, zero_init
-from models.whole_batch import Draws, clip_mean, masked_mean, std_over_batch
+from models.whole_batch import Draws, clip_mean, masked_mean, std_over_batch, whole_value
 from poses import layout
 from poses.body_frame import PLACE_DIM
 from poses.presence import ARTICULATOR_OF, NUM_ARTICULATORS
@@ -63,6 +63,10 @@ class AutoencoderConfig:
             raise ValueError(f"motion_kept {self.motion_kept} must be above 0, and 1 at most")
         if not 0 <= self.latent_noise < math.inf:
             raise ValueError(f"latent_noise {self.latent_noise} must be 0 or more, and finite")
+        if self.motion_kept < 1 and self.latent_noise > MOST_NOISE:
+            raise ValueError(
+                f"latent_noise {self.latent_noise} must be {MOST_NOISE} at most where motion_kept adapts it"
+            )
         if self.learnt_dim < 1:
             raise ValueError(
                 f"latent_dim {self.latent_dim} must be more than {self.latent_dim - self.learnt_dim}, "
@@ -384,7 +388,8 @@ class AutoencoderLoss:
         settled = {}
         if draws is not None and model.noise_level is not None:
             lost = self.motion_lost(model, pose, weight, mean, present, mask, draws)
-            lost = torch.where(model.latent_noise < MOST_NOISE, lost, lost.clamp_min(0))  # no more than the most
+            may_grow = model.latent_noise < MOST_NOISE
+            lost = lost * (may_grow | (whole_value(lost) > 0))
             # Of value 0; its gradient by the level is what is lost, so that less noise follows, or more.
             loss = loss + (model.noise_level - model.noise_level.detach()) * lost
             settled["latent_noise"] = clip_mean(model.latent_noise.expand(len(pose)))

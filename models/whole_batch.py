@@ -141,6 +141,12 @@ def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
     return value / total.clamp_min(1e-8)
 
 
+def whole_value(part: Tensor) -> Tensor:
+    """What the parts of all processes add up to, such as those of `masked_mean`; without gradient."""
+    whole = _whole.get()
+    return part.detach() if whole is None else whole.total(part.detach())
+
+
 def clip_mean(values: Tensor) -> Tensor:
     """Mean of values [B], one for each clip, as `masked_mean` takes it."""
     return masked_mean(values, torch.ones_like(values))

@@ -1,6 +1,8 @@
 """Stage 1: latents that know nothing of padding, hands that hang on their wrists, and silence about what was unseen."""
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from models.autoencoder import (
 )
 from models.hands import HandFrame
 from models.layers import lengths_to_mask
-from models.whole_batch import Draws
+from models.whole_batch import Draws, WholeBatch, part_of
 from poses import layout
 from poses.body_frame import AXIS, PLACE_DIM, SHOULDER_DIMS, into_frame, place_of
 from poses.presence import NUM_ARTICULATORS, is_there
@@ -258,6 +260,34 @@ def test_the_noise_grows_to_a_most_and_shrinks_from_there(
     losses["loss"].backward()
     assert (float(model.noise_level.grad) > 0) == shrinks
     assert float(model.noise_level.grad) >= 0
+
+
+@pytest.mark.parametrize(("of_first", "grad"), [(-0.3, 0.0), (0.3, 0.4)])
+def test_the_most_noise_is_that_of_the_whole_batch(
+    of_first: float, grad: float, statistics: Statistics, monkeypatch: pytest.MonkeyPatch
+):
+    """Two processes, of which one lost motion: whether the noise may change follows from what both lost together."""
+    lost, barrier, parts = {1: of_first, 2: 0.1}, threading.Barrier(2, timeout=60), {}
+    monkeypatch.setattr(AutoencoderLoss, "motion_lost", lambda self, model, pose, *more: torch.tensor(lost[len(pose)]))
+
+    def gradient(clips: int) -> float:
+        def total(part: Tensor) -> Tensor:
+            parts[clips] = part
+            barrier.wait()
+            both = parts[1] + parts[2]
+            barrier.wait()
+            return both
+
+        model, (pose, present, mask) = make_model(statistics, 2, motion_kept=0.9).train(), draw([20] * clips)
+        model.noise_level.data.fill_(1.0)
+        draws = Draws.of("abc"[:clips])
+        with part_of(WholeBatch(draws, total, 1.0)):
+            losses = AutoencoderLoss()(model, pose, torch.ones_like(pose, dtype=torch.bool), present, mask, draws)
+        losses["loss"].backward()
+        return float(model.noise_level.grad)
+
+    with ThreadPoolExecutor(2) as processes:
+        assert sum(processes.map(gradient, (1, 2))) == pytest.approx(grad)
 
 
 def test_where_no_clip_is_chosen_the_noise_stays(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):

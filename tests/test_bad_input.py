@@ -220,6 +220,7 @@ FLAGS = {
     ("flow", "--text_encoder scratch --scratch_dim 30"): "scratch_dim 30 must be a multiple of 8",
     ("autoencoder", "--temporal_stride 3"): "temporal_stride 3 must be 1, 2 or 4",
     ("autoencoder", "--latent_noise -1"): "--latent_noise: -1 is not a number of at least 0",
+    ("autoencoder", "--motion_kept 0.9 --latent_noise 0.5"): "latent_noise 0.5 must be 0.25 at most where motion_kept",
     ("autoencoder", "--motion_kept 1.5"): "motion_kept 1.5 must be above 0, and 1 at most",
     ("autoencoder", "--dropout 1.5"): "--dropout: 1.5 is not in [0, 1)",
     ("autoencoder", "--batch_size 0"): "--batch_size: 0 is not a positive whole number",
