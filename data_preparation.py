@@ -41,7 +41,8 @@ def notes(packs: dict[str, Pack]) -> Iterator[str]:
             kinds.setdefault(note, []).append(counts)
     for note, counts in kinds.items():
         clips, frames = (sum(count[name] for count in counts) for name in ("clips", "frames"))
-        yield f"{f'{frames} ' if frames else ''}{note} ({clips} clip{'s'[: clips - 1]}, such as {counts[0]['first']})"
+        counted, noun = f"{frames} " if frames else "", "clip" if clips == 1 else "clips"
+        yield f"{counted}{note} ({clips} {noun}, such as {counts[0]['first']})"
 
 
 def main() -> None:
@@ -68,7 +69,7 @@ def main() -> None:
     def clips(split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for clip_id, item in zip(packs[split].ids, packs[split].stream(), strict=True):
             pose, seen = item["pose"], item["seen"].astype(bool)
-            measured.add(clip_id, pose, seen)
+            measured.add(f"{split}/{clip_id}", pose, seen)
             key = hash(pose.tobytes())
             if split == "train":
                 of_train.add(key)

@@ -16,11 +16,12 @@ and once more without --shard at the end, which checks that every clip is there 
 import argparse
 from pathlib import Path
 
-from importers.conversion import SAME_RATE, convert
+from importers.conversion import convert
 from importers.holistic import require_packages, silence_native_logs
 from importers.people import WHOM
 from importers.plan import Source, add_plan_arguments, claim, name_sources, plan_clips
-from importers.video import PICTURE_ENDINGS, VIDEO_ENDINGS, find_sources, header_rate, read_recording
+from importers.video import PICTURE_ENDINGS, VIDEO_ENDINGS, content_of_source, find_sources, header_rate, read_recording
+from poses.files import same_rate
 from runtime import errors
 from runtime.arguments import make_parser
 from runtime.console import say
@@ -56,7 +57,7 @@ def check_rates(sources: list[Source], source_fps: float | None, num_workers: in
     rates = {source: rate for source, rate in rates.items() if rate is not None}
     if rates:
         slow, fast = min(rates, key=rates.__getitem__), max(rates, key=rates.__getitem__)
-        if rates[fast] > SAME_RATE * rates[slow]:
+        if not same_rate(rates[slow], rates[fast]):
             raise UserError(
                 f"the videos have different rates: {slow.name} {rates[slow]:.4g}, {fast.name} {rates[fast]:.4g} frames "
                 "a second; pass --fps with the rate to bring them to, or --fps keep"
@@ -81,6 +82,7 @@ def main() -> None:
     convert(
         clips,
         read_recording,
+        content_of_source,
         args.output_dir,
         args.fps,
         args.num_workers,

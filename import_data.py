@@ -13,7 +13,15 @@ import argparse
 from pathlib import Path
 
 from importers.conversion import convert
-from importers.formats import ENDINGS, FORMATS, Reading, find_sources, read_recording, skels_texts
+from importers.formats import (
+    ENDINGS,
+    FORMATS,
+    ReadingFlags,
+    content_of_source,
+    find_sources,
+    read_recording,
+    skels_texts,
+)
 from importers.geometry import UNITS
 from importers.people import WHOM
 from importers.plan import Source, add_plan_arguments, claim, name_sources, plan_clips
@@ -82,10 +90,12 @@ def main() -> None:
     say(f"{args.input}: {len(named)} recordings ({FORMATS[kinds[0]]})")
     clips = plan_clips(named, args, ENDINGS, texts_beside(named))
     size = (args.width, args.height) if args.width else None
-    reading = Reading(args.units, size, args.source_fps, args.person, args.swap_hands)
+    reading = ReadingFlags(args.units, size, args.source_fps, args.person, args.swap_hands)
     flags = {name: getattr(args, name) for name in ("fps", "source_fps", "units", "width", "height", "person", "ids")}
     claim(args.output_dir, "import_data.py", {**flags, "swap_hands": args.swap_hands or None}, clips)
-    convert(clips, read_recording, args.output_dir, args.fps, args.num_workers, args.skip_bad, reading)
+    convert(
+        clips, read_recording, content_of_source, args.output_dir, args.fps, args.num_workers, args.skip_bad, reading
+    )
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ from poses import layout
 from poses.interpolation import fill_gaps
 from poses.motion import HAND_AND_WRIST
 from poses.pack import Pack
-from poses.presence import ARTICULATORS, by_number, presence
-from poses.writing import COLLAPSED
+from poses.presence import ARTICULATORS, by_number, presence, shown_keypoints
 
 Array = np.ndarray
 Scores = dict[str, Array]  # the values of the clips by name: [N] or [N,K], NaN where undefined
@@ -124,12 +123,10 @@ def _shown(pose: Array) -> Array:
     in every frame was not measured.
     """
     points, nmm = layout.frame_to_keypoints(pose), pose[:, layout.NMM]
-    there = (points != 0).any(-1)
-    for hand in layout.HAND_KEYPOINTS.values():
-        there[:, hand] &= ~(np.ptp(points[:, hand], axis=1).max(-1) < COLLAPSED)[:, None]
     features = (pose[:, place] for place in layout.NMM_SLICES.values())
     measured = np.concatenate([np.full(feature.shape[1], feature.any()) for feature in features])
-    return np.concatenate([np.repeat(there, 2, axis=1), (nmm != 0).any(1, keepdims=True) & measured], axis=1)
+    face = (nmm != 0).any(1, keepdims=True) & measured
+    return np.concatenate([np.repeat(shown_keypoints(points), 2, axis=1), face], axis=1)
 
 
 @dataclass(frozen=True)

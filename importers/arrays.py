@@ -7,6 +7,7 @@ import numpy as np
 from importers.skeletons import NUM_WHOLE_BODY, from_whole_body
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
+from poses.presence import collapsed
 from runtime.errors import UserError
 
 BODY, HAND = layout.NUM_BODY, layout.NUM_HAND
@@ -82,7 +83,7 @@ def nmm_of_mesh(face: np.ndarray | None, size: tuple[float, float]) -> np.ndarra
     """NMM numbers [T,64] of meshes in image units, NaN where there is none; size: (width, height) of the picture."""
     if face is None:
         return None
-    there = np.isfinite(face).all((1, 2)) & (face != 0).any((1, 2))
+    there = np.isfinite(face).all((1, 2)) & ~collapsed(face, 0.0)
     scaled = np.nan_to_num(face) * np.array([size[0], size[1], size[0]])
     return np.where(there[:, None], nmm_from_face_mesh(scaled), np.nan)
 
@@ -139,7 +140,7 @@ def _distance_from_body(parts: dict[str, np.ndarray]) -> float:
         ("right", layout.HAND_ROOT, layout.RIGHT_WRIST),
     ):
         point = parts[part][:, own, :2]
-        there = np.isfinite(point).all(1) & (point != 0).any(1) & (width > 0)
+        there = np.isfinite(point).all(1) & ~collapsed(parts[part][..., :2], 0.0) & (width > 0)
         if there.any():
             distances = np.linalg.norm(point[there] - body[there, place], axis=1) / width[there]
             worst = max(worst, float(np.median(distances)))

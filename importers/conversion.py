@@ -4,15 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from importers.plan import Clip
-from importers.recording import Recording, at_rate, content_of, read_record, remove_recording, write_recording
-from poses.files import SPLITS, says_something
+from importers.plan import Clip, Source
+from importers.recording import Recording, at_rate, read_record, remove_recording, write_recording
+from poses.files import SPLITS, same_rate, says_something
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.parallel import parallel_map
 
-SAME_RATE = 1.01  # rates within this ratio of each other count as one
 SAME_ASPECT = 1.05  # pictures whose width / height differ by less have one shape
 FEW = 0.5  # a body seen in fewer of a clip's frames is worth a note
 
@@ -20,6 +19,7 @@ FEW = 0.5  # a body seen in fewer of a clip's frames is worth a note
 def convert(
     clips: list[Clip],
     read: Callable[..., Recording],
+    content_of: Callable[[Source], str],
     output_dir: Path,
     fps: float | str | None,
     num_workers: int,
@@ -29,22 +29,23 @@ def convert(
 ) -> None:
     """Write every clip that is not there yet, the splits' texts, and a report, also to `output_dir`/report.txt.
 
-    read(source, *shared) makes a recording or raises UserError; it runs in the workers. fps as --fps has it. Recordings
-    that can't be read are left out, named in the report and, without `skip_bad`, in a UserError at the end.
+    read(source, *shared) makes a recording or raises UserError, content_of(source) tells it from another in its place;
+    both run in the workers. fps as --fps has it. Recordings that can't be read are left out, named in the report and,
+    without `skip_bad`, in a UserError at the end.
     shard: (I, N): every Nth clip from the Ith on is this machine's part; the report is of that part.
     """
     all_clips, clips = clips, clips[shard[0] - 1 :: shard[1]]
     report_path = output_dir / ("report.txt" if shard[1] == 1 else f"report.{shard[0]}_of_{shard[1]}.txt")
     if not clips:
         raise UserError(f"--shard {shard[0]}/{shard[1]}: there are only {len(all_clips)} clips; take fewer shards")
-    pending, changed = _pending(clips, output_dir)
+    pending, changed = _pending(clips, content_of, output_dir)
     if len(pending) < len(clips):
         say(f"{len(clips) - len(pending)} of {len(clips)} clips are there already")
     if changed:
         print(f"{len(changed)} recordings are others than before, such as {changed[0]}: their clips are made again")
     rate = fps if isinstance(fps, float) else None
     left_out: dict[str, str] = {}
-    results = parallel_map(_convert_one, pending, num_workers, read, output_dir, rate, shared)
+    results = parallel_map(_convert_one, pending, num_workers, read, content_of, output_dir, rate, shared)
     for clip, problem in zip(progress_bar(pending, "importing", "clip"), results, strict=True):
         if problem is not None:
             left_out[clip.source.name] = problem
@@ -66,7 +67,7 @@ def convert(
         others = f" (and {len(left_out) - 1} more, see {report_path})" if len(left_out) > 1 else ""
         raise UserError(f"{first[0]}: {first[1]}{others}; no clip was written")
     rates = sorted(record["fps"] for record in records.values())
-    if fps is None and rates[-1] > SAME_RATE * rates[0]:
+    if fps is None and not same_rate(rates[0], rates[-1]):
         raise UserError(
             f"{output_dir}: its clips have different rates, {rates[0]:g} to {rates[-1]:g} frames a second; "
             f"make it again elsewhere with --fps {round(rates[len(rates) // 2])}, or pass --fps keep"
@@ -79,14 +80,14 @@ def convert(
     print(f"wrote {len(records)} clips to {output_dir} and their report to {report_path}")
 
 
-def _pending(clips: list[Clip], output_dir: Path) -> tuple[list[Clip], list[str]]:
+def _pending(clips: list[Clip], content_of: Callable[[Source], str], output_dir: Path) -> tuple[list[Clip], list[str]]:
     """The clips that are still to be made, and which recordings are others than those of the clips that were there."""
     pending, changed, contents = [], [], {}
     for clip in clips:
         record = read_record(output_dir, clip.split, clip.id)
         if record is not None and record.get("content") is not None:  # an earlier version kept none
             path = clip.source.path
-            contents[path] = contents.get(path) or content_of(path)
+            contents[path] = contents.get(path) or content_of(clip.source)
             if record["content"] != contents[path]:
                 remove_recording(output_dir, clip.split, clip.id)
                 changed.append(clip.source.name)
@@ -97,14 +98,19 @@ def _pending(clips: list[Clip], output_dir: Path) -> tuple[list[Clip], list[str]
 
 
 def _convert_one(
-    clip: Clip, read: Callable[..., Recording], output_dir: Path, fps: float | None, shared: tuple
+    clip: Clip,
+    read: Callable[..., Recording],
+    content_of: Callable[[Source], str],
+    output_dir: Path,
+    fps: float | None,
+    shared: tuple,
 ) -> str | None:
     """Write one clip; what is wrong with its recording, or None."""
     try:
         recording = at_rate(read(clip.source, *shared), fps)
     except UserError as error:
         return str(error).removeprefix(f"{clip.source.path}: ")
-    content = content_of(clip.source.path)
+    content = content_of(clip.source)
     write_recording(output_dir, clip.split, clip.id, recording, clip.source.name, content)
     return None
 

@@ -9,10 +9,13 @@ import numpy as np
 
 from importers import arrays, json_frames
 from importers.geometry import check_body, image_units, swap_hands
-from importers.plan import RATES, Source
+from importers.plan import Source
 from importers.pose_files import read_pose
-from importers.recording import Recording, make_recording
+from importers.recording import Recording, content_of, make_recording
 from importers.skeletons import NUM_SKELS, SKELS, SKELS_LEFT_HAND, SKELS_RIGHT_HAND, map_points
+from poses.files import FASTEST, MISSING, SLOWEST
+from poses.pack import digest
+from poses.presence import collapsed
 from runtime.errors import UserError
 
 FORMATS = {
@@ -29,7 +32,7 @@ FRAME_VALUES = 3000  # an array of at most so many numbers is one frame
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingFlags:
     """The flags that say how recordings are read; None where nothing was said."""
 
     units: str | None = None
@@ -78,16 +81,23 @@ def frame_paths(source: Source) -> list[Path]:
     return sorted(paths, key=lambda path: (json_frames.frame_number(path), path.name))
 
 
-def read_recording(source: Source, reading: Reading) -> Recording:
+def content_of_source(source: Source) -> str:
+    """What tells a recording from another in its place: of one that is a file a frame, every file counts."""
+    if source.kind not in ("json_frames", "array_frames"):
+        return content_of(source.path)
+    return digest([[path.name, content_of(path)] for path in frame_paths(source)])
+
+
+def read_recording(source: Source, reading: ReadingFlags) -> Recording:
     """Read one recording. Raises UserError that says what is wrong with it, without its path."""
     if source.kind == "pose":
         recording = read_pose(source.path)
-        if not RATES[0] <= recording.fps <= RATES[1]:
+        if not SLOWEST <= recording.fps <= FASTEST:
             recording = replace(recording, fps=_fps(reading))
     else:
         fps = _fps(reading)
         points, visibility, face, notes = _points(source, reading)
-        keypoints, nmm, more = _to_image(points, visibility, face, source.kind, reading)
+        keypoints, visibility, nmm, more = _to_image(points, visibility, face, source.kind, reading)
         aspect = reading.size[0] / reading.size[1] if reading.size else None
         recording = make_recording(keypoints, visibility, nmm, fps, (*notes, *more), aspect)
     if reading.swap_hands:
@@ -97,7 +107,7 @@ def read_recording(source: Source, reading: Reading) -> Recording:
     return recording
 
 
-def _points(source: Source, reading: Reading) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[str, ...]]:
+def _points(source: Source, reading: ReadingFlags) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """Points [T,75,2] and visibility [T,75], a face mesh or None, and notes; in the format's own unit."""
     if source.kind == "json_frames":
         points, visibility, notes = json_frames.read_frames(frame_paths(source), reading.person)
@@ -115,24 +125,29 @@ def _points(source: Source, reading: Reading) -> tuple[np.ndarray, np.ndarray, n
 
 
 def _to_image(
-    points: np.ndarray, visibility: np.ndarray, face: np.ndarray | None, kind: str, reading: Reading
-) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-    """Keypoints in image units, NMM numbers of the face, and notes."""
-    seen = np.isfinite(points).all(2) & (visibility > 0) & (points != 0).any(2)
+    points: np.ndarray, visibility: np.ndarray, face: np.ndarray | None, kind: str, reading: ReadingFlags
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[str]]:
+    """Keypoints in image units, their visibility, NMM numbers of the face, and notes.
+
+    Points are judged before they are moved: (0, 0) and (-1, -1) say "not found" in any unit, but lie elsewhere after.
+    """
+    found = (points != 0).any(2) & (points != MISSING).any(2)
+    seen = np.isfinite(points).all(2) & (visibility > 0) & found
     usual = USUAL_UNITS.get(kind) or ("pixels" if np.abs(points[seen]).max(initial=0) > 3 else "unit")
     scale, offset = image_units(points, seen, reading.units, usual, reading.size)
     notes = []
     if face is not None:
-        there = (face != 0).any((1, 2))[:, None, None]
+        there = ~collapsed(face, 0.0)[:, None, None]
         face = np.where(there, np.concatenate([face[..., :2] * scale + offset, face[..., 2:] * scale[0]], axis=2), 0)
         if reading.size is None:
             notes = [
                 "the picture's size is not known, so the face is measured as if it were square (--width, --height)"
             ]
-    return points * scale + offset, arrays.nmm_of_mesh(face, reading.size or (1, 1)), notes
+    nmm = arrays.nmm_of_mesh(face, reading.size or (1, 1))
+    return points * scale + offset, np.where(seen, visibility, 0), nmm, notes
 
 
-def _fps(reading: Reading) -> float:
+def _fps(reading: ReadingFlags) -> float:
     if reading.source_fps is None:
         raise UserError("it tells no frame rate; pass --source_fps")
     return reading.source_fps

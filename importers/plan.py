@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from importers.texts import clip_name, read_texts
-from poses.files import SPLITS
+from poses.files import FASTEST, SLOWEST, SPLITS
 from runtime.arguments import number_parser, positive_int
 from runtime.errors import UserError
 from runtime.files import write_whole
 
 MADE_BY = "made_by.json"  # in a data set's folder: the script and the flags that its clips were made with
 
-RATES = (1.0, 500.0)  # frames a second of anything that is a recording
-_IN_RATES = f"between {RATES[0]:g} and {RATES[1]:g} frames a second"
-_frames_a_second = number_parser(float, _IN_RATES, lambda value: RATES[0] <= value <= RATES[1], RATES[1])
+_IN_RATES = f"between {SLOWEST:g} and {FASTEST:g} frames a second"
+_frames_a_second = number_parser(float, _IN_RATES, lambda value: SLOWEST <= value <= FASTEST, FASTEST)
 
 
 @dataclass(frozen=True)

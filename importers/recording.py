@@ -11,13 +11,13 @@ import numpy as np
 
 from poses import layout
 from poses.face import split_nmm
+from poses.files import MAX_KEYPOINT, MAX_NMM, same_rate
 from poses.pack import digest
+from poses.presence import shown_keypoints
 from runtime.errors import UserError
 from runtime.files import write_whole
 
-FAR = 10.0  # image units; legs below the picture are placed at 2 or 3, and nothing lies farther away
 PROBE = 2**16  # bytes that are read at a place to tell a file from another
-LARGE = 1e4  # no measure of a face, in distances of its eyes, is larger
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,23 @@ def make_recording(
     notes: tuple[str, ...] = (),
     aspect: float | None = None,
 ) -> Recording:
-    """A recording from arrays in which what was not seen may also be NaN, or a keypoint at exactly (0, 0).
+    """A recording from arrays in which what was not seen may also be NaN, (0, 0), or a hand that is shrunk to a point.
 
     nmm: None where the recording has no face. Raises UserError where no keypoint was seen in any frame.
     """
-    seen = np.isfinite(keypoints).all(2) & np.isfinite(visibility) & (visibility > 0) & (keypoints != 0).any(2)
+    seen = shown_keypoints(keypoints) & np.isfinite(visibility) & (visibility > 0)
     if not len(keypoints):
         raise UserError("it holds no frames")
     if not seen.any():
         raise UserError(f"no person is seen in any of its {len(keypoints)} frames")
-    if np.abs(keypoints[seen]).max() > FAR:
+    if np.abs(keypoints[seen]).max() > MAX_KEYPOINT:
         raise UserError(f"a coordinate of {np.abs(keypoints[seen]).max():.3g} pictures lies nowhere near the picture")
     if nmm is None:
         nmm = np.full((len(keypoints), layout.NMM_DIM), np.nan)
     return Recording(
         np.where(seen[..., None], keypoints, 0).astype(np.float32),
         np.where(seen, visibility, 0).clip(0, 1).astype(np.float32),
-        np.where((np.abs(nmm) < LARGE).all(1, keepdims=True), nmm, np.nan).astype(np.float32),
+        np.where((np.abs(nmm) < MAX_NMM).all(1, keepdims=True), nmm, np.nan).astype(np.float32),
         float(fps),
         notes,
         aspect,
@@ -112,19 +112,19 @@ def resample(recording: Recording, stamps: np.ndarray, fps: float) -> Recording:
 
 
 def at_rate(recording: Recording, fps: float | None) -> Recording:
-    """The recording at `fps` frames a second; as it is for None, and where the two rates differ by less than 1 %."""
-    if fps is None or abs(recording.fps - fps) < 0.01 * fps:
+    """The recording at `fps` frames a second; as it is for None, and where the two rates count as one."""
+    if fps is None or same_rate(recording.fps, fps):
         return recording
     return resample(recording, np.arange(len(recording)) / recording.fps, fps)
 
 
 def content_of(path: Path) -> str:
     """What tells a recording from another in its place: digits of a file's size, start, middle and end; of a folder's
-    names and of its first and last file."""
+    names and sizes and of its first and last file."""
     if path.is_dir():
-        names = sorted(entry.name for entry in os.scandir(path))
-        files = [path / name for name in (*names[:1], *names[-1:]) if (path / name).is_file()]
-        return digest([names, *map(content_of, files)])
+        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(path) if entry.is_file()}
+        names = sorted(sizes)
+        return digest([sorted(sizes.items()), *(content_of(path / name) for name in (*names[:1], *names[-1:]))])
     parts, size = [], path.stat().st_size
     with open(path, "rb") as file:
         for start in sorted({0, size // 2, max(0, size - PROBE)}):

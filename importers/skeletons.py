@@ -1,7 +1,4 @@
-"""Other skeletons' points as MediaPipe Holistic's 75: which of theirs is which of ours. What has no equal is unseen.
-
-The 21 points of a hand
-"""
+"""Other skeletons' points as MediaPipe Holistic's 75: which of theirs is which of ours. What has no equal is unseen."""
 
 import numpy as np
 

@@ -8,6 +8,7 @@ import csv
 from pathlib import Path, PurePosixPath
 
 from runtime.errors import UserError
+from runtime.files import composed
 
 PHOENIX_COLUMNS = ["name", "video", "start", "end", "speaker", "orth", "translation"]
 ID_COLUMNS = ("id", "clip_id", "name", "sentence_name", "file", "filename")
@@ -54,7 +55,7 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
     for number, row in enumerate(rows, 1):
         if len(row) <= max(id_at, text_at):
             raise UserError(f"{path}: row {number} has {len(row)} columns, too few; it begins with '{row[0][:60]}'")
-        clip_id, text = row[id_at].strip(), " ".join(row[text_at].split())
+        clip_id, text = row[id_at].strip(), composed(" ".join(row[text_at].split()))
         if not clip_id:
             raise UserError(f"{path}: row {number} has no ID; its text is '{text[:60]}'")
         if texts.get(clip_id, text) != text:
@@ -88,8 +89,11 @@ def _find(header: list[str], asked: str | None, known: tuple[str, ...]) -> int |
 
 def clip_name(name: str, endings: tuple[str, ...], by_path: bool = False) -> str:
     """The clip that a path or a name in a file of texts means: without its folders (or with them, joined by `_`)
-    and without an ending such as `.mp4`."""
-    path = PurePosixPath(name.replace("\\", "/"))
+    and without an ending such as `.mp4`.
+
+    In composed Unicode: macOS names files by 'u' and a mark where a text file has 'ü'.
+    """
+    path = PurePosixPath(composed(name).replace("\\", "/"))
     parts = [part for part in path.parts if part not in ("/", ".", "..")] or [""]
     if path.suffix.lower() in endings:
         parts[-1] = parts[-1][: -len(path.suffix)]

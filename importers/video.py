@@ -10,10 +10,11 @@ import numpy as np
 
 from importers.holistic import Detector, Holistic
 from importers.people import Person, choose, find_people, hand_movement, note_on_people, window
-from importers.plan import RATES, Source
-from importers.recording import Recording, make_recording, resample
+from importers.plan import Source
+from importers.recording import Recording, content_of, make_recording, resample
 from poses import layout
 from poses.face import nmm_from_face_mesh
+from poses.files import FASTEST, SLOWEST
 from runtime.errors import UserError
 
 # Said before OpenCV is loaded: no log lines of its video library, and no file that leads elsewhere (a playlist).
@@ -87,6 +88,11 @@ def header_rate(source: Source, source_fps: float | None) -> float | None:
         return None
 
 
+def content_of_source(source: Source) -> str:
+    """What tells a recording from another in its place."""
+    return content_of(source.path)
+
+
 def open_frames(source: Source, source_fps: float | None) -> Frames:
     """The frames of a recording. Raises UserError where it can't be opened."""
     return open_video(source.path) if source.kind == "video" else open_folder(source.path, source_fps)
@@ -115,7 +121,7 @@ def open_video(path: Path) -> Frames:
             capture.release()
 
     fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    fps = fps if RATES[0] <= fps <= RATES[1] else None  # a header that says less or more says nothing
+    fps = fps if SLOWEST <= fps <= FASTEST else None  # a header that says less or more says nothing
     return Frames(frames(), fps, int(count) if 0 < count < 1e8 else None)
 
 

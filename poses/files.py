@@ -21,10 +21,10 @@ import numpy as np
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
-from poses.presence import seen_in_generated
+from poses.presence import seen_in_generated, shown_keypoints
 from poses.writing import FACE_NUMBERS
 from runtime.errors import UserError
-from runtime.files import read_lines, texts_by_id
+from runtime.files import composed, read_lines, texts_by_id
 from runtime.pickles import read_pickle
 from runtime.untrusted import MAX_ARRAY_BYTES, NpzArchive, read_json, read_npy, read_regular, shown
 
@@ -69,12 +69,16 @@ class Clip:
 
 
 class PoseFile(NamedTuple):
-    """What a pose file holds: keypoints [T,75,2] float32, seen [T,75] bool, fps or None, the keys that are not read."""
+    """What a pose file holds: keypoints [T,75,2] float32, seen [T,75] bool, fps or None, the keys that are not read.
+
+    collapsed: frames that have a hand whose points all lie in one place, which does not count as seen.
+    """
 
     keypoints: np.ndarray
     seen: np.ndarray
     fps: float | None
     unread: list[str]
+    collapsed: int
 
 
 class NmmFile(NamedTuple):
@@ -90,9 +94,9 @@ def load_array_pickle(path: Path) -> object:
     try:
         return read_pickle(path)
     except FileNotFoundError:
-        form = unicodedata.normalize("NFC", path.name)
+        form = composed(path.name)
         twins = (twin.name for twin in path.parent.glob("*.pkl") if twin.name != path.name)
-        if any(unicodedata.normalize("NFC", twin) == form for twin in twins):
+        if any(composed(twin) == form for twin in twins):
             raise UserError(f"{path}: its name is there in another Unicode form; name both files alike") from None
         raise UserError(f"{path}: no such file; every pose file needs its NMM file of the same name") from None
 
@@ -100,7 +104,8 @@ def load_array_pickle(path: Path) -> object:
 def read_nmm(path: Path) -> NmmFile:
     """The NMM numbers of a clip, from its pickle.
 
-    A frame of zeros alone, or of -1 alone, saw no face; a feature of zeros in every frame was not measured.
+    A frame whose features are each zeros, NaN or -1 throughout saw no face; a feature that is so in every frame that
+    saw one was not measured.
     """
     content = load_array_pickle(path)
     if not isinstance(content, dict):
@@ -129,12 +134,13 @@ def read_nmm(path: Path) -> NmmFile:
         for key, part in zip(layout.NMM_FEATURES, parts, strict=True):
             _refuse_absurd(path, key, part, True, MAX_NMM, "more than any measure of a face; write NaN for missing")
     values = values.astype(np.float32, copy=False)
-    start = 0
-    for part in parts:
-        if not part.any():
-            values[:, start : start + part.shape[1]] = np.nan
-        start += part.shape[1]
-    values[~((values != 0) & ~np.isnan(values)).any(1) | (values == MISSING).all(1)] = np.nan
+    features = np.split(values, np.cumsum([part.shape[1] for part in parts])[:-1], axis=1)  # views
+    empty = [((part == 0) | np.isnan(part)).all(1) | (part == MISSING).all(1) for part in features]  # [T] bool each
+    without_face = np.all(empty, axis=0)
+    values[without_face] = np.nan
+    for part, nothing in zip(features, empty, strict=True):
+        if (nothing | without_face).all():
+            part[:] = np.nan
     unread = [shown(str(key)) for key in content if key not in layout.NMM_FEATURES and key != "fps"]
     return NmmFile(values, _read_fps(path, content.get("fps")), unread)
 
@@ -142,8 +148,8 @@ def read_nmm(path: Path) -> NmmFile:
 def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOLD) -> PoseFile:
     """The keypoints of a clip, from its .npz.
 
-    A keypoint was not seen where its visibility (or confidence) is 0 or below the threshold, where it is NaN, and
-    where it is exactly (0, 0) or (-1, -1).
+    A keypoint was not seen where its visibility (or confidence) is 0 or below the threshold, where it is NaN, where it
+    is exactly (0, 0) or (-1, -1), and where it is of a hand whose points all lie in one place.
     """
     try:
         with NpzArchive(path) as archive:
@@ -173,8 +179,10 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
         raise UserError(f"{path}: '{key}' holds {odd[0]:g}; write 0 for unseen up to 1 for seen, not percent or logits")
     why = "far outside the picture, 0 to 1; divide pixels by its width and height, and write NaN for missing"
     _refuse_absurd(path, "keypoints", keypoints, seen[..., None], MAX_KEYPOINT, why)
+    whole = seen & shown_keypoints(keypoints)
     with np.errstate(over="ignore"):  # of what was not seen
-        return PoseFile(keypoints.astype(np.float32), seen, _read_fps(path, fps), unread)
+        keypoints = keypoints.astype(np.float32)
+    return PoseFile(keypoints, whole, _read_fps(path, fps), unread, int((seen & ~whole).any(1).sum()))
 
 
 def _refuse_absurd(path: Path, key: str, values: np.ndarray, seen: np.ndarray | bool, limit: float, why: str) -> None:
@@ -206,10 +214,12 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     reading = reading or Reading()
     folder = data_dir / split
     pose_path, nmm_path = folder / "poses" / f"{clip_id}.npz", folder / "nmms" / f"{clip_id}.pkl"
-    keypoints, seen, fps, unread = read_keypoints(pose_path, reading.visibility_threshold)
+    keypoints, seen, fps, unread, collapsed = read_keypoints(pose_path, reading.visibility_threshold)
     nmm, nmm_fps, nmm_unread = read_nmm(nmm_path)
     notes = {f"'{key}' of .npz files is not read": 0 for key in unread}
     notes |= {f"'{key}' of NMM files is not read": 0 for key in nmm_unread}
+    if collapsed:
+        notes["frames have a hand whose points all lie in one place; it does not count as seen"] = collapsed
     nmm_seen = np.isfinite(nmm)
     length, nmm_length = _without_padding(seen, len(nmm)), _without_padding(nmm_seen, len(seen))
     rate = _relative_rate(length, nmm_length, fps, nmm_fps)
@@ -231,7 +241,7 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
         notes["frames at the ends saw nothing and were left out"] = trimmed
     repeated = _repeated_at_end(keypoints[frames])
     if repeated > REPEATED:
-        notes["frames at the ends repeat the one before, as padding does; cut them off, or they are learnt"] = repeated
+        notes["frames at the end repeat the one before, as padding does; cut them off, or they are learnt"] = repeated
     keypoints, seen = fill_gaps(keypoints[frames], seen[frames])
     nmm, nmm_seen = fill_gaps(nmm[frames], nmm_seen[frames])
     if not seen.any():
@@ -290,13 +300,16 @@ def _relative_rate(length: int, nmm_length: int, fps: float | None, nmm_fps: flo
     return rate if abs(nmm_length - rate * length) <= max(1.0, rate) else None
 
 
-def read_pose(path: Path) -> Clip:
-    """A clip from one file: a .npy [T,214] as the inference scripts write it, a data set's .npz, or a .pose file."""
+def read_pose(path: Path, reading: Reading | None = None) -> Clip:
+    """A clip from one file: a .npy [T,214] as the inference scripts write it, a data set's .npz, or a .pose file.
+
+    reading: how to read an .npz.
+    """
     if path.suffix == ".npz":
         if path.parent.name != "poses":
             raise UserError(f"{path}: a data set's clip lies at DATA_DIR/SPLIT/poses/ID.npz; give its path there")
         split_dir = path.parent.parent
-        return read_clip(split_dir.parent, split_dir.name, path.stem)
+        return read_clip(split_dir.parent, split_dir.name, path.stem, reading=reading)
     if path.suffix == ".pose":
         recording = read_pose_file(path)
         keypoints, seen = fill_gaps(recording.keypoints, recording.visibility > 0)
@@ -351,7 +364,7 @@ def list_clips(data_dir: Path, split: str) -> dict[str, str]:
         raise UserError(f"{folder}: no .npz file; the {split} split is empty")
     by_form: dict[str, str] = {}  # IDs by their composed Unicode form: 'é' may also be written 'e' and an accent
     for clip_id in ids:
-        twin = by_form.setdefault(unicodedata.normalize("NFC", clip_id), clip_id)
+        twin = by_form.setdefault(composed(clip_id), clip_id)
         if twin != clip_id:
             raise UserError(f"{folder}: {twin!a} and {clip_id!a} are one name in two Unicode forms; remove one")
     text_path = data_dir / f"{split}.txt"
@@ -360,9 +373,9 @@ def list_clips(data_dir: Path, split: str) -> dict[str, str]:
         return dict.fromkeys(ids, "")
     texts: dict[str, str] = {}
     for clip_id, text in texts_by_id(text_path, read_lines(text_path)).items():
-        name = by_form.get(unicodedata.normalize("NFC", clip_id), clip_id)
+        name = by_form.get(composed(clip_id), clip_id)
         if name in texts:
-            raise UserError(f"{text_path}: the ID {clip_id!a} stands there in two Unicode forms; remove one")
+            raise UserError(_in_two_forms(text_path, clip_id))
         texts[name] = text
     unknown = sorted(texts.keys() - set(ids))
     if unknown:
@@ -373,6 +386,10 @@ def list_clips(data_dir: Path, split: str) -> dict[str, str]:
     if without:
         raise UserError(f"{text_path}: no line for {len(without)} clips of {folder}, such as '{without[0]}'")
     return {clip_id: texts[clip_id] for clip_id in ids}
+
+
+def _in_two_forms(path: Path, clip_id: str) -> str:
+    return f"{path}: the ID {clip_id!a} stands there in two Unicode forms; remove one"
 
 
 def signers_path(data_dir: Path, split: str) -> Path:
@@ -387,10 +404,12 @@ def list_signers(data_dir: Path, split: str, ids: Iterable[str]) -> dict[str, st
     path = signers_path(data_dir, split)
     if not path.is_file():
         return {}
-    signers = {
-        unicodedata.normalize("NFC", clip_id): signer for clip_id, signer in texts_by_id(path, read_lines(path)).items()
-    }
-    named = {clip_id: signers.get(unicodedata.normalize("NFC", clip_id), "") for clip_id in ids}
+    signers: dict[str, str] = {}
+    for clip_id, signer in texts_by_id(path, read_lines(path)).items():
+        if composed(clip_id) in signers:
+            raise UserError(_in_two_forms(path, clip_id))
+        signers[composed(clip_id)] = signer
+    named = {clip_id: signers.get(composed(clip_id), "") for clip_id in ids}
     without = [clip_id for clip_id, signer in named.items() if not signer]
     if without:
         raise UserError(

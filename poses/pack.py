@@ -21,7 +21,7 @@ from runtime.errors import UserError
 from runtime.files import temporary_beside
 from runtime.untrusted import read_json
 
-Item = dict[str, np.ndarray]
+Item = dict[str, np.ndarray | str]
 Items = Iterable[tuple[str, str, Item]]  # id, text, arrays [length, width]
 MAX_INDEX_BYTES = 2**30  # of the ids, texts and offsets of millions of clips
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16", "uint8", "bool", "int32", "int64")}
@@ -126,9 +126,12 @@ def write_pack(folder: Path, items: Items, made_from: dict | None = None, info: 
 
     info: plain values that are kept with it; it may still grow while the items are streamed.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(folder)
-    temporary.mkdir()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_beside(folder)
+        temporary.mkdir()
+    except OSError as error:
+        raise UserError(f"{folder.parent}: not writable ({error.strerror}); pass another --cache_dir") from error
     ids, texts, fields = [], [], {}
     try:
         with contextlib.ExitStack() as opened:

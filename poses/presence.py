@@ -13,6 +13,7 @@ from poses.interpolation import MAX_INTERPOLATED_GAP
 ARTICULATORS = {"left hand": layout.LEFT_HAND, "right hand": layout.RIGHT_HAND, "face": layout.NMM}
 NUM_ARTICULATORS = len(ARTICULATORS)
 HALF = 0.5  # of a hand's numbers are seen, or more: the hand is there
+COLLAPSED = 0.01  # image units: a hand no larger than this was not found
 PRESENCE_VERSION = 1  # raised when `presence` gives other values
 
 # For each number of a frame the articulator that it belongs to, [214]; the body's belong to one that is always there.
@@ -52,6 +53,23 @@ def presence(seen: np.ndarray) -> np.ndarray:
 def is_there(decoded: np.ndarray) -> np.ndarray:
     """The presence [T,A] bool that a decoder means by its numbers [T,A], 1 for there and 0 for absent, give or take."""
     return steady(decoded > 0.5)
+
+
+def collapsed(points: np.ndarray, size: float = COLLAPSED) -> np.ndarray:
+    """In which frames all of the points [T,K,D] lie within `size` of each other, [T] bool; NaN lies nowhere.
+
+    Some programs put a hand that they did not find at its wrist, or at a corner of the picture.
+    """
+    with np.errstate(invalid="ignore"):
+        return np.ptp(points, axis=1).max(-1) <= size
+
+
+def shown_keypoints(keypoints: np.ndarray) -> np.ndarray:
+    """Which keypoints [T,75,2] are there, [T,75] bool: not NaN, not (0, 0), of no hand that is shrunk to a point."""
+    shown = np.isfinite(keypoints).all(-1) & (keypoints != 0).any(-1)
+    for hand in layout.HAND_KEYPOINTS.values():
+        shown[:, hand] &= ~collapsed(keypoints[:, hand])[:, None]
+    return shown
 
 
 def by_number(present: np.ndarray) -> np.ndarray:

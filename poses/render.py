@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from poses import layout
 from poses.face import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
-from poses.writing import COLLAPSED
+from poses.presence import collapsed
 from runtime.errors import UserError
 from runtime.files import temporary_beside, write_whole
 
@@ -273,8 +273,7 @@ def visible_points(pose: np.ndarray, aspect: float) -> np.ndarray:
     for place in layout.HAND_KEYPOINTS.values():
         hand = points[:, place]
         at_origin = np.abs(hand).mean((1, 2)) < 2 * NEAR_ZERO
-        collapsed = np.ptp(hand, axis=1).max(1) < COLLAPSED  # as the decoder leaves a hand never seen
-        hand[~np.isfinite(hand).all((1, 2)) | at_origin | collapsed] = np.nan
+        hand[~np.isfinite(hand).all((1, 2)) | at_origin | collapsed(hand)] = np.nan
     return points * [aspect, 1.0]
 
 

@@ -16,7 +16,7 @@ from runtime.console import progress_bar
 from runtime.errors import UserError
 from runtime.processes import shared_map, writes_caches
 
-SPLIT_VERSION = 3  # of what is read from a clip's files; raised when the same files give other numbers
+SPLIT_VERSION = 4  # of what is read from a clip's files; raised when the same files give other numbers
 
 
 def load_split(
@@ -32,8 +32,8 @@ def load_split(
     The pack is found again by the texts, by the names and contents of the files it was made from, and by how they are
     read: `reading`, by default as data_preparation.py read them. Damaged clips are all named in one UserError; with
     `skip_bad` they are named and left out. The number of worker processes changes only the speed. `info` of the pack
-    holds `fps`, None if unknown, `notes` on how the files were read: by note its clips, frames and first clip, and
-    `content`, which differs where the poses of two packs do.
+    holds `fps`, None if unknown, `notes` on how the files were read: by note its clips, frames and first clip,
+    `content`, which differs where the poses of two packs do, and what is wrong with the clips that were `left_out`.
     """
     data_dir = Path(data_dir)
     reading = reading or prepared_reading(data_dir, cache_dir)
@@ -68,7 +68,7 @@ def load_split(
                 f"\n  {named}"
             )
         content = digest([SPLIT_VERSION, read_as, list(listing.items())])
-        info.update(fps=told.one_rate(data_dir / split), notes=told.notes, content=content)
+        info.update(fps=told.one_rate(data_dir / split), notes=told.notes, content=content, left_out=problems)
 
     info: dict = {}
     pack = cached_pack(cache_dir, split, SPLIT_VERSION, made_from, clips, info)
@@ -76,6 +76,8 @@ def load_split(
         contents.save()
     if problems:
         print(f"left out {len(problems)} damaged clips of {split}:", *problems, sep="\n  ")
+    elif left_out := pack.info.get("left_out"):
+        print(f"left out {len(left_out)} damaged clips of {split}, such as {left_out[0]}")
     return pack
 
 

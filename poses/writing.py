@@ -33,12 +33,12 @@ from poses.face import (
     RIGHT_LID_LOWER,
     RIGHT_LID_UPPER,
 )
+from poses.presence import shown_keypoints
 from runtime.files import write_whole
 
 CLIP_FORMATS = (".npy", ".pose")
 DEFAULT_FPS = 25.0  # where the data do not say
 IMAGE_SIZE = (1000, 1000)  # pixels of the picture that a .pose file speaks of, where the user does not say
-COLLAPSED = 0.01  # image units: a hand no larger than this stands for one that was never seen
 
 # The component with the face numbers: X is the number, Y is 1 where it is known. Its confidence is 0, so that viewers
 # do not draw it.
@@ -119,15 +119,6 @@ def write_clip(path: Path, pose: np.ndarray, fps: float | None = None, image_siz
             np.save(file, pose)
 
 
-def present(keypoints: np.ndarray) -> np.ndarray:
-    """Which keypoints [T,75,2] are there, [T,75] bool: not zeros, not NaN, and of no collapsed hand."""
-    there = np.isfinite(keypoints).all(-1) & (keypoints != 0).any(-1)
-    for place in layout.HAND_KEYPOINTS.values():
-        with np.errstate(invalid="ignore"):
-            there[:, place] &= (np.ptp(keypoints[:, place], axis=1).max(-1) >= COLLAPSED)[:, None]
-    return there
-
-
 def face_mesh(pose: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
     """The points of the face mesh that the face numbers place, [T,468,2] in pixels; NaN for all others.
 
@@ -172,7 +163,7 @@ def _make_pose_file(pose: np.ndarray, fps: float, image_size: Sequence[int]) -> 
 
     pose = np.asarray(pose, np.float64)
     points = layout.frame_to_keypoints(pose)
-    there, mesh, numbers = present(points), face_mesh(pose, image_size), pose[:, layout.NMM]
+    there, mesh, numbers = shown_keypoints(points), face_mesh(pose, image_size), pose[:, layout.NMM]
     points = points * image_size
     known = np.isfinite(numbers) & (numbers != 0).any(1, keepdims=True)  # zeros alone: no face is there
     names = [f"{key}_{index}" for key, shape in layout.NMM_FEATURES.items() for index in range(int(np.prod(shape)))]

@@ -93,6 +93,11 @@ def refuse_without(
             raise UserError(f"{flag} needs {needed}; add it, or leave {flag} out")
 
 
+def add_cache_argument(parser: argparse.ArgumentParser) -> None:
+    """For a script that reads a data set's statistics and packs nothing."""
+    parser.add_argument("--cache_dir", type=Path, help="where data_preparation.py kept what DATA_DIR could not hold")
+
+
 def add_data_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     group = parser.add_argument_group("data")
     group.add_argument("--data_dir", type=Path, default=default, required=default is None, help="the data set's folder")

@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import socket
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,6 +138,11 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
+def composed(text: str) -> str:
+    """A text or a name in the one Unicode form in which all are compared: 'ü', not 'u' and a mark."""
+    return unicodedata.normalize("NFC", text)
+
+
 def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
     """Texts by ID from the lines of a file: ID|text, or the corpus.csv of PHOENIX-2014-T with its translations."""
     if lines and tuple(field.strip().lower() for field in lines[0][1].split("|")) in _HEADERS:
@@ -160,7 +166,7 @@ def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
                 continue
         if clip_id.strip() in texts:
             raise UserError(f"{path}:{number}: the ID '{clip_id.strip()}' stands there twice; IDs must be unique")
-        texts[clip_id.strip()] = "|".join(text).strip()
+        texts[clip_id.strip()] = composed("|".join(text).strip())
     return texts
 
 
@@ -202,7 +208,7 @@ def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
             raise UserError(f"{path}: a bar on every line, but no IDs before it: they have no blanks; rename them")
         if all("\t" in line for _, line in lines):
             raise UserError(f"{path}: a tab on every line, as tables have it; write ID|text, or a text a line")
-        return None, [line for _, line in lines]
+        return None, [composed(line) for _, line in lines]
     if not all(marked):
         number, _ = lines[marked.index(False)]
         raise UserError(f"{path}:{number}: no ID, where other lines are ID|text; write one on every line or on none")

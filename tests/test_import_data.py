@@ -275,6 +275,26 @@ def test_missing_numbers_stay_missing(missing: float, imported, tmp_path: Path):
     assert not clip.seen[5:, layout.NMM].any()
 
 
+MISSING_IN = {  # by unit: how programs write a hand that they did not find
+    "signed": [np.nan, 0.0, -1.0],
+    "pixels": [np.nan, 0.0, -1.0],
+    "shoulders": [np.nan, 0.0, (0 - CENTRE) / 0.24],  # zeros that were centred with the rest
+}
+
+
+@pytest.mark.parametrize(("unit", "missing"), [(unit, way) for unit, ways in MISSING_IN.items() for way in ways])
+def test_a_missing_hand_stays_missing_in_every_unit(unit: str, missing: object, imported, tmp_path: Path):
+    values = UNITS[unit][0].copy()
+    values[3:12, layout.LEFT_HAND_KEYPOINTS] = np.broadcast_to(missing, (FRAMES, 1, 2))[3:12]
+    np.save(tmp_path / "in" / "clip.npy", values)
+    size = "--width 1280 --height 720" if unit == "pixels" else ""
+    folder = imported(f"--source_fps 25 --units {unit} {size}")
+    _, seen = keypoints(folder)
+    assert not seen[3:12, layout.LEFT_HAND_KEYPOINTS].any()
+    assert seen.sum() == seen.size - 9 * layout.NUM_HAND
+    assert f"left hand {(FRAMES - 9) / FRAMES:.0%}" in (folder / "report.txt").read_text()
+
+
 def test_a_missing_frame_of_json_is_an_unseen_frame(imported, tmp_path: Path):
     write_openpose(tmp_path / "in" / "clip", [POINTS * SIZE], skip=(4, 5))
     folder = imported("--source_fps 24 --width 1280 --height 720")
@@ -469,6 +489,26 @@ def test_a_changed_picture_of_a_folder_is_seen(tmp_path: Path):
     assert content_of(folder) == before
     (folder / "3.json").write_text("{}")
     assert content_of(folder) != before
+
+
+@pytest.mark.parametrize("kind", ["JSON", "arrays"])
+def test_a_frame_that_changed_is_read_again(kind: str, imported, tmp_path: Path, capsys):
+    folder = tmp_path / "in" / "clip"
+    if kind == "JSON":
+        write_openpose(folder, [POINTS * SIZE])
+    else:
+        folder.mkdir()
+        for number, frame in enumerate(scored(POINTS)):
+            np.save(folder / f"{number:03d}.npy", frame[:, :3])
+    flags = "--source_fps 24" + (" --width 1280 --height 720" if kind == "JSON" else "")
+    before, _ = keypoints(imported(flags))
+    frames = sorted(folder.iterdir())
+    frames[4].write_bytes(frames[9].read_bytes())
+    capsys.readouterr()
+    after, _ = keypoints(imported(flags))
+    assert "1 recordings are others than before" in capsys.readouterr().out
+    assert np.flatnonzero((before != after).any((1, 2))).tolist() == [4]
+    np.testing.assert_array_equal(after[4], before[9])
 
 
 def test_a_changed_middle_of_a_large_file_is_seen(tmp_path: Path):

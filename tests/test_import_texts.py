@@ -40,6 +40,13 @@ def test_lines_of_id_and_text(tmp_path: Path):
     }
 
 
+def test_names_and_texts_meet_in_one_unicode_form(tmp_path: Path):
+    """macOS writes 'u' and a mark into the names of files, where a text file has 'ü'."""
+    apart, composed = "gru\u0308n", "gr\u00fcn"
+    assert read_texts(write(tmp_path / "t.txt", f"{composed}|{apart}\n")) == {composed: composed}
+    assert clip_name(f"videos/{apart}.mp4", (".mp4",)) == composed
+
+
 @pytest.mark.parametrize("header", ["", "name|video|start|end|speaker|orth|translation\n"])
 def test_phoenix_with_and_without_its_first_line(header: str, tmp_path: Path):
     path = write(tmp_path / "PHOENIX-2014-T.train.corpus.csv", header + PHOENIX)

@@ -54,6 +54,33 @@ def test_a_frame_without_a_person_is_unseen_whichever_way_it_is_written(tmp_path
     np.testing.assert_allclose(clip.pose[9:19, NOSE], straight, atol=1e-6)
 
 
+@pytest.mark.parametrize("place", [[0.5, 0.5], [0.31, 0.77]])
+def test_a_hand_in_one_point_is_unseen(tmp_path: Path, place: list[float]):
+    arrays = made()
+    arrays["keypoints"][10:20, layout.RIGHT_HAND_KEYPOINTS] = place
+    clip = read_clip(write(tmp_path, arrays), "train", "a")
+    expected = np.ones(clip.seen.shape, bool)
+    expected[10:20, layout.RIGHT_HAND] = False
+    assert np.array_equal(clip.seen, expected)
+    assert ("frames have a hand whose points all lie in one place; it does not count as seen", 10) in clip.notes.items()
+
+
+@pytest.mark.parametrize("never", [0.0, -1.0, np.nan])
+@pytest.mark.parametrize("missing", [0.0, -1.0, np.nan])
+def test_a_feature_that_was_not_measured_is_no_data_however_missing_faces_are_written(
+    tmp_path: Path, never: float, missing: float
+):
+    arrays = made()
+    arrays["mouth_shape"][:] = never
+    for key in layout.NMM_FEATURES:
+        arrays[key][8:20] = missing  # no face in these frames
+    clip = read_clip(write(tmp_path, arrays), "train", "a")
+    expected = np.ones(clip.seen.shape, bool)
+    expected[8:20, layout.NMM] = False
+    expected[:, layout.MOUTH_SHAPE] = False
+    assert np.array_equal(clip.seen, expected)
+
+
 def test_zeros_do_not_reach_the_statistics(tmp_path: Path):
     arrays = made()
     arrays["keypoints"][:, layout.NOSE] = [0.5, 0.3] + 0.05 * np.random.default_rng(1).normal(size=(FRAMES, 2))
@@ -156,7 +183,7 @@ def test_padding_by_the_last_frame_is_noted(tmp_path: Path):
     arrays["keypoints"][:, layout.LEFT_EAR] = np.nan
     padded = {name: np.concatenate([values, np.repeat(values[-1:], 12, axis=0)]) for name, values in arrays.items()}
     (note,) = read_clip(write(tmp_path, padded), "train", "a").notes.items()
-    assert note == ("frames at the ends repeat the one before, as padding does; cut them off, or they are learnt", 12)
+    assert note == ("frames at the end repeat the one before, as padding does; cut them off, or they are learnt", 12)
 
 
 def test_keys_that_are_not_read_are_noted(tmp_path: Path):

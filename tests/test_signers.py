@@ -32,6 +32,9 @@ def test_signers_stand_by_id_beside_the_texts(tmp_path: Path):
     path.write_text("a|anna\na|ben\n")
     with pytest.raises(UserError, match="stands there twice"):
         list_signers(tmp_path, "train", ["a"])
+    path.write_text("\u00e9|anna\ne\u0301|ben\n", encoding="utf-8")
+    with pytest.raises(UserError, match="stands there in two Unicode forms"):
+        list_signers(tmp_path, "train", ["\u00e9"])
 
 
 def with_signers(kind: str, statistics: Statistics) -> Generator:
