@@ -85,9 +85,9 @@ class _Storage:
 def _tensor(machine: "_CheckpointMachine", args: tuple) -> TensorHeader:
     storage, offset, shape, stride = args[:4]
     if type(storage) is not _Storage or type(shape) is not tuple or type(stride) is not tuple:
-        raise Refusal("a tensor that is none")
+        raise Refusal("a tensor that is not valid")
     if len(shape) != len(stride) or not all(type(n) is int and 0 <= n < 2**40 for n in (offset, *shape, *stride)):
-        raise Refusal("a tensor that is none")
+        raise Refusal("a tensor that is not valid")
     count = math.prod(shape)
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     if count > storage.numel or (count and last >= storage.numel):

@@ -4,7 +4,8 @@
     python compare_metrics.py runs/evaluation_flow runs/evaluation_flow --row_b nearest_text
 
 A and B are what evaluate.py wrote: its OUTPUT_DIR, or a clips_{split}.npz in it. Both are scored on the same resampled
-clips, so that what is hard for both cancels out. Where an interval holds 0, the data show no difference.
+clips, so that what is hard for both cancels out. Where an interval holds 0, the data show no difference. A metric is
+left out where A and B had different judges: another back-translator, autoencoder or classifier, or other thresholds.
 """
 
 import argparse
@@ -12,8 +13,8 @@ import json
 from pathlib import Path
 
 from evaluation.clips import Scores
-from evaluation.registry import count_remarks, remarks
-from evaluation.report import ROWS, read_clips
+from evaluation.registry import HANG_ON, count_remarks, remarks
+from evaluation.report import BACK_TRANSLATION, ROWS, read_clips, read_report
 from evaluation.summary import compare
 from poses.files import SPLITS
 from runtime import errors
@@ -34,22 +35,33 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_row(path: Path, split: str, row: str) -> tuple[list[str], Scores]:
-    if path.is_dir():
-        path = path / f"clips_{split}.npz"
+def read_row(path: Path, row: str) -> tuple[list[str], Scores]:
     ids, rows = read_clips(path)
     if row not in rows:
         raise UserError(f"{path}: has no row '{row}'; it has {', '.join(rows)}")
     return ids, rows[row]
 
 
+def read_judges(path: Path) -> dict[str, object]:
+    """What the figures of a clips_{split}.npz hang on besides its clips, from the report beside it."""
+    report = read_report(path.with_name(path.name.replace("clips_", "metrics_", 1)).with_suffix(".json"))
+    translator = (report["checkpoints"].get(BACK_TRANSLATION), report["settings"].get("num_beams"))
+    return {**report["checkpoints"], BACK_TRANSLATION: translator, "thresholds": report.get("thresholds")}
+
+
 def main() -> None:
     args = parse_arguments()
-    ids_a, ours = read_row(args.a, args.split, args.row_a)
-    ids_b, theirs = read_row(args.b, args.split, args.row_b)
+    paths = [path / f"clips_{args.split}.npz" if path.is_dir() else path for path in (args.a, args.b)]
+    ids_a, ours = read_row(paths[0], args.row_a)
+    ids_b, theirs = read_row(paths[1], args.row_b)
     if ids_a != ids_b:
         raise UserError(f"{args.b}: scored other clips than {args.a}; compare evaluations of the same split and data")
     table = compare([ours], [theirs])
+    judges_a, judges_b = map(read_judges, paths)
+    for judge in (name for name in HANG_ON if judges_a.get(name) != judges_b.get(name)):
+        if left_out := [name for name in table if name in HANG_ON[judge]]:
+            table = {name: line for name, line in table.items() if name not in left_out}
+            print(f"left out, since A and B do not have the same {judge.replace('_', ' ')}: {', '.join(left_out)}")
     tell = say if args.output_path else print  # the table is the result, unless a file holds it
     tell(f"{len(ids_a)} clips; A = {args.a} {args.row_a}, B = {args.b} {args.row_b}")
     tell(f"{'':30}{'A':>12}{'B':>12}{'A - B':>12}   95 % interval")

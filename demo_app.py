@@ -36,7 +36,16 @@ from poses.page import Entry, Shown, write_page
 from poses.render import video
 from poses.writing import CLIP_FORMATS, DEFAULT_FPS, write_clip
 from runtime import cpu, errors
-from runtime.arguments import T, frames, make_parser, natural_float, natural_int, number_parser, port
+from runtime.arguments import (
+    T,
+    add_cache_argument,
+    frames,
+    make_parser,
+    natural_float,
+    natural_int,
+    number_parser,
+    port,
+)
 from runtime.errors import UserError
 from runtime.files import write_whole
 from training import arguments
@@ -66,6 +75,7 @@ def parse_arguments() -> argparse.Namespace:
         help=f"stop unless this data set's statistics match the checkpoint's; texts of its {SPLIT_OF_EXAMPLES} are "
         "offered as examples",
     )
+    add_cache_argument(parser)
     arguments.add_image_size_argument(parser)
     parser.add_argument("--port", type=port, default=7860, help="of the page; 0 takes a free one (default 7860)")
     arguments.add_moved_text_encoder_argument(parser)
@@ -111,7 +121,7 @@ def load_directions(args: argparse.Namespace) -> list[Direction]:
         directions[label] = Direction(label, generator, {name: path, "autoencoder": args.autoencoder_checkpoint})
     for direction in directions.values():
         if args.data_dir is not None:
-            direction.generator.require_data(args.data_dir, args.autoencoder_checkpoint)
+            direction.generator.require_data(args.data_dir, args.cache_dir, args.autoencoder_checkpoint)
         direction.generator.generate(["a"], [0], [25])
     return list(directions.values())
 

@@ -36,7 +36,7 @@ from generation import PARTS, Generator, load_generator
 from models.autoencoder import PoseAutoencoder
 from models.flow_matching import SamplingSettings
 from models.speed import Speed, pack_linears
-from poses.files import SPLITS, list_signers, signers_path
+from poses.files import SPLITS, list_signers, same_rate, says_something, signers_path
 from poses.splits import load_split, load_statistics
 from poses.statistics import Statistics, statistics_path
 from runtime import cpu, errors
@@ -161,6 +161,27 @@ def load_models(args: argparse.Namespace, device: torch.device) -> Models:
     return models
 
 
+def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Reference], float | None]:
+    """The clips to score against, and their frames a second; where a model signs them, those that have a text."""
+    split = load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad)
+    fps, learnt = split.info.get("fps"), models.statistics.info.get("fps")
+    if fps and learnt and not same_rate(fps, learnt):
+        raise UserError(
+            f"{args.data_dir}: {fps:g} frames a second, where the checkpoint learnt from {learnt:g}; bring the data to "
+            f"that rate with data_preparation.py --fps {learnt:g}"
+        )
+    references = read_references(split)
+    if models.generator is None:
+        return references, fps
+    with_text = [reference for reference in references if says_something(reference.text)]
+    if not with_text:
+        raise UserError(f"{args.data_dir}/{args.split}.txt: every text is empty, so there is nothing to sign")
+    if len(with_text) < len(references):
+        left_out = len(references) - len(with_text)
+        print(f"{left_out} of {len(references)} clips of {args.split} have no text to sign and are left out")
+    return with_text, fps
+
+
 def generate_clips(
     generator: Generator, references: list[Reference], texts: list[str], args: argparse.Namespace
 ) -> tuple[list[Clip], dict[str, float]]:
@@ -186,7 +207,7 @@ def main() -> None:
     device = arguments.join_processes(args.device)
 
     models = load_models(args, device)
-    references = read_references(load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad))
+    references, fps = read_scored(args, models)
     train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
     judge = None
     if args.sync_confidence:
@@ -200,7 +221,7 @@ def main() -> None:
 
     clips: dict[str, list[Clip]] = {}  # by the name of the report's row
     if models.generator is None:
-        clips["model"], latency, length_source = read_predictions(args.predictions_dir, references), None, "given"
+        clips["model"], latency, length_source = read_predictions(args.predictions_dir, references, fps), None, "given"
     else:
         if args.shuffle_texts:
             wrong = shuffled_texts(texts, args.seed)
@@ -208,7 +229,7 @@ def main() -> None:
         clips["model"], latency = generate_clips(models.generator, references, texts, args)
         length_source = "oracle" if args.oracle_length else "predicted"
     if args.save_predictions and is_first():
-        folder, fps = args.output_dir / f"predictions_{args.split}", models.statistics.info.get("fps")
+        folder, fps = args.output_dir / f"predictions_{args.split}", models.statistics.info.get("fps") or fps
         write_predictions(folder, references, clips["model"], f".{args.format}", fps, args.image_size)
 
     evaluator = Evaluator(

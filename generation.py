@@ -16,11 +16,13 @@ from models.flow_matching import SamplingSettings
 from models.layers import lengths_to_mask
 from models.speed import Speed, quicken, why_not_compilable
 from models.text_to_latent import TextToLatent
+from poses.files import says_something
 from poses.interpolation import resample, resample_seen
 from poses.presence import is_there, without_absent
-from poses.statistics import STATISTICS_FILE, Statistics
+from poses.statistics import Statistics, statistics_path
 from runtime.arithmetic import settle
 from runtime.errors import UserError
+from runtime.files import composed
 from runtime.processes import shared_map
 from runtime.timing import Clock
 
@@ -29,10 +31,12 @@ WINDOW = 512  # texts that are read before the first is signed; their embeddings
 
 
 def stripped(text: str) -> str:
-    """A text to sign without blanks at its ends; UserError where nothing is left."""
-    text = text.strip()
+    """A text to sign, in the form that training texts have; UserError where it says nothing, as training counts it."""
+    text = composed(text.strip())
     if not text:
         raise UserError("an empty text has no signs; write something")
+    if not says_something(text):
+        raise UserError(f"the text '{text[:40]}' has no signs; write a word")
     return text
 
 
@@ -103,9 +107,9 @@ class Generator:
         record["checkpoints"] = {name: str(path) for name, path in checkpoints.items()}
         return record | {"fingerprints": self.fingerprints}
 
-    def require_data(self, data_dir: Path, autoencoder_checkpoint: Path) -> None:
+    def require_data(self, data_dir: Path, cache_dir: Path | None, autoencoder_checkpoint: Path) -> None:
         """UserError where the data set's statistics are not those that the models were trained with."""
-        given = Statistics.load(data_dir / STATISTICS_FILE).fingerprint
+        given = Statistics.load(statistics_path(data_dir, cache_dir)).fingerprint
         kept = self.statistics.fingerprint
         require_equal(f"--data_dir {data_dir} with statistics", given, kept, autoencoder_checkpoint)
 

@@ -18,10 +18,10 @@ from generation import Generator, load_generator, stripped
 from models.speed import Speed
 from poses.writing import CLIP_FORMATS, DEFAULT_FPS, write_clip
 from runtime import cpu, errors
-from runtime.arguments import frames, make_parser, natural_int, positive_int
+from runtime.arguments import add_cache_argument, frames, make_parser, natural_int, positive_int
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
-from runtime.files import read_ids_and_texts, write_whole
+from runtime.files import composed, read_ids_and_texts, write_whole
 from runtime.lifetime import is_first
 from runtime.untrusted import read_json
 from training import arguments
@@ -50,12 +50,15 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=natural_int, default=0, help="clip k of a text starts from seed + k")
     parser.add_argument(
-        "--signer", help="who signs, of those whom the checkpoint knows (default: one drawn by the seed, for each clip)"
+        "--signer",
+        type=composed,
+        help="who signs, of those whom the checkpoint knows (default: one drawn by the seed, for each clip)",
     )
     parser.add_argument(
         "--batch_size", type=positive_int, default=32, help="clips that are made at a time (default 32)"
     )
     parser.add_argument("--data_dir", type=Path, help="stop unless this data set's statistics match the checkpoint's")
+    add_cache_argument(parser)
     arguments.add_moved_text_encoder_argument(parser)
     arguments.add_speed_arguments(parser)
     arguments.add_device_argument(parser)
@@ -69,6 +72,21 @@ class Job(NamedTuple):
     path: Path
 
 
+def read_texts(args: argparse.Namespace) -> tuple[list[str] | None, list[str]]:
+    """The IDs, where the file has them, and the texts to sign; a UserError says which of them can't be."""
+    if args.text_file is None:
+        return None, [stripped(args.text)]
+    ids, texts = read_ids_and_texts(args.text_file)
+    to_sign = []
+    for number, text in enumerate(texts):
+        try:
+            to_sign.append(stripped(text))
+        except UserError as error:
+            which = f"'{ids[number]}'" if ids else f"text {number + 1}"
+            raise UserError(f"{args.text_file}: {which}: {error}") from None
+    return ids, to_sign
+
+
 def read_jobs(args: argparse.Namespace) -> list[Job]:
     """What the flags of `add_inference_arguments` ask for. UserError for what could not be written later."""
     suffix = args.output_path.suffix
@@ -76,8 +94,7 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
         raise UserError(f"--output_path {args.output_path}: clips are written as .npy or .pose; end the name so")
     if args.image_size is not None and suffix != ".pose":
         raise UserError("--image_size needs an --output_path that ends in .pose; change it, or leave --image_size out")
-    ids, texts = read_ids_and_texts(args.text_file) if args.text_file else (None, [args.text])
-    texts = list(map(stripped, texts))
+    ids, texts = read_texts(args)
     endings = [f"_{sample:04d}" for sample in range(1, args.num_samples + 1)] if args.num_samples > 1 else [""]
     stem, total = args.output_path.name.removesuffix(suffix), len(texts) * args.num_samples
     if ids is not None:
@@ -116,7 +133,7 @@ def sign_to_files(
     `checkpoints`: paths by name, for the .json. Both directions' scripts end in this.
     """
     if args.data_dir is not None:
-        generator.require_data(args.data_dir, checkpoints["autoencoder"])
+        generator.require_data(args.data_dir, args.cache_dir, checkpoints["autoencoder"])
     if args.output_path.suffix == ".pose" and generator.statistics.info.get("fps") is None:
         print(f"the checkpoint's data did not say their frames a second, so .pose files say {DEFAULT_FPS:g}")
     if args.signer is not None and args.signer not in generator.model.signers:

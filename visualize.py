@@ -24,13 +24,13 @@ import numpy as np
 from evaluation.registry import METRICS, NEITHER, SUBJECTS, estimates
 from evaluation.report import read_clips
 from evaluation.sync import nmm_scale
-from poses.files import SPLITS, Clip, list_clips, read_clip, read_pose, shared_rate
+from poses.files import SPLITS, Clip, Reading, list_clips, read_clip, read_pose, shared_rate
 from poses.page import MEASURES, Entry, Measure, Shown, write_page
 from poses.render import contact_sheet, gif, video
 from poses.statistics import prepared_reading
 from poses.writing import CLIP_FORMATS, DEFAULT_FPS
 from runtime import errors
-from runtime.arguments import make_parser, positive_float, positive_int
+from runtime.arguments import add_cache_argument, make_parser, positive_float, positive_int
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.untrusted import read_json
@@ -50,7 +50,7 @@ def parse_arguments() -> argparse.Namespace:
         help="output folders of evaluate.py --save_predictions, of one split",
     )
     parser.add_argument("--data_dir", type=Path, help="the data set of --evaluation, or to look at by itself")
-    parser.add_argument("--cache_dir", type=Path, help="where data_preparation.py kept what DATA_DIR could not hold")
+    add_cache_argument(parser)
     parser.add_argument("--split", choices=SPLITS, help="default: the one that --evaluation has, or else dev")
     parser.add_argument("--output", type=Path, help="a page, .html, or of --clips a video, .mp4 or .gif")
     parser.add_argument("--sheet", type=Path, help="a picture, .png: a row a clip, frames evenly spaced in time")
@@ -120,6 +120,11 @@ def label_and_path(clip: str) -> tuple[str, Path]:
     return label or Path(path).stem, Path(path)
 
 
+def reading_of(path: Path, cache_dir: Path | None) -> Reading | None:
+    """How data_preparation.py read the data set that a clip is of; None for a clip of none."""
+    return prepared_reading(path.parent.parent.parent, cache_dir) if path.suffix == ".npz" else None
+
+
 def shared_fps(clips: Iterable[Clip], names: Iterable[object]) -> float | None:
     """The frames a second of all clips that say, None where none does; a UserError where they differ."""
     known = {name: clip.fps for clip, name in zip(clips, names, strict=True) if clip.fps is not None}
@@ -131,7 +136,7 @@ def shared_fps(clips: Iterable[Clip], names: Iterable[object]) -> float | None:
 
 def show_clips(args: argparse.Namespace) -> None:
     labels, paths = zip(*map(label_and_path, args.clips), strict=True)
-    clips = list(map(read_pose, paths))
+    clips = [read_pose(path, reading_of(path, args.cache_dir)) for path in paths]
     captions = read_captions(args.captions) if args.captions else {}
     if args.output is not None:
         fps = args.fps or shared_fps(clips, paths)
@@ -184,7 +189,8 @@ def show_split(args: argparse.Namespace) -> None:
     texts = list_clips(args.data_dir, split)
     values: dict[str, dict[str, dict[str, float]]] = {clip_id: {} for clip_id in texts}  # by clip, metric and label
     for label, folder in folders.items():
-        add_values(values, label, folder, split)
+        scored = add_values(values, label, folder, split)
+        texts = {clip_id: text for clip_id, text in texts.items() if clip_id in scored}
     measures = [measure for measure in all_measures() if any(measure.key in of_clip for of_clip in values.values())]
     sort = args.sort or ("dtw" if folders else None)
     ids = chosen(list(texts), values, [*measures, *MEASURES], sort, next(iter(folders), REFERENCE), args.num_clips)
@@ -198,10 +204,12 @@ def show_split(args: argparse.Namespace) -> None:
     entries = []
     for clip_id, reference in references.items():
         shown = {REFERENCE if folders else "real": Shown(reference.pose, reference.seen, captions.get(clip_id, ()))}
+        clips = [reference]
         for label, folder in folders.items():
             clip = read_prediction(folder / f"predictions_{split}", clip_id)
+            clips.append(clip)
             shown[label] = Shown(clip.pose, clip.seen)
-        fps = args.fps or reference.fps or DEFAULT_FPS
+        fps = args.fps or shared_fps(clips, (f"{clip_id}, {label}" for label in shown)) or DEFAULT_FPS
         entries.append(Entry(clip_id, reference.text, fps, shown, values[clip_id]))
     title = f"{', '.join(folders) or args.data_dir.resolve().name}: {split}"
     write_page(args.output, title, entries, nmm_scale(list(references.values())), measures, sort, args.aspect)
@@ -219,11 +227,11 @@ def split_of(folders: list[Path]) -> str:
     return found[0]
 
 
-def add_values(values: dict[str, dict[str, dict[str, float]]], label: str, folder: Path, split: str) -> None:
-    """Put what evaluate.py measured of each clip, and of the references, into `values`."""
+def add_values(values: dict[str, dict[str, dict[str, float]]], label: str, folder: Path, split: str) -> set[str]:
+    """Put what evaluate.py measured of each clip, and of the references, into `values`; the IDs of those clips."""
     path = folder / f"clips_{split}.npz"
     ids, rows = read_clips(path)
-    if set(ids) != set(values):
+    if not set(ids) <= set(values):
         raise UserError(f"{path}: its clips are not those of the data set's {split}; pass its own --data_dir")
     for row, name in (("model", label), (REFERENCE, REFERENCE)):
         scores = {key: array for key, array in rows.get(row, {}).items() if "latents" not in key}
@@ -232,6 +240,7 @@ def add_values(values: dict[str, dict[str, dict[str, float]]], label: str, folde
                 alone = np.zeros((1, len(ids)))
                 alone[0, number] = 1
                 values[clip_id].setdefault(key, {})[name] = float(estimate.at(alone)[0])
+    return set(ids)
 
 
 def all_measures() -> list[Measure]:

@@ -38,10 +38,11 @@ class BackTranslator:
     def likelihoods(self, clips: Sequence[Clip], texts: Sequence[str]) -> Array:
         """The log-likelihood of each clip's text, given the clip, and the number of its subwords, [N,2].
 
-        NaN where there is no text, or no clip.
+        NaN where there is no clip, no text, or one that is longer than the model reads.
         """
         meant, values = [normalize_text(text) for text in texts], np.full((len(clips), 2), np.nan)
-        asked = [index for index, (clip, text) in enumerate(zip(clips, meant, strict=True)) if text and clip.seen.any()]
+        too_long = self.model.too_long(meant)
+        asked = [n for n, clip in enumerate(clips) if meant[n] and not too_long[n] and clip.seen.any()]
 
         def weigh(chosen: Array, pose: torch.Tensor, mask: torch.Tensor) -> Array:
             sums, counts = self.model.log_likelihoods(pose, mask, [meant[index] for index in chosen])
@@ -78,7 +79,7 @@ class BackTranslator:
             yield from zip(order[start : start + BATCH_SIZE].tolist(), values, strict=True)
 
     def _prepare(self, clip: Clip) -> torch.Tensor:
-        """As in training: a long clip is squeezed to what the model knows, numbers never seen become the mean."""
+        """A long clip is squeezed to the length that the model knows; numbers never seen become the mean."""
         pose, seen, limit = clip.filled(), clip.seen, self.model.config.max_frames
         if len(pose) > limit:
             pose, seen = resample(pose, limit), resample_seen(seen, limit)

@@ -78,7 +78,7 @@ def model_card(
     for path, report in reports.items():
         _require_of(content, path, report)
     lines = [*_front_matter(owner, kind), "", f"# {owner.title}", "", WHAT[kind]]
-    lines += ["", "## Use", "", f"    {USE[kind].format(folder=owner.title)}", ""]
+    lines += ["", "## Use", "", f"    {USE[kind].format(folder='THIS_FOLDER')}", ""]
     if content["parent"] is not None:
         lines += [f"It works with the autoencoder of fingerprint `{content['parent']}` and no other.", ""]
     lines += ["## Intended use and limits", ""]
@@ -143,7 +143,8 @@ def _figures(kind: str, reports: Mapping[Path, Mapping[str, object]]) -> Iterato
             least, most = PLAUSIBLE_MOTION
             yield f"`*`: motion ratio outside {least} to {most}, so the row's other figures count for nothing."
             yield ""
-        settings = ", ".join(f"{name} {value}" for name, value in report["settings"].items() if value is not None)
+        told = {name: value for name, value in report["settings"].items() if value is not None and not _is_path(name)}
+        settings = ", ".join(f"{name} {value}" for name, value in told.items())
         yield f"Settings: {settings}."
         yield ""
 
@@ -155,6 +156,11 @@ def _cell(row: Mapping[str, object], metric: Metric, with_interval: bool) -> str
     digits = metric.column.digits
     interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if with_interval and None not in (low, high) else ""
     return f"{value:.{digits}f}{interval}"
+
+
+def _is_path(name: str) -> bool:
+    """Whether a flag of this name holds a path, which a card does not tell."""
+    return name.endswith(("_dir", "_checkpoint"))
 
 
 def _licences(owner: Owner) -> Iterator[str]:
@@ -185,5 +191,5 @@ def _provenance(content: Mapping[str, object], call: Mapping[str, Mapping[str, o
     yield "The configuration of the network:" if call is None else "The flags of the training, without paths:"
     yield ""
     for name, value in flags.items():
-        if name not in ("tokenizer", "text_encoder") and not name.endswith(("_dir", "_checkpoint")):
+        if name not in ("tokenizer", "text_encoder") and not _is_path(name):
             yield f"    {name}: {shown(value)}"

@@ -13,7 +13,7 @@ from poses.pack import Pack
 from runtime.processes import shared_map
 
 REACH_QUANTILE = 0.99  # of train's hands lie within the plausible range, by each of its two measures
-COPY_QUANTILE = 0.05  # of the split's real frames count as copies of train frames: what chance resemblance gives
+COPY_QUANTILE = 0.05  # share of the split's real frames that lie this near to a train frame by chance
 COPY_FRAMES = 8  # frames of each clip that are looked up, evenly spaced
 MAX_TRAIN_FRAMES = 100_000  # beyond that the train frames are thinned out evenly
 ENOUGH = 0.5  # two frames are compared where both saw this part of arms and hands or more

@@ -7,50 +7,54 @@ import numpy as np
 
 from evaluation.clips import Clip, Reference
 from poses import layout
-from poses.files import MAX_KEYPOINT, MAX_NMM, read_pose
+from poses.files import MAX_KEYPOINT, MAX_NMM, read_pose, same_rate
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
 
 
-def read_predictions(folder: Path, references: list[Reference]) -> list[Clip]:
-    """The clip of every reference, from ID.npy or ID.pose."""
+def read_predictions(folder: Path, references: list[Reference], fps: float | None = None) -> list[Clip]:
+    """The clip of every reference, from ID.npy or ID.pose; fps: of the references, where they say theirs."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --predictions_dir holds ID.npy or ID.pose for every clip")
     clips = []
     for reference in references:
-        path = folder / f"{reference.id}.npy"
-        if path.with_suffix(".pose").is_file() and not path.is_file():
-            path = path.with_suffix(".pose")
-            clip = read_pose(path)
-            clips.append(Clip.real(clip.pose, clip.seen))
-            _refuse_absurd(path, clips[-1])
-        elif not path.is_file():
-            raise UserError(f"{path}: no such file, nor .pose; every clip of the split needs its prediction")
-        else:
-            clips.append(Clip.generated(read_generated(path)))
+        paths = [folder / f"{reference.id}{suffix}" for suffix in CLIP_FORMATS]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            raise UserError(f"{paths[0]}: no such file, nor .pose; every clip of the split needs its prediction")
+        clips.append(read_prediction(path, fps))
     return clips
 
 
-def read_generated(path: Path) -> np.ndarray:
-    """The pose [T,214] float32 of an `.npy` file, every number of which must be there."""
-    pose = read_pose(path).pose
-    if not np.isfinite(pose).all():
+def read_prediction(path: Path, fps: float | None = None) -> Clip:
+    """The clip of an `.npy` file, every number of which must be there, or of a `.pose` file.
+
+    UserError where it has another rate than its reference: at twice the frames a second, motion looks half as fast.
+    """
+    read = read_pose(path)
+    if fps and read.fps and not same_rate(fps, read.fps):
+        raise UserError(f"{path}: {read.fps:g} frames a second, where its reference has {fps:g}; bring it to that rate")
+    if path.suffix == ".pose":
+        clip = Clip.real(read.pose, read.seen)
+        _refuse_absurd(path, clip.pose, clip.seen)
+        return clip
+    if not np.isfinite(read.pose).all():
         raise UserError(f"{path}: holds NaN or infinity; a prediction has every number")
-    if not pose.any():
+    if not read.pose.any():
         raise UserError(f"{path}: holds nothing but zeros, which is a clip that shows nothing; generate it again")
-    _refuse_absurd(path, Clip(pose, np.ones(pose.shape, bool)))
-    return pose
+    _refuse_absurd(path, read.pose, np.ones(read.pose.shape, bool))
+    return Clip.generated(read.pose)
 
 
-def _refuse_absurd(path: Path, clip: Clip) -> None:
+def _refuse_absurd(path: Path, pose: np.ndarray, seen: np.ndarray) -> None:
     """Refuse what a data set's own files may not hold, such as pixels."""
     limits = np.full(layout.POSE_DIM, MAX_NMM)
     limits[layout.MANUAL] = MAX_KEYPOINT
-    absurd = ~(np.abs(clip.pose) <= limits) & clip.seen
+    absurd = ~(np.abs(pose) <= limits) & seen
     if absurd.any():
         frame, number = np.argwhere(absurd)[0].tolist()
         raise UserError(
-            f"{path}: holds {clip.pose[frame, number]:g} in frame {frame}, number {number}; predictions are in data "
+            f"{path}: holds {pose[frame, number]:g} in frame {frame}, number {number}; predictions are in data "
             "units, keypoints 0 to 1 within the picture"
         )
 

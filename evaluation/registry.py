@@ -166,6 +166,14 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
 METRICS = [metric for families in SUBJECTS.values() for metrics in families.values() for metric in metrics]
 COLUMNS = sorted((metric for metric in METRICS if metric.column), key=lambda metric: metric.column.place)
 
+# Figures that hang on more than the clips, by the name that the report gives to it: two that differ do not compare.
+HANG_ON: dict[str, set[str]] = {
+    "autoencoder": {"frechet"},
+    "back_translation": {metric.key for metrics in SUBJECTS["text read back"].values() for metric in metrics},
+    "sync_classifier": {metric.key for metric in METRICS if metric.key.startswith(("sync_confidence", "sync_offset"))},
+    "thresholds": {"implausible_hands", "copied_frames"},
+}
+
 
 class Remark(NamedTuple):
     """A number of clips that a row's metrics treat in a way of their own, and how the report says so.

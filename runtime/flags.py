@@ -2,7 +2,7 @@
 
 Training and evaluation write such a file. It holds the flags that were given, and the defaults of those that were not,
 so that another version of this project does the same; a default does not count as given. What is typed on the command
-line overrides the file. A file that is none, or holds what the script would not take, is a UserError of one sentence.
+line overrides the file. A file that is no JSON, or holds what the script would not take, is a UserError.
 """
 
 import argparse

@@ -47,7 +47,7 @@ _NDARRAY, _MASKED_ARRAY = Global("numpy.ndarray"), Global("numpy.ma.MaskedArray"
 
 def _begin_dtype(machine: "PickleMachine", args: tuple) -> _Unfinished:
     if not args or type(args[0]) is not str:
-        raise Refusal("an array's dtype is none")
+        raise Refusal("an array's dtype is not valid")
     return _Unfinished(dtype=parse_dtype(args[0]))
 
 
@@ -347,7 +347,7 @@ class PickleMachine:
             raise Refusal("it holds more than arrays and plain values")
         if target.dtype is not None:
             if len(state) != 8 or state[1] not in ("<", ">", "|", "=") or state[2:5] != (None, None, None):
-                raise Refusal("an array's dtype is none")
+                raise Refusal("an array's dtype is not valid")
             if state[1] != "|":
                 target.dtype = target.dtype.newbyteorder(state[1])
             return target

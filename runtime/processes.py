@@ -16,7 +16,7 @@ from runtime.errors import UserError
 from runtime.lifetime import is_first
 from runtime.parallel import parallel_map
 
-_alone = False  # with what the other processes take no part in
+_alone = False  # True while this process works without the others
 PATIENCE = timedelta(minutes=10)  # of a process for the others, before it takes one for lost
 
 

@@ -151,7 +151,7 @@ def make_array(dtype: np.dtype, shape: object, fortran: bool, data: bytes | memo
     Booleans are made True or False, texts must be Unicode, and the byte order becomes this machine's.
     """
     if type(shape) is not tuple or len(shape) > 32 or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
-        raise Refusal("an array's shape is none")
+        raise Refusal("an array's shape is not valid")
     if math.prod(max(n, 1) for n in shape) * dtype.itemsize >= 2**62:
         raise Refusal("an array's shape is too large")
     if math.prod(shape) * dtype.itemsize != len(data):
@@ -185,7 +185,9 @@ def _parse_npy(data: bytes) -> np.ndarray:
     header = data[12 if wide else 10 : start].decode("latin1")
     match = _HEADER.fullmatch(header)
     if match is None or None in match.groups():
-        raise Refusal("it holds structured records, which are not read" if "[(" in header else "its header is none")
+        raise Refusal(
+            "it holds structured records, which are not read" if "[(" in header else "its header is not valid"
+        )
     shape = tuple(int(size) for size in re.findall(r"\d+", match["shape"]))
     return make_array(parse_dtype(match["dtype"]), shape, match["fortran"] == "True", memoryview(data)[start:])
 
@@ -341,7 +343,7 @@ def read_tensor_entries(file: BinaryIO) -> dict[str, TensorEntry]:
         raise Refusal("its table of contents is too long")
     table = parse_json(file.read(length))
     if not isinstance(table, dict):
-        raise Refusal("its table of contents is none")
+        raise Refusal("its table of contents is not valid")
     table.pop("__metadata__", None)
     entries, parts = {}, []
     for name, entry in table.items():
@@ -349,9 +351,9 @@ def read_tensor_entries(file: BinaryIO) -> dict[str, TensorEntry]:
             dtype, shape, (first, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
             numbers = TENSOR_BYTES[dtype]
         except (TypeError, KeyError, ValueError):
-            raise Refusal("a tensor that is none") from None
+            raise Refusal("a tensor that is not valid") from None
         if len(shape) > 32 or not all(type(n) is int and 0 <= n < 2**40 for n in (*shape, first, end)):
-            raise Refusal("a tensor that is none")
+            raise Refusal("a tensor that is not valid")
         if math.prod(shape) * numbers != end - first:
             raise Refusal("a tensor that does not fill its part of the file")
         entries[name] = TensorEntry(dtype, shape)

@@ -26,7 +26,7 @@ from pathlib import Path
 import commands
 import numpy as np
 
-from evaluation.predictions import read_generated
+from evaluation.predictions import read_prediction
 from evaluation.report import read_clips
 from evaluation.summary import compare
 from poses import layout
@@ -224,10 +224,10 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     # Shapes that do not fit.
     "too few bytes": (feature(array((3,), dtype("f8"), POINTER)), "would not fill the 16 bytes"),
     "too many bytes": (feature(array((1,), dtype("f8"), POINTER)), "would not fill the 16 bytes"),
-    "a negative shape": (feature(array((-2,), dtype("f8"), POINTER)), "an array's shape is none"),
+    "a negative shape": (feature(array((-2,), dtype("f8"), POINTER)), "an array's shape is not valid"),
     "a shape of no bytes": (feature(array((0, 2**31 - 1, 2**31 - 1, 2**31 - 1), dtype("f8"), data(b""))), "too large"),
     "a shape of no number": (feature(array((), dtype("f8"), data(b""))), "would not fill the 0 bytes"),
-    "33 dimensions": (feature(array((1,) * 33, dtype("u1"), data(b"x"))), "an array's shape is none"),
+    "33 dimensions": (feature(array((1,) * 33, dtype("u1"), data(b"x"))), "an array's shape is not valid"),
     "letters of no size": (feature(array((2**31 - 1,), dtype("U0"), data(b""))), UNREADABLE),
     "letters without end": (feature(array((1,), dtype("U4000000000"), data(b""))), UNREADABLE),
     "an array without a state": (
@@ -331,10 +331,10 @@ ARCHIVES: dict[str, tuple[bytes, str]] = {
         member("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 75), }"),
         "would not fill the 0 bytes",
     ),
-    "a header of brackets": (member("(" * 9000), "its header is none"),
-    "a header of spaces": (member("{" + " " * 9000 + "'descr': " + " " * 500), "its header is none"),
-    "a header of code": (member("__import__('os').system('true')"), "its header is none"),
-    "a header without a shape": (member("{'descr': '<f4', 'descr': '<f4', 'descr': '<f4'}"), "its header is none"),
+    "a header of brackets": (member("(" * 9000), "its header is not valid"),
+    "a header of spaces": (member("{" + " " * 9000 + "'descr': " + " " * 500), "its header is not valid"),
+    "a header of code": (member("__import__('os').system('true')"), "its header is not valid"),
+    "a header without a shape": (member("{'descr': '<f4', 'descr': '<f4', 'descr': '<f4'}"), "its header is not valid"),
     "a header without an end": (zipped(("keypoints.npy", b"\x93NUMPY\x01\x00\xff\xff{")), "truncated?"),
     "an unknown version": (zipped(("keypoints.npy", npy_header("{}", b"\x09\x00"))), "an unknown version of .npy"),
     "objects": (honest_npz(keypoints=np.full((FRAMES, 75, 2), None)), OBJECTS),
@@ -536,7 +536,7 @@ class Reader:
 READERS = {
     "nmm": Reader(read_nmm, "train0.pkl", PICKLES | NO_FILES),
     "pose": Reader(read_keypoints, "train0.npz", ARCHIVES | NO_FILES),
-    "prediction": Reader(read_generated, "clip.npy", NPY | NO_FILES),
+    "prediction": Reader(read_prediction, "clip.npy", NPY | NO_FILES),
     "clips": Reader(read_and_compare, "clips_dev.npz", CLIPS),
     "statistics": Reader(Statistics.load, "normalization_stats.npz", STATISTICS),
     "pack": Reader(read_pack, "pack", PACKS),

@@ -272,7 +272,7 @@ def half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
 
 
-BEYOND, NONE = "a tensor with more numbers than the file has for it", "a tensor that is none"
+BEYOND, NONE = "a tensor with more numbers than the file has for it", "a tensor that is not valid"
 NOT_READABLE, MORE = "not a readable checkpoint", "holds more than tensors and plain values; refused without being"
 ONE = {"0": bytes(8)}
 FILES: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -373,7 +373,7 @@ TENSOR_FILES: dict[str, tuple[bytes, str]] = {
     "a table of five megabytes": (tensor_file(b" " * 5_000_000 + b"{}"), "its table of contents is too long"),
     "a table without end": (tensor_file(b"[" * 100_000), NOT_READABLE),
     "a million lists": (tensor_file(b"[" + b"[]," * 1_000_000 + b"[]]"), NOT_READABLE),
-    "a list for a table": (tensor_file([]), "its table of contents is none"),
+    "a list for a table": (tensor_file([]), "its table of contents is not valid"),
     "a list for a tensor": (tensor_file({"w": []}), NONE),
     "a tensor of nothing": (tensor_file({"w": {}}), NONE),
     "a tensor of a thousand million": (tensor_file({"w": entry(0, 4 * 10**9, (10**9,))}, bytes(8)), NOT_READABLE),

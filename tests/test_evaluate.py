@@ -1,5 +1,6 @@
 """evaluate.py, train_pose_to_text.py and compare_metrics.py as their users run them, on small models."""
 
+import functools
 import json
 import re
 import shutil
@@ -107,6 +108,22 @@ def test_two_rows_compare_and_other_clips_do_not(evaluated, data_dir, tmp_path, 
         assert reason in capsys.readouterr().err
 
 
+def test_figures_of_two_judges_do_not_compare(evaluated, tmp_path, capsys):
+    shutil.copytree(evaluated, tmp_path / "other")
+    path = tmp_path / "other" / "metrics_dev.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    report["checkpoints"] |= {"back_translation": "another"}
+    report["thresholds"]["near"] = 2.0
+    path.write_text(json.dumps(report), encoding="utf-8")
+    call(compare_metrics.main, evaluated, tmp_path / "other", "--output_path", tmp_path / "table.json")
+    said = capsys.readouterr().out
+    assert "left out, since A and B do not have the same back translation: bleu1, bleu2," in said
+    assert "left out, since A and B do not have the same thresholds: implausible_hands, copied_frames" in said
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert table["dtw"]["difference"] == table["frechet"]["difference"] == 0
+    assert not table.keys() & {"bleu4", "wer", "text_log_likelihood", "copied_frames"}
+
+
 def test_every_wrong_text_is_wrong_and_one_text_alone_has_none():
     texts = ["a", "b", "b", "c", "a", "d"]
     for seed in range(20):
@@ -200,6 +217,45 @@ def test_predictions_are_read_from_npy_and_pose_files(tmp_path):
     assert np.isfinite(clips[1].pose).all()
     with pytest.raises(UserError, match=r"c\.npy: no such file, nor \.pose"):
         read_predictions(tmp_path, [Reference(nothing, nothing > 0, "c", "")])
+
+
+def test_clips_of_another_rate_are_refused(tmp_path):
+    pose = np.full((3, layout.POSE_DIM), 0.5, np.float32)
+    np.save(tmp_path / "a.npy", pose)
+    reference = Reference(pose, pose > 0, "a", "")
+    assert len(read_predictions(tmp_path, [reference], 25.0)) == 1  # it does not say its own
+    for fps, refused in ((25.0, False), (25.2, False), (50.0, True)):
+        (tmp_path / "a.json").write_text(json.dumps({"fps": fps}))
+        assert len(read_predictions(tmp_path, [reference])) == 1
+        if refused:
+            with pytest.raises(UserError, match=r"a\.npy: 50 frames a second, where its reference has 25"):
+                read_predictions(tmp_path, [reference], 25.0)
+        else:
+            assert len(read_predictions(tmp_path, [reference], 25.0)) == 1
+
+
+def test_a_model_is_not_scored_on_data_of_another_rate(data_dir, trained, tmp_path, capsys):
+    fast = tmp_path / "fast"
+    shutil.copytree(data_dir, fast, ignore=shutil.ignore_patterns("cache"))
+    for path in fast.glob("*/poses/*.npz"):
+        with np.load(path) as archive:
+            np.savez(path, **{**archive, "fps": np.float64(2 * archive["fps"])})
+    call_it = functools.partial(commands.call, "evaluate_predictor", D=fast, O=tmp_path / "out", **trained.paths)
+    assert "learnt from 25; bring the data to that rate" in commands.one_sentence(capsys, call_it)
+
+
+def test_clips_without_a_text_are_not_signed(untold, data_dir, trained, capsys):
+    lines = (data_dir / "dev.txt").read_text(encoding="utf-8").splitlines()
+    kept, others = lines[0], [line.split("|")[0] for line in lines[1:]]
+    (untold["D"] / "dev.txt").write_text("".join([f"{kept}\n", *(f"{name}|...\n" for name in others)]))
+    paths = {"D": untold["D"], "O": untold["O"], **trained.paths}
+    commands.call("evaluate_predictor", **paths)
+    said = capsys.readouterr().out
+    assert f"{len(others)} of {len(lines)} clips of dev have no text to sign and are left out" in said
+    assert json.loads((untold["O"] / "metrics_dev.json").read_text())["num_clips"] == 1
+    (untold["D"] / "dev.txt").unlink()
+    said = commands.one_sentence(capsys, lambda: commands.call("evaluate_predictor", **paths))
+    assert "every text is empty, so there is nothing to sign" in said
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,7 @@ def test_the_card_says_what_the_user_said_and_what_was_measured(trained, evaluat
     assert front["language"] == ["ase", "no"]  # which YAML alone would take for false
     assert {"sign-language", "predictor"} <= set(front["tags"])
     assert "# A predictor" in card.text
+    assert "--predictor_checkpoint THIS_FOLDER --autoencoder_checkpoint AUTOENCODER" in card.text
     assert "Letters: 12 clips, " in card.text
     assert "Training data: MIT" in card.text
     model = json.loads((evaluation / "metrics_dev.json").read_text())["model"]

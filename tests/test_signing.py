@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import shutil
 from pathlib import Path
 
 import commands
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from inference import read_jobs
+from poses.statistics import STATISTICS_FILE
 from runtime.errors import UserError
 
 
@@ -50,6 +53,32 @@ def test_ids_name_the_clips_as_evaluate_looks_for_them(tmp_path: Path, data_dir:
     ids = [line.partition("|")[0] for line in (data_dir / "test.txt").read_text().split("\n") if line]
     assert [job.path for job in jobs] == [tmp_path / "clips" / f"{clip_id}.npy" for clip_id in ids]
     assert not any("|" in job.text for job in jobs)
+
+
+def test_a_text_that_says_nothing_is_named_by_its_place(tmp_path: Path):
+    path = tmp_path / "texts.txt"
+    for content, said in (
+        ("a|hello\nb|\n", "texts.txt: 'b': an empty text has no signs"),
+        ("hello\n...\n", "texts.txt: text 2: the text '...' has no signs"),
+    ):
+        path.write_text(content)
+        with pytest.raises(UserError, match=re.escape(said)):
+            read_jobs(flags(tmp_path / "x.npy", None, path))
+
+
+def test_a_text_is_signed_in_the_form_in_which_texts_are_learnt(tmp_path: Path):
+    (job,) = read_jobs(flags(tmp_path / "x.npy", " cafe\u0301 "))
+    assert job.text == "caf\u00e9"
+
+
+def test_a_data_set_that_was_prepared_into_a_cache_is_known_by_it(trained, data_dir: Path, tmp_path: Path, monkeypatch):
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    shutil.copytree(data_dir, data, ignore=shutil.ignore_patterns("cache", STATISTICS_FILE))
+    monkeypatch.setattr("poses.statistics.os.access", lambda path, mode: Path(path) != data)
+    commands.call("data_preparation", f"--num_workers 0 --cache_dir {cache}", D=data)
+    paths = {"P": trained.predictor, "A": trained.autoencoder, "D": data, "O": tmp_path / "x.npy"}
+    commands.call("inference", f"--target_length 9 --cache_dir {cache}", **paths)
+    assert np.load(tmp_path / "x.npy").shape == (9, 214)
 
 
 def test_a_sibling_that_is_no_record_stays(tmp_path: Path):

@@ -5,14 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from made_up import write_clip
+from made_up import write_clip, write_data
 
 import visualize
 from poses import layout
-from poses.files import read_clip, read_pose
+from poses.files import SPLITS, read_clip, read_pose
 from runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +42,18 @@ def test_a_generated_clip_and_one_of_a_data_set_are_read_alike(tmp_path: Path):
     assert clip.id == "real"
     assert np.array_equal(clip.pose, expected.pose)
     assert np.array_equal(clip.seen, expected.seen)
+
+
+def test_a_clip_of_a_data_set_is_read_as_it_was_prepared(tmp_path: Path):
+    write_data(tmp_path / "data", {split: [9] for split in SPLITS})
+    path = tmp_path / "data" / "train" / "poses" / "train0.npz"
+    with np.load(path) as archive:
+        visibility = np.full((9, layout.NUM_KEYPOINTS), 0.9)
+        visibility[:, layout.LEFT_HAND_KEYPOINTS] = 0.2
+        np.savez(path, **{**archive, "visibility": visibility})
+    assert read_pose(path, visualize.reading_of(path, None)).seen[:, layout.LEFT_HAND].all()
+    commands.call("data_preparation", "--num_workers 0 --visibility_threshold 0.5", D=tmp_path / "data")
+    assert not read_pose(path, visualize.reading_of(path, None)).seen[:, layout.LEFT_HAND].any()
 
 
 @pytest.mark.parametrize(
