@@ -75,10 +75,9 @@ class WithOtherClips(PoseDataset):
 def draw_unseen_hands(model: PoseToText, batch: Batch, draws: Draws) -> torch.Tensor:
     """The poses [B,T,214] with something drawn, in three clips of four, where a hand was never seen in a clip.
 
-    Real clips without a hand hold a constant there, a generated one always draws a hand. A reader that has learnt from
-    the constant which signs are made with one hand fails on clips that are right (isl_words, flow: 46 % of the words
-    wrong, and 2 % with that constant put in). So it gets some hand on the wrist: a still one of a random shape, or
-    that of another clip.
+    A model without presence (--no-presence), or another system, may draw a hand that the real clips never show. A
+    reader that knows one-handed signs by the missing hand misreads such clips. So it gets some hand on the wrist: a
+    still one of a random shape, or that of another clip.
     """
     pose, seen = batch["pose"].clone(), batch["seen"]
     body, half = pose[..., layout.BODY], layout.HANDS_DIM // 2
@@ -143,9 +142,12 @@ def main() -> None:
         return split_loader(dataset, split, settings, accelerator)
 
     train_loader, dev_loader = loader("train"), loader("dev")
+    model = PoseToText(config, statistics)
+    if cut := sum(model.too_long(texts)):
+        print(f"{cut} of {len(texts)} train texts have more than {config.max_tokens} subwords: it misses their ends")
     stage = Stage(
         POSE_TO_TEXT,
-        PoseToText(config, statistics),
+        model,
         dataclasses.asdict(config),
         loss,
         statistics,

@@ -29,7 +29,7 @@ from runtime.errors import UserError
 from training import arguments, latent_stages
 from training.arithmetic import width_of
 from training.engine import split_loader, start, train
-from training.latents import conditions, latent_dataset, trajectory_pack
+from training.latents import LatentSource, conditions, latent_dataset, trajectory_pack
 from training.settings import TrainSettings
 from training.state import Losses
 
@@ -83,6 +83,15 @@ def load_teacher(args: argparse.Namespace, fingerprint: str, device: torch.devic
     return teacher, content
 
 
+def require_teachers_limit(source: LatentSource, teacher: TextToLatent, path: Path) -> None:
+    """UserError where train clips would get other lengths than those that the teacher has learnt."""
+    squeezed, limit = latent_stages.squeezed_to(source), teacher.net.config.max_frames
+    longest = int(source.clips("train").lengths("pose").max())
+    if squeezed not in (None, limit) or (limit is not None and min(longest, source.max_seq_len) > limit):
+        learnt = f"squeezed to {limit} frames" if limit else "at their own lengths"
+        raise UserError(f"{path}: the teacher has learnt long clips {learnt}; pass --max_seq_len {limit or longest}")
+
+
 def make_student(teacher: TextToLatent, guidance_scale: float, num_layers: int) -> TextToLatent:
     """A student around the teacher's text encoder, length predictor and scale; only its velocity net is trained."""
     encoder = teacher.text_encoder
@@ -113,9 +122,7 @@ def main() -> None:
     teacher, content = load_teacher(args, source.fingerprint, accelerator.device)
     source = source.in_space(teacher.net.config.space)
     latent_stages.require_shape(args, source)
-    if teacher.net.config.max_frames is not None:
-        squeezed = latent_stages.squeezed_to(source)
-        require_equal("--max_seq_len", squeezed, teacher.net.config.max_frames, args.teacher_checkpoint)
+    require_teachers_limit(source, teacher, args.teacher_checkpoint)
     guidance_scale = teacher.net.config.guidance_scale if args.guidance_scale is None else args.guidance_scale
 
     def loader(split: str) -> DataLoader:

@@ -22,8 +22,8 @@ from poses.presence import ARTICULATOR_OF, NUM_ARTICULATORS
 from poses.statistics import Statistics
 from runtime.config import described
 
-# Of the noise that the decoder learns from, in standard deviations of the latents. Where motion is never lost, as in
-# letters that a lexicon spells, it would grow until the latents say nothing.
+# Noise on the latents, in their standard deviations: its start, its maximum, the pace of its adaptation. Without a
+# maximum it would grow without end on clips that lose no motion by it, such as letters that a lexicon spells.
 FIRST_NOISE, MOST_NOISE, NOISE_PACE = 0.03, 0.25, 3.0
 MEASURED_EVERY = 8  # clips, for the motion that is kept
 
@@ -390,7 +390,8 @@ class AutoencoderLoss:
             lost = self.motion_lost(model, pose, weight, mean, present, mask, draws)
             may_grow = model.latent_noise < MOST_NOISE
             lost = lost * (may_grow | (whole_value(lost) > 0))
-            # Of value 0; its gradient by the level is what is lost, so that less noise follows, or more.
+            # This term is 0. Its gradient by the level is `lost`: a step lowers the noise where motion is lost, and
+            # raises it where none is.
             loss = loss + (model.noise_level - model.noise_level.detach()) * lost
             settled["latent_noise"] = clip_mean(model.latent_noise.expand(len(pose)))
         return {
@@ -409,8 +410,8 @@ class AutoencoderLoss:
     ) -> Tensor:
         """How much less the hands move from frame to frame than `motion_kept` of their real motion, scalar.
 
-        pose [B,T,214] and its weight; mean [B,N,learnt] of the latents, which are decoded without noise. One clip of
-        MEASURED_EVERY is, which a draw chooses: it costs a few per cent of a step.
+        pose [B,T,214] and its weight; mean [B,N,learnt] of the latents, which are decoded without noise. A draw chooses
+        one clip in MEASURED_EVERY; decoding those costs a few per cent of a step.
         """
         chosen = draws.uniform() * MEASURED_EVERY < 1  # [B]
         rows = chosen.nonzero()[:, 0]

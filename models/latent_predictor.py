@@ -1,7 +1,7 @@
 """Direction 1, the baseline: text to latents in one pass, by regression."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import torch
@@ -71,8 +71,12 @@ class LatentPredictor(nn.Module):
     # ---- sampling, as the flow and its student do it -----------------------------------------------------------------
 
     def resolve(self, settings: SamplingSettings) -> SamplingSettings:
-        """The settings that count: one pass, whatever they ask for."""
-        return SamplingSettings(num_steps=1)
+        """One step. ValueError for any other setting, which a predictor would not follow."""
+        only = SamplingSettings(num_steps=1)
+        for name, asked in asdict(settings).items():
+            if asked not in (None, getattr(only, name)):
+                raise ValueError(f"{name} {asked}: a predictor takes one step, and no other setting")
+        return only
 
     def describe(self, settings: SamplingSettings) -> dict[str, object]:
         """What decides the latents besides text, length and seed."""

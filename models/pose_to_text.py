@@ -91,8 +91,12 @@ class PoseToText(nn.Module):
             x = layer(x, None, LayerContext(earlier, cos_sin, keys_values, frames, cos_sin))  # [B,L,H]
         return self.to_logits(self.norms[1](x))
 
+    def too_long(self, texts: list[str]) -> list[bool]:
+        """Which texts have more subwords than the model reads and writes."""
+        return [len(encoding.ids) > self.config.max_tokens for encoding in self.tokenizer.encode_batch(texts)]
+
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Texts to padded subwords [B,L] between BEGIN and END, and mask [B,L]."""
+        """Texts to padded subwords [B,L] between BEGIN and END, and mask [B,L]; one that is too long is cut."""
         rows = []
         for encoding in self.tokenizer.encode_batch(texts):
             ids = encoding.ids
@@ -138,9 +142,10 @@ class PoseToText(nn.Module):
             done = done[beam] | (token == self.end)
             if done.all():
                 break
-        # The mean over subwords chooses among the finished: a sum would favour short texts.
-        lengths = (tokens[:, 1:] != self.pad).sum(1).view(B, K)
-        chosen = (score / lengths).argmax(1) + torch.arange(B, device=device) * K
+        # The mean over subwords chooses among the finished, where there are any: a sum would favour short texts.
+        lengths, done = (tokens[:, 1:] != self.pad).sum(1).view(B, K), done.view(B, K)
+        mean = (score / lengths).masked_fill(done.any(1, keepdim=True) & ~done, -torch.inf)
+        chosen = mean.argmax(1) + torch.arange(B, device=device) * K
         return [text.strip() for text in self.tokenizer.decode_batch(tokens[chosen].tolist())]
 
 

@@ -1,8 +1,7 @@
 """Hand-face synchrony of a latent clip: a head that reads motion energy, and the gradient that guides sampling.
 
-Motion energy is how fast hands and face move. Their Pearson correlation and lag are differentiable functions of the
-latents through `SyncGuidanceHead`; the guidance pulls the correlation to the mean of
-real train clips, and the lag to 0.
+Motion energy is how fast hands and face move. Its Pearson correlation and lag are differentiable functions of the
+latents through `SyncGuidanceHead`. The guidance pulls the correlation to the mean of real train clips, the lag to 0.
 """
 
 from dataclasses import dataclass
@@ -52,11 +51,11 @@ class SyncGuidanceHead(nn.Module):
         return energy.reshape(z.shape[0], -1, 2)
 
     def loss(self, z: Tensor, latent_mask: Tensor, energy: Tensor, energy_mask: Tensor) -> Tensor:
-        """Fit of the predicted to the true energy [B,T,2] (data units), scalar."""
+        """Fit of the predicted to the true energy [B,T,2] (data units, NaN where it was not seen), scalar."""
         predicted = self(z, latent_mask)[:, : energy.shape[1]]
-        return masked_mean(
-            F.smooth_l1_loss(predicted, energy / self.energy_scale, reduction="none"), energy_mask[..., None]
-        )
+        known = energy_mask[..., None] & energy.isfinite()
+        error = F.smooth_l1_loss(predicted, energy.nan_to_num() / self.energy_scale, reduction="none")
+        return masked_mean(error, known)
 
 
 def pearson(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:

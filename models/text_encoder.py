@@ -34,6 +34,10 @@ def _hub_reachable() -> bool:
     return True
 
 
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
+
+
 class TextEncoderNotLoadable(Exception):
     """A pretrained encoder is neither on the hub, nor in its cache, nor in a local folder."""
 
@@ -58,12 +62,17 @@ class PretrainedTextEncoder:
             self.tokenizer = AutoTokenizer.from_pretrained(name, **local)
             self.model = AutoModel.from_pretrained(name, **local).to(self.device).eval().requires_grad_(False)
         except Exception as error:  # each format of weights and each tokenizer has errors of its own
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
-            raise TextEncoderNotLoadable(f"text encoder {where} could not be loaded ({reason})") from None
+            raise TextEncoderNotLoadable(f"text encoder {where} could not be loaded ({_first_line(error)})") from None
         if len(self.tokenizer) <= len(set(self.tokenizer.all_special_ids)):  # transformers makes up an empty one
             raise TextEncoderNotLoadable(
                 f"text encoder {where} could not be loaded (its tokenizer's files are missing)"
             )
+        try:
+            width = self.encode(_PROBES)[0].shape[-1]
+        except Exception as error:  # a decoder, or a tokenizer that cannot pad: each fails in a way of its own
+            raise TextEncoderNotLoadable(f"text encoder {where} cannot read texts ({_first_line(error)})") from None
+        if width != getattr(self.model.config, "hidden_size", None):
+            raise TextEncoderNotLoadable(f"text encoder {where} does not tell its width (hidden_size)")
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,28 @@ def test_other_data_runs_everything_again():
     plan = [word("first", "a"), word("second", "b", "--of", "@first/last.pt")]
     ours, theirs = keys_of(plan, "data"), keys_of(plan, "other data")
     assert not set(ours.values()) & set(theirs.values())
+
+
+@pytest.mark.parametrize("changed", ["a text of train", "a clip of test", "nothing"])
+def test_changed_texts_and_clips_are_other_data(changed: str, data_dir: Path, tmp_path: Path, monkeypatch):
+    data, keys = tmp_path / "data", []
+    shutil.copytree(data_dir, data)
+    monkeypatch.setattr(run_ablation, "run_parts", lambda parts, data, *_: keys.append(data))
+    monkeypatch.setattr(run_ablation, "write_results", lambda *_: None)
+
+    def run() -> None:
+        commands.call_script("run_ablation.py", "--data_dir", data, "--output_dir", tmp_path / "out")
+
+    run()
+    if changed == "a text of train":
+        path = data / "train.txt"
+        path.write_text(path.read_text(encoding="utf-8").rstrip("\n") + " s\n", encoding="utf-8")
+    elif changed == "a clip of test":
+        path = next((data / "test" / "poses").glob("*.npz"))
+        with np.load(path) as archive:
+            np.savez(path, **{**archive, "keypoints": archive["keypoints"] + 1e-4})
+    run()
+    assert (keys[0] == keys[1]) == (changed == "nothing")
 
 
 def test_a_stopped_training_goes_on_from_its_last_checkpoint_and_a_failure_names_its_reason(script, tmp_path: Path):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from made_up import write_clip, write_data
+from transformers import BertTokenizer, T5Config, T5Model
 
 import checkpoints
 from poses import layout
@@ -135,6 +136,8 @@ def test_all_damaged_clips_are_named_at_once_and_skip_bad_goes_on_without_them(d
     assert "train2.pkl" in out
     assert Statistics.load(data / "normalization_stats.npz").info["clips"] == 1
     assert "damaged" in refused("autoencoder", D=data, O=data / "run")  # the next script is not told by itself
+    commands.call("data_preparation", "--skip_bad", D=data)  # from the cache, and still no secret
+    assert "left out 2 damaged clips of train, such as " in capsys.readouterr().out
     clip(keypoints=None)(data)
     for name in ("train1", "train2"):
         (data / f"train/nmms/{name}.pkl").write_bytes(b"")
@@ -266,6 +269,26 @@ def test_a_missing_text_encoder_says_what_to_pass(trained, data_dir, refused, tm
         assert said.count("\n") == 0
         assert f"text encoder {name}" in said.replace("'", "")
         assert "pass a local folder that holds one, or train one from scratch: --text_encoder scratch" in said
+
+
+def test_a_text_encoder_that_cannot_read_texts_alone_is_refused(bert: Path, trained, data_dir, refused, tmp_path: Path):
+    """A T5 wants a text to write as well, and a tokenizer without a padding mark cannot read two texts at once."""
+    encoder_and_decoder, no_padding = tmp_path / "t5", tmp_path / "unpadded"
+    config = T5Config(vocab_size=40, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    T5Model(config).save_pretrained(encoder_and_decoder)
+    BertTokenizer(str(bert / "vocab.txt")).save_pretrained(encoder_and_decoder)
+    shutil.copytree(bert, no_padding)
+    BertTokenizer(str(bert / "vocab.txt"), pad_token=None).save_pretrained(no_padding)
+    for folder in (encoder_and_decoder, no_padding):
+        said = refused("predictor", f"--text_encoder {folder}", D=data_dir, O=tmp_path / "out", A=trained.autoencoder)
+        assert f"text encoder {folder} cannot read texts (" in said
+
+
+def test_a_cache_that_cannot_be_written_says_where_it_may_be(data: Path, refused, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    said = refused("data_preparation", f"--cache_dir {tmp_path / 'file'}", D=data)
+    assert f"{tmp_path / 'file'}: not writable (" in said
+    assert "pass another --cache_dir" in said
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What is longer than training allows: squeezed clips get their own length back, and a text is never cut in silence."""
 
+import functools
 from pathlib import Path
 
 import commands
@@ -50,6 +51,21 @@ def test_squeezed_clips_are_counted_and_the_checkpoint_knows(trained, data_dir: 
     commands.call("predictor", f"{commands.SCRATCH} --max_seq_len 20 --num_epochs 1", **paths)
     assert "train clips are longer than --max_seq_len 20: training squeezes them to it" in capsys.readouterr().out
     assert load_checkpoint(tmp_path / "predictor" / "best_model.pt", PREDICTOR)["config"]["max_frames"] == 20
+
+
+def test_a_student_learns_from_the_lengths_that_its_teacher_knows(trained, data_dir: Path, tmp_path: Path, capsys):
+    longest = int(load_split(data_dir, "train").lengths("pose").max())
+    paths = {"D": data_dir, "A": trained.autoencoder}
+    commands.call("flow", f"--max_seq_len {longest} --num_epochs 1", O=tmp_path / "free", **paths)
+    free, squeezed = tmp_path / "free" / "best_model.pt", trained.flow  # to 40 frames
+    cases = [
+        (free, "--max_seq_len 40", f"learnt long clips at their own lengths; pass --max_seq_len {longest}"),
+        (squeezed, "--max_seq_len 50", "learnt long clips squeezed to 40 frames; pass --max_seq_len 40"),
+        (squeezed, "--max_seq_len 50 --long_clips crop", "learnt long clips squeezed to 40 frames"),
+    ]
+    for teacher, flags, reason in cases:
+        call = functools.partial(commands.call, "student", flags, F=teacher, O=tmp_path / "student", **paths)
+        assert reason in commands.one_sentence(capsys, call)
 
 
 def test_a_text_beyond_the_encoders_tokens_is_refused_not_cut(statistics: Statistics, bert: Path):

@@ -1,8 +1,11 @@
 """The back-translator writes what it was taught, whatever batch a clip is in, and beams find likelier texts only."""
 
+import numpy as np
 import pytest
 import torch
 
+from evaluation.back_translation import BackTranslator
+from evaluation.clips import Clip
 from models.layers import lengths_to_mask
 from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
 from models.text_encoder import train_tokenizer
@@ -125,6 +128,31 @@ def test_wide_beams_find_no_less_likely_texts(taught, clips):
         one = pose[n : n + 1], mask[n : n + 1]
         scores = [text_score(taught, *one, taught.translate(*one, num_beams)[0]) for num_beams in (1, 16)]
         assert scores[1] >= scores[0] - 1e-5
+
+
+def test_a_text_that_is_not_finished_is_chosen_only_where_none_is(model, clips, monkeypatch):
+    """Two beams: one ends at once, the other never does and is likelier by the subword."""
+    letter, size = model.tokenizer.token_to_id("y"), model.to_logits.out_features
+
+    def decode(tokens, clip, clip_mask):
+        log_p = torch.full((*tokens.shape, size), -30.0)
+        first = tokens.shape[1] == 1
+        log_p[..., letter], log_p[..., model.end] = (-0.4, -1.1) if first else (-0.001, -30.0)
+        return log_p
+
+    monkeypatch.setattr(model, "decode", decode)
+    pose, mask = clips
+    assert model.translate(pose[:1], mask[:1], num_beams=2) == [""]
+    assert model.translate(pose[:1], mask[:1]) == ["y" * model.config.max_tokens]
+
+
+def test_a_text_that_is_too_long_has_no_likelihood(model, clips, statistics):
+    translator = BackTranslator(model, statistics, num_beams=1)
+    poses = [pose[:length].numpy() for pose, length in zip(clips[0], LENGTHS, strict=True)]
+    read = [Clip(pose, pose == pose) for pose in poses[:2]]
+    values = translator.likelihoods(read, ["you " * 30, "you"])
+    assert np.isnan(values[0]).all()
+    assert np.isfinite(values[1]).all()
 
 
 def test_long_texts_are_cut_and_still_end(model):

@@ -79,11 +79,14 @@ class LatentSource:
 
 
 def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.ndarray:
-    """Motion energy of hands and face [T,2] of a denormalised pose; the first frame repeats the second."""
+    """Motion energy of hands and face [T,2] of a denormalised pose, NaN where it was not seen.
+
+    The first frame repeats the second; a single frame has none.
+    """
     hands = hand_energy(pose, seen)
     face = face_energy(pose, seen, statistics.std[layout.NMM])
-    energy = np.nan_to_num(np.stack([hands, face], axis=1)).astype(np.float32)
-    return np.concatenate([energy[:1], energy]) if len(energy) else np.zeros((1, 2), np.float32)
+    energy = np.stack([hands, face], axis=1).astype(np.float32)
+    return np.concatenate([energy[:1], energy]) if len(energy) else np.full((1, 2), np.nan, np.float32)
 
 
 def _shared(make: Callable[[int], list[tuple[str, str, Item]]], starts: range, what: str) -> Items:
@@ -197,10 +200,17 @@ def set_latent_scale(model: ScaledLatents, latents: Pack) -> None:
 
 
 def set_sync_targets(head: SyncGuidanceHead, latents: Pack) -> None:
-    """Give the sync head the energies' scale and the mean hand-face correlation of the train clips."""
+    """Give the sync head the energies' scale and the mean hand-face correlation of the train clips.
+
+    UserError where no clip shows both hands and face.
+    """
     energy = [latents.field("energy", index) for index in range(len(latents))]
-    correlations = [np.corrcoef(clip.T)[0, 1] for clip in energy if len(clip) > 2 and (clip.std(0) > 1e-8).all()]
-    scale = np.sum([clip.sum(0) for clip in energy], axis=0) / sum(len(clip) for clip in energy)
+    both = [clip[np.isfinite(clip).all(1)] for clip in energy]
+    if not sum(map(len, both)):
+        raise UserError("no train clip shows a hand and the face together; leave --use_sync_guidance out")
+    correlations = [np.corrcoef(clip.T)[0, 1] for clip in both if len(clip) > 2 and (clip.std(0) > 1e-8).all()]
+    known = sum(np.isfinite(clip).sum(0) for clip in energy)
+    scale = sum(np.nansum(clip, axis=0, dtype=np.float64) for clip in energy) / known
     head.energy_scale.copy_(torch.from_numpy(np.maximum(scale, 1e-8)))
     head.target_correlation.fill_(float(np.mean(correlations)) if correlations else 0.0)
 

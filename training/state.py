@@ -37,7 +37,7 @@ FREE = {
     *("save_every_minutes", "max_skipped_steps", "picture_every", "config", "quiet"),
 }
 _PRIOR = "prior_checkpoint"  # of a configuration: the fingerprint of what that flag names
-# Flags that name something whose fingerprint is compared, or whose effect the configuration holds.
+# Flags whose value may change: the fingerprint of what they name, or the configuration, is compared instead.
 KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
 _OF_NAME = {"data": "the clips or texts of train or dev are others", "teacher": "the teacher is another"}
 
