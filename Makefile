@@ -182,7 +182,7 @@ ablation: .venv/installed
 
 
 # ---- make bench ------------------------------------------------------------------------------------------------------
-# The benchmarks run one after the other, about half an hour on 2 quiet cores. Each prints JSON and also runs alone; the
+# The benchmarks run one after the other, about 45 minutes on 2 quiet cores. Each prints JSON and also runs alone; the
 # report keeps it in runs/bench/ and makes one page of all. BENCH_FLAGS=--quick: some minutes, whether everything runs.
 
 BENCHMARKS := sampling guidance precision prior growth training processes data evaluation gaussian full_size

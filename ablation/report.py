@@ -14,7 +14,7 @@ import numpy as np
 from ablation.parts import read_record
 from ablation.plan import BASELINES, WHOLE, Plan, Row, seeded
 from evaluation.clips import Scores
-from evaluation.intervals import resample
+from evaluation.intervals import bootstrap_counts
 from evaluation.registry import COLUMNS, Metric, estimates
 from evaluation.report import PLAUSIBLE_MOTION, is_marked, read_clips
 from evaluation.summary import compare, mean_estimates
@@ -71,7 +71,7 @@ def read_lines(plan: Plan, output_dir: Path, latency: Mapping[str, float]) -> li
         scores = runs(row)
         values = {"mean": {}, "spread": {}, "low": {}, "high": {}}
         num_clips = len(scores[0]["dtw"])
-        counts = resample(num_clips)
+        counts = bootstrap_counts(num_clips)
         each = [estimates(run) for run in scores]
         for name, estimate in mean_estimates(scores).items():
             # Latents of another autoencoder have another scale, and a floor's are not kept.

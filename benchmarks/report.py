@@ -1,6 +1,6 @@
 """Run the benchmarks, one after the other, and make one page of what they found: what, unit, ours, plain, ratio.
 
-    python benchmarks/report.py                        # half an hour on 2 quiet cores; make bench is the same
+    python benchmarks/report.py                        # 45 minutes on 2 quiet cores; make bench is the same
     python benchmarks/report.py --quick                # smaller, in some minutes: whether everything runs
     python benchmarks/report.py --from_json --write    # no run: the page again from what lies in --output_dir
 
@@ -65,7 +65,7 @@ def sampling(report: dict) -> Iterator[Row]:
     latency = report["fp32"]["latency"]
     sampled = [1000 * latency[name]["sampling"] for name in ("student_4", "flow_50")]
     yield Row("sampling one clip, student in 4 steps", "ms", *sampled, "the flow in 50 steps")
-    for kind in report.keys() & {"fp32", "bf16"}:
+    for kind in ("fp32", "bf16") if "bf16" in report else ("fp32",):
         batches = report[kind]["batches"]
         what = f"{batches['clips']} texts in batches of 32, student, {kind}"
         yield Row(what, "clips/s", batches["clips_per_second"], batches["one_at_a_time"], "one at a time")

@@ -134,6 +134,6 @@ def frechet_of(latents: Array, clip: Array, reference_latents: Array, reference_
     return Estimate(at, FRECHET_RESAMPLES, centred=True, lowest=0.0)
 
 
-def resample(num_clips: int, resamples: int = RESAMPLES, seed: int = SEED) -> Array:
+def bootstrap_counts(num_clips: int, resamples: int = RESAMPLES, seed: int = SEED) -> Array:
     """How often each clip is taken in each of `resamples` draws with replacement, [R,N]."""
     return np.random.default_rng(seed).multinomial(num_clips, np.full(num_clips, 1 / num_clips), resamples) * 1.0

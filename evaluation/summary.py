@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from evaluation.clips import Array, Scores
-from evaluation.intervals import Estimate, resample
+from evaluation.intervals import Estimate, bootstrap_counts
 from evaluation.registry import count_remarks, estimates
 
 
 def summarise(scores: Scores) -> dict[str, float | int | None]:
     """One row of the report from the values of its clips: KEY, KEY_low, KEY_high, None where undefined; and REMARKS."""
-    counts = resample(len(scores["dtw"]))
+    counts = bootstrap_counts(len(scores["dtw"]))
     row: dict[str, float | int | None] = {}
     for name, estimate in estimates(scores).items():
         value, low, high = estimate.with_interval(counts)
@@ -47,7 +47,7 @@ def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[
     """
     a, b = ([estimates(scores) for scores in side] for side in (ours, theirs))
     num_clips = len(ours[0]["dtw"])
-    counts = resample(num_clips)
+    counts = bootstrap_counts(num_clips)
     table = {}
     for name, difference in mean_estimates(ours, theirs).items():
         value, low, high = difference.with_interval(counts)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from importers.plan import Clip, Source
+from importers.plan import PlannedClip, Source
 from importers.recording import Recording, at_rate, read_record, remove_recording, write_recording
 from poses.files import SPLITS, same_rate, says_something
 from runtime.console import progress_bar, say
@@ -17,7 +17,7 @@ FEW = 0.5  # a body seen in fewer of a clip's frames is worth a note
 
 
 def convert(
-    clips: list[Clip],
+    clips: list[PlannedClip],
     read: Callable[..., Recording],
     content_of: Callable[[Source], str],
     output_dir: Path,
@@ -80,7 +80,9 @@ def convert(
     print(f"wrote {len(records)} clips to {output_dir} and their report to {report_path}")
 
 
-def _pending(clips: list[Clip], content_of: Callable[[Source], str], output_dir: Path) -> tuple[list[Clip], list[str]]:
+def _pending(
+    clips: list[PlannedClip], content_of: Callable[[Source], str], output_dir: Path
+) -> tuple[list[PlannedClip], list[str]]:
     """The clips that are still to be made, and which recordings are others than those of the clips that were there."""
     pending, changed, contents = [], [], {}
     for clip in clips:
@@ -98,7 +100,7 @@ def _pending(clips: list[Clip], content_of: Callable[[Source], str], output_dir:
 
 
 def _convert_one(
-    clip: Clip,
+    clip: PlannedClip,
     read: Callable[..., Recording],
     content_of: Callable[[Source], str],
     output_dir: Path,
@@ -115,7 +117,7 @@ def _convert_one(
     return None
 
 
-def _write_texts(output_dir: Path, split: str, clips: list[Clip], written: set[str]) -> None:
+def _write_texts(output_dir: Path, split: str, clips: list[PlannedClip], written: set[str]) -> None:
     """Bring a split's text file up to date: a line for each clip that is written and has a text, none for one that is
     not; lines of other clips are kept."""
     path = output_dir / f"{split}.txt"
@@ -130,7 +132,7 @@ def _write_texts(output_dir: Path, split: str, clips: list[Clip], written: set[s
             file.writelines(f"{clip_id}|{text}\n" for clip_id, text in sorted(lines.items()))
 
 
-def make_report(records: dict[Clip, dict], left_out: dict[str, str]) -> str:
+def make_report(records: dict[PlannedClip, dict], left_out: dict[str, str]) -> str:
     """What was made: clips, frames, what was seen of them, rates, notes, and what was left out and why."""
     lines = []
     for split in SPLITS:

@@ -10,7 +10,7 @@ import numpy as np
 from importers import arrays, json_frames
 from importers.geometry import check_body, image_units, swap_hands
 from importers.plan import Source
-from importers.pose_files import read_pose
+from importers.pose_files import read_pose_recording
 from importers.recording import Recording, content_of, make_recording
 from importers.skeletons import NUM_SKELS, SKELS, SKELS_LEFT_HAND, SKELS_RIGHT_HAND, map_points
 from poses.files import FASTEST, MISSING, SLOWEST
@@ -91,7 +91,7 @@ def content_of_source(source: Source) -> str:
 def read_recording(source: Source, reading: ReadingFlags) -> Recording:
     """Read one recording. Raises UserError that says what is wrong with it, without its path."""
     if source.kind == "pose":
-        recording = read_pose(source.path)
+        recording = read_pose_recording(source.path)
         if not SLOWEST <= recording.fps <= FASTEST:
             recording = replace(recording, fps=_fps(reading))
     else:

@@ -30,7 +30,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Clip:
+class PlannedClip:
     """A recording that becomes a clip; text None: nobody said what is signed."""
 
     id: str
@@ -111,12 +111,12 @@ def name_sources(sources: Iterable[Source], endings: tuple[str, ...], ids: str) 
 
 def plan_clips(
     named: dict[str, Source], args: argparse.Namespace, endings: tuple[str, ...], texts: dict[str, str] | None = None
-) -> list[Clip]:
+) -> list[PlannedClip]:
     """The clips to make, in order of their IDs; says which recordings have no text and which texts no recording.
 
     texts: what the recordings' own files say, where --texts is not given.
     """
-    clips = [Clip(clip_id, source, text=(texts or {}).get(clip_id)) for clip_id, source in named.items()]
+    clips = [PlannedClip(clip_id, source, text=(texts or {}).get(clip_id)) for clip_id, source in named.items()]
     if args.texts:
         clips = _with_texts(clips, args, endings)
     if not args.texts or any(clip.split not in SPLITS for clip in clips):
@@ -125,7 +125,7 @@ def plan_clips(
     return clips
 
 
-def _with_texts(clips: list[Clip], args: argparse.Namespace, endings: tuple[str, ...]) -> list[Clip]:
+def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tuple[str, ...]) -> list[PlannedClip]:
     """The clips that have a text, with it, and with the split that its file was given for ('' where for none)."""
     said: dict[str, tuple[str, str]] = {}
     given = [_named_file(name) for name in args.texts]
@@ -181,7 +181,7 @@ def assign_splits(ids: list[str], split: str | tuple[float, ...]) -> dict[str, s
     return chosen
 
 
-def claim(output_dir: Path, script: str, flags: dict, clips: list[Clip]) -> None:
+def claim(output_dir: Path, script: str, flags: dict, clips: list[PlannedClip]) -> None:
     """Make a data set's folder this script's own, with these flags; UserError where it is another's."""
     path, mine = output_dir / MADE_BY, {"script": script, **flags}
     if path.is_file():

@@ -21,7 +21,7 @@ NEEDED = sorted(
 FLAT = 0.05  # a mesh whose depth is below this share of its width has z in pictures, x and y in pixels
 
 
-def read_pose(path: Path) -> Recording:
+def read_pose_recording(path: Path) -> Recording:
     """The recording of a `.pose` file; its fps is 0 where the file tells none. UserError where it has no body."""
     header, points, confidence, fps = _open(path)
     found = {component.name: component.points for component in header.components}

@@ -84,7 +84,7 @@ def make_recording(
     )
 
 
-def resample(recording: Recording, stamps: np.ndarray, fps: float) -> Recording:
+def at_even_rate(recording: Recording, stamps: np.ndarray, fps: float) -> Recording:
     """The recording, whose frames were taken at `stamps` [T] seconds (rising), at an even rate of `fps`.
 
     Numbers between two frames are interpolated where both saw them; elsewhere the nearer frame is taken.
@@ -115,7 +115,7 @@ def at_rate(recording: Recording, fps: float | None) -> Recording:
     """The recording at `fps` frames a second; as it is for None, and where the two rates count as one."""
     if fps is None or same_rate(recording.fps, fps):
         return recording
-    return resample(recording, np.arange(len(recording)) / recording.fps, fps)
+    return at_even_rate(recording, np.arange(len(recording)) / recording.fps, fps)
 
 
 def content_of(path: Path) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from importers.holistic import Detector, Holistic
 from importers.people import Person, choose, find_people, hand_movement, note_on_people, window
 from importers.plan import Source
-from importers.recording import Recording, content_of, make_recording, resample
+from importers.recording import Recording, at_even_rate, content_of, make_recording
 from poses import layout
 from poses.face import nmm_from_face_mesh
 from poses.files import FASTEST, SLOWEST
@@ -208,7 +208,7 @@ def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -
         if found.face is not None:
             nmm[number] = nmm_from_face_mesh(found.face[None] * [right - left, bottom - top, right - left])[0]
     recording = make_recording(keypoints, visibility, nmm, fps, tuple(notes), size[0] / size[1])
-    return recording if even else resample(recording, np.array(stamps), fps)
+    return recording if even else at_even_rate(recording, np.array(stamps), fps)
 
 
 def _movement(looks: Iterable[np.ndarray], detector: Detector, part: tuple[int, int, int, int]) -> float:

@@ -6,7 +6,7 @@ import scipy.linalg
 from test_metrics import generated, make_clip, make_references
 
 from evaluation.distribution import BLOCK, LARGE_GROUP, frechet_distance, latent_scores, moments, spread
-from evaluation.intervals import mean_of, resample
+from evaluation.intervals import bootstrap_counts, mean_of
 from evaluation.recognition import sign_distances
 from evaluation.registry import estimates
 from evaluation.summary import compare
@@ -59,7 +59,8 @@ def test_the_reference_has_frechet_0_and_a_still_pose_has_not():
     real = [make_latents(n, 8) for n in range(20)]
     still = [np.tile(np.mean(np.concatenate(real), axis=0), (8, 1)) for _ in real]
     values = [
-        estimates(latent_scores(clips, real))["frechet"].with_interval(resample(20, 10)) for clips in (real, still)
+        estimates(latent_scores(clips, real))["frechet"].with_interval(bootstrap_counts(20, 10))
+        for clips in (real, still)
     ]
     assert values[0] == pytest.approx((0, 0, 0), abs=1e-6)
     spread = np.trace(np.cov(np.concatenate(real).T))
@@ -98,14 +99,14 @@ def test_without_a_text_that_repeats_there_is_no_diversity():
 
 def test_the_interval_of_a_mean_is_the_textbooks():
     values = np.random.default_rng(0).normal(5, 2, size=400)
-    mean, low, high = mean_of(values).with_interval(resample(400))
+    mean, low, high = mean_of(values).with_interval(bootstrap_counts(400))
     assert mean == pytest.approx(values.mean())
     assert (low, high) == pytest.approx((mean - 1.96 * 0.1, mean + 1.96 * 0.1), abs=0.03)
 
 
 def test_an_interval_holds_the_truth_as_often_as_it_says():
     """A mean of 40 clips, 300 times: 95 % and a little less, as a percentile bootstrap of few clips has it."""
-    rng, counts = np.random.default_rng(0), resample(40)
+    rng, counts = np.random.default_rng(0), bootstrap_counts(40)
     held = 0
     for _ in range(300):
         _, low, high = mean_of(rng.normal(size=40)).with_interval(counts)
@@ -114,7 +115,7 @@ def test_an_interval_holds_the_truth_as_often_as_it_says():
 
 
 def test_what_is_undefined_has_no_interval():
-    assert mean_of(np.full(3, np.nan)).with_interval(resample(3)) == (None, None, None)
+    assert mean_of(np.full(3, np.nan)).with_interval(bootstrap_counts(3)) == (None, None, None)
 
 
 def test_a_paired_difference_is_seen_where_separate_intervals_overlap():

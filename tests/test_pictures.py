@@ -13,7 +13,7 @@ from test_training import same, train_toy
 
 from checkpoints import load_checkpoint
 from training import pictures
-from training.pictures import NUM_CLIPS, spread
+from training.pictures import NUM_CLIPS, spread_out
 
 
 def images(run: Path) -> dict[str, list]:
@@ -90,7 +90,7 @@ def test_whatever_a_hook_draws_training_goes_on_as_without(statistics, tmp_path:
 
 
 def test_a_few_clips_stand_for_the_whole_split():
-    assert spread(1) == [0]
-    assert spread(3) == [0, 1, 2]
-    assert spread(1000) == [0, 333, 666, 999]
-    assert len(spread(1000)) == NUM_CLIPS
+    assert spread_out(1) == [0]
+    assert spread_out(3) == [0, 1, 2]
+    assert spread_out(1000) == [0, 333, 666, 999]
+    assert len(spread_out(1000)) == NUM_CLIPS

@@ -9,7 +9,7 @@ import sacrebleu
 from nltk.translate.bleu_score import corpus_bleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from evaluation.intervals import resample
+from evaluation.intervals import bootstrap_counts
 from evaluation.registry import estimates
 from evaluation.text_metrics import CHARACTERS, CHINESE, normalize_text, text_scores, unit_of
 from evaluation.text_metrics import WORDS as SPACED_WORDS
@@ -56,7 +56,7 @@ def test_each_figure_is_that_of_its_package(shortest):
 def test_a_resample_is_the_corpus_of_its_clips():
     """The interval's BLEU of drawn counts is nltk's of the drawn texts."""
     hypotheses, references = make_texts(12, shortest=4)
-    counts = resample(12, 3)
+    counts = bootstrap_counts(12, 3)
     ours = estimates(text_scores(hypotheses, references))["bleu2"].at(counts)
     for row, value in zip(counts.astype(int), ours, strict=True):
         drawn = [n for n in range(12) for _ in range(row[n])]

@@ -188,12 +188,26 @@ def _train(
     if main and progress.stops(settings):
         say(f"stopped early: no better dev loss in {progress.epoch - progress.best_epoch} epochs")
 
+    test_batches = saver.until_asked(test_loader())
+    return _score_best(accelerator, stage, run, ema_objective, test_batches, output_dir, writer)
+
+
+def _score_best(
+    accelerator: Accelerator,
+    stage: Stage,
+    run: Run,
+    ema_objective: nn.Module,
+    test_batches: DataLoader,
+    output_dir: Path,
+    writer: SummaryWriter | None,
+) -> Path:
+    """The best epoch's losses on test, once, as the last line of the log; the path of its checkpoint."""
     best_path = output_dir / BEST
     best = load_checkpoint(best_path, stage.kind)
     load_weights(run.ema, best["weights"], str(best_path))
-    test_losses = evaluate_loss(accelerator, ema_objective, saver.until_asked(test_loader()))
-    if main:
-        record = {"epoch": best["epoch"], "step": progress.step, "test": test_losses}
+    test_losses = evaluate_loss(accelerator, ema_objective, test_batches)
+    if writer is not None:
+        record = {"epoch": best["epoch"], "step": run.progress.step, "test": test_losses}
         append_to_log(output_dir, record)
         _show(writer, record)
         writer.close()
@@ -282,20 +296,9 @@ def train_epoch(
             run.optimizer.step()  # a scaler leaves it out itself, and then lowers its scale
         run.optimizer.zero_grad(set_to_none=True)
         if is_finite:
-            run.schedule.step()
-            run.progress.step += 1
-            update_ema(run.ema, run.model, settings.ema_decay, run.progress.step)
-            for losses, clips in of_step:
-                epoch.means.add(losses, clips)
-            epoch.steps, epoch.norms, run.skipped_in_a_row = epoch.steps + 1, epoch.norms + float(norm), 0
+            _count_step(run, of_step, float(norm), settings)
         else:
-            epoch.skipped_steps, run.skipped_in_a_row = epoch.skipped_steps + 1, run.skipped_in_a_row + 1
-            if run.skipped_in_a_row >= settings.max_skipped_steps:
-                ids = ", ".join(sorted({name for names in processes.gather(batch["id"]) for name in names}))
-                raise UserError(
-                    f"the loss or its gradient was not finite in {run.skipped_in_a_row} steps in a row, the last in "
-                    f"epoch {number} with the clips {ids}; {_lower(Path(settings.output_dir))}"
-                )
+            _count_skipped(run, batch["id"], settings)
         of_step = []
     epoch.seconds, epoch.batches = time.perf_counter() - begun, len(loader)
     if not epoch.means.sums:
@@ -304,6 +307,28 @@ def train_epoch(
             f"{_lower(Path(settings.output_dir))}"
         )
     return epoch.means.reduce(accelerator)
+
+
+def _count_step(run: Run, of_step: list[tuple[Losses, int]], norm: float, settings: TrainSettings) -> None:
+    """What follows a step of the optimizer: schedule, averaged weights, means. of_step: its batches' losses, clips."""
+    run.schedule.step()
+    run.progress.step += 1
+    update_ema(run.ema, run.model, settings.ema_decay, run.progress.step)
+    epoch = run.epoch
+    for losses, clips in of_step:
+        epoch.means.add(losses, clips)
+    epoch.steps, epoch.norms, run.skipped_in_a_row = epoch.steps + 1, epoch.norms + norm, 0
+
+
+def _count_skipped(run: Run, ids: list[str], settings: TrainSettings) -> None:
+    """What follows a step that was skipped; UserError with its clips' IDs where it was one too many in a row."""
+    run.epoch.skipped_steps, run.skipped_in_a_row = run.epoch.skipped_steps + 1, run.skipped_in_a_row + 1
+    if run.skipped_in_a_row >= settings.max_skipped_steps:
+        named = ", ".join(sorted({name for names in processes.gather(ids) for name in names}))
+        raise UserError(
+            f"the loss or its gradient was not finite in {run.skipped_in_a_row} steps in a row, the last in "
+            f"epoch {run.progress.epoch} with the clips {named}; {_lower(Path(settings.output_dir))}"
+        )
 
 
 def _all_finite(accelerator: Accelerator, norm: Tensor, of_step: list[tuple[Losses, int]]) -> bool:

@@ -23,7 +23,7 @@ NUM_CLIPS, NUM_FRAMES, WIDTH = 4, 8, 112
 Rows = list[tuple[str, np.ndarray]]  # labels, and poses [T,214] in data units
 
 
-def spread(num_clips: int) -> list[int]:
+def spread_out(num_clips: int) -> list[int]:
     """The indices of a few clips, over the whole split."""
     return np.unique(np.linspace(0, num_clips - 1, min(NUM_CLIPS, num_clips)).round().astype(int)).tolist()
 
@@ -46,7 +46,7 @@ def reconstructions(dev: PoseDataset) -> Pictures:
     @torch.no_grad()
     def pictures(model: PoseAutoencoder) -> list[tuple[str, np.ndarray]]:
         drawn = []
-        for index in spread(len(dev)):
+        for index in spread_out(len(dev)):
             item, pose, mask, real = _normalised(dev, index, next(model.parameters()).device)
             present = torch.from_numpy(item["present"])[None].to(pose.device)
             decoded = model.decode(model.encode(pose, present, mask), mask)
@@ -63,7 +63,7 @@ def generations(source: LatentSource) -> Pictures:
 
     def pictures(model: TextToLatent) -> list[tuple[str, np.ndarray]]:
         dev = source.clips("dev")
-        indices = [i for i in spread(len(dev)) if says_something(dev.texts[i])]
+        indices = [i for i in spread_out(len(dev)) if says_something(dev.texts[i])]
         indices = [i for i in indices if model.truncation_message([dev.texts[i]]) is None]
         real = [np.where(dev.field("seen", i), dev.field("pose", i), np.nan) for i in indices]
         texts, lengths = [dev.texts[i] for i in indices], [len(pose) for pose in real]
@@ -84,7 +84,7 @@ def readings(dev: PoseDataset) -> Pictures:
 
     def pictures(model: PoseToText) -> list[tuple[str, np.ndarray]]:
         drawn = []
-        for index in spread(len(dev)):
+        for index in spread_out(len(dev)):
             item, pose, mask, real = _normalised(dev, index, next(model.parameters()).device)
             (read,) = model.translate(pose, mask)
             drawn.append(draw(item["id"], [(f"{item['text']} / read: {read}", real)]))
