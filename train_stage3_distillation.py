@@ -24,14 +24,22 @@ from models.text_encoder import ScratchTextEncoder
 from models.text_to_latent import TextToLatent
 from models.whole_batch import Draws
 from runtime import cpu, errors
-from runtime.arguments import add_repeated_arguments, build_dataclass, make_parser, natural_float, positive_int
+from runtime.arguments import (
+    add_repeated_arguments,
+    build_dataclass,
+    fraction,
+    make_parser,
+    natural_float,
+    positive_int,
+)
 from runtime.errors import UserError
 from training import arguments, latent_stages
 from training.arithmetic import width_of
 from training.engine import split_loader, start, train
-from training.latents import LatentSource, conditions, latent_dataset, trajectory_pack
+from training.latents import LatentSource, conditions, latent_dataset, text_pack
 from training.settings import TrainSettings
 from training.state import Losses
+from training.trajectories import join_starts, starts_of_clips, trajectory_pack
 
 NUM_SEGMENTS = max(STEP_COUNTS)
 TEACHERS_OWN = ("hidden_dim", "num_heads")  # the student starts as a copy
@@ -56,7 +64,13 @@ def parse_arguments() -> argparse.Namespace:
         "--trajectories_per_clip",
         type=positive_int,
         default=8,
-        help="trajectories of each train text, each from its own noise (default 8)",
+        help="trajectories for each train clip, each from its own noise (default 8)",
+    )
+    parser.add_argument(
+        "--joined_texts",
+        type=fraction,
+        default=0.5,
+        help="share of them whose text is joined of two train texts (default 0.5)",
     )
     parser.add_argument(
         "--num_layers",
@@ -127,19 +141,27 @@ def main() -> None:
 
     def loader(split: str) -> DataLoader:
         clips = latent_dataset(source, split, teacher.text_encoder, accelerator.device, labelled=True)
+        starts, texts = starts_of_clips(clips), clips.texts
+        if split == "train":
+            num_joined = int(args.joined_texts * args.trajectories_per_clip)
+            more = join_starts(starts, num_joined, source, teacher, settings.seed)
+            starts = [*starts * (args.trajectories_per_clip - num_joined), *more]
+            if texts is not None:
+                texts = text_pack(teacher.text_encoder, [start.text for start in starts], source.cache_dir)
         pack = trajectory_pack(
             teacher,
             content["fingerprint"],
-            clips,
+            starts,
+            texts,
             source.cache_dir,
             num_teacher_steps=args.num_teacher_steps,
             guidance_scale=guidance_scale,
             num_segments=NUM_SEGMENTS,
-            copies=args.trajectories_per_clip if split == "train" else 1,
             seed=settings.seed,
         )
-        signers = {name: clips.signers[name.rpartition("#")[0]] for name in pack.ids} if clips.signers else None
-        return split_loader(LatentDataset(pack, clips.texts, signers), split, settings, accelerator)
+        signer_of = {start.id: start.signer for start in starts} if clips.signers else {}
+        signers = {name: signer_of[name.rpartition("#")[0]] for name in pack.ids} if clips.signers else None
+        return split_loader(LatentDataset(pack, texts, signers), split, settings, accelerator)
 
     student = make_student(teacher, guidance_scale, args.num_layers or teacher.net.config.num_layers)
     stage = latent_stages.latent_stage(STUDENT, student, loss, source, args, teacher=content["fingerprint"])

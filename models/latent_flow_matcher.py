@@ -35,7 +35,7 @@ from runtime.config import described
 SPACES = ("latent", "pose")
 UNCONDITIONAL = ("prior", "null_text")
 GAMMA_UNITS = ("field", "gradient")
-# Who changes this interval, or that of sync guidance, raises TRAJECTORIES_VERSION in training/latents.py.
+# Who changes this interval, or that of sync guidance, raises TRAJECTORIES_VERSION in training/trajectories.py.
 TEXT_GUIDANCE_INTERVAL = (0.0, 0.9)  # of t: near the clean end guidance by the text only adds trembling
 
 

@@ -92,6 +92,17 @@ def test_a_run_without_the_noise_does_not_go_on_with_it(trained, data_dir, tmp_p
     assert "--motion_kept 0.9 contradicts 1.0 in" in said
 
 
+def test_a_student_of_before_goes_on_without_joined_texts_alone(trained, data_dir, tmp_path, capsys):
+    content = torch.load(trained.student.with_name("last.pt"), weights_only=True)
+    assert content["training"]["made_with"].pop("joined_texts") == 0.5
+    torch.save(content, tmp_path / "last.pt")
+    paths = {"D": data_dir, "O": tmp_path / "run", **trained.paths}
+    more = f"--num_epochs 3 --resume_from {tmp_path / 'last.pt'}"
+    said = commands.one_sentence(capsys, lambda: commands.call("student", more, **paths))
+    assert "--joined_texts is 0.5, was 0.0" in said
+    commands.call("student", f"{more} --joined_texts 0", **paths)
+
+
 def test_other_data_and_another_teacher_are_named(trained, bert, data_dir, tmp_path, capsys):
     data = write_letters(tmp_path / "data")
     commands.call("data_preparation", D=data)

@@ -1,7 +1,6 @@
-"""What stages 2 and 3 train on, computed once and kept on disk.
+"""What stage 2 trains on, computed once and kept on disk: latents with their motion energy, frozen text embeddings.
 
-Latents with their motion energy, frozen text embeddings, and a teacher's trajectories. Each pack is found again by what
-it was made from, so nothing stale is read.
+Each pack is found again by what it was made from, so nothing stale is read.
 """
 
 import dataclasses
@@ -11,14 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate.utils import send_to_device
 from torch import Tensor
 
 from dataset import Batch, LatentDataset, PoseDataset, collate
 from models.autoencoder import PoseAutoencoder, PoseSpace
-from models.consistency_distillation import teacher_trajectory
-from models.flow_matching import DEFAULT_SOLVER, sample_noise
-from models.latent_flow_matcher import FlowConfig
 from models.layers import ScaledLatents
 from models.sync_guidance import SyncGuidanceHead
 from models.text_encoder import PretrainedTextEncoder, TextEncoder
@@ -37,7 +32,7 @@ from runtime.errors import UserError
 from runtime.processes import shared_map
 
 # Each is raised when the same pack, weights or arguments give other content.
-LATENTS_VERSION, TEXTS_VERSION, TRAJECTORIES_VERSION = 3, 2, 3
+LATENTS_VERSION, TEXTS_VERSION = 3, 2
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.n
     return np.concatenate([energy[:1], energy]) if len(energy) else np.full((1, 2), np.nan, np.float32)
 
 
-def _shared(make: Callable[[int], list[tuple[str, str, Item]]], starts: range, what: str) -> Items:
+def shared_items(make: Callable[[int], list[tuple[str, str, Item]]], starts: range, what: str) -> Items:
     """The items of all batches, which the processes share; `make` gives those of the batch that starts at a clip."""
     batches = shared_map(make, starts, 0, at_a_time=1)
     for items in progress_bar(batches, what, "batch", total=len(starts)):
@@ -131,7 +126,7 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
         return made
 
     def items() -> Items:
-        return _shared(encode, range(0, len(dataset), batch_size), f"encoding {split}")
+        return shared_items(encode, range(0, len(dataset), batch_size), f"encoding {split}")
 
     return cached_pack(source.cache_dir, f"latents-{split}", LATENTS_VERSION, made_from, items)
 
@@ -148,7 +143,7 @@ def text_pack(encoder: PretrainedTextEncoder, texts: list[str], cache_dir: Path,
         return [(text, text, {"cond": row[keep].numpy()}) for text, row, keep in rows]
 
     def items() -> Items:
-        return _shared(embed, range(0, len(distinct), batch_size), "embedding texts")
+        return shared_items(embed, range(0, len(distinct), batch_size), "embedding texts")
 
     return cached_pack(cache_dir, "texts", TEXTS_VERSION, made_from, items)
 
@@ -213,62 +208,3 @@ def set_sync_targets(head: SyncGuidanceHead, latents: Pack) -> None:
     scale = sum(np.nansum(clip, axis=0, dtype=np.float64) for clip in energy) / known
     head.energy_scale.copy_(torch.from_numpy(np.maximum(scale, 1e-8)))
     head.target_correlation.fill_(float(np.mean(correlations)) if correlations else 0.0)
-
-
-def _without_prior_checkpoint(config: FlowConfig) -> dict[str, object]:
-    """A teacher's configuration but for where its prior is from: the weights tell what became of it."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name != "prior_checkpoint"}
-
-
-@torch.no_grad()
-def trajectory_pack(
-    teacher: TextToLatent,
-    fingerprint: str,
-    dataset: LatentDataset,
-    cache_dir: Path,
-    *,
-    num_teacher_steps: int,
-    guidance_scale: float,
-    num_segments: int,
-    copies: int,
-    seed: int,
-    batch_size: int = 64,
-) -> Pack:
-    """The guided teacher's states along `copies` trajectories of each clip's text, at the clip's length, computed once.
-
-    Field `states` [N,(num_segments+1)*D], the times side by side; each trajectory starts from its own seed.
-    """
-    made_from = {
-        "latents": dataset.latents.folder.name,
-        "teacher": fingerprint,
-        "config": _without_prior_checkpoint(teacher.net.config),  # gamma_guidance and more, which weights do not tell
-        "num_teacher_steps": num_teacher_steps,
-        "guidance_scale": guidance_scale,
-        "solver": DEFAULT_SOLVER,
-        "num_segments": num_segments,
-        "copies": copies,
-        "seed": seed,
-    } | ({"signers": digest(sorted(dataset.signers.items()))} if dataset.signers else {})
-    device, dim = teacher.latent_mean.device, teacher.net.config.latent_dim
-    order = np.argsort(dataset.lengths, kind="stable").repeat(copies)
-
-    def sample(start: int) -> list[tuple[str, str, Item]]:
-        chosen = order[start : start + batch_size]
-        batch = collate([dataset[(int(i), 0)] for i in chosen])
-        mask = batch["z_mask"].to(device)
-        cond, cond_mask = conditions(teacher, send_to_device(batch, device))
-        lengths = mask.sum(1).tolist()
-        seeds = [seed * 1_000_003 + start + row for row in range(len(chosen))]
-        z_0 = sample_noise(seeds, lengths, dim).to(device)
-        velocity = teacher.net.guided_field(cond, cond_mask, mask, guidance_scale)
-        states = teacher_trajectory(velocity, z_0, num_teacher_steps, num_segments)  # [B,S+1,N,D]
-        states = states.transpose(1, 2).flatten(2).float().cpu().numpy()
-        return [
-            (f"{batch['id'][row]}#{start + row}", batch["text"][row], {"states": states[row, :length]})
-            for row, length in enumerate(lengths)
-        ]
-
-    def items() -> Items:
-        return _shared(sample, range(0, len(order), batch_size), "teacher's trajectories")
-
-    return cached_pack(cache_dir, "trajectories", TRAJECTORIES_VERSION, made_from, items)

@@ -39,6 +39,8 @@ FREE = {
 _PRIOR = "prior_checkpoint"  # of a configuration: the fingerprint of what that flag names
 # Flags whose value may change: the fingerprint of what they name, or the configuration, is compared instead.
 KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
+# Flags that an earlier version did not have, with the value that does what it did.
+NEWER = {"joined_texts": 0.0}
 _OF_NAME = {"data": "the clips or texts of train or dev are others", "teacher": "the teacher is another"}
 
 
@@ -257,6 +259,7 @@ def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str,
     kept, ours = state.get("made_with", {}), stage.made_with
     if not isinstance(kept, dict):
         raise UserError(f"{path}: its training state is damaged ('made_with'); resume from another last.pt")
+    kept = NEWER | kept if kept else kept
     changes = {}
     for name in kept.keys() & ours.keys() - stage.config.keys():
         if None not in (kept[name], ours[name]) and kept[name] != ours[name]:

@@ -1,0 +1,120 @@
+"""What a student learns from: trajectories of its teacher, for train's texts and for texts joined of them."""
+
+import json
+from pathlib import Path
+
+import commands
+import numpy as np
+import pytest
+import torch
+from test_generation import make_generator
+
+from checkpoints import FLOW, load_autoencoder, load_text_to_latent
+from models.flow_matching import sample_ode, time_grid
+from models.layers import lengths_to_mask
+from models.text_to_latent import TextToLatent
+from poses.pack import Pack
+from poses.statistics import Statistics
+from training.latents import LatentSource, latent_dataset
+from training.trajectories import Start, join_starts, joined, starts_of_clips, trajectory_pack
+
+HOW = {"num_teacher_steps": 8, "guidance_scale": 2.0, "num_segments": 4, "seed": 3}
+STARTS = [Start("a", "s e a", 5), Start("b", "l o s t", 9), Start("a", "s e a", 5), Start("joined text 0", "s o", 3)]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0, "five six"), (0.4, "one two six"), (0.6, "one two six"), (0.99, "one two three four")]
+)
+def test_a_joined_text_begins_as_one_and_ends_as_the_other(share: float, text: str):
+    assert joined("one two three four", "five six", share) == text
+
+
+def test_joined_texts_are_never_empty_and_of_one_word_each_are_one_of_them():
+    assert {joined("sea", "lot", share) for share in np.linspace(0, 0.999, 20)} == {"sea", "lot"}
+    assert all(joined("one two three", "four", share) for share in np.linspace(0, 0.999, 50))
+
+
+@pytest.fixture
+def source(trained, data_dir: Path, tmp_path: Path) -> LatentSource:
+    autoencoder, statistics, content = load_autoencoder(trained.autoencoder)
+    return LatentSource(autoencoder, statistics, content["fingerprint"], data_dir, tmp_path, 40, "resample")
+
+
+@pytest.fixture
+def teacher(trained, source: LatentSource) -> TextToLatent:
+    return load_text_to_latent(trained.flow, (FLOW,), {"fingerprint": source.fingerprint}, torch.device("cpu"))[0]
+
+
+def test_joined_starts_are_of_train_words_at_the_lengths_that_the_teacher_gives(source, teacher):
+    clips = latent_dataset(source, "train", teacher.text_encoder, torch.device("cpu"), labelled=True)
+    starts = starts_of_clips(clips)
+    assert [start.num_latents for start in starts] == [len(clips[(index, 0)]["z"]) for index in range(len(clips))]
+    made = join_starts(starts, 3, source, teacher, seed=0)
+    assert len(made) == len({start.id for start in made}) == 3 * len(starts)
+    assert made == join_starts(starts, 3, source, teacher, seed=0, batch_size=7)
+    assert made != join_starts(starts, 3, source, teacher, seed=1)
+    known = {start.text for start in starts}
+    assert sum(start.text not in known for start in made) > len(starts)
+    assert {word for start in made for word in start.text.split()} <= {word for text in known for word in text.split()}
+    frames = teacher.predict_frames(*teacher.embed_text([made[0].text])).clamp(max=40)
+    assert made[0].num_latents == int(source.autoencoder.num_latents(frames))
+
+
+def states(pack: Pack) -> dict[str, np.ndarray]:
+    return {pack.ids[index]: np.array(pack.field("states", index)) for index in range(len(pack))}
+
+
+def test_a_trajectory_begins_with_noise_of_its_own_and_ends_where_the_teacher_signs(statistics: Statistics, tmp_path):
+    teacher = make_generator(FLOW, "simple", 1, statistics).model
+    pack = trajectory_pack(teacher, "t", STARTS, None, tmp_path, **HOW)
+    assert [name.partition("#")[0] for name in pack.ids] == ["joined text 0", "a", "a", "b"]  # the shortest first
+    assert pack.texts == ["s o", "s e a", "s e a", "l o s t"]
+    assert [len(pack.field("states", index)) for index in range(4)] == [3, 5, 5, 9]
+    found = [
+        pack.field("states", index).reshape(-1, HOW["num_segments"] + 1, teacher.net.config.latent_dim)
+        for index in range(4)
+    ]
+    assert np.abs(found[1][:, 0] - found[2][:, 0]).max() > 0.1
+    with torch.no_grad():
+        for text, path in zip(pack.texts, found, strict=True):
+            mask = lengths_to_mask(torch.tensor([len(path)]))
+            velocity = teacher.net.guided_field(*teacher.embed_text([text]), mask, HOW["guidance_scale"])
+            end = sample_ode(velocity, torch.from_numpy(path[None, :, 0].copy()), time_grid(HOW["num_teacher_steps"]))
+            np.testing.assert_allclose(path[:, -1], end[0].numpy(), atol=1e-4)
+
+
+def test_batches_change_no_trajectory_and_other_starts_are_another_pack(statistics: Statistics, tmp_path):
+    teacher = make_generator(FLOW, "simple", 1, statistics).model
+    whole = trajectory_pack(teacher, "t", STARTS, None, tmp_path / "a", **HOW)
+    parts = trajectory_pack(teacher, "t", STARTS, None, tmp_path / "b", **HOW, batch_size=3)
+    for name, path in states(whole).items():
+        np.testing.assert_allclose(states(parts)[name], path, atol=1e-5)
+    assert trajectory_pack(teacher, "t", STARTS, None, tmp_path / "a", **HOW).folder == whole.folder
+    other = [Start("a", "s e a", 5, "anna"), *STARTS[1:]]
+    assert trajectory_pack(teacher, "t", other, None, tmp_path / "a", **HOW).folder != whole.folder
+
+
+@pytest.mark.parametrize(("share", "own", "made"), [("0", 4, 0), ("0.5", 2, 2), ("0.7", 2, 2), ("0.99", 1, 3)])
+def test_so_many_trajectories_for_each_clip_of_train_and_one_of_dev(
+    share: str, own: int, made: int, trained, data_dir: Path, tmp_path: Path
+):
+    flags = f"--trajectories_per_clip 4 --joined_texts {share} --cache_dir {tmp_path / 'cache'} --num_epochs 1"
+    commands.call("student", flags, D=data_dir, O=tmp_path / "run", **trained.paths)
+    packs = [Pack(path) for path in (tmp_path / "cache").glob("trajectories-*")]
+    counted = {len(pack): [name.startswith("joined text ") for name in pack.ids].count(True) for pack in packs}
+    assert counted == {2: 0, 12 * (own + made): 12 * made}
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert np.isfinite(log[0]["train"]["loss"])
+
+
+def test_a_pretrained_encoder_reads_joined_texts_too(bert: Path, trained, data_dir: Path, tmp_path: Path):
+    paths = {"D": data_dir, "A": trained.autoencoder}
+    words = commands.arguments("flow", f"--num_epochs 1 --cache_dir {tmp_path / 'cache'}", O=tmp_path / "flow", **paths)
+    commands.call_script(*" ".join(words).replace(commands.SCRATCH, f"--text_encoder {bert}").split())
+    teacher = tmp_path / "flow" / "best_model.pt"
+    commands.call("student", f"--num_epochs 1 --cache_dir {tmp_path / 'cache'}", F=teacher, O=tmp_path / "run", **paths)
+    cache = tmp_path / "cache"
+    packs = {kind: [Pack(path) for path in cache.glob(f"{kind}-*")] for kind in ("trajectories", "texts")}
+    signed = {text for pack in packs["trajectories"] for text in pack.texts}
+    assert len(signed) > 14  # more than train and dev have
+    assert signed <= {text for pack in packs["texts"] for text in pack.texts}
