@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from poses import geometry
-from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, list_signers, says_something, shared_rate
+from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, list_signers, says_something, shared_rate, signers_path
 from poses.geometry import Geometry
 from poses.pack import Pack
 from poses.splits import load_split
@@ -43,6 +43,16 @@ def notes(packs: dict[str, Pack]) -> Iterator[str]:
         clips, frames = (sum(count[name] for count in counts) for name in ("clips", "frames"))
         counted, noun = f"{frames} " if frames else "", "clip" if clips == 1 else "clips"
         yield f"{counted}{note} ({clips} {noun}, such as {counts[0]['first']})"
+
+
+def on_signers(data_dir: Path, signers: dict[str, Counter[str]]) -> Iterator[str]:
+    """What is odd in who signs each split; a UserError where a split does not say it and train does."""
+    for split in ("dev", "test"):
+        if signers["train"] and not signers[split]:
+            path = signers_path(data_dir, split)
+            raise UserError(f"{path}: no such file, but train has one; name its signers, or remove that of train")
+        if unknown := sorted(signers[split].keys() - signers["train"].keys()):
+            yield f"{split}: train has no clip of {', '.join(unknown)}, who will be signed as the mean of its signers"
 
 
 def main() -> None:
@@ -83,6 +93,7 @@ def main() -> None:
     for split in ("dev", "test"):
         for _ in clips(split):
             pass
+    signers: dict[str, Counter[str]] = {}
     for split, pack in packs.items():
         lengths, texts = pack.lengths("pose"), [text for text in pack.texts if says_something(text)]
         say(
@@ -91,8 +102,12 @@ def main() -> None:
         )
         if len(texts) < len(pack):
             print(f"{split}: {len(pack) - len(texts)} clips have an empty text, which no metric of texts counts")
-        if signers := Counter(list_signers(data_dir, split, pack.ids).values()):
-            print(f"{split}: signed by", ", ".join(f"{name} ({count} clips)" for name, count in signers.most_common()))
+        signers[split] = Counter(list_signers(data_dir, split, pack.ids).values())
+        if signers[split]:
+            counted = ", ".join(f"{name} ({count} clips)" for name, count in signers[split].most_common())
+            print(f"{split}: signed by {counted}")
+    for sentence in on_signers(data_dir, signers):
+        print(sentence)
     for note in notes(packs):
         print(note)
     facts = measured.facts()

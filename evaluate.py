@@ -179,6 +179,10 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
     if len(with_text) < len(references):
         left_out = len(references) - len(with_text)
         print(f"{left_out} of {len(references)} clips of {args.split} have no text to sign and are left out")
+    named = list_signers(args.data_dir, args.split, [reference.id for reference in with_text])
+    known = models.generator.model.signers
+    if unknown := sorted(set(named.values()) - set(known)) if known else []:
+        print(f"the model has learnt nothing of {', '.join(unknown)}: it signs as the mean of its signers instead")
     return with_text, fps
 
 

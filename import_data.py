@@ -69,10 +69,6 @@ def texts_beside(named: dict[str, Source]) -> dict[str, str]:
     for clip_id, source in named.items():
         lines = files.get(source.path)
         if lines is not None:
-            if source.part >= len(lines):
-                raise UserError(
-                    f"{source.path.with_suffix('.text')}: has {len(lines)} texts, fewer than there are clips"
-                )
             texts[clip_id] = lines[source.part]
     return texts
 

@@ -8,6 +8,7 @@ import numpy as np
 from evaluation.clips import Clip, Reference
 from poses import layout
 from poses.files import MAX_KEYPOINT, MAX_NMM, read_pose, same_rate
+from poses.geometry import Geometry, refusal
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
 
@@ -16,13 +17,21 @@ def read_predictions(folder: Path, references: list[Reference], fps: float | Non
     """The clip of every reference, from ID.npy or ID.pose; fps: of the references, where they say theirs."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --predictions_dir holds ID.npy or ID.pose for every clip")
-    clips = []
+    clips, measured, trimmed = [], Geometry(), 0
     for reference in references:
         paths = [folder / f"{reference.id}{suffix}" for suffix in CLIP_FORMATS]
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise UserError(f"{paths[0]}: no such file, nor .pose; every clip of the split needs its prediction")
-        clips.append(read_prediction(path, fps))
+        whole = read_prediction(path, fps)
+        shown = np.flatnonzero(whole.seen.any(1))
+        clips.append(whole[shown[0] : shown[-1] + 1] if len(shown) else whole)  # as a data set's files are read
+        trimmed += len(clips[-1].pose) < len(whole.pose)
+        measured.add(reference.id, clips[-1].pose, clips[-1].seen)
+    if trimmed:
+        print(f"{trimmed} of {len(clips)} clips of {folder} begin or end with frames that show nothing: left out")
+    if wrong := refusal(measured.facts()):
+        print(f"warning: {folder}: {wrong}")
     return clips
 
 

@@ -1,5 +1,6 @@
 """MediaPipe's landmarks as numpy arrays: a file a clip, or a folder of files, one a frame."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from importers.skeletons import NUM_WHOLE_BODY, from_whole_body
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
+from poses.files import FASTEST, MAX_VISIBILITY, MISSING, SLOWEST
 from poses.presence import collapsed
 from runtime.errors import UserError
 
@@ -22,8 +24,21 @@ SHAPES = (
 )
 
 
-def read_array(path: Path) -> np.ndarray:
-    """The one array of numbers of a .npy or .npz file, never a pickle."""
+SCORES = ("visibility", "confidence", "scores", "keypoint_scores")  # what an archive calls them, beside its points
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What a file, or a folder of frames, holds: the points' array, scores [T,N] and fps where they stand beside it."""
+
+    values: np.ndarray
+    scores: np.ndarray | None = None
+    fps: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_arrays(path: Path) -> Arrays:
+    """The numbers of a .npy or .npz file, never a pickle."""
     try:
         content = np.load(path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None)
         if isinstance(content, np.ndarray):
@@ -31,43 +46,75 @@ def read_array(path: Path) -> np.ndarray:
         else:
             with content:
                 found = {key: content[key] for key in content.files}
+    except PermissionError:
+        raise UserError("it may not be read; check its permissions") from None
     except Exception as error:  # a damaged file raises almost anything: of zip, of zlib, of numpy
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise UserError("it holds Python objects, which are not executed; export numbers, or JSON") from None
         raise UserError("not a readable .npy or .npz of numbers (truncated?); write it again") from None
-    found = {key: value for key, value in found.items() if value.dtype.kind in "fiu" and value.ndim}
-    if len(found) > 1:
-        found = {key: value for key, value in found.items() if key in ("keypoints", "landmarks", "data", "pose")}
-    if len(found) != 1:
+    numbers = {key: value for key, value in found.items() if value.dtype.kind in "fiu"}
+    scores = next((numbers.pop(key) for key in SCORES if key in numbers and len(numbers) > 1), None)
+    fps = numbers.pop("fps", None)
+    if fps is not None and (fps.size != 1 or not SLOWEST <= fps.item() <= FASTEST):
+        raise UserError("its 'fps' is not a number of frames a second; correct it, or leave it out")
+    points = {key: value for key, value in numbers.items() if value.ndim}
+    if len(points) > 1:
+        points = {key: value for key, value in points.items() if key in ("keypoints", "landmarks", "data", "pose")}
+    if len(points) != 1:
         raise UserError("it does not hold one array of numbers, or one that is called keypoints, landmarks or data")
-    return np.array(next(iter(found.values())), dtype=np.float64)
+    (key, values), *_ = points.items()
+    values = np.array(values, dtype=np.float64)
+    if scores is not None and scores.shape != values.shape[: scores.ndim]:
+        raise UserError(f"its scores are {list(scores.shape)}, where its points are {list(values.shape)}")
+    unread = sorted(found.keys() - {key, "fps", *(SCORES if scores is not None else ())})
+    notes = (f"{', '.join(unread)} beside the points: not read",) if unread else ()
+    scores = None if scores is None else np.array(scores, dtype=np.float64)
+    return Arrays(values, scores, None if fps is None else float(fps.item()), notes)
 
 
-def read_frames(paths: list[Path]) -> np.ndarray:
-    """The arrays of single frames as one [T,...]."""
-    frames = []
+def read_frames(paths: list[Path], frames: np.ndarray) -> Arrays:
+    """The arrays of single frames as one [T,...]; frames: which frame each file is, NaN where none is."""
+    found = []
     for path in paths:
         try:
-            frames.append(np.squeeze(read_array(path)))
+            one = read_arrays(path)
         except UserError as error:
             raise UserError(f"{path.name}: {error}") from None
-        if frames[-1].shape != frames[0].shape:
-            raise UserError(f"{path.name} is {list(frames[-1].shape)}, but {paths[0].name} {list(frames[0].shape)}")
-    return np.stack(frames)
+        found.append((np.squeeze(one.values), None if one.scores is None else np.squeeze(one.scores)))
+        if found[-1][0].shape != found[0][0].shape or (found[-1][1] is None) != (found[0][1] is None):
+            raise UserError(f"{path.name} is {list(found[-1][0].shape)}, but {paths[0].name} {list(found[0][0].shape)}")
+    through = []
+    for parts in zip(*found, strict=True):
+        if parts[0] is None:
+            through.append(None)
+            continue
+        whole = np.full((int(frames[-1]) + 1, *parts[0].shape), np.nan)
+        whole[frames] = np.stack(parts)
+        through.append(whole)
+    return Arrays(*through)
 
 
-def landmarks(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Points [T,75,2], visibility [T,75] and face mesh [T,468 or 478,3] (None: none) of an array of SHAPES."""
+def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Points [T,75,2], visibility [T,75] and face mesh [T,468 or 478,3] (None: none) of an array of SHAPES.
+
+    Scores that stand beside the points are taken in place of what a third or fourth number of a point says.
+    """
+    values, scores = given.values, given.scores
     if values.ndim == 4 and values.shape[1] == 1:  # one person
-        values = values[:, 0]
+        values, scores = values[:, 0], None if scores is None else scores[:, 0]
     if values.ndim == 2:
         return _from_flat(values)
     if values.ndim != 3 or values.shape[2] not in (2, 3, 4):
         raise UserError(f"is {list(values.shape)}; expected {SHAPES}")
+    if scores is not None:
+        if scores.shape != values.shape[:2]:
+            raise UserError(f"its scores are {list(scores.shape)}; expected {list(values.shape[:2])}")
+        depth = values[..., 2:3] if values.shape[2] > 2 else np.zeros((*values.shape[:2], 1))
+        values = np.concatenate([values[..., :2], depth, scores[..., None]], axis=2)
     sizes = {BODY + 2 * HAND + face: face for face in (0, NUM_FACE, NUM_FACE_WITH_IRIS)}
     if values.shape[1] == NUM_WHOLE_BODY:
         points = from_whole_body(values)
-        return points[..., :2], _visibility(points), None
+        return points[..., :2], _scores(points[..., -1]) if values.shape[2] > 2 else _ones(points), None
     if values.shape[1] not in sizes:
         raise UserError(f"has {values.shape[1]} points a frame; expected {SHAPES}")
     num_face = sizes[values.shape[1]]
@@ -102,13 +149,36 @@ def _from_flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray |
 
 
 def _visibility(points: np.ndarray) -> np.ndarray:
-    """[T,75]: the fourth number of a point, or a third one that is a confidence (in 0..1; a depth is negative too)."""
+    """[T,75]: the fourth number of a point, or a third one that is a score (a depth is negative too)."""
     if points.shape[2] == 4:
-        return points[..., 3]
-    known = points[..., -1][np.isfinite(points[..., -1])]
-    if points.shape[2] == 3 and known.size and known.min() >= 0 and 0 < known.max() <= 1:
-        return points[..., 2]
+        return _with_hands(points, _scores(points[..., 3]))
+    third = points[..., -1]
+    if points.shape[2] == 3 and np.nanmin(third, initial=0) >= 0 and np.nanmax(third, initial=0) > 0:
+        return _scores(third)
+    return _ones(points)
+
+
+def _ones(points: np.ndarray) -> np.ndarray:
     return np.ones(points.shape[:2])
+
+
+def _scores(scores: np.ndarray) -> np.ndarray:
+    """Scores [T,N], which must be 0 for unseen up to 1 for seen; UserError for percent and logits."""
+    odd = scores[(scores > MAX_VISIBILITY) | (scores < MISSING)]
+    if len(odd):
+        raise UserError(
+            f"a point's score is {odd[0]:g}; scores are 0 for unseen up to 1 for seen, not percent or logits"
+        )
+    return scores
+
+
+def _with_hands(points: np.ndarray, visibility: np.ndarray) -> np.ndarray:
+    """MediaPipe gives no visibility of a hand, but 0 for all of it: then its points say where it was found."""
+    visibility = visibility.copy()
+    for hand in layout.HAND_KEYPOINTS.values():
+        if not np.nan_to_num(visibility[:, hand]).any() and np.nan_to_num(visibility).any():
+            visibility[:, hand] = (np.nan_to_num(points[:, hand, :2]) != 0).any(-1)
+    return visibility
 
 
 def _in_order(values: np.ndarray, num_face: int) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from importers import arrays, json_frames
 from importers.geometry import check_body, image_units, swap_hands
-from importers.plan import Source
+from importers.plan import Source, files_in
 from importers.pose_files import read_pose_recording
 from importers.recording import Recording, content_of, make_recording
 from importers.skeletons import NUM_SKELS, SKELS, SKELS_LEFT_HAND, SKELS_RIGHT_HAND, map_points
@@ -17,6 +17,7 @@ from poses.files import FASTEST, MISSING, SLOWEST
 from poses.pack import digest
 from poses.presence import collapsed
 from runtime.errors import UserError
+from runtime.files import composed, read_lines
 
 FORMATS = {
     "pose": ".pose files of MediaPipe Holistic, full or reduced",
@@ -47,18 +48,19 @@ def find_sources(folder: Path) -> Iterator[Source]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; pass the folder of the recordings with --input")
     groups: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        if path.suffix not in ENDINGS or path.name.startswith(".") or not path.is_file():
+    for path in files_in(folder):
+        ending = path.suffix.lower()
+        if ending not in ENDINGS:
             continue
-        if path.suffix == ".skels":
+        if ending == ".skels":
             for part, name in enumerate(skels_names(path)):
                 yield Source(path, "skels", name, part)
-        elif path.suffix == ".json" and json_frames.frame_number(path) is not None:
+        elif ending == ".json" and json_frames.frame_number(path) is not None and not json_frames.is_video(path):
             groups[path.parent, "json_frames", json_frames.clip_prefix(path)].append(path)
-        elif path.suffix == ".npy" and json_frames.frame_number(path) is not None and _is_frame(path):
+        elif ending == ".npy" and json_frames.frame_number(path) is not None and _is_frame(path):
             groups[path.parent, "array_frames", json_frames.clip_prefix(path)].append(path)
         else:
-            kind = {".pose": "pose", ".json": "mmpose"}.get(path.suffix, "arrays")
+            kind = {".pose": "pose", ".json": "mmpose"}.get(ending, "arrays")
             yield Source(path, kind, str(path.relative_to(folder)))
     prefixes: dict[tuple[Path, str], int] = defaultdict(int)
     for parent, kind, _ in groups:
@@ -91,12 +93,12 @@ def content_of_source(source: Source) -> str:
 def read_recording(source: Source, reading: ReadingFlags) -> Recording:
     """Read one recording. Raises UserError that says what is wrong with it, without its path."""
     if source.kind == "pose":
-        recording = read_pose_recording(source.path)
+        recording = read_pose_recording(source.path, reading.units, reading.person)
         if not SLOWEST <= recording.fps <= FASTEST:
             recording = replace(recording, fps=_fps(reading))
     else:
-        fps = _fps(reading)
-        points, visibility, face, notes = _points(source, reading)
+        points, visibility, face, own_fps, notes = _points(source, reading)
+        fps = own_fps or _fps(reading)
         keypoints, visibility, nmm, more = _to_image(points, visibility, face, source.kind, reading)
         aspect = reading.size[0] / reading.size[1] if reading.size else None
         recording = make_recording(keypoints, visibility, nmm, fps, (*notes, *more), aspect)
@@ -107,21 +109,28 @@ def read_recording(source: Source, reading: ReadingFlags) -> Recording:
     return recording
 
 
-def _points(source: Source, reading: ReadingFlags) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[str, ...]]:
-    """Points [T,75,2] and visibility [T,75], a face mesh or None, and notes; in the format's own unit."""
+def _points(
+    source: Source, reading: ReadingFlags
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, float | None, tuple[str, ...]]:
+    """Points [T,75,2], visibility [T,75], in the format's own unit, a face mesh or None, fps where told, and notes."""
     if source.kind == "json_frames":
         points, visibility, notes = json_frames.read_frames(frame_paths(source), reading.person)
-        return points, visibility, None, notes
+        return points, visibility, None, None, notes
     if source.kind == "mmpose":
         points, visibility, notes = json_frames.read_video_file(source.path, reading.person)
-        return points, visibility, None, notes
+        return points, visibility, None, None, notes
     if source.kind == "skels":
         joints = read_skels(source.path, source.part)
         points = map_points(joints, SKELS, joints[:, SKELS_LEFT_HAND], joints[:, SKELS_RIGHT_HAND])[..., :2]
-        return points, (points != 0).any(2).astype(float), None, ()
-    paths = frame_paths(source) if source.kind == "array_frames" else []
-    points, visibility, face = arrays.landmarks(arrays.read_frames(paths) if paths else arrays.read_array(source.path))
-    return points, visibility, face, ()
+        return points, (points != 0).any(2).astype(float), None, None, ()
+    notes = ()
+    if source.kind == "array_frames":
+        paths = frame_paths(source)
+        frames, notes = json_frames.places_of(paths)
+        given = arrays.read_frames(paths, frames)
+    else:
+        given = arrays.read_arrays(source.path)
+    return *arrays.landmarks(given), given.fps, (*notes, *given.notes)
 
 
 def _to_image(
@@ -159,7 +168,8 @@ def _is_frame(path: Path) -> bool:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception:  # a damaged header raises almost anything; reading the file says what is wrong with it
         return False
-    return array.size <= FRAME_VALUES and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] <= 4))
+    shape = tuple(size for size in array.shape if size > 1)
+    return array.size <= FRAME_VALUES and (len(shape) == 1 or (len(shape) == 2 and shape[1] <= 4))
 
 
 def skels_names(path: Path) -> list[str]:
@@ -169,18 +179,24 @@ def skels_names(path: Path) -> list[str]:
     listing = path.with_suffix(".files")
     if not listing.is_file():
         return [f"{path.stem}_{number:05d}" for number in range(count)]
-    names = [line.strip() for line in listing.read_text(encoding="utf-8").split("\n") if line.strip()]
+    names = [line for _, line in read_lines(listing)]
     if len(names) != count:
         raise UserError(f"{listing}: names {len(names)} clips, but {path.name} holds {count}")
     return names
 
 
 def skels_texts(path: Path) -> list[str] | None:
-    """The texts of a .skels file's clips, from the .text beside it; None where there is none."""
+    """The texts of a .skels file's clips, from the .text beside it; None where there is none.
+
+    UserError where they are not as many: which text is whose could not be told.
+    """
     texts = path.with_suffix(".text")
     if not texts.is_file():
         return None
-    return [line.strip() for line in texts.read_text(encoding="utf-8").split("\n") if line.strip()]
+    lines, count = read_lines(texts, blank=True), len(skels_names(path))
+    if len(lines) != count:
+        raise UserError(f"{texts}: has {len(lines)} texts, but {path.name} holds {count} clips; one line for each")
+    return [composed(line) for _, line in lines]
 
 
 def read_skels(path: Path, part: int) -> np.ndarray:

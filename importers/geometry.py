@@ -12,6 +12,7 @@ UNITS = {
     "shoulders": "centred between the shoulders, in any scale",
 }
 SHOULDER_PLACE, SHOULDER_WIDTH = (0.5, 0.4), 0.25  # of a square picture: where a body centred on its shoulders is put
+WIDEST = 0.8  # of the picture: shoulders farther apart are in another unit
 TRUNK = [layout.NOSE, layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
 SHOULDERS = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
 WRISTS = [layout.LEFT_WRIST, layout.RIGHT_WRIST]
@@ -25,7 +26,7 @@ def recognise_units(points: np.ndarray, seen: np.ndarray) -> str:
     middle, width = _shoulders(points, seen)
     if width > 3:  # shoulders three pictures apart: the numbers are pixels
         return "pixels"
-    if (np.abs(middle) < 0.1 * width).mean() > 0.9:
+    if (np.abs(middle) < 0.1 * width).mean() > 0.9 or width > WIDEST:
         return "shoulders"
     lowest = min(float(np.median(points[seen[:, k], k], axis=0).min()) for k in TRUNK if seen[:, k].any())
     return "signed" if lowest < -0.1 else "unit"
@@ -42,7 +43,7 @@ def image_units(
     found, expected = recognise_units(points, seen), units or usual
     centred = ("signed", "shoulders")  # told apart by the body's place alone, which is no proof
     agreed = found == expected or (found in centred and expected in centred)
-    if not agreed and (units is None or "pixels" in (found, expected)):
+    if not agreed and (units is None or expected in centred or "pixels" in (found, expected)):
         advice = {"pixels": "pass --units pixels --width W --height H", "unit": "pass --units unit"}.get(
             found, "pass --units signed, or --units shoulders where each frame is centred on the body"
         )
@@ -52,7 +53,9 @@ def image_units(
     if expected == "signed":
         return np.full(2, 0.5), np.full(2, 0.5)
     if expected == "shoulders":
-        return np.full(2, SHOULDER_WIDTH / _shoulders(points, seen)[1]), np.array(SHOULDER_PLACE)
+        middle, width = _shoulders(points, seen)
+        scale = np.full(2, SHOULDER_WIDTH / width)
+        return scale, SHOULDER_PLACE - scale * np.median(middle, axis=0)
     if expected == "unit":
         return np.ones(2), np.zeros(2)
     if size is None:

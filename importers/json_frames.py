@@ -7,21 +7,25 @@ from pathlib import Path
 import numpy as np
 
 from importers.geometry import TRUNK
-from importers.people import Person, choose, find_people, hand_movement, note_on_people
+from importers.people import follow_keypoints, note_on_people, through_time
 from importers.skeletons import BODY_25, NUM_WHOLE_BODY, OPENPOSE_18, from_whole_body, map_points
 from poses import layout
 from runtime.errors import UserError
 
 FRAME_NUMBER = re.compile(r"(\d+)(?:_keypoints)?$")
-LOOK_EVERY = 6  # frames, for whose hands move: from one to the next they hardly move more than a detector trembles
-REACH = 0.5  # heights that a person moves at most from one frame to the next
-MISSING_AT_MOST = 0.5  # of a clip's frames; more, and the numbers in its files' names count something else
 
 
 def frame_number(path: Path) -> int | None:
     """The number of the frame in a file's name, such as 12 in `clip_000000000012_keypoints.json`."""
     found = FRAME_NUMBER.search(path.stem)
     return int(found[1]) if found else None
+
+
+def is_video(path: Path) -> bool:
+    """Whether a .json holds all frames of a clip, as MMPose writes it; judged by its first bytes, for all are many."""
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    return b'"instance_info"' in start or b'"meta_info"' in start or (start.lstrip().startswith(b"[") and b"{" in start)
 
 
 def clip_prefix(path: Path) -> str:
@@ -31,7 +35,9 @@ def clip_prefix(path: Path) -> str:
 
 def read_frames(paths: list[Path], person: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Points [T,75,2], scores [T,75] and notes of a clip from its frames' files, following one person."""
-    return _follow([people_of(_load(path), path) for path in paths], _gaps(paths), person)
+    frames, notes = places_of(paths)
+    points, visibility, more = _follow([people_of(_load(path), path) for path in paths], frames, person)
+    return points, visibility, (*notes, *more)
 
 
 def read_video_file(path: Path, person: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -92,7 +98,10 @@ def _dwpose(person: dict, path: Path) -> np.ndarray:
 
 def _mmpose(frame: dict) -> np.ndarray:
     people = []
-    for person in frame.get("instances") or []:
+    instances = frame.get("instances") or []
+    if not isinstance(instances, list):
+        raise UserError("its 'instances' are no list of people")
+    for person in instances:
         points = _numbers(person, "keypoints", Path("a frame"), width=2)
         scores = _numbers(person, "keypoint_scores", Path("a frame"), width=1)
         if len(points) != NUM_WHOLE_BODY or len(scores) != NUM_WHOLE_BODY:
@@ -112,49 +121,30 @@ def _numbers(person: object, key: str, path: Path, width: int, absent: int | Non
         raise UserError(f"{path.name}: '{key}' is missing or not numbers") from None
 
 
-def _gaps(paths: list[Path]) -> np.ndarray:
-    """Which frame each file is: by the numbers in their names, so that a missing file leaves a gap; else in order."""
-    numbers = [frame_number(path) for path in paths]
+def places_of(paths: list[Path]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Which frame each file is, by the numbers in their names, and notes: a missing file leaves an unseen frame.
+
+    Where all are some frames apart, or most frames would have no file, the files are taken one after the other.
+    """
+    in_order, numbers = np.arange(len(paths)), [frame_number(path) for path in paths]
     if None in numbers or len(set(numbers)) < len(numbers):
-        return np.arange(len(paths))
+        return in_order, ()
     frames = np.array(numbers) - min(numbers)
-    return frames if frames[-1] + 1 <= len(paths) / MISSING_AT_MOST else np.arange(len(paths))
-
-
-def _boxes(found: np.ndarray) -> np.ndarray:
-    """A box for each person [N,75,3] of a frame, [N,4]: as high and wide as what is seen is high, about the trunk."""
-    boxes = []
-    for one in found:
-        middle = one[TRUNK][one[TRUNK, 2] > 0, :2].mean(0)
-        height = np.ptp(one[one[:, 2] > 0, 1])
-        boxes.append([*(middle - height / 2), height, height])
-    return np.array(boxes).reshape(-1, 4)
+    apart = int(np.gcd.reduce(np.diff(frames))) if len(frames) > 1 else 1
+    notes = (f"its files are {apart} frames apart; --source_fps is taken to be theirs",) if apart > 1 else ()
+    frames = frames // apart
+    missing = int(frames[-1]) + 1 - len(paths)
+    if missing > len(paths):
+        return in_order, ("fewer than half of the frames have a file; they are taken to follow one another",)
+    return frames, (*notes, f"{missing} frames have no file, and count as unseen") if missing else notes
 
 
 def _follow(
     people: list[np.ndarray], frames: np.ndarray, person: str
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """One person through all frames. people: those of each file, [N,75,3]; frames: which frame each file is."""
-    length = int(frames[-1]) + 1
     people = [found[(found[:, TRUNK, 2] > 0).any(1)] for found in people]
     most = max(map(len, people))
-
-    def through(track: list[tuple[int, int]]) -> np.ndarray:
-        points = np.zeros((length, layout.NUM_KEYPOINTS, 3))
-        for file, number in track:
-            points[frames[file]] = people[file][number]
-        return points
-
-    def movement(one: Person) -> float:
-        looks = through(one.track)[::LOOK_EVERY]
-        return hand_movement(looks[..., :2], looks[..., 2] > 0)
-
-    track = [(file, 0) for file, found in enumerate(people) if len(found)]
-    if most > 1:
-        boxes = [_boxes(found) for found in people]
-        track = choose(find_people(boxes, REACH) or find_people(boxes, REACH, 0.0), person, movement).track
-    points = through(track)
+    points = through_time(people, frames, follow_keypoints(people, frames, person))
     notes = [note_on_people(most, person)] if most > 1 else []
-    if length > len(people):
-        notes.append(f"{length - len(people)} frames have no file, and count as unseen")
     return points[..., :2], points[..., 2], tuple(notes)

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from importers.geometry import SHOULDERS, WRISTS
+from importers.geometry import SHOULDERS, TRUNK, WRISTS
 from poses import layout
 
 WHOM = ("signing", "left", "right", "largest")  # whom --person follows, where there are several
 PERSISTENT = 0.5  # of the looks that show anyone: who is in fewer is a passer-by, or no person at all
 REACH = 1.5  # face sizes that a face moves at most from one look to the next
+LOOK_EVERY = 6  # frames, for whose hands move: from one to the next they hardly move more than a detector trembles
+BODY_REACH = 0.5  # heights that a body moves at most from one frame to the next
 MARGIN = 1.0  # face sizes that are cut away around another person's face
 
 
@@ -66,6 +68,40 @@ def choose(people: Sequence[Person], which: str, movement: Callable[[Person], fl
     if which == "largest":
         return max(people, key=lambda person: person.size)
     return people[0] if which == "left" else people[-1]
+
+
+def _boxes(found: np.ndarray) -> np.ndarray:
+    """A box for each person [N,75,3] of a frame, [N,4]: as high and wide as what is seen is high, about the trunk."""
+    boxes = []
+    for one in found:
+        middle = one[TRUNK][one[TRUNK, 2] > 0, :2].mean(0)
+        height = np.ptp(one[one[:, 2] > 0, 1])
+        boxes.append([*(middle - height / 2), height, height])
+    return np.array(boxes).reshape(-1, 4)
+
+
+def through_time(people: Sequence[np.ndarray], frames: np.ndarray, track: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The keypoints [T,75,3] of one of the people of `follow_keypoints`, unseen where the track has none."""
+    points = np.zeros((int(frames[-1]) + 1, layout.NUM_KEYPOINTS, 3))
+    for look, number in track:
+        points[frames[look]] = people[look][number]
+    return points
+
+
+def follow_keypoints(people: Sequence[np.ndarray], frames: np.ndarray, person: str) -> list[tuple[int, int]]:
+    """The track of one person: in which look, and as which of that look.
+
+    people: those of each look, [N,75,3] (x, y, score), whose trunk is seen; frames: which frame each look is.
+    """
+    if max(map(len, people)) < 2:
+        return [(look, 0) for look, found in enumerate(people) if len(found)]
+
+    def movement(one: Person) -> float:
+        looks = through_time(people, frames, one.track)[::LOOK_EVERY]
+        return hand_movement(looks[..., :2], looks[..., 2] > 0)
+
+    boxes = [_boxes(found) for found in people]
+    return choose(find_people(boxes, BODY_REACH) or find_people(boxes, BODY_REACH, 0.0), person, movement).track
 
 
 def note_on_people(count: int, which: str) -> str:

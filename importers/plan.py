@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,6 +95,16 @@ def _split(text: str) -> str | tuple[float, ...]:
     return shares
 
 
+def files_in(folder: Path) -> list[Path]:
+    """Every file in a folder and the folders in it, linked ones too, in order of their paths; hidden files left out."""
+    found, walked = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        walked.add(os.path.realpath(place))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) not in walked]  # a circle
+        found += [Path(place) / name for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file())
+
+
 def name_sources(sources: Iterable[Source], endings: tuple[str, ...], ids: str) -> dict[str, Source]:
     """The recordings by clip ID, sorted by it. UserError where two have the same ID, or one that no file can have."""
     named: dict[str, Source] = {}
@@ -139,6 +150,8 @@ def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tup
             said[clip_id] = (split, text)
     kept = [replace(clip, split=said[clip.id][0], text=said[clip.id][1]) for clip in clips if clip.id in said]
     files = ", ".join(str(path) for _, path in given)
+    if not said:
+        raise UserError(f"{files}: names its columns and holds no text")
     without = sorted({clip.id for clip in clips} - said.keys())
     missing = sorted(said.keys() - {clip.id for clip in clips})
     if not kept:

@@ -1,14 +1,15 @@
 """`.pose` files of MediaPipe Holistic, full or reduced to fewer points of body and face."""
 
-import struct
-import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from importers.geometry import TRUNK, image_units
+from importers.people import follow_keypoints, note_on_people
 from importers.recording import Recording, make_recording
 from poses import face, layout
-from poses.files import lacking, read_pose_file
+from poses.files import PosePoints, depth_scale, full_recording, lacking, read_pose_points
 from poses.writing import BODY_NAMES
 from runtime.errors import UserError
 
@@ -18,96 +19,91 @@ NEEDED = sorted(
     - {face.LEFT_IRIS, face.RIGHT_IRIS}
     | set(face.OUTER_LIP)
 )
-FLAT = 0.05  # a mesh whose depth is below this share of its width has z in pictures, x and y in pixels
 
 
-def read_pose_recording(path: Path) -> Recording:
-    """The recording of a `.pose` file; its fps is 0 where the file tells none. UserError where it has no body."""
-    header, points, confidence, fps = _open(path)
-    found = {component.name: component.points for component in header.components}
-    depth = _depth_scale(found, points, confidence, header.dimensions.width)
-    aspect = header.dimensions.width / header.dimensions.height
-    notes = [] if depth == 1.0 else ["depth of the face in pictures, as most converters write it; brought to pixels"]
-    if not lacking({name: len(names) for name, names in found.items()}):
-        full = read_pose_file(path, z_scale=depth)
+def read_pose_recording(path: Path, units: str | None, person: str) -> Recording:
+    """The recording of a `.pose` file; its fps is 0 where the file tells none. UserError where it has no body.
+
+    units: what --units says, where it is not pixels. person: whom --person follows, where there are several.
+    """
+    file, notes = read_pose_points(path), []
+    targets, body_notes = _targets(file)
+    if file.num_people > 1:
+        file, note = _follow(file, targets, person)
+        notes.append(note)
+    depth = depth_scale(file)
+    if depth != 1:
+        notes.append("depth of the face in pictures, as most converters write it; brought to pixels")
+    points, confidence = file.points[:, 0], file.confidence[:, 0]  # [T,N,C], [T,N]
+    if not lacking({name: len(names) for name, names in file.names.items()}):
+        full = full_recording(path, file, depth)
         nmm = np.where(full.face_seen[:, None], full.nmm, np.nan)
-        return make_recording(full.keypoints, full.visibility, nmm, full.fps, tuple(notes), aspect)
+    else:
+        notes += body_notes
+        nmm, note = _reduced_face(file, depth)
+        notes.append(note)
+    keypoints, visibility = _keypoints(points, confidence, targets)
+    seen = (visibility > 0) & (keypoints != 0).any(2)
+    scale, offset = image_units(keypoints, seen, units, "pixels", tuple(file.size))
+    aspect = file.size[0] / file.size[1]
+    return make_recording(keypoints * scale + offset, visibility * seen, nmm, file.fps, tuple(notes), aspect)
 
-    start, places = 0, {}
-    for name, names in found.items():
-        places[name] = slice(start, start + len(names))
-        start += len(names)
-    keypoints = np.zeros((len(points), layout.NUM_KEYPOINTS, 2))
-    visibility = np.zeros((len(points), layout.NUM_KEYPOINTS))
-    body = found.get("POSE_LANDMARKS", [])
+
+def _targets(file: PosePoints) -> tuple[dict[int, int], list[str]]:
+    """Which of our 75 keypoints each point of the file is, and notes on what it lacks."""
+    body = file.names.get("POSE_LANDMARKS", [])
     if not {"LEFT_SHOULDER", "RIGHT_SHOULDER"} <= set(body):
-        raise UserError(f"has no MediaPipe body with shoulders; its components are {', '.join(found)}")
-    size = np.array([header.dimensions.width, header.dimensions.height])
-    targets = {"POSE_LANDMARKS": [BODY_NAMES.index(name) if name in BODY_NAMES else None for name in body]}
+        raise UserError(f"has no MediaPipe body with shoulders; its components are {', '.join(file.names)}")
+    start = file.places["POSE_LANDMARKS"].start
+    targets = {start + place: BODY_NAMES.index(name) for place, name in enumerate(body) if name in BODY_NAMES}
+    notes = []
     hands = {"LEFT_HAND_LANDMARKS": layout.LEFT_HAND_KEYPOINTS, "RIGHT_HAND_LANDMARKS": layout.RIGHT_HAND_KEYPOINTS}
     for name, hand in hands.items():
-        if len(found.get(name, ())) == layout.NUM_HAND:
-            targets[name] = list(range(hand.start, hand.stop))
+        count = len(file.names.get(name, ()))
+        if count == layout.NUM_HAND:
+            targets |= {file.places[name].start + number: hand.start + number for number in range(count)}
         else:
-            notes.append(f"{name} has {len(found.get(name, ()))} points instead of 21, and counts as unseen")
-    for name, target in targets.items():
-        sources = [place for place, at in zip(range(start)[places[name]], target, strict=True) if at is not None]
-        target = [at for at in target if at is not None]
-        keypoints[:, target] = points[:, sources, :2] / size
-        visibility[:, target] = confidence[:, sources]
+            notes.append(f"{name} has {count} points instead of 21, and counts as unseen")
     missing = layout.NUM_BODY - len(set(body) & set(BODY_NAMES))
     if missing:
         notes.append(f"reduced body: {missing} of 33 points are not in the file, and count as unseen")
-    nmm = None
-    mesh_names = found.get("FACE_LANDMARKS", [])
-    if {str(number) for number in NEEDED} <= set(mesh_names):
-        nmm = _reduced_face(
-            mesh_names, points[:, places["FACE_LANDMARKS"]], confidence[:, places["FACE_LANDMARKS"]], depth
-        )
-        notes.append(f"reduced face: {len(mesh_names)} of 468 points, all that the face's numbers need")
-    else:
-        notes.append(f"FACE_LANDMARKS has {len(mesh_names)} points, too few: the face counts as unseen")
-    return make_recording(keypoints, visibility, nmm, fps, tuple(notes), aspect)
+    return targets, notes
 
 
-def _open(path: Path) -> tuple:
-    """Header, points [T,N,C] and confidence [T,N] of the first person, and fps."""
-    from pose_format import Pose
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            file = Pose.read(path.read_bytes())
-    except (struct.error, ValueError, IndexError, KeyError, TypeError, NotImplementedError, MemoryError, OverflowError):
-        raise UserError("not a readable .pose file (truncated, or another format?); fetch it again") from None
-    if file.body.data.ndim != 4 or 0 in file.body.data.shape[:2]:
-        raise UserError("zero frames or no person; leave the file out or record it again")
-    if file.header.dimensions.width <= 0 or file.header.dimensions.height <= 0:
-        raise UserError("its header gives a picture without a size; export it again")
-    points = np.nan_to_num(np.ma.getdata(file.body.data)[:, 0])
-    confidence = np.nan_to_num(np.asarray(file.body.confidence)[:, 0])
-    return file.header, points, confidence, float(file.body.fps)
+def _keypoints(points: np.ndarray, confidence: np.ndarray, targets: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Our keypoints [...,75,2] and their visibility [...,75] from a file's points [...,N,C], confidence [...,N]."""
+    keypoints = np.zeros((*points.shape[:-2], layout.NUM_KEYPOINTS, 2))
+    visibility = np.zeros(keypoints.shape[:-1])
+    theirs, ours = list(targets), list(targets.values())
+    keypoints[..., ours, :] = points[..., theirs, :2]
+    visibility[..., ours] = confidence[..., theirs].clip(0, 1)
+    return keypoints, visibility
 
 
-def _depth_scale(found: dict, points: np.ndarray, confidence: np.ndarray, width: int) -> float:
-    """What brings the mesh's z into the unit of its x: the picture's width where z is in pictures, else 1."""
-    names = list(found)
-    if "FACE_LANDMARKS" not in names:
-        return 1.0
-    start = sum(len(found[name]) for name in names[: names.index("FACE_LANDMARKS")])
-    place = slice(start, start + len(found["FACE_LANDMARKS"]))
-    there = (confidence[:, place] > 0).all(1)
-    mesh = points[there, place]
-    if not mesh.size or mesh.shape[-1] < 3:
-        return 1.0
-    across, deep = np.ptp(mesh[..., 0], axis=1).mean(), np.ptp(mesh[..., 2], axis=1).mean()
-    return float(width) if deep < FLAT * across else 1.0
+def _follow(file: PosePoints, targets: dict[int, int], person: str) -> tuple[PosePoints, str]:
+    """The file of one of its people alone, and a note."""
+    keypoints, visibility = _keypoints(file.points, file.confidence, targets)  # [T,P,75,2], [T,P,75]
+    people = np.concatenate([keypoints, visibility[..., None]], axis=-1)
+    shown = [np.flatnonzero((of_frame[:, TRUNK, 2] > 0).any(1)) for of_frame in people]
+    track = follow_keypoints([one[who] for one, who in zip(people, shown, strict=True)], np.arange(len(people)), person)
+    who, followed = np.zeros(len(people), int), np.zeros(len(people), bool)
+    for frame, number in track:
+        who[frame], followed[frame] = shown[frame][number], True
+    file = file.of_one(who)
+    file = replace(file, confidence=file.confidence * followed[:, None, None])
+    return file, note_on_people(max(map(len, shown)), person)
 
 
-def _reduced_face(names: list[str], mesh: np.ndarray, confidence: np.ndarray, depth: float) -> np.ndarray:
-    """NMM numbers [T,64] of a face of which only some points are there."""
+def _reduced_face(file: PosePoints, depth: float) -> tuple[np.ndarray | None, str]:
+    """NMM numbers [T,64] of a face of which only some points are there, None for too few, and a note."""
+    names = file.names.get("FACE_LANDMARKS", [])
+    if not {str(number) for number in NEEDED} <= set(names):
+        return None, f"FACE_LANDMARKS has {len(names)} points, too few: the face counts as unseen"
+    place = file.places["FACE_LANDMARKS"]
+    mesh, confidence = file.points[:, 0, place], file.confidence[:, 0, place]
     full = np.zeros((len(mesh), face.NUM_FACE, 3))
     kept = [number for number, name in enumerate(names) if name.isdigit() and int(name) < face.NUM_FACE]
     full[:, [int(names[number]) for number in kept]] = mesh[:, kept, :3] * np.array([1.0, 1.0, depth])
     there = (confidence[:, kept] > 0).all(1)
-    return np.where(there[:, None], face.nmm_from_face_mesh(full), np.nan)
+    nmm = np.where(there[:, None], face.nmm_from_face_mesh(full), np.nan)
+    return nmm, f"reduced face: {len(names)} of 468 points, all that the face's numbers need"

@@ -13,7 +13,7 @@ from poses import layout
 from poses.face import split_nmm
 from poses.files import MAX_KEYPOINT, MAX_NMM, same_rate
 from poses.pack import digest
-from poses.presence import shown_keypoints
+from poses.presence import HALF, shown_keypoints
 from runtime.errors import UserError
 from runtime.files import write_whole
 
@@ -44,12 +44,12 @@ class Recording:
         return self.visibility > 0
 
     def counts(self) -> dict[str, int]:
-        """In how many frames the body, the face and each hand was seen."""
+        """In how many frames the body, the face and each hand was seen; a hand, if half of it was."""
         return {
             "body": int(self.seen[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].all(1).sum()),
             "face": int(np.isfinite(self.nmm).any(1).sum()),
-            "left hand": int(self.seen[:, layout.LEFT_HAND_KEYPOINTS].all(1).sum()),
-            "right hand": int(self.seen[:, layout.RIGHT_HAND_KEYPOINTS].all(1).sum()),
+            "left hand": int((self.seen[:, layout.LEFT_HAND_KEYPOINTS].mean(1) >= HALF).sum()),
+            "right hand": int((self.seen[:, layout.RIGHT_HAND_KEYPOINTS].mean(1) >= HALF).sum()),
         }
 
 

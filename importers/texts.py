@@ -5,6 +5,7 @@ line); tables with a first line of column names, separated by tabs, bars, commas
 """
 
 import csv
+import io
 from pathlib import Path, PurePosixPath
 
 from runtime.errors import UserError
@@ -19,28 +20,29 @@ DELIMITERS = "\t|,;"
 def read_texts(path: Path, text_column: str | None = None, id_column: str | None = None) -> dict[str, str]:
     """The texts of a file by clip, named as the file names them. Raises UserError that names the file and the line."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        content = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; --texts takes a file of ID|text lines or a table") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8; convert it, for example with iconv") from None
-    lines = [line.rstrip("\r") for line in lines if line.strip()]
+    lines = [line for line in content.split("\n") if line.strip()]
     if not lines:
         raise UserError(f"{path}: holds no text; write ID|text a line")
     delimiter = next((mark for mark in DELIMITERS if mark in lines[0]), None)
     if delimiter is None:
         raise UserError(f"{path}: its first line has neither bar, tab nor comma; write ID|text a line")
-    rows = _rows(path, lines, delimiter)
+    rows = _rows(path, content, lines, delimiter)
     header = [name.strip() for name in rows[0]]
     id_at = _find(header, id_column, ID_COLUMNS)
     text_at = _find(header, text_column, TEXT_COLUMNS)
     if id_at is not None and text_at is not None and id_at != text_at:
-        rows = rows[1:]
+        rows = [_of_columns(path, number, row, header, text_at, delimiter) for number, row in enumerate(rows[1:], 1)]
     elif delimiter == "|" and len(header) == len(PHOENIX_COLUMNS) and header[1].startswith(header[0]):
         header, id_at = PHOENIX_COLUMNS, 0
         text_at = _find(header, text_column, ("translation",))
         if text_at is None:
             raise UserError(f"{path}: has no column '{text_column}'; it has {', '.join(header)}")
+        rows = [_of_columns(path, number, row, header, text_at, delimiter) for number, row in enumerate(rows, 1)]
     elif text_column or id_column or delimiter != "|" or len(header) > 2:
         asked = [f"'{name}'" for name, at in ((id_column, id_at), (text_column, text_at)) if name and at is None]
         wanted = f"the column {' and '.join(asked)}" if asked else "a column for the ID and one for the text"
@@ -64,13 +66,27 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
     return texts
 
 
-def _rows(path: Path, lines: list[str], delimiter: str) -> list[list[str]]:
+def _of_columns(path: Path, number: int, row: list[str], header: list[str], text_at: int, delimiter: str) -> list[str]:
+    """A row with as many columns as the header: a text in the last one may hold the delimiter itself."""
+    if len(row) <= len(header):
+        return row
+    if text_at != len(header) - 1:
+        raise UserError(
+            f"{path}: row {number} has {len(row)} columns, and its first line names {len(header)}; put a text that "
+            f"holds '{delimiter}' in quotation marks"
+        )
+    return [*row[:text_at], delimiter.join(row[text_at:])]
+
+
+def _rows(path: Path, content: str, lines: list[str], delimiter: str) -> list[list[str]]:
     if delimiter == "|":
         return [line.split("|") for line in lines]
     if delimiter == "\t":  # texts in such files hold lone quotation marks
         return [[_unquoted(field) for field in line.split("\t")] for line in lines]
     try:
-        return [row for row in csv.reader(lines, delimiter=delimiter) if row]
+        blanks = {"skipinitialspace": f'{delimiter} "' in content}  # else they may be part of a text
+        table = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True, **blanks)
+        return [row for row in table if any(map(str.strip, row))]
     except csv.Error as error:
         raise UserError(f"{path}: not a readable table ({error}); write ID|text a line") from None
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from importers.holistic import Detector, Holistic
 from importers.people import Person, choose, find_people, hand_movement, note_on_people, window
-from importers.plan import Source
+from importers.plan import Source, files_in
 from importers.recording import Recording, at_even_rate, content_of, make_recording
 from poses import layout
 from poses.face import nmm_from_face_mesh
@@ -62,9 +62,7 @@ def find_sources(folder: Path) -> tuple[list[Source], dict[str, int]]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; pass the folder of the videos with --videos")
     sources, others = [], {}
-    for path in sorted(folder.rglob("*")):
-        if path.name.startswith(".") or not path.is_file():
-            continue
+    for path in files_in(folder):
         ending = path.suffix.lower()
         if ending in VIDEO_ENDINGS:
             sources.append(Source(path, "video", str(path.relative_to(folder))))

@@ -12,7 +12,7 @@ import struct
 import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,8 @@ MISSING = -1.0  # some programs write what they did not find as -1
 MAX_VISIBILITY = 1.5  # some programs' confidences exceed 1 a little; percent and logits by far
 SLOWEST, FASTEST = 1.0, 1000.0  # frames a second; less or more is a period, or a time unit
 REPEATED = 5  # frames at the end that repeat the one before: no camera gives so many
+FLAT = 0.05  # a mesh whose depth is below this share of its width has z in pictures, x and y in pixels
+LEAST_SHOULDERS = 0.01  # image units: shoulders nearer to each other are in another unit
 LENGTH_TOLERANCE = 2  # frames by which a clip's two files may differ in length
 SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to poses, read off their lengths
 
@@ -454,14 +456,33 @@ class PoseRecording:
     fps: float
 
 
-def read_pose_file(path: Path, z_scale: float = 1.0) -> PoseRecording:
-    """Read the first person of a full MediaPipe Holistic `.pose` file (v0.1 or v0.2).
+@dataclass(frozen=True)
+class PosePoints:
+    """What a `.pose` file holds: the names of each component's points, and where these lie among all N.
 
-    The face numbers come from the component that `write_clip` writes, where it is there, or else from the mesh. What
-    was not found, such as a hand, is zeros with visibility 0. `z_scale` multiplies the mesh's z, which the usual
-    converter leaves in image widths where x and y are pixels: with 1 (z as the file has it) yaw and pitch of such
-    files are near 0; the width of the recorded image, where it is known, gives the true angles.
+    points [T,P,N,C] of P people, confidence [T,P,N], size of the picture (width, height) in pixels, fps, 0 for unknown.
     """
+
+    names: dict[str, list[str]]
+    places: dict[str, slice]
+    points: np.ndarray
+    confidence: np.ndarray
+    size: np.ndarray
+    fps: float
+
+    def of_one(self, who: np.ndarray) -> "PosePoints":
+        """The same of one person, who [T] is the number of whom in each frame."""
+        frames = np.arange(len(who))
+        return replace(self, points=self.points[frames, who][:, None], confidence=self.confidence[frames, who][:, None])
+
+    @property
+    def num_people(self) -> int:
+        """Those whom any frame shows."""
+        return int((self.confidence > 0).any((0, 2)).sum())
+
+
+def read_pose_points(path: Path) -> PosePoints:
+    """The points of a `.pose` file (v0.1 or v0.2); UserError where it is damaged."""
     from pose_format import Pose  # here, so that the mesh features need no .pose library
 
     try:
@@ -472,37 +493,82 @@ def read_pose_file(path: Path, z_scale: float = 1.0) -> PoseRecording:
         raise UserError(f"{path}: no such file") from None
     except (struct.error, ValueError, IndexError, KeyError, TypeError, NotImplementedError, MemoryError, OverflowError):
         raise UserError(f"{path}: not a readable .pose file (truncated, or another format?); fetch it again") from None
-    start, places, sizes = 0, {}, {}
-    for component in file.header.components:
-        sizes[component.name] = len(component.points)
-        places[component.name] = slice(start, start + len(component.points))
-        start += len(component.points)
-    if wrong := lacking(sizes):
-        wrong = [f"{name} (it has {sizes.get(name, 0)} points)" for name in wrong]
+    if file.body.data.ndim != 4 or 0 in file.body.data.shape[:2]:
+        raise UserError(f"{path}: zero frames or no person; leave the file out or record it again")
+    size = np.array([file.header.dimensions.width, file.header.dimensions.height])
+    if (size <= 0).any():
+        raise UserError(f"{path}: its header gives an image of {size[0]} x {size[1]} pixels; export it again")
+    names = {component.name: list(component.points) for component in file.header.components}
+    ends = np.cumsum([0, *map(len, names.values())]).tolist()
+    places = {name: slice(start, end) for name, start, end in zip(names, ends[:-1], ends[1:], strict=True)}
+    points = np.nan_to_num(np.ma.getdata(file.body.data))
+    return PosePoints(
+        names, places, points, np.nan_to_num(np.asarray(file.body.confidence)), size, float(file.body.fps)
+    )
+
+
+def depth_scale(file: PosePoints) -> float:
+    """What brings the face mesh's z into the unit of its x: the picture's width where z is in pictures, else 1.
+
+    The usual converter leaves z in image widths where x and y are pixels: then a head's yaw and pitch would be near 0.
+    """
+    place = file.places.get("FACE_LANDMARKS", slice(0))
+    there = (file.confidence[:, 0, place] > 0).all(1)
+    mesh = file.points[there, 0, place]
+    if not mesh.size or mesh.shape[-1] < 3:
+        return 1.0
+    across, deep = np.ptp(mesh[..., 0], axis=1).mean(), np.ptp(mesh[..., 2], axis=1).mean()
+    return float(file.size[0]) if deep < FLAT * across else 1.0
+
+
+def full_recording(path: Path, file: PosePoints, z_scale: float | None = None) -> PoseRecording:
+    """The first person of a full MediaPipe Holistic file.
+
+    The face numbers come from the component that `write_clip` writes, where it is there, or else from the mesh, whose z
+    is multiplied by `z_scale` (default: what `depth_scale` finds). What was not found, such as a hand, is zeros with
+    visibility 0.
+    """
+    if wrong := lacking({name: len(names) for name, names in file.names.items()}):
+        wrong = [f"{name} (it has {len(file.names.get(name, ()))} points)" for name in wrong]
         raise UserError(
             f"{path}: not a full MediaPipe Holistic file: missing or reduced are {', '.join(wrong)}; "
             "use the unreduced file, with 33 body, 468 or 478 face and 21 + 21 hand points"
         )
-    if file.body.data.ndim != 4 or 0 in file.body.data.shape[:2]:
-        raise UserError(f"{path}: zero frames or no person; leave the file out or record it again")
-    points = np.nan_to_num(np.ma.getdata(file.body.data)[:, 0])  # [T,points,3 or more]
-    confidence = np.nan_to_num(np.asarray(file.body.confidence)[:, 0])
-    manual = [places[name] for name in COMPONENTS if name != "FACE_LANDMARKS"]
-    size = np.array([file.header.dimensions.width, file.header.dimensions.height])
-    if (size <= 0).any():
-        raise UserError(f"{path}: its header gives an image of {size[0]} x {size[1]} pixels; export it again")
+    points, confidence = file.points[:, 0], file.confidence[:, 0]  # [T,N,C], [T,N]
+    manual = [file.places[name] for name in COMPONENTS if name != "FACE_LANDMARKS"]
     visibility = np.concatenate([confidence[:, place] for place in manual], axis=1).clip(0, 1)
-    keypoints = np.concatenate([points[:, place, :2] / size for place in manual], axis=1) * (visibility[..., None] > 0)
-    if sizes.get(FACE_NUMBERS) == layout.NMM_DIM:
-        nmm, known, *_ = np.moveaxis(points[:, places[FACE_NUMBERS]], -1, 0)
+    keypoints = np.concatenate([points[:, place, :2] / file.size for place in manual], axis=1)
+    if len(file.names.get(FACE_NUMBERS, ())) == layout.NMM_DIM:
+        nmm, known, *_ = np.moveaxis(points[:, file.places[FACE_NUMBERS]], -1, 0)
         face_seen = (known > 0).all(axis=1)
     else:
-        nmm = nmm_from_face_mesh(points[:, places["FACE_LANDMARKS"], :3] * np.array([1.0, 1.0, z_scale]))
-        face_seen = (confidence[:, places["FACE_LANDMARKS"]] > 0).all(axis=1) & np.isfinite(nmm).all(axis=1)
+        face = file.places["FACE_LANDMARKS"]
+        scale = np.array([1.0, 1.0, depth_scale(file) if z_scale is None else z_scale])
+        nmm = nmm_from_face_mesh(points[:, face, :3] * scale)
+        face_seen = (confidence[:, face] > 0).all(axis=1) & np.isfinite(nmm).all(axis=1)
     return PoseRecording(
-        keypoints.astype(np.float32),
+        (keypoints * (visibility[..., None] > 0)).astype(np.float32),
         visibility.astype(np.float32),
         fill_gaps(nmm, np.repeat(face_seen[:, None], layout.NMM_DIM, axis=1))[0],
         face_seen,
-        float(file.body.fps),
+        file.fps,
     )
+
+
+def read_pose_file(path: Path, z_scale: float | None = None) -> PoseRecording:
+    """The recording of a full MediaPipe Holistic `.pose` file of one person, as `full_recording` has it.
+
+    UserError also for one of several people, and for one whose points are no pixels of its picture.
+    """
+    file = read_pose_points(path)
+    if file.num_people > 1:
+        raise UserError(f"{path}: shows {file.num_people} people; import_data.py follows one of them")
+    recording = full_recording(path, file, z_scale)
+    shoulders = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
+    pair = recording.keypoints[(recording.visibility[:, shoulders] > 0).all(1)][:, shoulders]
+    if len(pair) and np.median(np.linalg.norm(pair[:, 0] - pair[:, 1], axis=1)) < LEAST_SHOULDERS:
+        raise UserError(
+            f"{path}: its points are no pixels of its picture, {file.size[0]} x {file.size[1]}; export it before it is "
+            "normalised, or bring it in with import_data.py --units"
+        )
+    return recording

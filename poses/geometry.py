@@ -14,6 +14,8 @@ MARGIN = 0.05  # image units by which a nose or shoulders may lie outside the pi
 APART = 0.25  # shoulder widths by which a hand must be nearer to one wrist to say whose it is
 FRONTAL = 0.5  # of the nose's height above them that shoulders are apart across the picture in a view from the front
 NEAR = 0.5  # shoulder widths from a hand's root to a wrist that it may hang on
+LOOSE = 1.5  # shoulder widths from a hand to its own wrist: farther off, it hangs on no arm
+NARROWEST = 0.02  # image units: shoulders nearer to each other are of no picture of a signer
 MIN_FRAMES = 5  # that show whose a hand is
 ANOTHER_SIZE = 2.5  # a clip whose shoulders are so many times as wide or narrow as the median differs from the rest
 FULL_TURN = 2 * np.pi  # radians: no head turns so far, one that does is given in degrees
@@ -24,7 +26,8 @@ NAMED = 20  # clips of each kind that a message names
 FRAMES_AT_ONCE = 2048
 
 _ROOTS = {side: hand.start + layout.HAND_ROOT for side, hand in layout.HAND_KEYPOINTS.items()}
-_NEEDED = max(_ROOTS.values()) + 1  # keypoints up to the last of them
+_KNUCKLES = {side: hand.start + layout.FINGERS["middle"][0] for side, hand in layout.HAND_KEYPOINTS.items()}
+_NEEDED = max(_KNUCKLES.values()) + 1  # keypoints up to the last of them
 _HEAD_POSE = list(layout.NMM_SLICES).index("head_pose")
 _PARTS = {
     "body": slice(0, layout.keypoint_dims(np.array([layout.RIGHT_HIP]))[-1] + 1),  # without the legs
@@ -71,13 +74,13 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     """The facts of clips that lie behind one another in pose and seen [F,214], each from its start on.
 
     Each is [clips], NaN where a clip does not show it. width: from shoulder to shoulder, image units. height: of the
-    nose above the shoulders, shoulder widths. left wrist, right wrist: from a hand's root to its own wrist, shoulder
-    widths. outside: how far nose or shoulders lie outside the picture, image units. off centre: of the shoulders'
-    middle from (0, 0), shoulder widths. below, lying, reversed, exchanged: parts of the frames in which the nose is
-    below the shoulders, the shoulders are above one another and the nose beside them, the signer's left shoulder is at
-    the left of the picture, a hand's root is nearer to the other hand's wrist. nmm [clips,4]: the largest number of
-    each feature. astray: how far a keypoint above the legs is from the middle of the picture, image units. low, high
-    [clips,2]: least and greatest x and y. The others: how much was seen of a part.
+    nose above the shoulders, shoulder widths. left wrist, right wrist: from a hand's root, or else its middle knuckle,
+    to its own wrist, shoulder widths. outside: how far nose or shoulders lie outside the picture, image units. off
+    centre: of the shoulders' middle from (0, 0), shoulder widths. below, lying, reversed, exchanged: parts of the
+    frames in which the nose is below the shoulders, the shoulders are above one another and the nose beside them, the
+    signer's left shoulder is at the left of the picture, a hand's root is nearer to the other hand's wrist. nmm
+    [clips,4]: the largest number of each feature. astray: how far a keypoint above the legs is from the middle of the
+    picture, image units. low, high [clips,2]: least and greatest x and y. The others: how much was seen of a part.
     """
     lengths = np.diff([*starts, len(pose)])
     points = layout.frame_to_keypoints(pose)[:, :_NEEDED]
@@ -118,9 +121,13 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
         tells = known[:, _ROOTS[hand]] & (np.abs(own - foreign) > APART) & (np.minimum(own, foreign) < NEAR)
         told = told + np.add.reduceat(tells, starts, dtype=int)
         wrong = wrong + np.add.reduceat(tells & (own > foreign), starts, dtype=int)
-    hangs = [known[:, _ROOTS["left"]] & known[:, layout.LEFT_WRIST] & np.isfinite(unit)]
-    hangs += [known[:, _ROOTS["right"]] & known[:, layout.RIGHT_WRIST] & np.isfinite(unit)]
-    left_wrist, right_wrist = means([away["left", "left"], away["right", "right"]], hangs)
+    hands, hangs = [], []
+    for side, wrist in (("left", layout.LEFT_WRIST), ("right", layout.RIGHT_WRIST)):
+        root, knuckle = known[:, _ROOTS[side]], known[:, _KNUCKLES[side]]
+        place = np.where(root[:, None], points[:, _ROOTS[side]], points[:, _KNUCKLES[side]])
+        hands.append(np.hypot(*(place - points[:, wrist]).T) / unit)
+        hangs.append((root | knuckle) & known[:, wrist] & np.isfinite(unit))
+    left_wrist, right_wrist = means(hands, hangs)
 
     # What was unseen lies between what was seen, so the extent is that of all frames.
     count = np.add.reduceat(seen, starts, axis=0, dtype=np.int32)  # [clips,214]
@@ -154,12 +161,15 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
 
 def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """What no data in this layout shows, each with which clips show it and which could tell, [clips] bool."""
+    loose = np.fmax(facts["left wrist"], facts["right wrist"])
     told = {
         "outside": (facts["outside"] > MARGIN, facts["outside"]),
         "lying": (facts["lying"] >= CONTRADICTS, facts["lying"]),
         "below": (facts["below"] >= CONTRADICTS, facts["below"]),
         "reversed": (facts["reversed"] >= CONTRADICTS, facts["reversed"]),
         "exchanged": (facts["exchanged"] >= CONTRADICTS, facts["exchanged"]),
+        "loose": (loose > LOOSE, loose),
+        "narrow": (facts["width"] < NARROWEST, facts["width"]),
         "degrees": (facts["nmm"][:, _HEAD_POSE] > FULL_TURN, facts["nmm"][:, _HEAD_POSE]),
     }
     return {name: (shows, np.isfinite(fact)) for name, (shows, fact) in told.items()}
@@ -192,6 +202,14 @@ _MEANINGS = {
         "the hands are at each other's wrists, so left and right hand are exchanged",
         "keypoints 33 to 53 are the signer's left hand, 54 to 74 the right one: exchange them",
     ),
+    "loose": (
+        f"a hand is more than {LOOSE:g} shoulder widths from its own wrist, so hands are written relative to something",
+        "all keypoints are in image units, from the picture's corner: add the wrist's place to the hand's",
+    ),
+    "narrow": (
+        f"the shoulders are less than {NARROWEST:g} of the picture apart, so the unit is another one",
+        "keypoints are in image units, 0 to 1 across the width and the height of the picture",
+    ),
     "degrees": (
         "the head turns by more than a full turn, so 'head_pose' is in degrees",
         "its angles are in radians: multiply them by pi / 180",
@@ -220,6 +238,7 @@ def differing(ids: list[str], facts: Facts) -> list[str]:
         "have the nose below the shoulders": (facts["below"] >= CONTRADICTS) & ~(facts["lying"] >= CONTRADICTS),
         "have the signer's left shoulder at the left of the picture": facts["reversed"] >= CONTRADICTS,
         "have the hands at each other's wrists": facts["exchanged"] >= CONTRADICTS,
+        "have a hand far from its own wrist": np.fmax(facts["left wrist"], facts["right wrist"]) > LOOSE,
         f"are {ANOTHER_SIZE:g} times as wide or narrow at the shoulders as most": ratio > ANOTHER_SIZE,
         "have keypoints far outside the picture": (facts["astray"] > FAR_ABOVE_LEGS)
         | ((facts["low"] < 0.5 - FAR) | (facts["high"] > 0.5 + FAR)).any(1),

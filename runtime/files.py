@@ -123,8 +123,11 @@ def _lives(process: int) -> bool:
     return state not in "ZX"
 
 
-def read_lines(path: Path) -> list[tuple[int, str]]:
-    """The lines of a text file in UTF-8 with their numbers from 1, blank ones left out and blanks at the ends cut."""
+def read_lines(path: Path, *, blank: bool = False) -> list[tuple[int, str]]:
+    """The lines of a text file in UTF-8 with their numbers from 1, blanks at their ends cut.
+
+    Blank lines are left out; with `blank` only the last is, where the file ends.
+    """
     content = path.read_bytes()
     what = next((what for start, what in _NO_UTF8.items() if content.startswith(start)), None)
     if what is None and b"\0" in content:
@@ -135,7 +138,10 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
         lines = re.split("\r\n|\r|\n", content.decode("utf-8-sig"))  # not at other separators, which a text may hold
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8; convert it, for example with iconv") from None
-    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    numbered = [(number, line.strip()) for number, line in enumerate(lines, 1)]
+    if blank:
+        return numbered[:-1] if not numbered[-1][1] else numbered
+    return [(number, line) for number, line in numbered if line]
 
 
 def composed(text: str) -> str:
@@ -215,6 +221,10 @@ def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
     texts = texts_by_id(path, lines)
     if not texts:
         raise UserError(f"{path}: holds column names alone; write ID|text below them")
+    forms: dict[str, str] = {}
+    for clip_id in texts:
+        if forms.setdefault(composed(clip_id), clip_id) != clip_id:
+            raise UserError(f"{path}: the ID {clip_id!a} stands there in two Unicode forms; remove one")
     unfit = next((clip_id for clip_id in texts if not _FILE_NAME.fullmatch(clip_id)), None)
     if unfit is not None:
         raise UserError(f"{path}: the ID '{unfit}' cannot be the name of a file; leave out / and \\ and a first dot")

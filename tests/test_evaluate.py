@@ -234,6 +234,27 @@ def test_clips_of_another_rate_are_refused(tmp_path):
             assert len(read_predictions(tmp_path, [reference], 25.0)) == 1
 
 
+def test_predictions_are_read_as_a_data_sets_clips_are(data_dir, tmp_path, capsys):
+    """Frames at the ends that show nothing do not count; clips that no signer could be are told, and scored."""
+    references = read_references(load_split(data_dir, "dev"))
+    for reference in references:
+        nothing = np.zeros((7, layout.POSE_DIM), np.float32)
+        pose = np.concatenate([nothing, reference.in_file().astype(np.float32), nothing])
+        np.save(tmp_path / f"{reference.id}.npy", pose)
+    clips = read_predictions(tmp_path, references)
+    assert [len(clip.pose) for clip in clips] == [len(reference.pose) for reference in references]
+    said = capsys.readouterr().out
+    assert "2 of 2 clips of" in said
+    assert "warning" not in said
+    for reference in references:
+        pose = reference.in_file().astype(np.float32)
+        pose[:, 1 : layout.MANUAL.stop : 2] = 1 - pose[:, 1 : layout.MANUAL.stop : 2]
+        np.save(tmp_path / f"{reference.id}.npy", pose)
+    read_predictions(tmp_path, references)
+    assert "warning: " in (said := capsys.readouterr().out)
+    assert "the nose lies below the shoulders, so y points upwards" in said
+
+
 def test_a_model_is_not_scored_on_data_of_another_rate(data_dir, trained, tmp_path, capsys):
     fast = tmp_path / "fast"
     shutil.copytree(data_dir, fast, ignore=shutil.ignore_patterns("cache"))

@@ -136,6 +136,13 @@ def test_a_real_letter_is_read(letter_file: Path):
     assert ((aus[:, 13] > 0.3) & (aus[:, 13] < 0.9)).all()  # a mouth's width, in eye lines
 
 
+def test_a_file_read_as_a_prediction_has_the_face_that_its_import_has(letter_file: Path):
+    """Depth in pictures is brought to pixels, whoever reads the file."""
+    by_default, scaled, as_it_is = (read_pose_file(letter_file, z_scale=scale).nmm for scale in (None, 500, 1))
+    np.testing.assert_array_equal(by_default, scaled)
+    assert np.abs(by_default - as_it_is).max() > 0.05
+
+
 def test_z_scale_turns_stored_depth_into_angles(letter_file: Path):
     plain, scaled = (read_pose_file(letter_file, z_scale=scale).nmm[:, 17:19] for scale in (1, 500))
     np.testing.assert_allclose(np.tan(scaled), 500 * np.tan(plain), rtol=1e-2, atol=1e-4)

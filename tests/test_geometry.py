@@ -14,6 +14,7 @@ from made_up import write_clip
 from poses import geometry, layout
 from poses.files import Reading
 from poses.geometry import Geometry
+from poses.motion import HAND_AND_WRIST
 from poses.splits import load_split
 from poses.statistics import Statistics, prepared_reading, statistics_path
 
@@ -47,6 +48,13 @@ def shoulder_units(points: np.ndarray) -> np.ndarray:
     return (points - shoulders.mean(1, keepdims=True)) / 0.3
 
 
+def hands_from_wrists(points: np.ndarray) -> np.ndarray:
+    points = points.copy()
+    for hand, wrist in HAND_AND_WRIST:
+        points[:, hand] -= points[:, [wrist]]
+    return points
+
+
 CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "shoulder units": (shoulder_units, "so the unit is the shoulder width"),
     "from -1 to 1": (lambda points: 2 * points - 1, r"so the unit is another one; .* write \(x \+ 1\) / 2"),
@@ -60,6 +68,11 @@ CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     ),
     "y upwards": (lambda points: [0, 1] + points * [1, -1], "the nose lies below the shoulders, so y points upwards"),
     "mirrored": (lambda points: [1, 0] + points * [-1, 1], "so left and right are exchanged or it is mirrored"),
+    "hands from their wrists": (hands_from_wrists, "from its own wrist, so hands are written relative to something"),
+    "a hundredth of the picture": (
+        lambda points: 0.4 + 0.01 * points,
+        "of the picture apart, so the unit is another one",
+    ),
     "hands exchanged": (exchange_hands, "so left and right hand are exchanged; .*: exchange them"),
 }
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import commands
 import numpy as np
 import pytest
+from pose_format import Pose
+from pose_format.numpy import NumPyPoseBody
 from recordings import (
     FRAMES,
     read_keypoints,
@@ -29,6 +31,7 @@ from poses import layout
 from poses.face import nmm_from_face_mesh
 from poses.files import read_clip, read_pose_file
 from runtime import errors
+from runtime.errors import UserError
 
 SIZE = np.array([1280, 720])
 POINTS, FACE = signer()
@@ -295,6 +298,174 @@ def test_a_missing_hand_stays_missing_in_every_unit(unit: str, missing: object, 
     assert f"left hand {(FRAMES - 9) / FRAMES:.0%}" in (folder / "report.txt").read_text()
 
 
+@pytest.mark.parametrize("key", ["visibility", "confidence", "scores", "keypoint_scores"])
+def test_an_archive_says_what_was_seen_and_at_which_rate(key: str, imported, tmp_path: Path):
+    scores = np.full((FRAMES, 75), 0.9)
+    scores[3:9, layout.LEFT_HAND_KEYPOINTS] = 0
+    np.savez(tmp_path / "in" / "clip.npz", keypoints=POINTS, fps=50, box=np.ones((FRAMES, 4)), **{key: scores})
+    folder = imported("--source_fps 25")
+    _, seen = keypoints(folder)
+    assert np.array_equal(seen, scores > 0)
+    with np.load(folder / "train" / "poses" / "clip.npz") as archive:
+        assert archive["fps"] == 50
+        np.testing.assert_allclose(archive["visibility"], scores, atol=1e-6)
+    assert "box beside the points: not read: clip.npz" in (folder / "report.txt").read_text()
+
+
+@pytest.mark.parametrize("shape", [(75, 3), (75, 4), (133, 3)])
+def test_a_score_a_little_above_one_is_a_score(shape: tuple[int, int], imported, tmp_path: Path):
+    values = scored(whole_body(POINTS) if shape[0] == 133 else POINTS)[..., :3]
+    if shape[1] == 4:
+        values = np.concatenate([values[..., :2], values[..., :1], values[..., 2:]], axis=2)
+    left = slice(91, 112) if shape[0] == 133 else layout.LEFT_HAND_KEYPOINTS
+    values[3:9, left, -1] = 0
+    values[0, 0, -1] = 1.02
+    np.save(tmp_path / "in" / "clip.npy", values)
+    _, seen = keypoints(imported("--source_fps 25"))
+    expected = np.ones(FRAMES, bool)
+    expected[3:9] = False
+    assert np.array_equal(seen[:, layout.LEFT_HAND_KEYPOINTS].all(1), expected)
+
+
+@pytest.mark.parametrize("score", [95.0, -3.0])
+def test_percent_and_logits_are_no_scores(score: float, refused, tmp_path: Path):
+    values = np.concatenate([POINTS, np.full((FRAMES, 75, 2), 0.5)], axis=2)
+    values[..., 3] = score
+    np.save(tmp_path / "in" / "clip.npy", values)
+    assert "not percent or logits" in refused("--source_fps 25")
+
+
+def test_hands_are_found_by_their_points_where_mediapipe_gives_them_no_visibility(imported, tmp_path: Path):
+    values = np.concatenate([POINTS, np.zeros((FRAMES, 75, 1)), np.full((FRAMES, 75, 1), 0.9)], axis=2)
+    values[:, 33:, 3] = 0
+    values[3:9, layout.LEFT_HAND_KEYPOINTS] = 0
+    np.save(tmp_path / "in" / "clip.npy", values)
+    _, seen = keypoints(imported("--source_fps 25"))
+    assert seen[:, layout.RIGHT_HAND_KEYPOINTS].all()
+    assert np.flatnonzero(~seen[:, layout.LEFT_HAND_KEYPOINTS].any(1)).tolist() == [*range(3, 9)]
+
+
+def test_a_missing_array_of_a_frame_is_an_unseen_frame(imported, tmp_path: Path):
+    folder = tmp_path / "in" / "clip"
+    folder.mkdir()
+    for number in [*range(4), *range(7, FRAMES)]:
+        np.save(folder / f"{number:03d}.npy", scored(POINTS)[number][None])  # [1,75,3]
+    out = imported("--source_fps 25")
+    points, seen = keypoints(out)
+    assert len(points) == FRAMES
+    assert np.flatnonzero(~seen.any(1)).tolist() == [4, 5, 6]
+    assert "3 frames have no file, and count as unseen" in (out / "report.txt").read_text()
+
+
+@pytest.mark.parametrize("apart", [2, 3])
+def test_frames_that_are_evenly_apart_follow_one_another_and_the_report_says_so(apart: int, imported, tmp_path: Path):
+    write_openpose(tmp_path / "in" / "clip", [POINTS * SIZE])
+    for number, path in enumerate(sorted((tmp_path / "in" / "clip").iterdir())):
+        if number % apart:
+            path.unlink()
+    out = imported("--source_fps 24 --width 1280 --height 720")
+    points, seen = keypoints(out)
+    ours = mapped(BODY_25)
+    np.testing.assert_allclose(points[:, ours], POINTS[::apart, ours], atol=1e-4)
+    assert seen[:, ours].all()
+    assert f"its files are {apart} frames apart" in (out / "report.txt").read_text()
+
+
+def test_half_a_hand_counts_as_seen_in_the_report(imported, tmp_path: Path):
+    values = POINTS.copy()
+    values[:, layout.LEFT_HAND_KEYPOINTS.start + 3] = np.nan  # one of its 21 points
+    np.save(tmp_path / "in" / "clip.npy", values)
+    assert "left hand 100%" in (imported("--source_fps 25") / "report.txt").read_text()
+
+
+def test_links_and_capital_endings_are_followed_and_circles_are_not(imported, tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    np.save(tmp_path / "elsewhere" / "linked.npy", POINTS)
+    (tmp_path / "in" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")
+    with open(tmp_path / "in" / "CAPITAL.NPY", "wb") as file:
+        np.save(file, POINTS)
+    folder = imported("--source_fps 25")
+    assert {path.stem for path in folder.glob("train/poses/*")} == {"linked", "CAPITAL"}
+
+
+def test_mmpose_files_may_end_in_a_number(imported, tmp_path: Path):
+    frames = [
+        {"instances": [{"keypoints": one.tolist(), "keypoint_scores": [0.9] * 133}]}
+        for one in whole_body(POINTS * SIZE)
+    ]
+    for name in ("clip_1", "clip_2"):
+        (tmp_path / "in" / f"{name}.json").write_text(json.dumps({"meta_info": {}, "instance_info": frames}))
+    folder = imported("--source_fps 24 --width 1280 --height 720")
+    assert {path.stem for path in folder.glob("train/poses/*")} == {"clip_1", "clip_2"}
+
+
+@pytest.fixture
+def letter_of_two(imported, tmp_path: Path) -> np.ndarray:
+    """A .pose of two people, a still one at the left and a letter; the letter's own keypoints."""
+    letter = next(path for path in sorted(demo_data.find_lexicon().rglob("*.pose")) if path.stat().st_size > 10**5)
+    with open(letter, "rb") as file:
+        pose = Pose.read(file.read())
+    still = np.repeat(pose.body.data[:1], len(pose.body.data), axis=0)
+    still[..., 0] -= 100
+    data = np.ma.concatenate([still, pose.body.data], axis=1)
+    confidence = np.concatenate([np.repeat(pose.body.confidence[:1], len(data), axis=0), pose.body.confidence], axis=1)
+    with open(tmp_path / "in" / "two.pose", "wb") as file:
+        Pose(pose.header, NumPyPoseBody(pose.body.fps, data, confidence)).write(file)
+    return read_pose_file(letter).keypoints
+
+
+def test_one_of_the_people_of_a_pose_file_is_followed(letter_of_two: np.ndarray, imported, tmp_path: Path):
+    for person in ("signing", "right", "left"):
+        points, _ = keypoints(imported(f"--person {person}", person), "two")
+        alike = np.abs(points[:, : layout.NUM_BODY] - letter_of_two[:, : layout.NUM_BODY]).max() < 1e-4
+        assert alike == (person != "left")
+        assert "2 people" in (tmp_path / person / "report.txt").read_text()
+    with pytest.raises(UserError, match=r"shows 2 people; import_data\.py follows one"):
+        read_pose_file(tmp_path / "in" / "two.pose")
+
+
+def test_a_normalised_pose_file_is_refused_and_converted_when_named(refused, imported, tmp_path: Path):
+    letter = sorted(demo_data.find_lexicon().rglob("*.pose"))[0]
+    with open(letter, "rb") as file:
+        pose = Pose.read(file.read())
+    pose.normalize(
+        pose.header.normalization_info(("POSE_LANDMARKS", "RIGHT_SHOULDER"), ("POSE_LANDMARKS", "LEFT_SHOULDER"))
+    )
+    with open(tmp_path / "in" / "clip.pose", "wb") as file:
+        pose.write(file)
+    assert "look like shoulders" in refused()
+    points, seen = keypoints(imported("--units shoulders"))
+    shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
+    assert np.median(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1)) == pytest.approx(0.25, abs=1e-3)
+    np.testing.assert_allclose(np.median(shoulders.mean(1), axis=0), [0.5, 0.4], atol=1e-2)
+    assert seen[:, layout.RIGHT_HAND_KEYPOINTS].any() or seen[:, layout.LEFT_HAND_KEYPOINTS].any()
+    with pytest.raises(UserError, match="its points are no pixels of its picture"):
+        read_pose_file(tmp_path / "in" / "clip.pose")
+
+
+def test_a_body_centred_elsewhere_is_put_where_all_are(imported, tmp_path: Path):
+    hips = POINTS[:, [layout.LEFT_HIP, layout.RIGHT_HIP]].mean(1, keepdims=True)
+    np.save(tmp_path / "in" / "clip.npy", (POINTS - hips) / 0.24)
+    points, _ = keypoints(imported("--source_fps 25 --units shoulders"))
+    middle = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean((0, 1))
+    np.testing.assert_allclose(middle, [0.5, 0.4], atol=1e-2)
+
+
+def test_one_clip_in_another_unit_is_not_converted_with_the_rest(refused, tmp_path: Path):
+    for name, values in (("a", UNITS["signed"][0]), ("b", POINTS)):
+        np.save(tmp_path / "in" / f"{name}.npy", values)
+    assert "b.npy: its coordinates look like unit" in refused("--source_fps 25 --units signed")
+
+
+def test_texts_of_skels_are_as_many_as_clips(refused, tmp_path: Path):
+    (tmp_path / "in" / "dev.skels").write_text(f"{skels_line(POINTS)}\n{skels_line(POINTS)}\n")
+    (tmp_path / "in" / "dev.text").write_text("one\n\nthree\n")
+    assert "has 3 texts, but dev.skels holds 2 clips" in refused("--source_fps 25")
+    (tmp_path / "in" / "dev.text").write_bytes("grün\nblau\n".encode("latin-1"))
+    assert "dev.text: not UTF-8" in refused("--source_fps 25")
+
+
 def test_a_missing_frame_of_json_is_an_unseen_frame(imported, tmp_path: Path):
     write_openpose(tmp_path / "in" / "clip", [POINTS * SIZE], skip=(4, 5))
     folder = imported("--source_fps 24 --width 1280 --height 720")
@@ -425,6 +596,16 @@ BAD = {
         "--source_fps 25",
         "pass --ids path",
     ),
+    "a table of column names": (
+        lambda folder: [np.save(folder / "a.npy", POINTS), (folder / "t.csv").write_text("id,text\n")],
+        "--source_fps 25 --texts {folder}/t.csv",
+        "names its columns and holds no text",
+    ),
+    "people that are none": (
+        lambda folder: (folder / "a.json").write_text(json.dumps({"instance_info": [{"instances": 5}]})),
+        "--source_fps 25",
+        "'instances' are no list of people",
+    ),
     "no such text file": (
         lambda folder: np.save(folder / "a.npy", POINTS),
         "--source_fps 25 --texts none.txt",
@@ -437,7 +618,7 @@ BAD = {
 def test_what_a_user_can_do_wrong(name: str, refused, tmp_path: Path):
     make, flags, said = BAD[name]
     make(tmp_path / "in")
-    assert said in refused(flags)
+    assert said in refused(flags.format(folder=tmp_path / "in"))
     assert not list((tmp_path / "out").rglob("*.npz"))
 
 

@@ -56,7 +56,24 @@ def test_phoenix_with_and_without_its_first_line(header: str, tmp_path: Path):
         read_texts(path, text_column="gloss")
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("id,text\na,hello, my name is Anna\n", "hello, my name is Anna"),
+        ('id,text\na, "hello, you"\n', "hello, you"),
+        ("id|text\na|hello|world\n", "hello|world"),
+        ('id,text\na,"two\nlines"\n', "two lines"),
+        ('id;text;speaker\na;"one; two";x\n', "one; two"),
+        ('id,text\na,say "hi"\n', 'say "hi"'),
+    ],
+)
+def test_a_text_may_hold_what_divides_the_columns(content: str, text: str, tmp_path: Path):
+    assert read_texts(write(tmp_path / "t.csv", content)) == {"a": text}
+
+
 BAD = {
+    "a text in three columns": ("id,text,speaker\na,hello, you,x\n", "row 1 has 4 columns, and its first line names 3"),
+    "an open quotation mark": ('id,text\na,"hello\nb,world\nc,good\n', "not a readable table"),
     "no table": ("hello world\n", "neither bar, tab nor comma"),
     "empty": ("\n\n", "holds no text"),
     "no column": ("who\twhat\nclip_a\ttext\n", "--id_column and --text_column"),

@@ -37,6 +37,21 @@ def test_signers_stand_by_id_beside_the_texts(tmp_path: Path):
         list_signers(tmp_path, "train", ["\u00e9"])
 
 
+def test_a_split_without_its_signers_is_refused_before_anything_is_trained(data_dir: Path, tmp_path: Path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(data_dir, data, ignore=shutil.ignore_patterns("cache"))
+    for split, names in (("train", ("anna", "ben")), ("dev", ("anna", "Ben"))):
+        ids = [line.split("|")[0] for line in (data / f"{split}.txt").read_text().splitlines()]
+        lines = [f"{clip_id}|{names[number % 2]}\n" for number, clip_id in enumerate(ids)]
+        (data / f"{split}.signers.txt").write_text("".join(lines))
+    said = commands.one_sentence(capsys, lambda: commands.call("data_preparation", D=data))
+    assert "test.signers.txt: no such file, but train has one" in said
+    ids = [line.split("|")[0] for line in (data / "test.txt").read_text().splitlines()]
+    (data / "test.signers.txt").write_text("".join(f"{clip_id}|ben\n" for clip_id in ids))
+    commands.call("data_preparation", D=data)
+    assert "dev: train has no clip of Ben, who will be signed as the mean of its signers" in capsys.readouterr().out
+
+
 def with_signers(kind: str, statistics: Statistics) -> Generator:
     plain = make_generator(kind, "none", 2, statistics)
     model = with_random_weights(TextToLatent(plain.model.net, plain.model.text_encoder, NAMES)).eval()

@@ -12,6 +12,7 @@ from models.autoencoder import AutoencoderConfig, PoseSpace
 from models.mamba_prior import PriorAlone, PriorConfig
 from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, TextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
+from poses.files import SPLITS
 from poses.pack import digest
 from poses.statistics import Statistics, statistics_path
 from runtime.arguments import (
@@ -150,8 +151,9 @@ def latent_loader(
 
 def signers_of(source: LatentSource) -> dict[str, str]:
     """What a run is made with of the data set's signers; nothing where it does not tell them."""
-    named = {split: source.signers(split) for split in ("train", "dev")}
-    return {"signers": digest([sorted(of_split.items()) for of_split in named.values()])} if named["train"] else {}
+    named = {split: source.signers(split) for split in SPLITS}  # test's, too: before the training, not after it
+    told = [sorted(named[split].items()) for split in ("train", "dev")]
+    return {"signers": digest(told)} if named["train"] else {}
 
 
 def latent_stage(

@@ -57,10 +57,10 @@ class LatentSource:
 
     def signers(self, split: str) -> dict[str, str]:
         """Who signs each clip of a split, by ID; empty where train does not tell."""
+        if split != "train" and not self.signers("train"):
+            return {}
         named = list_signers(self.data_dir, split, self.clips(split).ids)
-        if split == "train" or not self.signers("train"):
-            return named if split == "train" else {}
-        if not named:
+        if split != "train" and not named:
             where = signers_path(self.data_dir, split)
             raise UserError(f"{where}: no such file, but train has one; name its signers, or remove that of train")
         return named
