@@ -10,6 +10,7 @@ left out where A and B had different judges: another back-translator, autoencode
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from evaluation.clips import Scores
@@ -49,6 +50,13 @@ def read_judges(path: Path) -> dict[str, object]:
     return {**report["checkpoints"], BACK_TRANSLATION: translator, "thresholds": report.get("thresholds")}
 
 
+def are_one(a: object, b: object) -> bool:
+    """Whether two judges are one; thresholds may differ in what another machine's rounding makes of them."""
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return all(math.isclose(a[name], b[name], rel_tol=1e-6) for name in a if None not in (a[name], b[name]))
+    return a == b
+
+
 def main() -> None:
     args = parse_arguments()
     paths = [path / f"clips_{args.split}.npz" if path.is_dir() else path for path in (args.a, args.b)]
@@ -58,7 +66,7 @@ def main() -> None:
         raise UserError(f"{args.b}: scored other clips than {args.a}; compare evaluations of the same split and data")
     table = compare([ours], [theirs])
     judges_a, judges_b = map(read_judges, paths)
-    for judge in (name for name in HANG_ON if judges_a.get(name) != judges_b.get(name)):
+    for judge in (name for name in HANG_ON if not are_one(judges_a.get(name), judges_b.get(name))):
         if left_out := [name for name in table if name in HANG_ON[judge]]:
             table = {name: line for name, line in table.items() if name not in left_out}
             print(f"left out, since A and B do not have the same {judge.replace('_', ' ')}: {', '.join(left_out)}")

@@ -14,7 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from poses import geometry
-from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, list_signers, says_something, shared_rate, signers_path
+from poses.files import (
+    SPLITS,
+    VISIBILITY_THRESHOLD,
+    Reading,
+    list_signers,
+    require_signers,
+    says_something,
+    shared_rate,
+)
 from poses.geometry import Geometry
 from poses.pack import Pack
 from poses.splits import load_split
@@ -48,9 +56,7 @@ def notes(packs: dict[str, Pack]) -> Iterator[str]:
 def on_signers(data_dir: Path, signers: dict[str, Counter[str]]) -> Iterator[str]:
     """What is odd in who signs each split; a UserError where a split does not say it and train does."""
     for split in ("dev", "test"):
-        if signers["train"] and not signers[split]:
-            path = signers_path(data_dir, split)
-            raise UserError(f"{path}: no such file, but train has one; name its signers, or remove that of train")
+        require_signers(data_dir, split, bool(signers[split]), bool(signers["train"]))
         if unknown := sorted(signers[split].keys() - signers["train"].keys()):
             yield f"{split}: train has no clip of {', '.join(unknown)}, who will be signed as the mean of its signers"
 

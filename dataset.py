@@ -11,11 +11,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from poses import layout
 from poses.files import says_something
 from poses.interpolation import resample, resample_seen
-from poses.pack import Item, Pack
+from poses.pack import Pack
 from poses.presence import presence
 from poses.statistics import Statistics
 from runtime.parallel import as_loader_worker
 
+Item = dict[str, np.ndarray | str]  # of one clip
 Batch = dict[str, torch.Tensor | list[str]]
 _POOL = 50  # batches whose clips are sorted by length together: wide enough to save padding, narrow enough to shuffle
 

@@ -18,7 +18,7 @@ from ablation.parts import run_parts
 from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
 from ablation.report import plot_quality, plot_training, read_lines, write_tables
 from generation import load_generator
-from poses.files import SPLITS
+from poses.files import SPLITS, list_signers
 from poses.pack import digest
 from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
@@ -87,7 +87,8 @@ def main() -> None:
     fingerprint = Statistics.load(statistics_path(args.data_dir, args.cache_dir)).fingerprint
     cache_dir = args.cache_dir or args.output_dir / "cache"
     packs = [load_split(args.data_dir, split, cache_dir, args.skip_bad) for split in SPLITS]
-    data = digest([fingerprint, *(pack.folder.name for pack in packs)])  # the name says texts and files
+    signers = [list_signers(args.data_dir, pack_of, pack.ids) for pack_of, pack in zip(SPLITS, packs, strict=True)]
+    data = digest([fingerprint, *(pack.folder.name for pack in packs), signers])  # the names say texts and files
     data_flags = ["--data_dir", str(args.data_dir), "--cache_dir", str(cache_dir)]
     data_flags += ["--skip_bad"] if args.skip_bad else []
     plan = make_plan(recipe, data_flags, args.seeds, args.groups, args.temporal_strides)

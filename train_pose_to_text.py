@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from checkpoints import POSE_TO_TEXT
-from dataset import Batch, PoseDataset
+from dataset import Batch, Item, PoseDataset
 from evaluation.intervals import bleu_formula
 from evaluation.text_metrics import normalize_text, text_scores, unit_of
 from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
@@ -26,7 +26,6 @@ from models.text_encoder import train_tokenizer
 from models.whole_batch import Draws
 from poses import layout
 from poses.interpolation import resample
-from poses.pack import Item
 from poses.splits import load_split, load_statistics
 from runtime import cpu, errors
 from runtime.arguments import (

@@ -70,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
         "--joined_texts",
         type=fraction,
         default=0.5,
-        help="share of them whose text is joined of two train texts (default 0.5)",
+        help="share of them whose text is joined of two train texts, where blanks divide them (default 0.5)",
     )
     parser.add_argument(
         "--num_layers",
@@ -102,8 +102,9 @@ def require_teachers_limit(source: LatentSource, teacher: TextToLatent, path: Pa
     squeezed, limit = latent_stages.squeezed_to(source), teacher.net.config.max_frames
     longest = int(source.clips("train").lengths("pose").max())
     if squeezed not in (None, limit) or (limit is not None and min(longest, source.max_seq_len) > limit):
-        learnt = f"squeezed to {limit} frames" if limit else "at their own lengths"
-        raise UserError(f"{path}: the teacher has learnt long clips {learnt}; pass --max_seq_len {limit or longest}")
+        learnt = f"squeezed to {limit} frames" if limit else "at their own lengths, or cropped"
+        advice = f"--max_seq_len {limit}" if limit else f"--max_seq_len {longest}, or --long_clips crop as it did"
+        raise UserError(f"{path}: the teacher has learnt long clips {learnt}; pass {advice}")
 
 
 def make_student(teacher: TextToLatent, guidance_scale: float, num_layers: int) -> TextToLatent:
@@ -143,8 +144,8 @@ def main() -> None:
         clips = latent_dataset(source, split, teacher.text_encoder, accelerator.device, labelled=True)
         starts, texts = starts_of_clips(clips), clips.texts
         if split == "train":
-            num_joined = int(args.joined_texts * args.trajectories_per_clip)
-            more = join_starts(starts, num_joined, source, teacher, settings.seed)
+            num_joined = round(args.joined_texts * args.trajectories_per_clip)
+            more = join_starts(starts, num_joined, settings.seed)
             starts = [*starts * (args.trajectories_per_clip - num_joined), *more]
             if texts is not None:
                 texts = text_pack(teacher.text_encoder, [start.text for start in starts], source.cache_dir)
@@ -153,7 +154,7 @@ def main() -> None:
             content["fingerprint"],
             starts,
             texts,
-            source.cache_dir,
+            source,
             num_teacher_steps=args.num_teacher_steps,
             guidance_scale=guidance_scale,
             num_segments=NUM_SEGMENTS,

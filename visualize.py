@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.predictions import prediction_path, read_prediction
 from evaluation.registry import METRICS, NEITHER, SUBJECTS, estimates
 from evaluation.report import read_clips
 from evaluation.sync import nmm_scale
@@ -28,7 +29,7 @@ from poses.files import SPLITS, Clip, Reading, list_clips, read_clip, read_pose,
 from poses.page import MEASURES, Entry, Measure, Shown, write_page
 from poses.render import contact_sheet, gif, video
 from poses.statistics import prepared_reading
-from poses.writing import CLIP_FORMATS, DEFAULT_FPS
+from poses.writing import DEFAULT_FPS
 from runtime import errors
 from runtime.arguments import add_cache_argument, make_parser, positive_float, positive_int
 from runtime.console import say
@@ -204,12 +205,11 @@ def show_split(args: argparse.Namespace) -> None:
     entries = []
     for clip_id, reference in references.items():
         shown = {REFERENCE if folders else "real": Shown(reference.pose, reference.seen, captions.get(clip_id, ()))}
-        clips = [reference]
         for label, folder in folders.items():
-            clip = read_prediction(folder / f"predictions_{split}", clip_id)
-            clips.append(clip)
+            path = prediction_path(folder / f"predictions_{split}", clip_id)
+            clip = read_prediction(path, None if args.fps else reference.fps).trimmed()  # as it was scored
             shown[label] = Shown(clip.pose, clip.seen)
-        fps = args.fps or shared_fps(clips, (f"{clip_id}, {label}" for label in shown)) or DEFAULT_FPS
+        fps = args.fps or reference.fps or DEFAULT_FPS
         entries.append(Entry(clip_id, reference.text, fps, shown, values[clip_id]))
     title = f"{', '.join(folders) or args.data_dir.resolve().name}: {split}"
     write_page(args.output, title, entries, nmm_scale(list(references.values())), measures, sort, args.aspect)
@@ -270,14 +270,6 @@ def chosen(
     say(f"the page shows the {num_clips} of {len(ids)} clips that are worst by {sort}; --num_clips sets others")
     worst = sorted(ids, key=lambda clip_id: measure.badness(values[clip_id].get(sort, {}), label, REFERENCE))
     return sorted(worst[-num_clips:])
-
-
-def read_prediction(folder: Path, clip_id: str) -> Clip:
-    paths = [folder / f"{clip_id}{suffix}" for suffix in CLIP_FORMATS]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        raise UserError(f"{paths[0]}: no such file, nor .pose; run evaluate.py --save_predictions again")
-    return read_pose(path)
 
 
 def main() -> None:

@@ -66,6 +66,11 @@ class Clip:
         """The pose as a file holds it: zeros where something is absent."""
         return np.where(self.seen, self.pose, np.zeros((), self.pose.dtype))
 
+    def trimmed(self) -> "Clip":
+        """Without the frames at its ends that show nothing, as the files of a data set are read."""
+        shown = np.flatnonzero(self.seen.any(1))
+        return self[shown[0] : shown[-1] + 1] if len(shown) else self
+
     def filled(self) -> Array:
         """The pose, its unseen numbers rebuilt from the seen ones alone (zeros if never seen)."""
         return fill_gaps(self.pose, self.seen)[0]

@@ -19,20 +19,24 @@ def read_predictions(folder: Path, references: list[Reference], fps: float | Non
         raise UserError(f"{folder}: no such folder; --predictions_dir holds ID.npy or ID.pose for every clip")
     clips, measured, trimmed = [], Geometry(), 0
     for reference in references:
-        paths = [folder / f"{reference.id}{suffix}" for suffix in CLIP_FORMATS]
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
-            raise UserError(f"{paths[0]}: no such file, nor .pose; every clip of the split needs its prediction")
-        whole = read_prediction(path, fps)
-        shown = np.flatnonzero(whole.seen.any(1))
-        clips.append(whole[shown[0] : shown[-1] + 1] if len(shown) else whole)  # as a data set's files are read
+        whole = read_prediction(prediction_path(folder, reference.id), fps)
+        clips.append(whole.trimmed())
         trimmed += len(clips[-1].pose) < len(whole.pose)
         measured.add(reference.id, clips[-1].pose, clips[-1].seen)
     if trimmed:
-        print(f"{trimmed} of {len(clips)} clips of {folder} begin or end with frames that show nothing: left out")
+        print(f"{folder}: frames at the ends of {trimmed} of {len(clips)} clips show nothing, and do not count")
     if wrong := refusal(measured.facts()):
         print(f"warning: {folder}: {wrong}")
     return clips
+
+
+def prediction_path(folder: Path, clip_id: str) -> Path:
+    """ID.npy, or else ID.pose."""
+    paths = [folder / f"{clip_id}{suffix}" for suffix in CLIP_FORMATS]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise UserError(f"{paths[0]}: no such file, nor .pose; every clip of the split needs its prediction")
+    return path
 
 
 def read_prediction(path: Path, fps: float | None = None) -> Clip:

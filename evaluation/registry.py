@@ -223,6 +223,12 @@ REMARKS = {
         "BLEU, ROUGE-L, chrF and WER stand on the {} clips that have a text",
         True,
     ),
+    "likelihood_clips": Remark(
+        "text_likelihoods",
+        lambda values: np.isfinite(values).all(1).sum(),
+        "text_log_likelihood stands on the {} clips whose text the back-translator reads to its end",
+        True,
+    ),
     "diversity_clips": Remark(
         "spreads",
         lambda values: np.isfinite(values).all(1).sum(),

@@ -52,23 +52,25 @@ def read_arrays(path: Path) -> Arrays:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise UserError("it holds Python objects, which are not executed; export numbers, or JSON") from None
         raise UserError("not a readable .npy or .npz of numbers (truncated?); write it again") from None
-    numbers = {key: value for key, value in found.items() if value.dtype.kind in "fiu"}
-    scores = next((numbers.pop(key) for key in SCORES if key in numbers and len(numbers) > 1), None)
-    fps = numbers.pop("fps", None)
+    numbers = {key: value for key, value in found.items() if value.dtype.kind in "fiub"}
+    scored = next((key for key in SCORES if key in numbers and len(numbers) > 1), None)
+    scores, fps = numbers.pop(scored, None), numbers.pop("fps", None)
     if fps is not None and (fps.size != 1 or not SLOWEST <= fps.item() <= FASTEST):
         raise UserError("its 'fps' is not a number of frames a second; correct it, or leave it out")
-    points = {key: value for key, value in numbers.items() if value.ndim}
+    points = {key: value for key, value in numbers.items() if value.ndim and value.dtype.kind != "b"}
     if len(points) > 1:
         points = {key: value for key, value in points.items() if key in ("keypoints", "landmarks", "data", "pose")}
     if len(points) != 1:
         raise UserError("it does not hold one array of numbers, or one that is called keypoints, landmarks or data")
     (key, values), *_ = points.items()
     values = np.array(values, dtype=np.float64)
-    if scores is not None and scores.shape != values.shape[: scores.ndim]:
-        raise UserError(f"its scores are {list(scores.shape)}, where its points are {list(values.shape)}")
-    unread = sorted(found.keys() - {key, "fps", *(SCORES if scores is not None else ())})
+    if scores is not None:
+        scores = np.array(scores, dtype=np.float64)
+        scores = scores[..., 0] if scores.ndim == values.ndim and scores.shape[-1] == 1 else scores
+        if scores.shape != values.shape[:-1]:
+            raise UserError(f"its '{scored}' is {list(scores.shape)}, where its points are {list(values.shape)}")
+    unread = sorted(found.keys() - {key, "fps", scored})
     notes = (f"{', '.join(unread)} beside the points: not read",) if unread else ()
-    scores = None if scores is None else np.array(scores, dtype=np.float64)
     return Arrays(values, scores, None if fps is None else float(fps.item()), notes)
 
 
@@ -77,21 +79,14 @@ def read_frames(paths: list[Path], frames: np.ndarray) -> Arrays:
     found = []
     for path in paths:
         try:
-            one = read_arrays(path)
+            found.append(np.squeeze(read_arrays(path).values))
         except UserError as error:
             raise UserError(f"{path.name}: {error}") from None
-        found.append((np.squeeze(one.values), None if one.scores is None else np.squeeze(one.scores)))
-        if found[-1][0].shape != found[0][0].shape or (found[-1][1] is None) != (found[0][1] is None):
-            raise UserError(f"{path.name} is {list(found[-1][0].shape)}, but {paths[0].name} {list(found[0][0].shape)}")
-    through = []
-    for parts in zip(*found, strict=True):
-        if parts[0] is None:
-            through.append(None)
-            continue
-        whole = np.full((int(frames[-1]) + 1, *parts[0].shape), np.nan)
-        whole[frames] = np.stack(parts)
-        through.append(whole)
-    return Arrays(*through)
+        if found[-1].shape != found[0].shape:
+            raise UserError(f"{path.name} is {list(found[-1].shape)}, but {paths[0].name} {list(found[0].shape)}")
+    whole = np.full((int(frames[-1]) + 1, *found[0].shape), np.nan)
+    whole[frames] = np.stack(found)
+    return Arrays(whole)
 
 
 def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -106,24 +101,26 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
         return _from_flat(values)
     if values.ndim != 3 or values.shape[2] not in (2, 3, 4):
         raise UserError(f"is {list(values.shape)}; expected {SHAPES}")
-    if scores is not None:
-        if scores.shape != values.shape[:2]:
-            raise UserError(f"its scores are {list(scores.shape)}; expected {list(values.shape[:2])}")
-        depth = values[..., 2:3] if values.shape[2] > 2 else np.zeros((*values.shape[:2], 1))
-        values = np.concatenate([values[..., :2], depth, scores[..., None]], axis=2)
     sizes = {BODY + 2 * HAND + face: face for face in (0, NUM_FACE, NUM_FACE_WITH_IRIS)}
-    if values.shape[1] == NUM_WHOLE_BODY:
-        points = from_whole_body(values)
-        return points[..., :2], _scores(points[..., -1]) if values.shape[2] > 2 else _ones(points), None
-    if values.shape[1] not in sizes:
+    if values.shape[1] not in (NUM_WHOLE_BODY, *sizes):
         raise UserError(f"has {values.shape[1]} points a frame; expected {SHAPES}")
-    num_face = sizes[values.shape[1]]
-    if not num_face:
-        return values[..., :2], _visibility(values), None
-    parts = _in_order(values, num_face)
-    points = np.concatenate([parts["body"], parts["left"], parts["right"]], axis=1)
-    face = parts["face"][..., :3] if values.shape[2] > 2 else None
-    return points[..., :2], _visibility(points), face
+    scored = _third_is_score(values) if values.shape[2] == 3 else values.shape[2] == 4
+    from_mediapipe = scores is None and values.shape[2] == 4
+    if scores is None:
+        scores = values[..., -1] if scored else np.ones(values.shape[:2])
+    depth = values.shape[2] == 4 or (values.shape[2] == 3 and not scored)
+    table = np.concatenate([values[..., : 3 if depth else 2], _sound(scores)[..., None]], axis=2)  # the score is last
+    if values.shape[1] == NUM_WHOLE_BODY:
+        points, face = from_whole_body(table), None
+    elif not sizes[values.shape[1]]:
+        points, face = table, None
+    else:
+        parts = _in_order(table, sizes[values.shape[1]])
+        points = np.concatenate([parts["body"], parts["left"], parts["right"]], axis=1)
+        known = np.nan_to_num(parts["face"][..., -1:]).any(1, keepdims=True)
+        face = np.where(known, parts["face"][..., :3], np.nan) if depth else None
+    visibility = points[..., -1]
+    return points[..., :2], _with_hands(points, visibility) if from_mediapipe else visibility, face
 
 
 def nmm_of_mesh(face: np.ndarray | None, size: tuple[float, float]) -> np.ndarray | None:
@@ -148,36 +145,28 @@ def _from_flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray |
     return points, visibility, face.reshape(frames, num_face, 3) if num_face else None
 
 
-def _visibility(points: np.ndarray) -> np.ndarray:
-    """[T,75]: the fourth number of a point, or a third one that is a score (a depth is negative too)."""
-    if points.shape[2] == 4:
-        return _with_hands(points, _scores(points[..., 3]))
-    third = points[..., -1]
-    if points.shape[2] == 3 and np.nanmin(third, initial=0) >= 0 and np.nanmax(third, initial=0) > 0:
-        return _scores(third)
-    return _ones(points)
+def _third_is_score(values: np.ndarray) -> bool:
+    """Whether the third number of points [T,N,3] is a score and no depth, which is negative too."""
+    third = values[..., 2]
+    return values.shape[1] == NUM_WHOLE_BODY or (np.nanmin(third, initial=0) >= 0 and np.nanmax(third, initial=0) > 0)
 
 
-def _ones(points: np.ndarray) -> np.ndarray:
-    return np.ones(points.shape[:2])
-
-
-def _scores(scores: np.ndarray) -> np.ndarray:
-    """Scores [T,N], which must be 0 for unseen up to 1 for seen; UserError for percent and logits."""
+def _sound(scores: np.ndarray) -> np.ndarray:
+    """Scores [T,N], which must be 0 for unseen up to 1 for seen; UserError for percent, logits and other numbers."""
     odd = scores[(scores > MAX_VISIBILITY) | (scores < MISSING)]
     if len(odd):
         raise UserError(
-            f"a point's score is {odd[0]:g}; scores are 0 for unseen up to 1 for seen, not percent or logits"
+            f"a point's last number is {odd[0]:g}: no score from 0 for unseen to 1 for seen; divide percent by 100, "
+            "and leave a depth that is never negative out"
         )
     return scores
 
 
 def _with_hands(points: np.ndarray, visibility: np.ndarray) -> np.ndarray:
-    """MediaPipe gives no visibility of a hand, but 0 for all of it: then its points say where it was found."""
-    visibility = visibility.copy()
-    for hand in layout.HAND_KEYPOINTS.values():
-        if not np.nan_to_num(visibility[:, hand]).any() and np.nan_to_num(visibility).any():
-            visibility[:, hand] = (np.nan_to_num(points[:, hand, :2]) != 0).any(-1)
+    """MediaPipe's hands have no visibility, but 0 in all of their points: then the points say where they were found."""
+    visibility, hands = visibility.copy(), slice(BODY, None)
+    if not np.nan_to_num(visibility[:, hands]).any():
+        visibility[:, hands] = (np.nan_to_num(points[:, hands, :2]) != 0).any(-1)
     return visibility
 
 

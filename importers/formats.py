@@ -77,8 +77,11 @@ def frame_paths(source: Source) -> list[Path]:
     prefix = json_frames.clip_prefix(first)
     paths = [
         path
-        for path in first.parent.glob(f"*{first.suffix}")
-        if json_frames.frame_number(path) is not None and json_frames.clip_prefix(path) == prefix
+        for path in first.parent.iterdir()
+        if path.suffix.lower() == first.suffix.lower()
+        and not path.name.startswith(".")
+        and json_frames.frame_number(path) is not None
+        and json_frames.clip_prefix(path) == prefix
     ]
     return sorted(paths, key=lambda path: (json_frames.frame_number(path), path.name))
 

@@ -26,7 +26,7 @@ def recognise_units(points: np.ndarray, seen: np.ndarray) -> str:
     middle, width = _shoulders(points, seen)
     if width > 3:  # shoulders three pictures apart: the numbers are pixels
         return "pixels"
-    if (np.abs(middle) < 0.1 * width).mean() > 0.9 or width > WIDEST:
+    if (np.abs(middle) < 0.1 * width).mean() > 0.9:
         return "shoulders"
     lowest = min(float(np.median(points[seen[:, k], k], axis=0).min()) for k in TRUNK if seen[:, k].any())
     return "signed" if lowest < -0.1 else "unit"
@@ -43,6 +43,8 @@ def image_units(
     found, expected = recognise_units(points, seen), units or usual
     centred = ("signed", "shoulders")  # told apart by the body's place alone, which is no proof
     agreed = found == expected or (found in centred and expected in centred)
+    if units == "shoulders" and found == "unit":  # they may be centred on anything, and measured in anything
+        agreed = _shoulders(points, seen)[1] > WIDEST
     if not agreed and (units is None or expected in centred or "pixels" in (found, expected)):
         advice = {"pixels": "pass --units pixels --width W --height H", "unit": "pass --units unit"}.get(
             found, "pass --units signed, or --units shoulders where each frame is centred on the body"

@@ -96,12 +96,19 @@ def _split(text: str) -> str | tuple[float, ...]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Every file in a folder and the folders in it, linked ones too, in order of their paths; hidden files left out."""
-    found, walked = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        walked.add(os.path.realpath(place))
-        folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) not in walked]  # a circle
-        found += [Path(place) / name for name in names if not name.startswith(".")]
+    """Every file in a folder and the folders in it, in order of their paths; hidden files are left out.
+
+    A link to a folder that lies elsewhere is followed, and each folder is looked through once.
+    """
+    found, seen, waiting = [], set(), [str(folder)]
+    while waiting:
+        for place, folders, names in os.walk(waiting.pop(0)):
+            if os.path.realpath(place) in seen:
+                folders.clear()
+                continue
+            seen.add(os.path.realpath(place))
+            waiting += [path for name in sorted(folders) if os.path.islink(path := os.path.join(place, name))]
+            found += [Path(place) / name for name in names if not name.startswith(".")]
     return sorted(path for path in found if path.is_file())
 
 

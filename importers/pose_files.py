@@ -10,7 +10,7 @@ from importers.people import follow_keypoints, note_on_people
 from importers.recording import Recording, make_recording
 from poses import face, layout
 from poses.files import PosePoints, depth_scale, full_recording, lacking, read_pose_points
-from poses.writing import BODY_NAMES
+from poses.writing import BODY_NAMES, FACE_NUMBERS
 from runtime.errors import UserError
 
 # What each number of the face is measured from: a reduced file that keeps all of these still has its numbers.
@@ -19,6 +19,7 @@ NEEDED = sorted(
     - {face.LEFT_IRIS, face.RIGHT_IRIS}
     | set(face.OUTER_LIP)
 )
+SQUARE = 1000  # pixels of the picture that a body without a picture is put into
 
 
 def read_pose_recording(path: Path, units: str | None, person: str) -> Recording:
@@ -29,8 +30,9 @@ def read_pose_recording(path: Path, units: str | None, person: str) -> Recording
     file, notes = read_pose_points(path), []
     targets, body_notes = _targets(file)
     if file.num_people > 1:
-        file, note = _follow(file, targets, person)
-        notes.append(note)
+        file, several = _follow(file, targets, person)
+        notes += several
+    file, square = _in_pixels(file, targets, units)
     depth = depth_scale(file)
     if depth != 1:
         notes.append("depth of the face in pictures, as most converters write it; brought to pixels")
@@ -43,10 +45,30 @@ def read_pose_recording(path: Path, units: str | None, person: str) -> Recording
         nmm, note = _reduced_face(file, depth)
         notes.append(note)
     keypoints, visibility = _keypoints(points, confidence, targets)
+    aspect = None if square else file.size[0] / file.size[1]
+    return make_recording(keypoints / file.size, visibility, nmm, file.fps, tuple(notes), aspect)
+
+
+def _in_pixels(file: PosePoints, targets: dict[int, int], units: str | None) -> tuple[PosePoints, bool]:
+    """The file with its points in pixels of its picture, and whether that is a square one that was made up for them.
+
+    UserError where they are not in the unit that was said, pixels by default.
+    """
+    keypoints, visibility = _keypoints(file.points[:, 0], file.confidence[:, 0], targets)
     seen = (visibility > 0) & (keypoints != 0).any(2)
     scale, offset = image_units(keypoints, seen, units, "pixels", tuple(file.size))
-    aspect = file.size[0] / file.size[1]
-    return make_recording(keypoints * scale + offset, visibility * seen, nmm, file.fps, tuple(notes), aspect)
+    if units in (None, "pixels"):
+        return file, False
+    square = units == "shoulders"
+    size = np.array([SQUARE, SQUARE]) if square else file.size
+    points, confidence = file.points.copy(), file.confidence.copy()
+    for name, place in file.places.items():
+        if name != FACE_NUMBERS:  # those are numbers, not points
+            missing = (points[..., place, :2] == 0).all(-1)
+            confidence[..., place] *= ~missing
+            points[..., place, :2] = (points[..., place, :2] * scale + offset) * size
+            points[..., place, 2:] *= scale[0] * size[0]
+    return replace(file, points=points, confidence=confidence, size=size), square
 
 
 def _targets(file: PosePoints) -> tuple[dict[int, int], list[str]]:
@@ -80,8 +102,8 @@ def _keypoints(points: np.ndarray, confidence: np.ndarray, targets: dict[int, in
     return keypoints, visibility
 
 
-def _follow(file: PosePoints, targets: dict[int, int], person: str) -> tuple[PosePoints, str]:
-    """The file of one of its people alone, and a note."""
+def _follow(file: PosePoints, targets: dict[int, int], person: str) -> tuple[PosePoints, list[str]]:
+    """The file of one of its people alone, and a note where a frame shows several."""
     keypoints, visibility = _keypoints(file.points, file.confidence, targets)  # [T,P,75,2], [T,P,75]
     people = np.concatenate([keypoints, visibility[..., None]], axis=-1)
     shown = [np.flatnonzero((of_frame[:, TRUNK, 2] > 0).any(1)) for of_frame in people]
@@ -90,8 +112,9 @@ def _follow(file: PosePoints, targets: dict[int, int], person: str) -> tuple[Pos
     for frame, number in track:
         who[frame], followed[frame] = shown[frame][number], True
     file = file.of_one(who)
+    most = max(map(len, shown))
     file = replace(file, confidence=file.confidence * followed[:, None, None])
-    return file, note_on_people(max(map(len, shown)), person)
+    return file, [note_on_people(most, person)] if most > 1 else []
 
 
 def _reduced_face(file: PosePoints, depth: float) -> tuple[np.ndarray | None, str]:

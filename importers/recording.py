@@ -120,11 +120,11 @@ def at_rate(recording: Recording, fps: float | None) -> Recording:
 
 def content_of(path: Path) -> str:
     """What tells a recording from another in its place: digits of a file's size, start, middle and end; of a folder's
-    names and sizes and of its first and last file."""
+    names and of its first and last file."""
     if path.is_dir():
-        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(path) if entry.is_file()}
-        names = sorted(sizes)
-        return digest([sorted(sizes.items()), *(content_of(path / name) for name in (*names[:1], *names[-1:]))])
+        names = sorted(entry.name for entry in os.scandir(path))
+        files = [path / name for name in (*names[:1], *names[-1:]) if (path / name).is_file()]
+        return digest([names, *map(content_of, files)])
     parts, size = [], path.stat().st_size
     with open(path, "rb") as file:
         for start in sorted({0, size // 2, max(0, size - PROBE)}):

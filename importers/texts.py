@@ -6,6 +6,7 @@ line); tables with a first line of column names, separated by tabs, bars, commas
 
 import csv
 import io
+import re
 from pathlib import Path, PurePosixPath
 
 from runtime.errors import UserError
@@ -68,12 +69,14 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
 
 def _of_columns(path: Path, number: int, row: list[str], header: list[str], text_at: int, delimiter: str) -> list[str]:
     """A row with as many columns as the header: a text in the last one may hold the delimiter itself."""
+    while len(row) > len(header) and not row[-1].strip():
+        row = row[:-1]
     if len(row) <= len(header):
         return row
     if text_at != len(header) - 1:
+        advice = "put texts in quotation marks" if delimiter in ",;" else "make the text the last column"
         raise UserError(
-            f"{path}: row {number} has {len(row)} columns, and its first line names {len(header)}; put a text that "
-            f"holds '{delimiter}' in quotation marks"
+            f"{path}: row {number} has {len(row)} columns, and its first line names {len(header)}; {advice}"
         )
     return [*row[:text_at], delimiter.join(row[text_at:])]
 
@@ -83,12 +86,20 @@ def _rows(path: Path, content: str, lines: list[str], delimiter: str) -> list[li
         return [line.split("|") for line in lines]
     if delimiter == "\t":  # texts in such files hold lone quotation marks
         return [[_unquoted(field) for field in line.split("\t")] for line in lines]
+    content = re.sub(rf'(^|{delimiter})[ \t]+"(?!")', r'\1"', content, flags=re.MULTILINE)  # blanks before a quotation
+    table = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     try:
-        blanks = {"skipinitialspace": f'{delimiter} "' in content}  # else they may be part of a text
-        table = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True, **blanks)
-        return [row for row in table if any(map(str.strip, row))]
+        rows = list(table)
     except csv.Error as error:
-        raise UserError(f"{path}: not a readable table ({error}); write ID|text a line") from None
+        if "unexpected end" in str(error):
+            raise UserError(f"{path}: a quotation mark in line {_opened(content)} is never closed; close it") from None
+        rows = list(csv.reader(lines, delimiter=delimiter))  # with marks within a text, so that no cell has two lines
+    return [row for row in rows if any(map(str.strip, row))]
+
+
+def _opened(content: str) -> int:
+    """The last line with an odd number of quotation marks."""
+    return max(number for number, line in enumerate(content.split("\n"), 1) if line.count('"') % 2)
 
 
 def _unquoted(field: str) -> str:

@@ -14,7 +14,7 @@ from importers.plan import Source, files_in
 from importers.recording import Recording, at_even_rate, content_of, make_recording
 from poses import layout
 from poses.face import nmm_from_face_mesh
-from poses.files import FASTEST, SLOWEST
+from poses.files import SLOWEST
 from runtime.errors import UserError
 
 # Said before OpenCV is loaded: no log lines of its video library, and no file that leads elsewhere (a playlist).
@@ -41,6 +41,7 @@ VIDEO_ENDINGS = (
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 LOOKS = 4  # a second, for faces, and for whose hands move
 VISIBLE = 0.5  # a point that MediaPipe finds less visible is a guess, which moves by itself
+FASTEST_VIDEO = 500.0  # frames a second; browsers' WebM says 1000, the unit of its time stamps
 ENDS_EARLY = 0.9  # of the frames that the header promises
 UNEVEN = 0.75  # frames that a time stamp strays from an even rate; beyond it the clip is brought to one
 
@@ -119,7 +120,7 @@ def open_video(path: Path) -> Frames:
             capture.release()
 
     fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    fps = fps if SLOWEST <= fps <= FASTEST else None  # a header that says less or more says nothing
+    fps = fps if SLOWEST <= fps <= FASTEST_VIDEO else None  # a header that says less or more says nothing
     return Frames(frames(), fps, int(count) if 0 < count < 1e8 else None)
 
 

@@ -420,6 +420,13 @@ def list_signers(data_dir: Path, split: str, ids: Iterable[str]) -> dict[str, st
     return named
 
 
+def require_signers(data_dir: Path, split: str, named: bool, of_train: bool) -> None:
+    """UserError where train tells who signs and this split does not."""
+    if of_train and not named:
+        path = signers_path(data_dir, split)
+        raise UserError(f"{path}: no such file, but train has one; name its signers, or remove that of train")
+
+
 def _shape(shape: tuple[int, ...]) -> str:
     return ",".join(map(str, shape))
 

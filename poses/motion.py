@@ -77,7 +77,7 @@ def mean_speeds(
     return mean_where(np.where(both, np.linalg.norm(change, axis=-1), 0.0), counted, axis=0)
 
 
-ENERGY_VERSION = 2  # raised when `hand_energy` or `face_energy` gives other values
+ENERGY_VERSION = 1  # raised when `hand_energy` or `face_energy` gives other values
 
 
 def hand_energy(pose: np.ndarray, seen: np.ndarray) -> np.ndarray:

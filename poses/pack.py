@@ -21,7 +21,7 @@ from runtime.errors import UserError
 from runtime.files import temporary_beside
 from runtime.untrusted import read_json
 
-Item = dict[str, np.ndarray | str]
+Item = dict[str, np.ndarray]
 Items = Iterable[tuple[str, str, Item]]  # id, text, arrays [length, width]
 MAX_INDEX_BYTES = 2**30  # of the ids, texts and offsets of millions of clips
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16", "uint8", "bool", "int32", "int64")}

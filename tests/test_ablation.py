@@ -76,7 +76,7 @@ def test_other_data_runs_everything_again():
     assert not set(ours.values()) & set(theirs.values())
 
 
-@pytest.mark.parametrize("changed", ["a text of train", "a clip of test", "nothing"])
+@pytest.mark.parametrize("changed", ["a text of train", "a clip of test", "a signer", "nothing"])
 def test_changed_texts_and_clips_are_other_data(changed: str, data_dir: Path, tmp_path: Path, monkeypatch):
     data, keys = tmp_path / "data", []
     shutil.copytree(data_dir, data)
@@ -90,6 +90,9 @@ def test_changed_texts_and_clips_are_other_data(changed: str, data_dir: Path, tm
     if changed == "a text of train":
         path = data / "train.txt"
         path.write_text(path.read_text(encoding="utf-8").rstrip("\n") + " s\n", encoding="utf-8")
+    elif changed == "a signer":
+        ids = [line.split("|")[0] for line in (data / "dev.txt").read_text(encoding="utf-8").splitlines()]
+        (data / "dev.signers.txt").write_text("".join(f"{clip_id}|anna\n" for clip_id in ids))
     elif changed == "a clip of test":
         path = next((data / "test" / "poses").glob("*.npz"))
         with np.load(path) as archive:

@@ -1,6 +1,7 @@
 """Other tools' poses become the project's: the same points, nothing invented, and nothing taken for what it is not."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -332,7 +333,29 @@ def test_percent_and_logits_are_no_scores(score: float, refused, tmp_path: Path)
     values = np.concatenate([POINTS, np.full((FRAMES, 75, 2), 0.5)], axis=2)
     values[..., 3] = score
     np.save(tmp_path / "in" / "clip.npy", values)
-    assert "not percent or logits" in refused("--source_fps 25")
+    assert "no score from 0 for unseen to 1 for seen" in refused("--source_fps 25")
+
+
+@pytest.mark.parametrize("score", [False, 0.0])
+def test_a_hand_of_score_0_throughout_is_not_there(score: float | bool, imported, tmp_path: Path):
+    scores = np.ones((FRAMES, 75, 1), type(score))
+    scores[:, layout.LEFT_HAND_KEYPOINTS] = score
+    np.savez(tmp_path / "in" / "clip.npz", keypoints=POINTS, visibility=scores)
+    _, seen = keypoints(imported("--source_fps 25"))
+    assert not seen[:, layout.LEFT_HAND_KEYPOINTS].any()
+    assert seen.sum() == FRAMES * (75 - layout.NUM_HAND)
+
+
+def test_a_face_is_seen_where_it_has_depth_and_a_score(imported, tmp_path: Path):
+    whole = np.concatenate([POINTS[:, :33], FACE[..., :2], POINTS[:, 33:]], axis=1)
+    scores = np.ones(whole.shape[:2])
+    np.savez(tmp_path / "in" / "clip.npz", keypoints=whole, visibility=scores)
+    assert np.isnan(nmm(imported("--source_fps 25", "flat"))).all()  # no depth, no angles
+    scores[3:9, 33 : 33 + len(FACE[0])] = 0
+    whole = np.concatenate([with_depth(POINTS[:, :33]), FACE, with_depth(POINTS[:, 33:])], axis=1)
+    np.savez(tmp_path / "in" / "clip.npz", keypoints=whole, visibility=scores)
+    seen = np.isfinite(nmm(imported("--source_fps 25 --width 640 --height 480", "deep"))).all(1)
+    assert np.flatnonzero(~seen).tolist() == [*range(3, 9)]
 
 
 def test_hands_are_found_by_their_points_where_mediapipe_gives_them_no_visibility(imported, tmp_path: Path):
@@ -389,6 +412,14 @@ def test_links_and_capital_endings_are_followed_and_circles_are_not(imported, tm
     assert {path.stem for path in folder.glob("train/poses/*")} == {"linked", "CAPITAL"}
 
 
+def test_a_folder_and_a_link_to_it_are_one(imported, tmp_path: Path):
+    (tmp_path / "in" / "real").mkdir()
+    np.save(tmp_path / "in" / "real" / "clip.npy", POINTS)
+    (tmp_path / "in" / "alias").symlink_to(tmp_path / "in" / "real")
+    folder = imported("--source_fps 25 --ids path")
+    assert {path.stem for path in folder.glob("train/poses/*")} == {"real_clip"}
+
+
 def test_mmpose_files_may_end_in_a_number(imported, tmp_path: Path):
     frames = [
         {"instances": [{"keypoints": one.tolist(), "keypoint_scores": [0.9] * 133}]}
@@ -439,9 +470,29 @@ def test_a_normalised_pose_file_is_refused_and_converted_when_named(refused, imp
     shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
     assert np.median(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1)) == pytest.approx(0.25, abs=1e-3)
     np.testing.assert_allclose(np.median(shoulders.mean(1), axis=0), [0.5, 0.4], atol=1e-2)
-    assert seen[:, layout.RIGHT_HAND_KEYPOINTS].any() or seen[:, layout.LEFT_HAND_KEYPOINTS].any()
+    assert np.array_equal(seen, read_pose_file(letter).visibility > 0)
     with pytest.raises(UserError, match="its points are no pixels of its picture"):
         read_pose_file(tmp_path / "in" / "clip.pose")
+
+
+def test_a_pose_file_in_other_units_has_the_same_points_and_the_same_face(imported, tmp_path: Path):
+    letter = sorted(demo_data.find_lexicon().rglob("*.pose"))[0]
+    shutil.copy(letter, tmp_path / "in" / "clip.pose")
+    as_it_is = imported("", "pixels")
+    with open(letter, "rb") as file:
+        pose = Pose.read(file.read())
+    pose.header.dimensions.width, pose.header.dimensions.height = 1280, 720
+    pose.body.data[..., :2] /= 500  # the picture of the letters
+    pose.body.data[..., 0] *= 720 / 1280  # the same face in a wider picture
+    with open(tmp_path / "in" / "clip.pose", "wb") as file:
+        pose.write(file)
+    others = imported("--units unit", "unit")
+    points, seen = keypoints(others)
+    np.testing.assert_allclose(points * [1280 / 720, 1], keypoints(as_it_is)[0], atol=1e-4)
+    assert np.array_equal(seen, keypoints(as_it_is)[1])
+    flat = slice(17, 19)  # yaw and pitch, which depth decides
+    ours, theirs = nmm(others), nmm(as_it_is)
+    np.testing.assert_allclose(np.delete(ours, flat, 1), np.delete(theirs, flat, 1), atol=2e-3)
 
 
 def test_a_body_centred_elsewhere_is_put_where_all_are(imported, tmp_path: Path):

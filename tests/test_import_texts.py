@@ -65,6 +65,9 @@ def test_phoenix_with_and_without_its_first_line(header: str, tmp_path: Path):
         ('id,text\na,"two\nlines"\n', "two lines"),
         ('id;text;speaker\na;"one; two";x\n', "one; two"),
         ('id,text\na,say "hi"\n', 'say "hi"'),
+        ('id,text\na,"hi" she said\n', "hi she said"),
+        ('id,text\na,"one, ""two"" three"\n', 'one, "two" three'),
+        ("id,text\na,hello,,\n", "hello"),
     ],
 )
 def test_a_text_may_hold_what_divides_the_columns(content: str, text: str, tmp_path: Path):
@@ -73,7 +76,8 @@ def test_a_text_may_hold_what_divides_the_columns(content: str, text: str, tmp_p
 
 BAD = {
     "a text in three columns": ("id,text,speaker\na,hello, you,x\n", "row 1 has 4 columns, and its first line names 3"),
-    "an open quotation mark": ('id,text\na,"hello\nb,world\nc,good\n', "not a readable table"),
+    "an open quotation mark": ('id,text\na,"hello\nb,world\nc,good\n', "a quotation mark in line 2 is never closed"),
+    "a bar too many": ("id|text|speaker\na|b|c|d\n", "make the text the last column"),
     "no table": ("hello world\n", "neither bar, tab nor comma"),
     "empty": ("\n\n", "holds no text"),
     "no column": ("who\twhat\nclip_a\ttext\n", "--id_column and --text_column"),

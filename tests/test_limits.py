@@ -59,7 +59,7 @@ def test_a_student_learns_from_the_lengths_that_its_teacher_knows(trained, data_
     commands.call("flow", f"--max_seq_len {longest} --num_epochs 1", O=tmp_path / "free", **paths)
     free, squeezed = tmp_path / "free" / "best_model.pt", trained.flow  # to 40 frames
     cases = [
-        (free, "--max_seq_len 40", f"learnt long clips at their own lengths; pass --max_seq_len {longest}"),
+        (free, "--max_seq_len 40", f"learnt long clips at their own lengths, or cropped; pass --max_seq_len {longest}"),
         (squeezed, "--max_seq_len 50", "learnt long clips squeezed to 40 frames; pass --max_seq_len 40"),
         (squeezed, "--max_seq_len 50 --long_clips crop", "learnt long clips squeezed to 40 frames"),
     ]

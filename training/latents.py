@@ -20,7 +20,7 @@ from models.text_encoder import PretrainedTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
 from poses import layout
 from poses.body_frame import FRAME_VERSION
-from poses.files import list_signers, says_something, signers_path
+from poses.files import list_signers, require_signers, says_something
 from poses.interpolation import RESAMPLE_VERSION
 from poses.motion import ENERGY_VERSION, face_energy, hand_energy
 from poses.pack import Item, Items, Pack, cached_pack, digest
@@ -32,7 +32,7 @@ from runtime.errors import UserError
 from runtime.processes import shared_map
 
 # Each is raised when the same pack, weights or arguments give other content.
-LATENTS_VERSION, TEXTS_VERSION = 3, 2
+LATENTS_VERSION, TEXTS_VERSION = 4, 2
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ class LatentSource:
         if split != "train" and not self.signers("train"):
             return {}
         named = list_signers(self.data_dir, split, self.clips(split).ids)
-        if split != "train" and not named:
-            where = signers_path(self.data_dir, split)
-            raise UserError(f"{where}: no such file, but train has one; name its signers, or remove that of train")
+        require_signers(self.data_dir, split, bool(named), split != "train")
         return named
 
     def signer_names(self) -> list[str]:

@@ -6,8 +6,7 @@ learns them by heart, and strays from its teacher on all others.
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,25 +20,30 @@ from models.latent_flow_matcher import FlowConfig
 from models.layers import lengths_to_mask
 from models.text_to_latent import TextToLatent
 from poses.pack import Item, Items, Pack, cached_pack, digest
+from runtime.processes import gather
 from training.latents import LatentSource, conditions, shared_items
 
+DOING = "teacher's trajectories"
 TRAJECTORIES_VERSION = 4  # raised when the same starts, teacher and arguments give other trajectories
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a trajectory begins: what is signed, in how many latents, and by whom ('' where the data do not tell)."""
+    """Where a trajectory begins: what is signed, by whom ('' where the data do not tell), and in how many latents.
+
+    num_latents: None for as many as the teacher predicts.
+    """
 
     id: str
     text: str
-    num_latents: int
     signer: str = ""
+    num_latents: int | None = None
 
 
 def starts_of_clips(clips: LatentDataset) -> list[Start]:
     """The clips' texts, at the clips' own lengths."""
     items = (clips[(index, 0)] for index in range(len(clips)))
-    return [Start(item["id"], item["text"], len(item["z"]), item.get("signer", "")) for item in items]
+    return [Start(item["id"], item["text"], item.get("signer", ""), len(item["z"])) for item in items]
 
 
 def joined(first: str, second: str, share: float) -> str:
@@ -48,29 +52,18 @@ def joined(first: str, second: str, share: float) -> str:
     return " ".join(head[: round(share * len(head))] + tail[round(share * len(tail)) :]) or first
 
 
-@torch.no_grad()
-def join_starts(
-    starts: Sequence[Start], copies: int, source: LatentSource, teacher: TextToLatent, seed: int, batch_size: int = 64
-) -> list[Start]:
+def join_starts(starts: Sequence[Start], copies: int, seed: int) -> list[Start]:
     """`copies` texts for each of `starts`: its beginning, and the end of another's, as the same signer signs them.
 
-    A length is what the teacher predicts. Words are what blanks divide: of two texts of one word each, it is one.
+    Words are what blanks divide: of two texts of one word each, it is one.
     """
     rng = np.random.default_rng([seed, 1])
     made = []
     for number in range(copies * len(starts)):
         start, other = starts[number % len(starts)], starts[int(rng.integers(len(starts)))]
         text = joined(start.text, other.text, rng.uniform())
-        made.append(dataclasses.replace(start, id=f"joined text {number}", text=text))
-    longest = teacher.net.config.max_frames or source.max_seq_len
-    lengths: list[int] = []
-    for first in range(0, len(made), batch_size):
-        batch = made[first : first + batch_size]
-        cond, cond_mask = teacher.embed_text([start.text for start in batch])
-        cond = teacher.by_signer(cond, [start.signer for start in batch])
-        frames = teacher.predict_frames(cond, cond_mask).clamp(max=longest)
-        lengths += source.autoencoder.num_latents(frames).tolist()
-    return [dataclasses.replace(start, num_latents=length) for start, length in zip(made, lengths, strict=True)]
+        made.append(Start(f"joined text {number}", text, start.signer))
+    return made
 
 
 def _without_prior_checkpoint(config: FlowConfig) -> dict[str, object]:
@@ -84,7 +77,7 @@ def trajectory_pack(
     fingerprint: str,
     starts: Sequence[Start],
     texts: Pack | None,
-    cache_dir: Path,
+    source: LatentSource,
     *,
     num_teacher_steps: int,
     guidance_scale: float,
@@ -98,6 +91,7 @@ def trajectory_pack(
     """
     made_from = {
         "starts": digest([dataclasses.astuple(start) for start in starts]),
+        "max_frames": teacher.net.config.max_frames or source.max_seq_len,
         "teacher": fingerprint,
         "config": _without_prior_checkpoint(teacher.net.config),  # gamma_guidance and more, which weights do not tell
         "num_teacher_steps": num_teacher_steps,
@@ -107,7 +101,6 @@ def trajectory_pack(
         "seed": seed,
     }
     device, dim = teacher.latent_mean.device, teacher.net.config.latent_dim
-    ordered = sorted(starts, key=lambda start: start.num_latents)
     place = {text: index for index, text in enumerate(texts.texts)} if texts else {}
 
     def condition_on(batch: Sequence[Start]) -> tuple[Tensor, Tensor]:
@@ -116,8 +109,16 @@ def trajectory_pack(
             items = [item | {"cond": texts.field("cond", place[item["text"]])} for item in items]
         return conditions(teacher, send_to_device(collate(items), device))
 
-    def sample(first: int) -> list[tuple[str, str, Item]]:
-        batch = ordered[first : first + batch_size]
+    def lengths_of(open_starts: Sequence[Start]) -> list[int]:
+        """How many latents the teacher gives to each text."""
+        lengths: list[int] = []
+        for first in range(0, len(open_starts), batch_size):
+            frames = teacher.predict_frames(*condition_on(open_starts[first : first + batch_size]))
+            lengths += source.autoencoder.num_latents(frames.clamp(max=made_from["max_frames"])).tolist()
+        return lengths
+
+    def sample(batch: Sequence[Start], first: int) -> list[tuple[str, str, Item]]:
+        """The trajectories of starts of known lengths; `first`: the number of the first, which seeds the noise."""
         lengths = [start.num_latents for start in batch]
         mask = lengths_to_mask(torch.tensor(lengths, device=device))
         seeds = [seed * 1_000_003 + first + row for row in range(len(batch))]
@@ -131,6 +132,11 @@ def trajectory_pack(
         ]
 
     def items() -> Items:
-        return shared_items(sample, range(0, len(ordered), batch_size), "teacher's trajectories")
+        open_starts = [start for start in starts if start.num_latents is None]
+        lengths = iter(gather(lengths_of(open_starts))[0])  # those of the first process: rounding may differ
+        known = [replace(start, num_latents=start.num_latents or next(lengths)) for start in starts]
+        known.sort(key=lambda start: start.num_latents)
+        firsts = range(0, len(known), batch_size)
+        return shared_items(lambda first: sample(known[first : first + batch_size], first), firsts, DOING)
 
-    return cached_pack(cache_dir, "trajectories", TRAJECTORIES_VERSION, made_from, items)
+    return cached_pack(source.cache_dir, "trajectories", TRAJECTORIES_VERSION, made_from, items)
