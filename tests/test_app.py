@@ -28,6 +28,7 @@ def flags(trained, *flows: Path, data_dir: Path | None = None) -> argparse.Names
         flow_checkpoint=list(flows),
         autoencoder_checkpoint=trained.autoencoder,
         data_dir=data_dir,
+        cache_dir=None,
         device="cpu",
         precision="fp32",
         compiled=False,

@@ -175,7 +175,7 @@ def test_an_export_stands_in_its_place_and_says_what_it_is(prior, data_dir, trai
     commands.call_script("export.py", "--checkpoint", prior, "--output_dir", tmp_path / "shared")
     card = (tmp_path / "shared" / "README.md").read_text()
     assert "prior of Direction 2 alone" in card
-    assert "--prior_checkpoint shared" in card
+    assert "--prior_checkpoint THIS_FOLDER" in card
     one, other = (
         train_flow(data_dir, tmp_path / name, f"--prior_checkpoint {path}", trained.autoencoder)
         for name, path in (("of_file", prior), ("of_folder", tmp_path / "shared"))
