@@ -290,12 +290,15 @@ MISSING_IN = {  # by unit: how programs write a hand that they did not find
 def test_a_missing_hand_stays_missing_in_every_unit(unit: str, missing: object, imported, tmp_path: Path):
     values = UNITS[unit][0].copy()
     values[3:12, layout.LEFT_HAND_KEYPOINTS] = np.broadcast_to(missing, (FRAMES, 1, 2))[3:12]
+    single = 2 * (np.ndim(missing) == 0)  # frames without an ear, where one point alone can tell
+    values[:single, layout.LEFT_EAR] = np.ravel(missing)[0]
     np.save(tmp_path / "in" / "clip.npy", values)
     size = "--width 1280 --height 720" if unit == "pixels" else ""
     folder = imported(f"--source_fps 25 --units {unit} {size}")
     _, seen = keypoints(folder)
     assert not seen[3:12, layout.LEFT_HAND_KEYPOINTS].any()
-    assert seen.sum() == seen.size - 9 * layout.NUM_HAND
+    assert not seen[:single, layout.LEFT_EAR].any()
+    assert seen.sum() == seen.size - 9 * layout.NUM_HAND - single
     assert f"left hand {(FRAMES - 9) / FRAMES:.0%}" in (folder / "report.txt").read_text()
 
 
