@@ -109,14 +109,17 @@ class LatentDataset(Dataset):
     def __len__(self) -> int:
         return len(self._chosen)
 
+    def names(self, number: int) -> dict[str, str]:
+        """A clip's id and text, and its signer where the data set tells; none of its arrays is read."""
+        index = int(self._chosen[number])
+        names = {"id": self.latents.ids[index], "text": self.latents.texts[index]}
+        return names | ({"signer": self.signers[names["id"]]} if self.signers else {})
+
     def __getitem__(self, key: tuple[int, int]) -> Item:
-        index = int(self._chosen[key[0]])
-        text = self.latents.texts[index]
-        item = {"id": self.latents.ids[index], "text": text, **self.latents[index]}
+        names = self.names(key[0])
+        item = {**names, **self.latents[int(self._chosen[key[0]])]}
         if self.texts:
-            item["cond"] = self.texts.field("cond", self._text_index[text])
-        if self.signers:
-            item["signer"] = self.signers[item["id"]]
+            item["cond"] = self.texts.field("cond", self._text_index[names["text"]])
         return item
 
 

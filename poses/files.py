@@ -373,12 +373,8 @@ def list_clips(data_dir: Path, split: str) -> dict[str, str]:
     if not text_path.is_file():
         print(f"warning: {text_path} is missing, so the texts of {split} are empty")
         return dict.fromkeys(ids, "")
-    texts: dict[str, str] = {}
-    for clip_id, text in texts_by_id(text_path, read_lines(text_path)).items():
-        name = by_form.get(composed(clip_id), clip_id)
-        if name in texts:
-            raise UserError(_in_two_forms(text_path, clip_id))
-        texts[name] = text
+    said = texts_by_id(text_path, read_lines(text_path))
+    texts = {by_form.get(composed(clip_id), clip_id): text for clip_id, text in said.items()}
     unknown = sorted(texts.keys() - set(ids))
     if unknown:
         raise UserError(
@@ -388,10 +384,6 @@ def list_clips(data_dir: Path, split: str) -> dict[str, str]:
     if without:
         raise UserError(f"{text_path}: no line for {len(without)} clips of {folder}, such as '{without[0]}'")
     return {clip_id: texts[clip_id] for clip_id in ids}
-
-
-def _in_two_forms(path: Path, clip_id: str) -> str:
-    return f"{path}: the ID {clip_id!a} stands there in two Unicode forms; remove one"
 
 
 def signers_path(data_dir: Path, split: str) -> Path:
@@ -406,11 +398,7 @@ def list_signers(data_dir: Path, split: str, ids: Iterable[str]) -> dict[str, st
     path = signers_path(data_dir, split)
     if not path.is_file():
         return {}
-    signers: dict[str, str] = {}
-    for clip_id, signer in texts_by_id(path, read_lines(path)).items():
-        if composed(clip_id) in signers:
-            raise UserError(_in_two_forms(path, clip_id))
-        signers[composed(clip_id)] = signer
+    signers = {composed(clip_id): signer for clip_id, signer in texts_by_id(path, read_lines(path)).items()}
     named = {clip_id: signers.get(composed(clip_id), "") for clip_id in ids}
     without = [clip_id for clip_id, signer in named.items() if not signer]
     if without:

@@ -156,6 +156,7 @@ def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
         lines = lines[1:]
     columns = _phoenix_columns(path, [line for _, line in lines])
     texts: dict[str, str] = {}
+    forms: dict[str, str] = {}  # the IDs by their composed form
     for number, line in lines:
         clip_id, *fields = line.split("|")
         if not fields:
@@ -170,9 +171,12 @@ def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
             text = fields[before : len(fields) - after]  # more than one where it holds bars itself
             if number == lines[0][0] and text == [_TRANSLATION]:
                 continue
-        if clip_id.strip() in texts:
-            raise UserError(f"{path}:{number}: the ID '{clip_id.strip()}' stands there twice; IDs must be unique")
-        texts[clip_id.strip()] = composed("|".join(text).strip())
+        clip_id = clip_id.strip()
+        if clip_id in texts:
+            raise UserError(f"{path}:{number}: the ID '{clip_id}' stands there twice; IDs must be unique")
+        if forms.setdefault(composed(clip_id), clip_id) != clip_id:
+            raise UserError(f"{path}: the ID {clip_id!a} stands there in two Unicode forms; remove one")
+        texts[clip_id] = composed("|".join(text).strip())
     return texts
 
 
@@ -221,10 +225,6 @@ def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
     texts = texts_by_id(path, lines)
     if not texts:
         raise UserError(f"{path}: holds column names alone; write ID|text below them")
-    forms: dict[str, str] = {}
-    for clip_id in texts:
-        if forms.setdefault(composed(clip_id), clip_id) != clip_id:
-            raise UserError(f"{path}: the ID {clip_id!a} stands there in two Unicode forms; remove one")
     unfit = next((clip_id for clip_id in texts if not _FILE_NAME.fullmatch(clip_id)), None)
     if unfit is not None:
         raise UserError(f"{path}: the ID '{unfit}' cannot be the name of a file; leave out / and \\ and a first dot")

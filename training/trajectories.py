@@ -42,8 +42,7 @@ class Start:
 
 def starts_of_clips(clips: LatentDataset) -> list[Start]:
     """The clips' texts, at the clips' own lengths."""
-    items = (clips[(index, 0)] for index in range(len(clips)))
-    return [Start(item["id"], item["text"], item.get("signer", ""), len(item["z"])) for item in items]
+    return [Start(**clips.names(index), num_latents=int(clips.lengths[index])) for index in range(len(clips))]
 
 
 def joined(first: str, second: str, share: float) -> str:
