@@ -96,7 +96,7 @@ def content_of_source(source: Source) -> str:
 def read_recording(source: Source, reading: ReadingFlags) -> Recording:
     """Read one recording. Raises UserError that says what is wrong with it, without its path."""
     if source.kind == "pose":
-        recording = read_pose_recording(source.path, reading.units, reading.person)
+        recording = read_pose_recording(source.path, reading.units, reading.size, reading.person)
         if not SLOWEST <= recording.fps <= FASTEST:
             recording = replace(recording, fps=_fps(reading))
     else:

@@ -22,12 +22,14 @@ NEEDED = sorted(
 SQUARE = 1000  # pixels of the picture that a body without a picture is put into
 
 
-def read_pose_recording(path: Path, units: str | None, person: str) -> Recording:
+def read_pose_recording(path: Path, units: str | None, size: tuple[int, int] | None, person: str) -> Recording:
     """The recording of a `.pose` file; its fps is 0 where the file tells none. UserError where it has no body.
 
-    units: what --units says, where it is not pixels. person: whom --person follows, where there are several.
+    units: what --units says, where it is not pixels. size: what --width and --height say, where it is not what the
+    file's header does. person: whom --person follows, where there are several.
     """
-    file, notes = read_pose_points(path), []
+    file = read_pose_points(path, size)
+    notes = ["the picture's size is that of --width and --height, not of the file"] if size else []
     targets, body_notes = _targets(file)
     if file.num_people > 1:
         file, several = _follow(file, targets, person)

@@ -476,8 +476,11 @@ class PosePoints:
         return int((self.confidence > 0).any((0, 2)).sum())
 
 
-def read_pose_points(path: Path) -> PosePoints:
-    """The points of a `.pose` file (v0.1 or v0.2); UserError where it is damaged."""
+def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoints:
+    """The points of a `.pose` file (v0.1 or v0.2); UserError where it is damaged.
+
+    size: (width, height) of the picture in pixels, where it is not what the file's header says.
+    """
     from pose_format import Pose  # here, so that the mesh features need no .pose library
 
     try:
@@ -490,15 +493,18 @@ def read_pose_points(path: Path) -> PosePoints:
         raise UserError(f"{path}: not a readable .pose file (truncated, or another format?); fetch it again") from None
     if file.body.data.ndim != 4 or 0 in file.body.data.shape[:2]:
         raise UserError(f"{path}: zero frames or no person; leave the file out or record it again")
-    size = np.array([file.header.dimensions.width, file.header.dimensions.height])
-    if (size <= 0).any():
-        raise UserError(f"{path}: its header gives an image of {size[0]} x {size[1]} pixels; export it again")
+    picture = np.array(size or (file.header.dimensions.width, file.header.dimensions.height))
+    if (picture <= 0).any():
+        raise UserError(
+            f"{path}: its header gives an image of {picture[0]} x {picture[1]} pixels; export it again "
+            "(or import it with --width and --height)"
+        )
     names = {component.name: list(component.points) for component in file.header.components}
     ends = np.cumsum([0, *map(len, names.values())]).tolist()
     places = {name: slice(start, end) for name, start, end in zip(names, ends[:-1], ends[1:], strict=True)}
     points = np.nan_to_num(np.ma.getdata(file.body.data))
     return PosePoints(
-        names, places, points, np.nan_to_num(np.asarray(file.body.confidence)), size, float(file.body.fps)
+        names, places, points, np.nan_to_num(np.asarray(file.body.confidence)), picture, float(file.body.fps)
     )
 
 

@@ -498,6 +498,24 @@ def test_a_pose_file_in_other_units_has_the_same_points_and_the_same_face(import
     np.testing.assert_allclose(np.delete(ours, flat, 1), np.delete(theirs, flat, 1), atol=2e-3)
 
 
+def test_the_size_of_a_pose_files_picture_can_be_given(refused, imported, tmp_path: Path):
+    letter = sorted(demo_data.find_lexicon().rglob("*.pose"))[0]
+    shutil.copy(letter, tmp_path / "in" / "clip.pose")
+    as_it_is = imported("", "as_it_is")
+    with open(letter, "rb") as file:
+        pose = Pose.read(file.read())
+    width, height = pose.header.dimensions.width, pose.header.dimensions.height
+    pose.header.dimensions.width = pose.header.dimensions.height = 0
+    with open(tmp_path / "in" / "clip.pose", "wb") as file:
+        pose.write(file)
+    assert "header gives an image of 0 x 0 pixels" in refused()
+    given = imported(f"--width {width} --height {height}", "given")
+    for mine, theirs in zip(keypoints(given), keypoints(as_it_is), strict=True):
+        assert np.array_equal(mine, theirs)
+    assert np.array_equal(nmm(given), nmm(as_it_is), equal_nan=True)
+    assert "not of the file: clip.pose" in (given / "report.txt").read_text()
+
+
 def test_a_body_centred_elsewhere_is_put_where_all_are(imported, tmp_path: Path):
     hips = POINTS[:, [layout.LEFT_HIP, layout.RIGHT_HIP]].mean(1, keepdims=True)
     np.save(tmp_path / "in" / "clip.npy", (POINTS - hips) / 0.24)
