@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+import generation_arguments
 from checkpoints import FLOW, PREDICTOR, STUDENT
 from evaluation.sync import nmm_scale
 from generation import PARTS, Generated, Generator, load_generator, stripped
@@ -48,7 +49,6 @@ from runtime.arguments import (
 )
 from runtime.errors import UserError
 from runtime.files import write_whole
-from training import arguments
 
 HOST = "127.0.0.1"
 TITLE = "Text to signing"
@@ -68,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
         default=[],
         help="best_model.pt of stage 2 or stage 3, one or several",
     )
-    arguments.add_autoencoder_argument(parser)
+    generation_arguments.add_autoencoder_argument(parser)
     parser.add_argument(
         "--data_dir",
         type=Path,
@@ -76,11 +76,11 @@ def parse_arguments() -> argparse.Namespace:
         "offered as examples",
     )
     add_cache_argument(parser)
-    arguments.add_image_size_argument(parser)
+    generation_arguments.add_image_size_argument(parser)
     parser.add_argument("--port", type=port, default=7860, help="of the page; 0 takes a free one (default 7860)")
-    arguments.add_moved_text_encoder_argument(parser)
-    arguments.add_speed_arguments(parser)
-    arguments.add_device_argument(parser)
+    generation_arguments.add_moved_text_encoder_argument(parser)
+    generation_arguments.add_speed_arguments(parser)
+    generation_arguments.add_device_argument(parser)
     args = parser.parse_args()
     if args.predictor_checkpoint is None and not args.flow_checkpoint:
         parser.error("nothing to sign with; pass --predictor_checkpoint, --flow_checkpoint or both")
@@ -104,7 +104,7 @@ class Direction:
 
 def load_directions(args: argparse.Namespace) -> list[Direction]:
     """Every model that the flags name, each loaded once and warmed up by one clip."""
-    device, speed = arguments.resolve_device(args.device), Speed(args.precision, args.compiled)
+    device, speed = generation_arguments.resolve_device(args.device), Speed(args.precision, args.compiled)
     asked = [("predictor", args.predictor_checkpoint, (PREDICTOR,))] if args.predictor_checkpoint else []
     asked += [("flow", path, (FLOW, STUDENT)) for path in args.flow_checkpoint]
     directions: dict[str, Direction] = {}

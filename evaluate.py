@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import generation_arguments
 from checkpoints import FLOW, PREDICTOR, STUDENT, fingerprint, load_autoencoder, load_pose_to_text
 from evaluation.back_translation import BackTranslator
 from evaluation.baselines import baseline_clips, shuffled_texts
@@ -45,7 +46,6 @@ from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.flags import write_config
 from runtime.lifetime import is_first
-from training import arguments
 
 OF_FLOWS = tuple(f"--{field.name}" for field in fields(SamplingSettings))
 OF_TRAIN = ("random_clip", "nearest_text")  # rows of train clips
@@ -81,7 +81,7 @@ def parse_arguments() -> argparse.Namespace:
         help="also ask a classifier whether hands and face are in time; it is trained once a data set, in about half a "
         "minute, and kept in --cache_dir",
     )
-    arguments.add_sampling_arguments(parser)
+    generation_arguments.add_sampling_arguments(parser)
     parser.add_argument("--split", choices=SPLITS, default="dev", help="the split that is scored (default dev)")
     parser.add_argument("--output_dir", type=Path, required=True, help="where the report goes")
     parser.add_argument("--batch_size", type=positive_int, default=32, help="clips generated at a time (default 32)")
@@ -98,11 +98,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--format", choices=("npy", "pose"), default="npy", help="of the clips of --save_predictions (default npy)"
     )
-    arguments.add_image_size_argument(parser)
-    arguments.add_moved_text_encoder_argument(parser)
+    generation_arguments.add_image_size_argument(parser)
+    generation_arguments.add_moved_text_encoder_argument(parser)
     parser.add_argument("--num_workers", type=natural_int, default=4, help="processes that compare clips (default 4)")
-    arguments.add_speed_arguments(parser)
-    arguments.add_device_argument(parser)
+    generation_arguments.add_speed_arguments(parser)
+    generation_arguments.add_device_argument(parser)
     args = parser.parse_args()
     has_model, has_translator = args.predictions_dir is None, args.back_translation_checkpoint is not None
     refuse_without("--flow_checkpoint", args.flow_checkpoint is not None, OF_FLOWS, parser, args)
@@ -137,7 +137,7 @@ def load_models(args: argparse.Namespace, device: torch.device) -> Models:
         checkpoint, kinds = args.predictor_checkpoint, (PREDICTOR,)
     given = {"predictions_dir": args.predictions_dir}
     if checkpoint is not None:
-        sampling = arguments.sampling_settings(args)
+        sampling = generation_arguments.sampling_settings(args)
         speed, how = Speed(args.precision, args.compiled), {"text_encoder": args.text_encoder, "kinds": kinds}
         generator = load_generator(checkpoint, args.autoencoder_checkpoint, device, sampling, speed, **how)
         settings = {**generator.settings, "seed": args.seed, "batch_size": args.batch_size}
@@ -208,7 +208,7 @@ def generate_clips(
 def main() -> None:
     args = parse_arguments()
     cpu.tune()
-    device = arguments.join_processes(args.device)
+    device = generation_arguments.join_processes(args.device)
 
     models = load_models(args, device)
     references, fps = read_scored(args, models)

@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import generation_arguments
 from checkpoints import PREDICTOR
 from generation import Generator, load_generator, stripped
 from models.speed import Speed
@@ -24,7 +25,6 @@ from runtime.errors import UserError
 from runtime.files import composed, read_ids_and_texts, write_whole
 from runtime.lifetime import is_first
 from runtime.untrusted import read_json
-from training import arguments
 
 
 def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         help="a .npy of [T,214] float32 in data units, or a .pose; several clips get _0001, _0002 … in the order of "
         "their texts (default output_pose.npy)",
     )
-    arguments.add_image_size_argument(parser)
+    generation_arguments.add_image_size_argument(parser)
     parser.add_argument(
         "--target_length", type=frames, help="frames of the clip, at most 5000 (default: what the text asks for)"
     )
@@ -59,9 +59,9 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data_dir", type=Path, help="stop unless this data set's statistics match the checkpoint's")
     add_cache_argument(parser)
-    arguments.add_moved_text_encoder_argument(parser)
-    arguments.add_speed_arguments(parser)
-    arguments.add_device_argument(parser)
+    generation_arguments.add_moved_text_encoder_argument(parser)
+    generation_arguments.add_speed_arguments(parser)
+    generation_arguments.add_device_argument(parser)
 
 
 class Job(NamedTuple):
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument(
         "--predictor_checkpoint", required=True, type=Path, help="best_model.pt of Direction 1, or an exported folder"
     )
-    arguments.add_autoencoder_argument(parser)
+    generation_arguments.add_autoencoder_argument(parser)
     add_inference_arguments(parser)
     args = parser.parse_args()
     jobs = read_jobs(args)
@@ -170,7 +170,7 @@ def main() -> None:
     generator = load_generator(
         args.predictor_checkpoint,
         args.autoencoder_checkpoint,
-        arguments.join_processes(args.device),
+        generation_arguments.join_processes(args.device),
         kinds=(PREDICTOR,),
         text_encoder=args.text_encoder,
         speed=Speed(args.precision, args.compiled),

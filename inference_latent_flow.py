@@ -9,13 +9,13 @@ Writes OUTPUT_PATH, [T,214] float32 in data units, and a .json beside it: second
 
 from pathlib import Path
 
+import generation_arguments
 from checkpoints import FLOW, STUDENT
 from generation import load_generator
 from inference import add_inference_arguments, read_jobs, sign_to_files
 from models.speed import Speed
 from runtime import cpu, errors
 from runtime.arguments import make_parser
-from training import arguments
 
 
 def main() -> None:
@@ -23,9 +23,9 @@ def main() -> None:
     parser.add_argument(
         "--flow_checkpoint", required=True, type=Path, help="best_model.pt of stage 2 or 3, or an exported folder"
     )
-    arguments.add_autoencoder_argument(parser)
+    generation_arguments.add_autoencoder_argument(parser)
     add_inference_arguments(parser)
-    arguments.add_sampling_arguments(parser)
+    generation_arguments.add_sampling_arguments(parser)
     args = parser.parse_args()
     jobs = read_jobs(args)
     cpu.tune()
@@ -33,8 +33,8 @@ def main() -> None:
     generator = load_generator(
         args.flow_checkpoint,
         args.autoencoder_checkpoint,
-        arguments.join_processes(args.device),
-        arguments.sampling_settings(args),
+        generation_arguments.join_processes(args.device),
+        generation_arguments.sampling_settings(args),
         kinds=(FLOW, STUDENT),
         text_encoder=args.text_encoder,
         speed=Speed(args.precision, args.compiled),

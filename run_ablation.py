@@ -14,6 +14,7 @@ import argparse
 import statistics
 from pathlib import Path
 
+import generation_arguments
 from ablation.parts import run_parts
 from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
 from ablation.report import plot_quality, plot_training, read_lines, write_tables
@@ -27,7 +28,6 @@ from runtime.arguments import add_data_arguments, make_parser, natural_int, posi
 from runtime.claims import claimed
 from runtime.console import say
 from runtime.errors import UserError
-from training import arguments
 
 STRIDES = (1, 2, 4)
 TIMES = 7  # a latency is the median of so many
@@ -59,7 +59,7 @@ def parse_arguments() -> argparse.Namespace:
         help="strides that the group strides compares (default 1 2 4)",
     )
     parser.add_argument("--jobs", type=positive_int, default=1, help="parts that run at a time (default 1)")
-    arguments.add_device_argument(parser)
+    generation_arguments.add_device_argument(parser)
     args = parser.parse_args()
     refuse_without("--groups strides", "strides" in args.groups, ("--temporal_strides",), parser, args)
     return args
@@ -67,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def measure_latency(plan: Plan, args: argparse.Namespace, text: str, frames: int) -> dict[str, float]:
     """Seconds of one clip of `frames` frames at batch 1, by the row's evaluation; nothing else runs meanwhile."""
-    device, seconds = arguments.resolve_device(args.device), {}
+    device, seconds = generation_arguments.resolve_device(args.device), {}
     for row in plan.rows:
         if row.evaluation in seconds:
             continue

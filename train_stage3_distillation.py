@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+import generation_arguments
 from checkpoints import FLOW, STUDENT, load_text_to_latent, require_equal
 from dataset import Batch, LatentDataset
 from models.consistency_distillation import STEP_COUNTS, Student, StudentConfig
@@ -33,7 +34,7 @@ from runtime.arguments import (
     positive_int,
 )
 from runtime.errors import UserError
-from training import arguments, latent_stages
+from training import latent_stages
 from training.arithmetic import width_of
 from training.engine import split_loader, start, train
 from training.latents import LatentSource, conditions, latent_dataset, text_pack
@@ -78,7 +79,7 @@ def parse_arguments() -> argparse.Namespace:
         help="the student's layers, taken evenly from its teacher's: fewer are quicker (default: all)",
     )
     add_repeated_arguments(parser, "the teacher's checkpoint", FlowConfig, TEACHERS_OWN)
-    arguments.add_moved_text_encoder_argument(parser)
+    generation_arguments.add_moved_text_encoder_argument(parser)
     args = parser.parse_args()
     if args.num_teacher_steps < NUM_SEGMENTS:
         parser.error(f"--num_teacher_steps {args.num_teacher_steps}: a teacher takes at least {NUM_SEGMENTS}")

@@ -18,7 +18,7 @@ FLOORS = (
     {"models", "importers"},
     {"checkpoint_checks", "dataset"},
     {"checkpoints"},
-    {"generation"},
+    {"generation", "generation_arguments"},
     {"training", "evaluation"},
     {"ablation"},
     {"scripts"},

@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from checkpoints import describe_text_encoder, load_autoencoder, load_prior, open_text_encoder, require_equal
+from generation_arguments import add_autoencoder_argument
 from models.autoencoder import AutoencoderConfig, PoseSpace
 from models.mamba_prior import PriorAlone, PriorConfig
 from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, TextEncoder, train_tokenizer
@@ -21,9 +22,10 @@ from runtime.arguments import (
     add_repeated_arguments,
     add_sequence_arguments,
 )
+from runtime.arithmetic import AUTO
 from runtime.console import say
 from runtime.errors import UserError
-from training.arguments import AUTO, add_autoencoder_argument, choose_prior_type
+from training.arguments import choose_prior_type
 from training.engine import split_loader
 from training.latents import LatentSource, latent_dataset
 from training.pictures import generations

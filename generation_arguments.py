@@ -1,0 +1,133 @@
+"""Flags of the scripts that sign, declared once: which models, on which device, how fast, and how they sample."""
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+
+import torch
+
+from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES, SamplingSettings
+from models.latent_flow_matcher import UNCONDITIONAL
+from poses.writing import IMAGE_SIZE
+from runtime import processes
+from runtime.arguments import image_side, natural_float, positive_int
+from runtime.arithmetic import AUTO, BF16, FP32, WIDE, has_bf16
+from runtime.errors import UserError
+
+
+def add_autoencoder_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--autoencoder_checkpoint", required=True, type=Path, help="best_model.pt of stage 1, or an exported folder"
+    )
+
+
+def add_moved_text_encoder_argument(parser: argparse.ArgumentParser) -> None:
+    """Where a checkpoint's pretrained text encoder lies now."""
+    parser.add_argument(
+        "--text_encoder",
+        help="name or folder of the checkpoint's pretrained text encoder, where it has moved (default: where training "
+        "found it); its weights must be the same",
+    )
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
+
+
+def resolve_device(name: str | None) -> torch.device:
+    """The device of that name, or without one a GPU where there is one."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device {name}: no such device; use cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
+    try:
+        torch.zeros(1, device=device).item()  # what this build of PyTorch lacks, and `meta`, which holds no numbers
+    except (RuntimeError, AssertionError, ImportError):
+        raise UserError(f"--device {name}: this PyTorch cannot compute there; use cpu, cuda or cuda:N") from None
+    return device
+
+
+def join_processes(name: str | None) -> torch.device:
+    """The device of --device; where a launcher has started several processes, from now on they know of each other.
+
+    Without a name each takes a GPU of its machine, in turn. What they exchange are clips and figures, over the CPU.
+    """
+    if processes.started() == 1:
+        return resolve_device(name)
+    if processes.count() == 1:
+        torch.distributed.init_process_group("gloo", timeout=processes.PATIENCE)
+    if name is None and torch.cuda.is_available():
+        name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+    return resolve_device(name)
+
+
+def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
+    """How fast the networks sign; the clips stay the same, to the precision."""
+    parser.add_argument(
+        "--precision",
+        type=precision,
+        default=AUTO,
+        help="auto: bf16 on a CPU with AMX for networks at least "
+        f"{WIDE} wide, else fp32; bf16: matrix products in bf16, faster on GPUs and on CPUs with bf16 instructions; "
+        "int8: on a CPU, one clip at a time (default auto)",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        dest="compiled",
+        help="compile sampling and decoding (torch.compile): for many clips, since the first ones wait minutes for it",
+    )
+
+
+def precision(text: str) -> str:
+    """auto, fp32, int8, or bf16 where this machine multiplies in it; elsewhere it would be a hundred times slower."""
+    if text not in (AUTO, FP32, BF16, "int8"):
+        raise argparse.ArgumentTypeError(f"{text} is none of auto, fp32, bf16 and int8")
+    if text == BF16 and not (torch.cuda.is_available() or has_bf16()):
+        raise argparse.ArgumentTypeError("this processor has no bf16 instructions; leave the flag out")
+    return text
+
+
+def add_image_size_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--image_size",
+        nargs=2,
+        type=image_side,
+        metavar=("WIDTH", "HEIGHT"),
+        help="pixels of the picture that .pose files speak of; the recordings' own keep the signer's proportions "
+        f"(default {' '.join(map(str, IMAGE_SIZE))})",
+    )
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """How Direction 2 samples; what is left out is what the checkpoint says."""
+    parser.add_argument("--num_steps", type=positive_int, help="ODE steps (default: the checkpoint's)")
+    parser.add_argument(
+        "--guidance_scale", type=natural_float, help="of the text; 1 is none (default: the checkpoint's)"
+    )
+    parser.add_argument(
+        "--guidance_from", choices=UNCONDITIONAL, help="what guidance by the text leads away from (default: as trained)"
+    )
+    parser.add_argument(
+        "--gamma_guidance",
+        type=natural_float,
+        help="share of the field that sync guidance may take (default: the checkpoint's)",
+    )
+    parser.add_argument(
+        "--solver",
+        choices=SOLVER_NAMES,
+        help=f"midpoint and heun take two forwards a step (default {DEFAULT_SOLVER}; a student takes its own steps)",
+    )
+    for flag, what in (("--use_ssm_prior", "the prior"), ("--use_sync_guidance", "sync guidance")):
+        help = f"{what} (default: as trained; the prior is part of the field and can't be switched)"
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=help)
+
+
+def sampling_settings(args: argparse.Namespace) -> SamplingSettings:
+    """The settings that the flags of `add_sampling_arguments` ask for."""
+    return SamplingSettings(**{field.name: getattr(args, field.name) for field in dataclasses.fields(SamplingSettings)})
