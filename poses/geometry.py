@@ -73,26 +73,23 @@ class Geometry:
 def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     """The facts of clips that lie behind one another in pose and seen [F,214], each from its start on.
 
-    Each is [clips], NaN where a clip does not show it. width: from shoulder to shoulder, image units. height: of the
-    nose above the shoulders, shoulder widths. left wrist, right wrist: from a hand's root, or else its middle knuckle,
-    to its own wrist, shoulder widths. outside: how far nose or shoulders lie outside the picture, image units. off
-    centre: of the shoulders' middle from (0, 0), shoulder widths. below, lying, reversed, exchanged: parts of the
-    frames in which the nose is below the shoulders, the shoulders are above one another and the nose beside them, the
-    signer's left shoulder is at the left of the picture, a hand's root is nearer to the other hand's wrist. nmm
-    [clips,4]: the largest number of each feature. astray: how far a keypoint above the legs is from the middle of the
-    picture, image units. low, high [clips,2]: least and greatest x and y. The others: how much was seen of a part.
+    Each is [clips], NaN where a clip does not show it: those of `_body`, `_hands` and `_extent`.
     """
-    lengths = np.diff([*starts, len(pose)])
     points = layout.frame_to_keypoints(pose)[:, :_NEEDED]
     known = layout.frame_to_keypoints(seen)[:, :_NEEDED, 0]  # x and y are seen together
+    body = _body(points, known, starts)
+    unit = np.repeat(body["width"], np.diff([*starts, len(pose)]))  # of each frame
+    return body | _hands(points, known, unit, starts) | _extent(pose, seen, starts)
 
-    def means(values: list[np.ndarray], where: list[np.ndarray]) -> np.ndarray:
-        """Means of values [F] over a clip's frames where they hold, [len(values), clips]; NaN where they never do."""
-        holds = np.stack(where)
-        total = np.add.reduceat(np.where(holds, np.stack(values), 0.0), starts, axis=1)
-        count = np.add.reduceat(holds, starts, axis=1, dtype=np.float64)
-        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
+def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
+    """How shoulders and nose lie, of points [F,P,2], known [F,P].
+
+    width: from shoulder to shoulder, image units. height: of the nose above the shoulders, shoulder widths. outside:
+    how far nose or shoulders lie outside the picture, image units. off centre: of the shoulders' middle from (0, 0),
+    shoulder widths. below, lying, reversed: parts of the frames in which the nose is below the shoulders, the shoulders
+    are above one another and the nose beside them, the signer's left shoulder is at the left of the picture.
+    """
     left, right, nose = points[:, layout.LEFT_SHOULDER], points[:, layout.RIGHT_SHOULDER], points[:, layout.NOSE]
     middle = (left + right) / 2
     both = known[:, layout.LEFT_SHOULDER] & known[:, layout.RIGHT_SHOULDER]
@@ -101,35 +98,58 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     frontal = head & (np.abs(across[:, 0]) > FRONTAL * np.abs(up))  # from the side either shoulder may be the left one
     # Of a signer who sits or stands, shoulders are side by side and the nose above them, whatever the picture's shape.
     lies = (np.abs(across[:, 1]) > np.abs(across[:, 0])) & (np.abs(middle[:, 0] - nose[:, 0]) > np.abs(up))
-    width, middle_x, middle_y, *places, height, below, lying, reverse = means(
+    width, middle_x, middle_y, *places, height, below, lying, reverse = _means(
         [np.hypot(*across.T), *middle.T, *left.T, *right.T, *nose.T, up, up < 0, lies, across[:, 0] < 0],
         [both] * 3 + [head] * 9 + [frontal],
+        starts,
     )
     width = np.where(width > 0, width, np.nan)
-    unit = np.repeat(width, lengths)  # of each frame
+    return {
+        "width": width,
+        "height": height / width,
+        "outside": np.abs(np.array(places) - 0.5).max(0) - 0.5,
+        "off centre": np.maximum(np.abs(middle_x), np.abs(middle_y)) / width,
+        "below": below,
+        "lying": lying,
+        "reversed": reverse,
+    }
 
-    # How far each hand's root is from its own and from the other wrist. Where one wrist is unseen, the hand may still
-    # hang on the other.
-    away = {}
-    for side, wrist in (("left", layout.LEFT_WRIST), ("right", layout.RIGHT_WRIST)):
-        for hand, root in _ROOTS.items():
-            distance = np.hypot(*(points[:, root] - points[:, wrist]).T) / unit
-            away[hand, side] = np.where(known[:, wrist], distance, 1.0)
+
+def _hands(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.ndarray) -> Facts:
+    """On which arm each hand hangs, of points [F,P,2], known [F,P]; unit [F]: the width of the clip's shoulders.
+
+    left wrist, right wrist: from a hand's root, or else its middle knuckle, to its own wrist, shoulder widths.
+    exchanged: the part of the hands whose root is nearer to the other hand's wrist.
+    """
+    wrists = {"left": layout.LEFT_WRIST, "right": layout.RIGHT_WRIST}
     told = wrong = np.zeros(len(starts))
+    distances, hangs = [], []
     for hand, other in (("left", "right"), ("right", "left")):
-        own, foreign = away[hand, hand], away[hand, other]
-        tells = known[:, _ROOTS[hand]] & (np.abs(own - foreign) > APART) & (np.minimum(own, foreign) < NEAR)
+        # Where one wrist is unseen, the hand may still hang on the other.
+        own, foreign = (
+            np.where(known[:, wrist], np.hypot(*(points[:, _ROOTS[hand]] - points[:, wrist]).T) / unit, 1.0)
+            for wrist in (wrists[hand], wrists[other])
+        )
+        root, knuckle = known[:, _ROOTS[hand]], known[:, _KNUCKLES[hand]]
+        tells = root & (np.abs(own - foreign) > APART) & (np.minimum(own, foreign) < NEAR)
         told = told + np.add.reduceat(tells, starts, dtype=int)
         wrong = wrong + np.add.reduceat(tells & (own > foreign), starts, dtype=int)
-    hands, hangs = [], []
-    for side, wrist in (("left", layout.LEFT_WRIST), ("right", layout.RIGHT_WRIST)):
-        root, knuckle = known[:, _ROOTS[side]], known[:, _KNUCKLES[side]]
-        place = np.where(root[:, None], points[:, _ROOTS[side]], points[:, _KNUCKLES[side]])
-        hands.append(np.hypot(*(place - points[:, wrist]).T) / unit)
-        hangs.append((root | knuckle) & known[:, wrist] & np.isfinite(unit))
-    left_wrist, right_wrist = means(hands, hangs)
+        place = np.where(root[:, None], points[:, _ROOTS[hand]], points[:, _KNUCKLES[hand]])
+        distances.append(np.hypot(*(place - points[:, wrists[hand]]).T) / unit)
+        hangs.append((root | knuckle) & known[:, wrists[hand]] & np.isfinite(unit))
+    left, right = _means(distances, hangs, starts)
+    exchanged = np.where(told >= MIN_FRAMES, wrong / np.maximum(told, 1), np.nan)
+    return {"left wrist": left, "right wrist": right, "exchanged": exchanged}
 
-    # What was unseen lies between what was seen, so the extent is that of all frames.
+
+def _extent(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
+    """How far the numbers go, and how much was seen of each of _PARTS.
+
+    nmm [clips,4]: the largest number of each feature. astray: how far a keypoint above the legs is from the middle of
+    the picture, image units. low, high [clips,2]: least and greatest x and y. What was unseen lies between what was
+    seen, so these are of all frames.
+    """
+    lengths = np.diff([*starts, len(pose)])
     count = np.add.reduceat(seen, starts, axis=0, dtype=np.int32)  # [clips,214]
     ever = layout.frame_to_keypoints(count > 0)
     clips = np.split(pose, starts[1:])
@@ -137,26 +157,22 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     low, high = (layout.frame_to_keypoints(end) for end in (least, largest))
     above_legs = ever.copy()
     above_legs[:, layout.RIGHT_HIP + 1 : layout.NUM_BODY] = False
-    away_from_middle = np.maximum(high - 0.5, 0.5 - low)
     nmm = np.maximum(largest, -least)
-    share = {name: count[:, numbers].mean(1) / lengths for name, numbers in _PARTS.items()}
     return {
-        "width": width,
-        "height": height / width,
-        "left wrist": left_wrist,
-        "right wrist": right_wrist,
-        "outside": np.abs(np.array(places) - 0.5).max(0) - 0.5,
-        "off centre": np.maximum(np.abs(middle_x), np.abs(middle_y)) / width,
-        "below": below,
-        "lying": lying,
-        "reversed": reverse,
-        "exchanged": np.where(told >= MIN_FRAMES, wrong / np.maximum(told, 1), np.nan),
         "nmm": np.stack([nmm[:, feature].max(1) for feature in layout.NMM_SLICES.values()], axis=1),
-        "astray": np.where(above_legs, away_from_middle, 0.0).max((1, 2)),
+        "astray": np.where(above_legs, np.maximum(high - 0.5, 0.5 - low), 0.0).max((1, 2)),
         "low": np.where(ever, low, np.inf).min(1),
         "high": np.where(ever, high, -np.inf).max(1),
-        **share,
+        **{name: count[:, numbers].mean(1) / lengths for name, numbers in _PARTS.items()},
     }
+
+
+def _means(values: list[np.ndarray], where: list[np.ndarray], starts: np.ndarray) -> np.ndarray:
+    """Means of values [F] over a clip's frames where they hold, [len(values), clips]; NaN where they never do."""
+    holds = np.stack(where)
+    total = np.add.reduceat(np.where(holds, np.stack(values), 0.0), starts, axis=1)
+    count = np.add.reduceat(holds, starts, axis=1, dtype=np.float64)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
