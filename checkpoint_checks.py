@@ -384,4 +384,7 @@ def check_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, 
         for name, value in entry.items()
     )
     if not fits:
-        raise UserError(f"{where}: its optimiser is of another model; resume with the flags it was trained with")
+        raise UserError(
+            f"{where}: its optimiser is of another model, or of an earlier version; resume with the flags it was "
+            "trained with, or train anew"
+        )

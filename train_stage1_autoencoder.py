@@ -16,6 +16,7 @@ from checkpoints import AUTOENCODER
 from dataset import Batch, PoseDataset
 from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
 from models.whole_batch import Draws
+from poses.files import SPLITS
 from poses.pack import Pack
 from poses.splits import load_split, load_statistics
 from poses.statistics import statistics_path
@@ -58,6 +59,8 @@ def main() -> None:
     def pack(split: str) -> Pack:
         return load_split(args.data_dir, split, args.cache_dir, args.skip_bad)
 
+    for split in SPLITS:  # test's, too: what is wrong with it is said before the training, not after it
+        pack(split)
     statistics = load_statistics(args.data_dir, args.cache_dir, pack("train"))
     if config.body_frame and statistics.framed is None:
         raise errors.UserError(

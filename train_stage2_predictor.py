@@ -17,6 +17,7 @@ from dataset import Batch
 from models.latent_predictor import LatentPredictor, PredictorConfig, latent_regression_loss
 from models.text_to_latent import TextToLatent
 from models.whole_batch import Draws
+from poses.files import SPLITS
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
 from training import arguments, latent_stages
@@ -51,6 +52,7 @@ def main() -> None:
 
     source = latent_stages.open_source(args, accelerator.device)
     latent_stages.require_shape(args, source)
+    latent_stages.look_through(source, with_texts=SPLITS)
     encoder = latent_stages.make_text_encoder(args, source, accelerator.device)
     config = build_dataclass(
         PredictorConfig,

@@ -24,6 +24,7 @@ from models.latent_flow_matcher import FlowConfig
 from models.text_encoder import ScratchTextEncoder
 from models.text_to_latent import TextToLatent
 from models.whole_batch import Draws
+from poses.files import SPLITS
 from runtime import cpu, errors
 from runtime.arguments import (
     add_repeated_arguments,
@@ -138,6 +139,7 @@ def main() -> None:
     teacher, content = load_teacher(args, source.fingerprint, accelerator.device)
     source = source.in_space(teacher.net.config.space)
     latent_stages.require_shape(args, source)
+    latent_stages.look_through(source, with_texts=SPLITS)
     require_teachers_limit(source, teacher, args.teacher_checkpoint)
     guidance_scale = teacher.net.config.guidance_scale if args.guidance_scale is None else args.guidance_scale
 

@@ -109,7 +109,7 @@ class PoseEncoder(nn.Module):
         h = self.norm(self.frames(self.embed(torch.cat(parts, dim=-1)), mask)) * mask[..., None]  # [B,T,H]
         h = F.pad(h, (0, 0, 0, -h.shape[1] % self.stride))
         h = h.reshape(h.shape[0], -1, self.stride * h.shape[2])  # [B,N,s*H]
-        mean, log_variance = self.to_latent(h).chunk(2, dim=-1)
+        mean, log_variance = self.to_latent(h).float().chunk(2, dim=-1)  # exp(x) - 1 - x cancels in bf16
         return mean, log_variance.clamp(-12.0, 4.0)
 
 

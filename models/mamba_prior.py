@@ -17,6 +17,7 @@ Shapes inside a mixer (names of the Mamba paper, but its `z` is called `gate`, s
     D  [d] a skip past the scan                           gate   [b,l,d] what multiplies the output of the scan
 """
 
+import functools
 import importlib.util
 import math
 from collections.abc import Iterator, Sequence
@@ -211,6 +212,7 @@ def _front(buffer: Tensor, steps: int, size: int) -> Tensor:
 # ---- mixers ----------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def mamba_kernels_available() -> bool:
     """Whether mamba-ssm and causal-conv1d are installed. They import, and run, only where there is CUDA."""
     return torch.cuda.is_available() and all(importlib.util.find_spec(m) for m in ("mamba_ssm", "causal_conv1d"))

@@ -47,7 +47,7 @@ class SyncGuidanceHead(nn.Module):
         keep = mask[:, None].to(z.dtype)
         h = F.gelu(self.before(z.transpose(1, 2) * keep))
         h = h + F.gelu(self.between(h * keep))
-        energy = F.softplus(self.out(h.transpose(1, 2)))  # [B,N,2*stride]
+        energy = F.softplus(self.out(h.transpose(1, 2)).float())  # [B,N,2*stride]
         return energy.reshape(z.shape[0], -1, 2)
 
     def loss(self, z: Tensor, latent_mask: Tensor, energy: Tensor, energy_mask: Tensor) -> Tensor:

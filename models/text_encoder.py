@@ -48,6 +48,9 @@ class PretrainedTextEncoder:
     Raises TextEncoderNotLoadable.
     """
 
+    def __deepcopy__(self, memo: dict) -> "PretrainedTextEncoder":
+        return self  # frozen: the average of a model's weights shares it
+
     def __init__(self, name: str, device: torch.device | str = "cpu") -> None:
         from transformers import AutoModel, AutoTokenizer, logging  # slow to import, and needless for `scratch`
 

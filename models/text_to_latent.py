@@ -34,7 +34,7 @@ class LengthPredictor(nn.Module):
 
     def forward(self, cond: Tensor, cond_mask: Tensor) -> Tensor:
         """The median length in frames [B], a real number."""
-        frames = F.softplus(self.token(cond).squeeze(-1)) * cond_mask
+        frames = F.softplus(self.token(cond).squeeze(-1).float()) * cond_mask  # bf16 tells no odd number above 256
         return self.log_scale.exp() * frames.sum(1).clamp_min(1e-3)
 
     def loss(self, cond: Tensor, cond_mask: Tensor, frames: Tensor, labelled: Tensor | None = None) -> Tensor:

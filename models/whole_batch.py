@@ -73,7 +73,7 @@ class Draws:
         if dropped >= 2**16:
             return x * 0
         bits = self.words((count + 3) // 4).view(torch.int16)[:, :count].reshape(x.shape)
-        return x * (bits >= dropped - 2**15).to(x.dtype).mul_(2**16 / (2**16 - dropped))
+        return torch.where(bits >= dropped - 2**15, x * (2**16 / (2**16 - dropped)), 0.0)
 
 
 def _mix(words: Tensor) -> Tensor:
@@ -132,8 +132,9 @@ class Dropout(nn.Dropout):
 def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
     """Mean of `values` under `weight` (same shape, or broadcast to it); 0 where all weights are 0. Scalar.
 
-    Within `part_of`, the part that this batch has in the mean of the whole one.
+    Summed in fp32 or wider. Within `part_of`, the part that this batch has in the mean of the whole one.
     """
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
     weight = weight.to(values.dtype).expand_as(values)
     value, total, whole = (values * weight).sum(), weight.sum(), _whole.get()
     if whole is not None:

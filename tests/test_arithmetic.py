@@ -12,6 +12,8 @@ from accelerate.state import AcceleratorState
 import training.arithmetic
 from checkpoints import load_checkpoint
 from models.layers import attend
+from models.text_to_latent import LengthPredictor
+from models.whole_batch import masked_mean
 from runtime import arithmetic
 
 WIDE = arithmetic.WIDE
@@ -230,6 +232,20 @@ def test_a_run_in_bf16_is_not_gone_on_with_where_there_is_none(data_dir, tmp_pat
     assert "the run computes in bf16, which this processor has no instructions for" in said
     call("autoencoder", f"{again} --mixed_precision no --override", D=data_dir, O=tmp_path)
     assert "goes on otherwise than it was made: --mixed_precision is no, was bf16" in capsys.readouterr().out
+
+
+def test_fp16_is_refused_where_no_gpu_scales_its_gradients(data_dir, tmp_path, capsys):
+    said = commands.refusal(capsys, lambda: call("autoencoder", "--mixed_precision fp16", D=data_dir, O=tmp_path))
+    assert "--mixed_precision fp16 needs a GPU" in said
+
+
+def test_lengths_and_means_are_not_rounded_to_bf16():
+    torch.manual_seed(0)
+    length, cond, mask = LengthPredictor(16), torch.randn(1, 40, 16), torch.ones(1, 40, dtype=torch.bool)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert length(cond, mask).dtype == torch.float32
+        values = torch.full((1, 4099), 0.5, dtype=torch.bfloat16)
+        assert masked_mean(values, torch.ones_like(values)) == 0.5
 
 
 def test_a_student_takes_the_width_of_its_teacher(trained, tmp_path):

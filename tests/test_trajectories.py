@@ -11,7 +11,7 @@ from test_generation import make_generator
 
 from checkpoints import FLOW, load_autoencoder, load_text_to_latent
 from models.autoencoder import PoseSpace
-from models.flow_matching import sample_ode, time_grid
+from models.flow_matching import sample_noise, sample_ode, time_grid
 from models.layers import lengths_to_mask
 from models.text_to_latent import TextToLatent
 from poses.pack import Pack
@@ -98,6 +98,19 @@ def test_a_trajectory_begins_with_noise_of_its_own_and_ends_where_the_teacher_si
             velocity = teacher.net.guided_field(*teacher.embed_text([text]), mask, HOW["guidance_scale"])
             end = sample_ode(velocity, torch.from_numpy(path[None, :, 0].copy()), time_grid(HOW["num_teacher_steps"]))
             np.testing.assert_allclose(path[:, -1], end[0].numpy(), atol=1e-4)
+
+
+def test_noise_is_neither_that_of_another_split_nor_of_a_users_seed(statistics: Statistics, tmp_path):
+    teacher = make_generator(FLOW, "simple", 1, statistics).model
+    dev = [Start("c", "s e a", num_latents=5), *STARTS[1:]]
+    packs = [
+        trajectory_pack(teacher, "t", starts, None, in_folder(tmp_path, statistics), **HOW) for starts in (STARTS, dev)
+    ]
+    dim = teacher.net.config.latent_dim
+    first, other = ([path[0].reshape(-1, dim)[0] for path in states(pack).values()] for pack in packs)
+    users = sample_noise(range(200), [1] * 200, dim)[:, 0].numpy()
+    assert min(np.abs(users - noise).max(1).min() for noise in first) > 0.1
+    assert np.abs(first[1] - other[1]).max() > 0.1
 
 
 def test_batches_change_no_trajectory_and_other_starts_are_another_pack(statistics: Statistics, tmp_path):

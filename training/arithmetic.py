@@ -6,6 +6,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from checkpoint_checks import WEIGHTS_FILE, read_header
+from runtime import processes
 from runtime.arithmetic import AUTO, FP32, Choice, choose_precision, has_bf16, has_tiles, said, use_threads
 from runtime.console import say
 from runtime.errors import UserError
@@ -20,7 +21,8 @@ def settle(settings: TrainSettings, width: int) -> str:
 
     A run that goes on keeps what it began with, so that other machines give the same numbers as near as they can.
     """
-    process, path = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")), resume_path(settings)
+    process = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=processes.PATIENCE)
+    path = resume_path(settings)
     kept = _kept(path)
     precision = _precision(settings.mixed_precision, kept.get("mixed_precision"), process.device.type, width, path)
     threads = use_threads(width, process.device.type, kept.get(THREADS))
@@ -33,6 +35,8 @@ def settle(settings: TrainSettings, width: int) -> str:
 
 
 def _precision(asked: str, kept: str | None, device: str, width: int, path: Path | None) -> Choice:
+    if asked == "fp16" and device == "cpu":
+        raise UserError("--mixed_precision fp16 needs a GPU; take bf16 or no")
     if asked != AUTO:
         slow = "" if asked == "no" or device != "cpu" or has_bf16() else ", although slow on this processor"
         return Choice(asked, f"as asked{slow}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, send_to_device
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
@@ -35,6 +35,7 @@ from training.saving import Saver, StopAsked, append_to_log, trim_log
 from training.settings import TrainSettings
 from training.state import EpochState, Losses, LossFunction, Means, Pictures, Progress, Run, Stage, resume
 
+DYNAMICS = ("A_log", "log_decay", "frequency")  # names of a state space's own parameters, Mamba's and S4D's
 _EVALUATION_SEED = 20_000  # dev and test draw the same noise in every epoch and every run
 
 
@@ -65,8 +66,7 @@ def start(settings: TrainSettings, width: int) -> Accelerator:
 
 def make_accelerator(mixed_precision: str) -> Accelerator:
     """An accelerator that refuses to run several processes that do not know of each other."""
-    waiting = InitProcessGroupKwargs(timeout=processes.PATIENCE)
-    accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=[waiting])
+    accelerator = Accelerator(mixed_precision=mixed_precision)
     processes.require_acquainted()
     return accelerator
 
@@ -183,7 +183,7 @@ def _train(
                 _show_pictures(writer, stage.pictures, run)
         run.epoch = EpochState()
         accelerator.wait_for_everyone()
-        if saver.is_due() and saver.asked:
+        if saver.is_due() and saver.stops:
             raise StopAsked
     if main and progress.stops(settings):
         say(f"stopped early: no better dev loss in {progress.epoch - progress.best_epoch} epochs")
@@ -290,7 +290,7 @@ def train_epoch(
             epoch.seconds = time.perf_counter() - begun
             if is_finite:
                 saver.save_within_epoch(run, index + 1 - len(of_step))
-            if saver.asked:
+            if saver.stops:
                 raise StopAsked
         if is_finite or run.scaler is not None:
             run.optimizer.step()  # a scaler leaves it out itself, and then lowers its scale
@@ -360,10 +360,10 @@ def evaluate_loss(accelerator: Accelerator, objective: nn.Module, loader: DataLo
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Weight decay for matrices; none for biases, norms and a state space's own dynamics (A_log, D)."""
+    """Weight decay for matrices; none for biases, norms and a state space's own dynamics (S4D, Gu et al. 2022)."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    decayed = [p for name, p in trained if p.ndim >= 2 and not name.endswith("A_log")]
-    kept = [p for name, p in trained if p.ndim < 2 or name.endswith("A_log")]
+    decayed = [p for name, p in trained if p.ndim >= 2 and not name.endswith(DYNAMICS)]
+    kept = [p for name, p in trained if p.ndim < 2 or name.endswith(DYNAMICS)]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from accelerate import Accelerator
@@ -13,7 +14,7 @@ from models.autoencoder import AutoencoderConfig, PoseSpace
 from models.mamba_prior import PriorAlone, PriorConfig
 from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, TextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
-from poses.files import SPLITS
+from poses.files import SPLITS, says_something
 from poses.pack import digest
 from poses.statistics import Statistics, statistics_path
 from runtime.arguments import (
@@ -64,6 +65,17 @@ def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
         args.long_clips,
         args.skip_bad,
     )
+
+
+def look_through(source: LatentSource, with_texts: Sequence[str]) -> None:
+    """Read all splits, test's too: what is wrong with one is said before the training, not after it.
+
+    with_texts: the splits that must hold a text.
+    """
+    for split in SPLITS:
+        texts = source.clips(split).texts
+        if split in with_texts and not any(map(says_something, texts)):
+            raise UserError(f"{source.data_dir}/{split}.txt: every text is empty; stages 2 and 3 learn from text")
 
 
 def require_shape(args: argparse.Namespace, source: LatentSource) -> None:

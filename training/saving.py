@@ -40,6 +40,7 @@ class Saver:
         self.interval = settings.save_every_minutes * 60 or math.inf
         self.saved = time.monotonic()
         self.asked: list[str] = []  # the signals that ask for the end
+        self.stops = False  # whether all processes know of one: only then may this one stop
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -60,21 +61,25 @@ class Saver:
         """Whether last.pt is to be written at this step; the same in all processes."""
         due = bool(self.asked) or time.monotonic() - self.saved > self.interval
         if self.accelerator.num_processes == 1:
+            self.stops = bool(self.asked)
             return due
         device = self.accelerator.device
         asked = torch.tensor([float(bool(self.asked)), float(due and self.accelerator.is_main_process)], device=device)
         stop, due = (value > 0 for value in self.accelerator.reduce(asked).tolist())
-        self._note_others(stop)
+        self._agree(stop)
         return stop or due
 
     def must_stop(self) -> bool:
         """Whether a signal has asked for the end; the same in all processes."""
-        if self.accelerator.num_processes > 1:
+        if self.accelerator.num_processes == 1:
+            self.stops = bool(self.asked)
+        else:
             asked = torch.tensor(float(bool(self.asked)), device=self.accelerator.device)
-            self._note_others(bool(self.accelerator.reduce(asked)))
-        return bool(self.asked)
+            self._agree(bool(self.accelerator.reduce(asked)))
+        return self.stops
 
-    def _note_others(self, stop: bool) -> None:
+    def _agree(self, stop: bool) -> None:
+        self.stops = stop
         if stop and not self.asked:
             self.asked.append("a signal to another process")
 

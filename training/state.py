@@ -226,7 +226,7 @@ def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelera
     best, ours = path.with_name(BEST), output_dir / BEST
     if not best.is_file():  # this run writes one
         run.progress = Progress(run.progress.epoch, run.progress.step, best_epoch=run.progress.epoch)
-    elif best.resolve() != ours.resolve():
+    elif best.resolve() != ours.resolve() and accelerator.is_main_process:
         with write_whole(ours) as file:
             file.write(best.read_bytes())
 

@@ -24,7 +24,7 @@ from runtime.processes import gather
 from training.latents import LatentSource, conditions, shared_items
 
 DOING = "teacher's trajectories"
-TRAJECTORIES_VERSION = 4  # raised when the same starts, teacher and arguments give other trajectories
+TRAJECTORIES_VERSION = 5  # raised when the same starts, teacher and arguments give other trajectories
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,13 @@ def trajectory_pack(
         return lengths
 
     def sample(batch: Sequence[Start], first: int) -> list[tuple[str, str, Item]]:
-        """The trajectories of starts of known lengths; `first`: the number of the first, which seeds the noise."""
+        """The trajectories of starts of known lengths; `first`: the number of the first.
+
+        The noise follows from a start's ID and number, so that neither dev nor a user's seed meets that of train.
+        """
         lengths = [start.num_latents for start in batch]
         mask = lengths_to_mask(torch.tensor(lengths, device=device))
-        seeds = [seed * 1_000_003 + first + row for row in range(len(batch))]
+        seeds = [int(digest([seed, start.id, first + row])[:15], 16) for row, start in enumerate(batch)]
         z_0 = sample_noise(seeds, lengths, dim).to(device)
         velocity = teacher.net.guided_field(*condition_on(batch), mask, guidance_scale)
         states = teacher_trajectory(velocity, z_0, num_teacher_steps, num_segments)  # [B,S+1,N,D]
