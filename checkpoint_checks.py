@@ -29,7 +29,7 @@ Model = TypeVar("Model", bound=nn.Module)
 SAFE_TORCH = (2, 10)  # before, a file could corrupt memory through torch.load(weights_only=True): CVE-2026-24747
 MAX_VALUES_BYTES = 2**26  # of a checkpoint without its tensors: text, a tokenizer above all
 MAX_WHOLE, MAX_LAYERS = 1_000_000, 1000  # of a configuration
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"  # of a checkpoint that is a folder
+MODEL_CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"  # of a checkpoint that is a folder
 _STORAGES = {
     "Float": torch.float32,
     "Double": torch.float64,
@@ -138,7 +138,7 @@ def read_header(path: Path) -> object:
 
 def _read_values(folder: Path) -> dict:
     """What a checkpoint that is a folder holds beside its weights."""
-    path = folder / CONFIG_FILE
+    path = folder / MODEL_CONFIG_FILE
     try:
         content = read_json(path, MAX_VALUES_BYTES)
     except FileNotFoundError:

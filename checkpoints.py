@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 
 from checkpoint_checks import (
-    CONFIG_FILE,
+    MODEL_CONFIG_FILE,
     WEIGHTS_FILE,
     build_fitting,
     check_config,
@@ -104,7 +104,7 @@ def export_checkpoint(folder: Path, content: dict, card: str) -> None:
     weights = {name: tensor.clone() for name, tensor in content["weights"].items()}  # each with memory of its own
     files = {
         WEIGHTS_FILE: safetensors.torch.save(weights, {"format": "pt"}),
-        CONFIG_FILE: ("{\n  " + ",\n  ".join(lines) + "\n}\n").encode(),
+        MODEL_CONFIG_FILE: ("{\n  " + ",\n  ".join(lines) + "\n}\n").encode(),
         CARD_FILE: card.encode(),
     }
     with write_whole_folder(folder) as new:
@@ -118,7 +118,7 @@ def require_exportable(folder: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UserError(f"{folder}: is there already; replace it (--overwrite), or choose another --output_dir")
-    others = sorted({path.name for path in folder.iterdir()} - {WEIGHTS_FILE, CONFIG_FILE, CARD_FILE})
+    others = sorted({path.name for path in folder.iterdir()} - {WEIGHTS_FILE, MODEL_CONFIG_FILE, CARD_FILE})
     if others or not (folder / WEIGHTS_FILE).is_file():
         what = f"more than a model ({others[0]})" if others else "no model"
         raise UserError(f"{folder}: holds {what}, so it is not replaced; choose another --output_dir")

@@ -28,10 +28,10 @@ from evaluation.back_translation import BackTranslator
 from evaluation.baselines import baseline_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, read_references
 from evaluation.evaluator import Evaluator
-from evaluation.in_time import SyncJudge, kept_classifier
 from evaluation.predictions import read_predictions, require_finite, write_predictions
 from evaluation.report import BACK_TRANSLATION, SYNC_CLASSIFIER, build_report, format_table, write_clips, write_report
 from evaluation.summary import summarise
+from evaluation.sync_classifier import SyncJudge, kept_classifier
 from evaluation.text_metrics import NORMALIZATION, unit_of
 from generation import PARTS, Generator, load_generator
 from models.autoencoder import PoseAutoencoder

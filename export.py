@@ -20,7 +20,7 @@ from poses.files import SPLITS
 from runtime import errors
 from runtime.arguments import make_parser, refuse_without
 from runtime.errors import UserError
-from runtime.flags import CONFIG_FILE, read_config
+from runtime.flags import RUN_CONFIG_FILE, read_config
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -76,7 +76,7 @@ def find_reports(folders: list[Path]) -> dict[Path, dict]:
 def find_call(checkpoint: Path, kind: str) -> dict | None:
     """The flags that trained a checkpoint, where its run left them beside it."""
     try:
-        return read_config(checkpoint.parent / CONFIG_FILE, SCRIPT_OF[kind])
+        return read_config(checkpoint.parent / RUN_CONFIG_FILE, SCRIPT_OF[kind])
     except UserError as error:
         print(f"the card does not say with which flags the model was trained ({error})")
         return None

@@ -14,15 +14,15 @@ from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_text_to
 from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.flow_matching import SamplingSettings
 from models.layers import lengths_to_mask
-from models.speed import Speed, quicken, why_not_compilable
+from models.speed import Speed, speed_up, why_not_compilable
 from models.text_to_latent import TextToLatent
 from poses.files import says_something
 from poses.interpolation import resample, resample_seen
 from poses.presence import is_there, without_absent
 from poses.statistics import Statistics, statistics_path
-from runtime.arithmetic import settle
 from runtime.errors import UserError
 from runtime.files import composed
+from runtime.precision import settle
 from runtime.processes import shared_map
 from runtime.timing import Clock
 
@@ -79,7 +79,7 @@ class Generator:
         self.space = PoseSpace() if model.net.config.space == "pose" else autoencoder  # between latents and poses
         if self.speed.precision != "fp32" or self.speed.compiled:
             self.space = copy.deepcopy(self.space)  # the evaluation's autoencoder stays as it is
-        quicken(model.net, self.space.decoder, model.text_encoder.module, self.speed)
+        speed_up(model.net, self.space.decoder, model.text_encoder.module, self.speed)
         self._set_sampling(sampling or SamplingSettings())
 
     def _set_sampling(self, sampling: SamplingSettings) -> None:

@@ -12,8 +12,8 @@ from models.latent_flow_matcher import UNCONDITIONAL
 from poses.writing import IMAGE_SIZE
 from runtime import processes
 from runtime.arguments import image_side, natural_float, positive_int
-from runtime.arithmetic import AUTO, BF16, FP32, WIDE, has_bf16
 from runtime.errors import UserError
+from runtime.precision import AUTO, BF16, FP32, WIDE, has_bf16
 
 
 def add_autoencoder_argument(parser: argparse.ArgumentParser) -> None:

@@ -36,9 +36,9 @@ from runtime.arguments import (
 )
 from runtime.errors import UserError
 from training import latent_stages
-from training.arithmetic import width_of
 from training.engine import split_loader, start, train
 from training.latents import LatentSource, conditions, latent_dataset, text_pack
+from training.precision import width_of
 from training.settings import TrainSettings
 from training.state import Losses
 from training.trajectories import join_starts, starts_of_clips, trajectory_pack

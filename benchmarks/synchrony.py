@@ -2,8 +2,8 @@
 
     python benchmarks/synchrony.py --data_dir data/mine
 
-The classifier is that of the metric `sync_confidence` (evaluation/in_time.py). Its AUC on test is that of clips it
-never saw: 0.5 says that this data set holds no signal that guidance by synchrony could follow, 1 that a glance
+The classifier is that of the metric `sync_confidence` (evaluation/sync_classifier.py). Its AUC on test is that of clips
+it never saw: 0.5 says that this data set holds no signal that guidance by synchrony could follow, 1 that a glance
 suffices. `head` and `mouth` see that part of the face alone. `control` takes the face from another clip, at the same
 instants: what it finds is no synchrony. Prints JSON.
 """
@@ -20,8 +20,8 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from evaluation.in_time import Signals, draw, of_another, read_signals, train_classifier, windows
-from models.in_time import InTime
+from evaluation.sync_classifier import Signals, draw, of_another, read_signals, train_classifier, windows
+from models.sync_classifier import SyncClassifier
 from poses import layout
 from poses.splits import load_split, load_statistics
 from runtime import errors
@@ -40,7 +40,7 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def held_out_auc(net: InTime, clips: Sequence[Signals], *, control: bool) -> tuple[float, list[float]]:
+def held_out_auc(net: SyncClassifier, clips: Sequence[Signals], *, control: bool) -> tuple[float, list[float]]:
     """The AUC on clips that the classifier never saw, and its 95 % interval over the clips."""
     rng = np.random.default_rng(0)
     hands, faces = of_another(clips) if control else zip(*clips, strict=True)

@@ -10,11 +10,11 @@ from evaluation.back_translation import BackTranslator
 from evaluation.clips import Array, Clip, Reference, Scores, stack_values
 from evaluation.distribution import latent_scores, spread
 from evaluation.dtwp import dtwp
-from evaluation.in_time import SyncJudge
 from evaluation.metrics import closeness_scores, motion_scores, presence_scores
 from evaluation.naturalness import TrainFrames, hand_limits, naturalness_scores
 from evaluation.recognition import recognition_scores
 from evaluation.sync import nmm_scale, sync_scores
+from evaluation.sync_classifier import SyncJudge
 from evaluation.text_metrics import text_scores
 from models.autoencoder import PoseAutoencoder
 from poses.pack import Pack

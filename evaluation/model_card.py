@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from checkpoint_checks import MODEL_CONFIG_FILE
 from checkpoints import AUTOENCODER, FLOW, POSE_TO_TEXT, PREDICTOR, PRIOR, SCRIPT_OF, STUDENT
 from evaluation.registry import COLUMNS, Metric
 from evaluation.report import BACK_TRANSLATION, LENGTH_SOURCES, PLAUSIBLE_MOTION, ROWS, is_marked
 from runtime.errors import UserError
-from runtime.flags import CONFIG_FILE, versions
+from runtime.flags import versions
 from runtime.untrusted import shown
 
 WHAT = {
@@ -119,7 +120,7 @@ def _data(content: Mapping[str, object], owner: Owner) -> Iterator[str]:
     if type(info.get("fps")) in (int, float):
         yield f"The clips have {info['fps']:g} frames a second, and so has what is generated."
     if signers := content.get("signers"):
-        yield f"It signs as one of the {len(signers)} signers of its data, whose names {CONFIG_FILE} holds."
+        yield f"It signs as one of the {len(signers)} signers of its data, whose names {MODEL_CONFIG_FILE} holds."
     yield "Poses are 75 keypoints of MediaPipe Holistic and 64 numbers of the face; no picture of a signer is kept."
 
 

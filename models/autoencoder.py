@@ -231,7 +231,7 @@ class PoseAutoencoder(nn.Module):
         """Latents of a clip of so many frames."""
         return (num_frames + self.config.temporal_stride - 1) // self.config.temporal_stride
 
-    def in_frame(self, pose: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def to_body_frame(self, pose: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised pose [B,T,214] -> the same in its body frame, and the frame's place [B,3]; without one [B,0]."""
         if self.body_frame is None:
             return pose, pose.new_zeros(len(pose), 0)
@@ -239,12 +239,12 @@ class PoseAutoencoder(nn.Module):
         return self.body_frame.enter(pose, place, mask), place
 
     def posterior(self, framed: Tensor, present: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of what is learnt of the latents, each [B,N,learnt], of clips `in_frame`."""
+        """Mean and log-variance of what is learnt of the latents, each [B,N,learnt], of clips `to_body_frame`."""
         return self.encoder(framed, self.hand_frame.relative(framed), present, mask)
 
     def encode(self, pose: Tensor, present: Tensor, mask: Tensor) -> Tensor:
         """Normalised pose [B,T,214], present [B,T,3] bool, mask [B,T] -> latents [B,N,D]."""
-        framed, place = self.in_frame(pose, mask)
+        framed, place = self.to_body_frame(pose, mask)
         z = self._with_presence(self.posterior(framed, present, mask)[0], present, mask)
         return torch.cat([z, place[:, None].expand(-1, z.shape[1], -1).to(z.dtype)], dim=-1)
 
@@ -277,7 +277,7 @@ class PoseAutoencoder(nn.Module):
     def forward(
         self, framed: Tensor, present: Tensor, mask: Tensor, noise: Tensor | None = None
     ) -> tuple[Levels, Tensor, Tensor]:
-        """Reconstruct clips `in_frame`; with noise [B,N,learnt] what is learnt is drawn from the posterior.
+        """Reconstruct clips `to_body_frame`; with noise [B,N,learnt] what is learnt is drawn from the posterior.
 
         `latent_noise` standard deviations of the batch's latents are then added to the posterior's own.
         Returns levels, and mean and log-variance of what is learnt.
@@ -292,7 +292,7 @@ class PoseAutoencoder(nn.Module):
         return self.decode_levels(self._with_presence(learnt, present, mask), mask), mean, log_variance
 
     @torch.no_grad()
-    def decode_calmly(self, learnt: Tensor, present: Tensor, mask: Tensor) -> Tensor:
+    def decode_without_dropout(self, learnt: Tensor, present: Tensor, mask: Tensor) -> Tensor:
         """What is learnt of the latents [B,N,learnt] -> pose [B,T,214] in its body frame, without dropout."""
         training = self.decoder.training
         self.decoder.eval()
@@ -350,7 +350,7 @@ class AutoencoderLoss:
 
         Without `draws` nothing is drawn. All is compared in the body frame.
         """
-        pose, _ = model.in_frame(pose, mask)
+        pose, _ = model.to_body_frame(pose, mask)
         noise = None
         if draws is not None:
             noise = draws.normal(model.num_latents(pose.shape[1]), model.config.learnt_dim)
@@ -418,6 +418,6 @@ class AutoencoderLoss:
         real, weight = pose[rows][..., layout.HANDS], weight[rows][..., layout.HANDS]
         made = real
         if len(rows):
-            made = model.decode_calmly(mean[rows].detach(), present[rows], mask[rows])[..., layout.HANDS]
+            made = model.decode_without_dropout(mean[rows].detach(), present[rows], mask[rows])[..., layout.HANDS]
         lost = model.config.motion_kept * real.diff(dim=1).abs() - made.diff(dim=1).abs()
         return masked_mean(lost, weight[:, 1:] * weight[:, :-1])

@@ -26,7 +26,7 @@ class Speed:
     packed: bool = False
 
 
-def quicken(network: nn.Module, decoder: nn.Module, text_encoder: nn.Module, speed: Speed) -> None:
+def speed_up(network: nn.Module, decoder: nn.Module, text_encoder: nn.Module, speed: Speed) -> None:
     """Make a frozen generator's parts quick. The text is read once, so its encoder is never compiled."""
     if speed.precision == "bf16":
         for part in (network, decoder, text_encoder):

@@ -70,7 +70,7 @@ class Clip:
     notes: dict[str, int] = field(default_factory=dict)
 
 
-class PoseFile(NamedTuple):
+class KeypointFile(NamedTuple):
     """What a pose file holds: keypoints [T,75,2] float32, seen [T,75] bool, fps or None, the keys that are not read.
 
     collapsed: frames that have a hand whose points all lie in one place, which does not count as seen.
@@ -147,7 +147,7 @@ def read_nmm(path: Path) -> NmmFile:
     return NmmFile(values, _read_fps(path, content.get("fps")), unread)
 
 
-def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOLD) -> PoseFile:
+def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOLD) -> KeypointFile:
     """The keypoints of a clip, from its .npz.
 
     A keypoint was not seen where its visibility (or confidence) is 0 or below the threshold, where it is NaN, where it
@@ -184,7 +184,7 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
     whole = seen & shown_keypoints(keypoints)
     with np.errstate(over="ignore"):  # of what was not seen
         keypoints = keypoints.astype(np.float32)
-    return PoseFile(keypoints, whole, _read_fps(path, fps), unread, int((seen & ~whole).any(1).sum()))
+    return KeypointFile(keypoints, whole, _read_fps(path, fps), unread, int((seen & ~whole).any(1).sum()))
 
 
 def _refuse_absurd(path: Path, key: str, values: np.ndarray, seen: np.ndarray | bool, limit: float, why: str) -> None:

@@ -19,7 +19,7 @@ from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.untrusted import read_json, shown
 
-CONFIG_FILE = "config.json"
+RUN_CONFIG_FILE = "config.json"
 MAX_CONFIG_BYTES = 2**20
 OF_ONE_CALL = {"help", "config", "quiet", "resume_from", "overwrite", "override"}  # a file does not hold them
 _KEYS = {"script", "flags", "defaults", "versions"}
@@ -147,7 +147,7 @@ def read_config(path: Path, script: str) -> dict[str, dict]:
     try:
         content = read_json(path, MAX_CONFIG_BYTES)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; a run writes one, {CONFIG_FILE}, into its --output_dir") from None
+        raise UserError(f"{path}: no such file; a run writes one, {RUN_CONFIG_FILE}, into its --output_dir") from None
     if not isinstance(content, dict) or not content.keys() >= {"script", "flags"}:
         raise UserError(f'{path}: not flags of a script, {{"script": "{script}", "flags": {{...}}}}')
     unknown = next((name for name in content if name not in _KEYS), None)

@@ -17,7 +17,7 @@ import torch
 from hostile import FRAMED, NO_FILES, Reader, Write, call, group, in_turn, named, say, say_to_all, text, whole
 from tokenizers import Tokenizer
 
-from checkpoint_checks import CONFIG_FILE, WEIGHTS_FILE
+from checkpoint_checks import MODEL_CONFIG_FILE, WEIGHTS_FILE
 from checkpoints import (
     AUTOENCODER,
     FORMAT,
@@ -335,8 +335,8 @@ def folder(change: Change = lambda content: None, tensors: bytes | None = None, 
         change(content)
         content = {"format": FORMAT, "fingerprint": fingerprint(content["weights"])} | content
         export_checkpoint(path, content, "")
-        values = json.loads((path / CONFIG_FILE).read_text())
-        (path / CONFIG_FILE).write_text(json.dumps(values | config))
+        values = json.loads((path / MODEL_CONFIG_FILE).read_text())
+        (path / MODEL_CONFIG_FILE).write_text(json.dumps(values | config))
         if tensors is not None:
             (path / WEIGHTS_FILE).write_bytes(tensors)
 
@@ -404,13 +404,19 @@ FOLDERS: dict[str, tuple[Write, str]] = {
     "a pipe for its weights": (with_file(WEIGHTS_FILE, os.mkfifo), "a named pipe, but a file is needed"),
     "a device for its weights": (with_file(WEIGHTS_FILE, lambda path: path.symlink_to("/dev/zero")), "a device, but a"),
     "a folder for its weights": (with_file(WEIGHTS_FILE, Path.mkdir), "a folder, but a file is needed"),
-    "a pipe for its values": (with_file(CONFIG_FILE, os.mkfifo), "a named pipe, but a file is needed"),
-    "values of lists without end": (with_file(CONFIG_FILE, lambda path: path.write_text("[" * 10**5)), "not readable"),
-    "values of holes": (with_file(CONFIG_FILE, lambda path: (path.touch(), os.truncate(path, 2**36))), "where at most"),
+    "a pipe for its values": (with_file(MODEL_CONFIG_FILE, os.mkfifo), "a named pipe, but a file is needed"),
+    "values of lists without end": (
+        with_file(MODEL_CONFIG_FILE, lambda path: path.write_text("[" * 10**5)),
+        "not readable",
+    ),
+    "values of holes": (
+        with_file(MODEL_CONFIG_FILE, lambda path: (path.touch(), os.truncate(path, 2**36))),
+        "where at most",
+    ),
     "values of a million lists": (folder(statistics=[[]] * 10**6), "not readable JSON (too many lists)"),
     "a training state": (folder(training={"model": 1}, kind="flow"), "a checkpoint of kind 'flow'"),
     "a number of 5000 digits": (
-        with_file(CONFIG_FILE, lambda path: path.write_text('{"format": 1' + "0" * 5000 + "}")),
+        with_file(MODEL_CONFIG_FILE, lambda path: path.write_text('{"format": 1' + "0" * 5000 + "}")),
         "not readable JSON",
     ),
 }

@@ -154,7 +154,7 @@ def test_a_clip_has_one_body_whatever_its_latents_say(statistics: Statistics):
 def test_the_body_frame_is_the_shoulders_of_the_clip(statistics: Statistics):
     """What the network sees, computed once more in data units; and no frame of before changes a latent."""
     model, (pose, _, mask) = make_model(statistics), draw([9, 6])
-    framed, place = model.in_frame(pose, mask)
+    framed, place = model.to_body_frame(pose, mask)
     for row, length in enumerate([9, 6]):
         data = statistics.denormalize(pose[row, :length].numpy()).astype(np.float64)
         of_clip = place_of(data)
@@ -166,7 +166,7 @@ def test_the_body_frame_is_the_shoulders_of_the_clip(statistics: Statistics):
         expected = (into_frame(data, of_clip) - statistics.framed.mean) / statistics.framed.std
         np.testing.assert_allclose(framed[row, :length].numpy(), expected, rtol=1e-3, atol=1e-3)
     config = AutoencoderConfig(9, 16, 2, 1, 1, 1, 1, body_frame=False)
-    plain, nowhere = PoseAutoencoder(config, dataclasses.replace(statistics, framed=None)).in_frame(pose, mask)
+    plain, nowhere = PoseAutoencoder(config, dataclasses.replace(statistics, framed=None)).to_body_frame(pose, mask)
     assert torch.equal(plain, pose)
     assert nowhere.shape == (2, 0)
 
@@ -174,7 +174,7 @@ def test_the_body_frame_is_the_shoulders_of_the_clip(statistics: Statistics):
 def test_a_keypoint_that_a_clip_never_shows_does_not_tell_its_place(statistics: Statistics):
     model, (pose, _, mask) = make_model(statistics), draw([9, 6])
     pose[..., layout.keypoint_dims(np.array([layout.LEFT_HIP]))] = 0.0  # as `Statistics.normalize` leaves it
-    framed, _ = model.in_frame(pose, mask)
+    framed, _ = model.to_body_frame(pose, mask)
     assert not framed[..., layout.keypoint_dims(np.array([layout.LEFT_HIP]))].any()
 
 
@@ -182,7 +182,7 @@ def test_who_turns_aside_or_shows_no_shoulder_is_not_magnified(statistics: Stati
     model, (pose, _, mask) = make_model(statistics), draw([9, 6])
     shoulders = (0.5 - statistics.mean[SHOULDER_DIMS]) / statistics.std[SHOULDER_DIMS]
     pose[..., SHOULDER_DIMS] = torch.from_numpy(shoulders)  # both at one point
-    framed, place = model.in_frame(pose, mask)
+    framed, place = model.to_body_frame(pose, mask)
     half = -np.log(2) / statistics.framed.place_std[2]
     assert place[:, 2].numpy() == pytest.approx(half, rel=1e-4)
     data = np.full((2, 9, layout.POSE_DIM), 0.5, np.float32) + 0.1 * np.random.default_rng(0).random((2, 9, 214))
@@ -191,7 +191,7 @@ def test_who_turns_aside_or_shows_no_shoulder_is_not_magnified(statistics: Stati
     data[~seen] = 0.0
     nobody = compute_statistics(zip(data, seen, strict=True), {})
     clips = torch.from_numpy(np.stack([nobody.normalize(*clip) for clip in zip(data, seen, strict=True)]))
-    framed, _ = make_model(nobody).in_frame(clips, mask)
+    framed, _ = make_model(nobody).to_body_frame(clips, mask)
     assert framed.abs().max() < 10
 
 
@@ -208,7 +208,7 @@ def test_latent_noise_is_in_standard_deviations_of_the_batch(
     """What the decoder gets: the posterior's noise and the added one, independent; the padding does not count."""
     model = make_model(statistics, 2, latent_noise=level, motion_kept=kept, moved=0.0)
     pose, present, mask = draw([60, 37])
-    framed, _ = model.in_frame(pose, mask)
+    framed, _ = model.to_body_frame(pose, mask)
     mean, log_variance = model.posterior(framed, present, mask)
     latents, given = model.latent_mask(mask), []
     monkeypatch.setattr(model, "decode_levels", lambda z, mask: given.append(z[..., : model.config.learnt_dim]))
@@ -228,10 +228,10 @@ def test_the_noise_follows_from_the_motion_that_is_kept(
     """More noise where the reconstruction moves more than it should, less where less; the loss itself is the same."""
     model, (pose, present, mask) = make_model(statistics, 2, motion_kept=0.9).train(), draw([60, 37] * 8)
     present[:], seen = True, torch.ones_like(pose, dtype=torch.bool)
-    framed, _ = model.in_frame(pose, mask)
+    framed, _ = model.to_body_frame(pose, mask)
     rows = torch.tensor([3, 4])
     monkeypatch.setattr(Draws, "uniform", lambda self, *shape: 1 - torch.isin(torch.arange(16), rows).float())
-    monkeypatch.setattr(model, "decode_calmly", lambda z, present, mask: kept * framed[rows])
+    monkeypatch.setattr(model, "decode_without_dropout", lambda z, present, mask: kept * framed[rows])
     losses = AutoencoderLoss()(model, pose, seen, present, mask, Draws.of(list("abcdefghijklmnop")))
     losses["loss"].backward()
     moved = framed[rows].diff(dim=1).abs()[..., layout.HANDS]
@@ -253,9 +253,9 @@ def test_the_noise_grows_to_a_most_and_shrinks_from_there(
     model, (pose, present, mask) = make_model(statistics, 2, motion_kept=0.9).train(), draw([20, 13])
     model.noise_level.data.fill_(1.0)
     assert float(model.latent_noise) == MOST_NOISE
-    present[:], framed = True, model.in_frame(pose, mask)[0]
+    present[:], framed = True, model.to_body_frame(pose, mask)[0]
     monkeypatch.setattr(Draws, "uniform", lambda self, *shape: torch.zeros(2))
-    monkeypatch.setattr(model, "decode_calmly", lambda z, present, mask: kept * framed)
+    monkeypatch.setattr(model, "decode_without_dropout", lambda z, present, mask: kept * framed)
     losses = AutoencoderLoss()(model, pose, torch.ones_like(pose, dtype=torch.bool), present, mask, Draws.of("ab"))
     losses["loss"].backward()
     assert (float(model.noise_level.grad) > 0) == shrinks
@@ -293,7 +293,7 @@ def test_the_most_noise_is_that_of_the_whole_batch(
 def test_where_no_clip_is_chosen_the_noise_stays(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
     model, (pose, present, mask) = make_model(statistics, 2, motion_kept=0.9).train(), draw([20, 13])
     monkeypatch.setattr(Draws, "uniform", lambda self, *shape: torch.ones(2))
-    monkeypatch.setattr(model, "decode_calmly", None)  # nor is anything decoded for it
+    monkeypatch.setattr(model, "decode_without_dropout", None)  # nor is anything decoded for it
     losses = AutoencoderLoss()(model, pose, torch.ones_like(pose, dtype=torch.bool), present, mask, Draws.of("ab"))
     losses["loss"].backward()
     assert float(model.noise_level.grad) == 0
@@ -305,7 +305,7 @@ def test_what_is_measured_is_decoded_without_dropout(statistics: Statistics):
     torch.nn.init.normal_(model.decoder.to_residual.weight)
     _, present, mask = draw([7, 7])
     z = torch.randn(2, 7, model.config.learnt_dim)
-    once, again = (model.decode_calmly(z, present, mask) for _ in range(2))
+    once, again = (model.decode_without_dropout(z, present, mask) for _ in range(2))
     assert once.std() > 0
     torch.testing.assert_close(once, again, rtol=0, atol=0)
     assert model.decoder.training

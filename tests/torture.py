@@ -42,7 +42,7 @@ from checkpoints import load_checkpoint
 from poses.statistics import STATISTICS_FILE
 from runtime import errors, files
 from runtime.arguments import make_parser, natural_int, positive_int
-from runtime.flags import CONFIG_FILE
+from runtime.flags import RUN_CONFIG_FILE
 from runtime.lifetime import GO_ON
 
 TRAINING = "--resume_from auto --save_every_minutes 1e-9 --num_epochs 8 --batch_size 3 --learning_rate 1e-3"
@@ -241,7 +241,7 @@ class Stage:
                 equal = same(load_checkpoint(ours / path, kind), load_checkpoint(theirs / path, kind))
             elif path.name == "log.jsonl":
                 equal = _log(ours / path) == _log(theirs / path)
-            elif path.name == CONFIG_FILE:
+            elif path.name == RUN_CONFIG_FILE:
                 equal = _config(ours / path) == _config(theirs / path)
             else:
                 equal = (ours / path).read_bytes() == (theirs / path).read_bytes()

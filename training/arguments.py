@@ -6,8 +6,8 @@ from models.mamba_prior import PRIORS, resolve_prior_type
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, ScratchTextConfig
 from runtime import processes
 from runtime.arguments import natural_int, positive_int, refuse_without
-from runtime.arithmetic import AUTO
 from runtime.console import say
+from runtime.precision import AUTO
 
 SCRATCH_FLAGS = ("--scratch_dim", "--scratch_layers", "--vocab_size")
 VOCAB_SIZE = 8000

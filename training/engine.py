@@ -27,9 +27,9 @@ from runtime import processes
 from runtime.claims import claimed
 from runtime.console import progress_bar, say
 from runtime.errors import UserError, is_lost
-from runtime.flags import CONFIG_FILE, write_config
+from runtime.flags import RUN_CONFIG_FILE, write_config
 from runtime.lifetime import GO_ON, stop_upon
-from training import arithmetic
+from training import precision
 from training.run_folder import BEST, LAST, TENSORBOARD, begin, require_free, resume_path
 from training.saving import Saver, StopAsked, append_to_log, trim_log
 from training.settings import TrainSettings
@@ -58,7 +58,7 @@ def start(settings: TrainSettings, width: int) -> Accelerator:
     """
     message = "stopped by {name} before training began; the same command begins it" if processes.is_first() else ""
     stop_upon("SIGTERM", "SIGUSR1", message=message, code=GO_ON)
-    accelerator = make_accelerator(arithmetic.settle(settings, width))
+    accelerator = make_accelerator(precision.settle(settings, width))
     processes.first_decides(lambda: require_free(settings))
     torch.manual_seed(settings.seed)
     return accelerator
@@ -137,7 +137,7 @@ def _train(
     if main:
         trim_log(output_dir, progress.epoch)
         if stage.record:
-            write_config(output_dir / CONFIG_FILE, stage.record)
+            write_config(output_dir / RUN_CONFIG_FILE, stage.record)
         if warmup_steps < settings.warmup_steps:
             say(f"warm-up: {warmup_steps} steps, a fifth of the run, instead of {settings.warmup_steps}")
         if num_epochs > settings.num_epochs:

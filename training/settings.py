@@ -3,7 +3,7 @@
 import math
 from dataclasses import MISSING, dataclass
 
-from runtime import arithmetic
+from runtime import precision
 from runtime.arguments import folder_name, fraction, natural_float, natural_int, positive_float
 from runtime.config import described
 
@@ -31,10 +31,10 @@ class TrainSettings:
     gradient_accumulation_steps: int = described(1, "batches whose gradients are added up for one step")
     max_grad_norm: float = described(1.0, "norm to which a step's gradient is cut", parse=positive_float)
     mixed_precision: str = described(
-        arithmetic.AUTO,
+        precision.AUTO,
         "number format of matrix products: no is fp32; auto is bf16 on a CPU with AMX for networks at least "
-        f"{arithmetic.WIDE} wide, else fp32",
-        choices=(arithmetic.AUTO, *PRECISIONS),
+        f"{precision.WIDE} wide, else fp32",
+        choices=(precision.AUTO, *PRECISIONS),
     )
     ema_decay: float = described(
         0.999, "decay of the moving average of the weights, which best_model.pt holds", parse=fraction

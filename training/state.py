@@ -21,7 +21,7 @@ from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.untrusted import shown
-from training.arithmetic import THREADS
+from training.precision import THREADS
 from training.run_folder import BEST
 from training.settings import TrainSettings
 

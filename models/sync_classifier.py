@@ -6,7 +6,7 @@ from torch import Tensor, nn
 WIDTH = 64  # half of it, and less dropout, do worse on clips that were not learnt from
 
 
-class InTime(nn.Module):
+class SyncClassifier(nn.Module):
     """Windows of hands [B,C,W] and face [B,C',W] -> the logit that they began at the same instant [B]."""
 
     def __init__(self, hands_dim: int, face_dim: int) -> None:

@@ -1,9 +1,9 @@
 """Synchrony of hands and face as a classifier sees it: can it tell a face that is in time from one that is not?
 
 A window of the hands goes with a window of the face of the same clip, which starts with it or at another instant. A
-small network learns on train to tell the two apart (models/in_time.py). How often it is right on real clips that it
-never saw says whether the data hold a signal at all: half of the time is chance. All signals are smoothed first: the
-noise that a detector puts into hands and face at once is no synchrony.
+small network learns on train to tell the two apart (models/sync_classifier.py). How often it is right on real clips
+that it never saw says whether the data hold a signal at all: half of the time is chance. All signals are smoothed
+first: the noise that a detector puts into hands and face at once is no synchrony.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from evaluation.clips import Array, Clip, clip_of
 from evaluation.sync import MAX_LAG
-from models.in_time import InTime
+from models.sync_classifier import SyncClassifier
 from poses import layout
 from poses.motion import WRISTS_AND_HANDS, keypoints_seen, mean_where, shoulder_frame
 from poses.pack import Items, Pack, cached_pack
@@ -111,7 +111,9 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def train_classifier(train: Pack, std: Array, seed: int = 0, face: slice = layout.NMM, control: bool = False) -> InTime:
+def train_classifier(
+    train: Pack, std: Array, seed: int = 0, face: slice = layout.NMM, control: bool = False
+) -> SyncClassifier:
     """A classifier of the clips of train; control: of faces that are another clip's, so that nothing is in time.
 
     A UserError where train has fewer than two clips that can tell.
@@ -120,7 +122,7 @@ def train_classifier(train: Pack, std: Array, seed: int = 0, face: slice = layou
     long_enough = np.flatnonzero(train.lengths("pose") >= LEAST_FRAMES)
     with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)
-        net = InTime(HANDS_DIM, 2 * (face.stop - face.start))
+        net = SyncClassifier(HANDS_DIM, 2 * (face.stop - face.start))
         optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, ROUNDS * STEPS)
         for _ in progress_bar(range(ROUNDS), "learning synchrony", "round"):
@@ -131,7 +133,7 @@ def train_classifier(train: Pack, std: Array, seed: int = 0, face: slice = layou
 
 
 def _train_round(
-    net: InTime,
+    net: SyncClassifier,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     stream: Iterator[Signals],
@@ -164,12 +166,12 @@ def of_another(clips: Sequence[Signals]) -> tuple[list[Tensor], list[Tensor]]:
     return [hands for hands, _ in clips], [clips[following[index]][1] for index in range(len(clips))]
 
 
-def kept_classifier(train: Pack, statistics: Statistics, cache_dir: Path) -> InTime:
+def kept_classifier(train: Pack, statistics: Statistics, cache_dir: Path) -> SyncClassifier:
     """The classifier of train, trained at the first call and found again by the clips and their statistics.
 
     Of several processes one trains it.
     """
-    net = InTime(HANDS_DIM, FACE_DIM)
+    net = SyncClassifier(HANDS_DIM, FACE_DIM)
     made_from = {"clips": train.folder.name, "statistics": statistics.fingerprint}
 
     def weights(_: None) -> dict[str, Array]:
@@ -192,7 +194,7 @@ def kept_classifier(train: Pack, statistics: Statistics, cache_dir: Path) -> InT
 
 
 @torch.no_grad()
-def logits_of(net: InTime, pair: Signals) -> tuple[Array, Array, Array]:
+def logits_of(net: SyncClassifier, pair: Signals) -> tuple[Array, Array, Array]:
     """Of a clip the starts [S] of hands that are scored, the starts [K] of faces, and the logit of each pair [S,K].
 
     At most MAX_STARTS windows of the hands, spread over the clip; the faces at these starts and up to MAX_LAG around.
@@ -227,7 +229,7 @@ def confidence_and_offset(starts: Array, others: Array, logits: Array) -> tuple[
 class SyncJudge:
     """Scores clips by the classifier of a data set; std [214]: of its statistics."""
 
-    def __init__(self, net: InTime, std: Array) -> None:
+    def __init__(self, net: SyncClassifier, std: Array) -> None:
         self.net, self.std = net, std
 
     def score(self, clips: Sequence[Clip]) -> Array:

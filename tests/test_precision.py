@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from accelerate.state import AcceleratorState
 
-import training.arithmetic
+import runtime.precision
+import training.precision
 from checkpoints import load_checkpoint
 from models.layers import attend
 from models.text_to_latent import LengthPredictor
 from models.whole_batch import masked_mean
-from runtime import arithmetic
 
-WIDE = arithmetic.WIDE
+WIDE = runtime.precision.WIDE
 
 
 # ---- the rule --------------------------------------------------------------------------------------------------------
@@ -35,7 +35,7 @@ WIDE = arithmetic.WIDE
     ],
 )
 def test_precision_follows_from_device_processor_and_width(device, tiles, width, precision, why):
-    assert arithmetic.choose_precision(device, width, tiles) == (precision, why)
+    assert runtime.precision.choose_precision(device, width, tiles) == (precision, why)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_precision_follows_from_device_processor_and_width(device, tiles, width,
 def test_the_processor_is_asked_and_so_is_the_system(monkeypatch, capabilities, allowed, bf16, tiles):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     monkeypatch.setattr(torch.cpu, "_init_amx", lambda: allowed)
-    assert (arithmetic.has_bf16(), arithmetic.has_tiles()) == (bf16, tiles)
+    assert (runtime.precision.has_bf16(), runtime.precision.has_tiles()) == (bf16, tiles)
 
 
 @pytest.mark.parametrize(
@@ -68,37 +68,37 @@ def test_the_processor_is_asked_and_so_is_the_system(monkeypatch, capabilities, 
     ],
 )
 def test_small_networks_take_one_thread_and_others_the_cores_that_are_free(width, most, free, threads):
-    assert arithmetic.choose_threads(width, most, free).value == threads
+    assert runtime.precision.choose_threads(width, most, free).value == threads
 
 
 @pytest.fixture
 def two_threads(monkeypatch):
     """Two threads on an idle machine that asks for nothing, put back afterwards."""
     before = torch.get_num_threads()
-    for name in arithmetic.THREADS_ASKED:
+    for name in runtime.precision.THREADS_ASKED:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(arithmetic, "free_cores", lambda: 2.0)
-    monkeypatch.setattr(arithmetic, "quota", lambda: float("inf"))
-    monkeypatch.setattr(arithmetic, "_OWN_THREADS", 2)
+    monkeypatch.setattr(runtime.precision, "free_cores", lambda: 2.0)
+    monkeypatch.setattr(runtime.precision, "quota", lambda: float("inf"))
+    monkeypatch.setattr(runtime.precision, "_OWN_THREADS", 2)
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
 
 
 def test_the_environment_the_quota_and_the_run_limit_the_threads(two_threads, monkeypatch):
-    assert arithmetic.use_threads(512, "cpu") == (2, "all it may take")
-    assert arithmetic.use_threads(32, "cuda") == (2, "PyTorch's own")
-    assert arithmetic.use_threads(512, "cpu", kept=4) == (2, "the run had 4")
+    assert runtime.precision.use_threads(512, "cpu") == (2, "all it may take")
+    assert runtime.precision.use_threads(32, "cuda") == (2, "PyTorch's own")
+    assert runtime.precision.use_threads(512, "cpu", kept=4) == (2, "the run had 4")
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert arithmetic.use_threads(32, "cpu") == (2, "OMP_NUM_THREADS")
+    assert runtime.precision.use_threads(32, "cpu") == (2, "OMP_NUM_THREADS")
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(arithmetic, "quota", lambda: 0.5)
-    assert arithmetic.use_threads(512, "cpu") == (1, "all it may take")
+    monkeypatch.setattr(runtime.precision, "quota", lambda: 0.5)
+    assert runtime.precision.use_threads(512, "cpu") == (1, "all it may take")
     assert torch.get_num_threads() == 1
 
 
 def test_a_run_that_goes_on_keeps_its_threads_on_a_machine_that_is_idle_now(two_threads):
-    assert arithmetic.use_threads(512, "cpu", kept=1) == (1, "as the run began")
+    assert runtime.precision.use_threads(512, "cpu", kept=1) == (1, "as the run began")
 
 
 # ---- what the machine has left ---------------------------------------------------------------------------------------
@@ -113,14 +113,14 @@ def stat(*of_cores: tuple[int, int]) -> str:
 
 def test_cores_that_others_use_are_not_free(monkeypatch, tmp_path):
     """Three cores, of which this process may use two: one is idle, one half busy."""
-    monkeypatch.setattr(arithmetic, "_PROC", tmp_path)
-    monkeypatch.setattr(arithmetic.os, "sched_getaffinity", lambda _: {1, 2}, raising=False)
+    monkeypatch.setattr(runtime.precision, "_PROC", tmp_path)
+    monkeypatch.setattr(runtime.precision.os, "sched_getaffinity", lambda _: {1, 2}, raising=False)
     (tmp_path / "stat").write_text(stat((100, 100), (50, 50), (10, 10)))
     later = stat((200, 100), (50, 150), (60, 60))
-    monkeypatch.setattr(arithmetic.time, "sleep", lambda _: (tmp_path / "stat").write_text(later))
-    assert arithmetic.free_cores() == pytest.approx(1.5)
+    monkeypatch.setattr(runtime.precision.time, "sleep", lambda _: (tmp_path / "stat").write_text(later))
+    assert runtime.precision.free_cores() == pytest.approx(1.5)
     (tmp_path / "stat").unlink()
-    assert arithmetic.free_cores() == 2
+    assert runtime.precision.free_cores() == 2
 
 
 @pytest.mark.parametrize(
@@ -139,15 +139,15 @@ def test_cores_that_others_use_are_not_free(monkeypatch, tmp_path):
     ],
 )
 def test_the_quota_of_a_container_is_read(monkeypatch, tmp_path, groups, files, cores):
-    monkeypatch.setattr(arithmetic, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(arithmetic, "_CGROUPS", tmp_path / "cgroups")
+    monkeypatch.setattr(runtime.precision, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(runtime.precision, "_CGROUPS", tmp_path / "cgroups")
     if groups is not None:
         files = {"../proc/self/cgroup": groups} | files
     for name, text in files.items():
         path = tmp_path / "cgroups" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    assert arithmetic.quota() == cores
+    assert runtime.precision.quota() == cores
 
 
 # ---- bf16 in training ------------------------------------------------------------------------------------------------
@@ -183,9 +183,9 @@ def call(name: str, more: str = "", **paths: Path) -> None:
 @pytest.fixture
 def amx(monkeypatch):
     """A processor with tiles, on which every network counts as wide."""
-    monkeypatch.setattr(arithmetic, "WIDE", 1)
-    monkeypatch.setattr(arithmetic, "has_tiles", lambda: True)
-    monkeypatch.setattr(training.arithmetic, "has_tiles", lambda: True)
+    monkeypatch.setattr(runtime.precision, "WIDE", 1)
+    monkeypatch.setattr(runtime.precision, "has_tiles", lambda: True)
+    monkeypatch.setattr(training.precision, "has_tiles", lambda: True)
 
 
 def first_line(capsys: pytest.CaptureFixture) -> str:
@@ -204,8 +204,8 @@ def test_training_says_what_it_takes_and_keeps_it_when_it_goes_on(data_dir, tmp_
     call("autoencoder", **paths)
     assert first_line(capsys).startswith("precision: bf16, since this processor has bf16 tiles (AMX); 1 thread (")
     assert made_with(tmp_path) == "bf16"
-    monkeypatch.setattr(training.arithmetic, "has_tiles", lambda: False)
-    monkeypatch.setattr(training.arithmetic, "has_bf16", lambda: True)
+    monkeypatch.setattr(training.precision, "has_tiles", lambda: False)
+    monkeypatch.setattr(training.precision, "has_bf16", lambda: True)
     call("autoencoder", "--num_epochs 3 --resume_from auto", **paths)
     assert "precision: bf16, as the run began; new ones take fp32 here; " in first_line(capsys)
     assert made_with(tmp_path) == "bf16"
@@ -226,7 +226,7 @@ def test_a_run_in_fp32_goes_on_in_fp32_where_a_new_one_takes_bf16(trained, data_
 def test_a_run_in_bf16_is_not_gone_on_with_where_there_is_none(data_dir, tmp_path, capsys, amx, monkeypatch):
     call("autoencoder", "--mixed_precision bf16", D=data_dir, O=tmp_path)
     assert first_line(capsys).startswith("precision: bf16, as asked")
-    monkeypatch.setattr(training.arithmetic, "has_bf16", lambda: False)
+    monkeypatch.setattr(training.precision, "has_bf16", lambda: False)
     again = "--num_epochs 3 --resume_from auto"
     said = commands.one_sentence(capsys, lambda: call("autoencoder", again, D=data_dir, O=tmp_path))
     assert "the run computes in bf16, which this processor has no instructions for" in said
@@ -249,8 +249,8 @@ def test_lengths_and_means_are_not_rounded_to_bf16():
 
 
 def test_a_student_takes_the_width_of_its_teacher(trained, tmp_path):
-    assert training.arithmetic.width_of(trained.flow) == 32
-    assert training.arithmetic.width_of(tmp_path / "none.pt") == 0
+    assert training.precision.width_of(trained.flow) == 32
+    assert training.precision.width_of(tmp_path / "none.pt") == 0
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_signing_says_what_it_takes_and_a_flag_wins(flags, precision, why, train
 
 
 def test_small_networks_sign_in_fp32_on_one_thread(trained, data_dir, tmp_path, capsys, two_threads, monkeypatch):
-    monkeypatch.setattr(arithmetic, "has_tiles", lambda: True)
+    monkeypatch.setattr(runtime.precision, "has_tiles", lambda: True)
     call("evaluate_flow", "--num_workers 0", O=tmp_path, D=data_dir, **trained.paths)
     said = "precision: fp32, since networks under 384 wide gain nothing from bf16; 1 thread (the network is small)"
     assert first_line(capsys) == said

@@ -7,9 +7,9 @@ from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from checkpoint_checks import WEIGHTS_FILE, read_header
 from runtime import processes
-from runtime.arithmetic import AUTO, FP32, Choice, choose_precision, has_bf16, has_tiles, said, use_threads
 from runtime.console import say
 from runtime.errors import UserError
+from runtime.precision import AUTO, FP32, Choice, choose_precision, has_bf16, has_tiles, said, use_threads
 from training.run_folder import resume_path
 from training.settings import PRECISIONS, TrainSettings
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from evaluation import in_time
+from evaluation import sync_classifier
 from evaluation.clips import Clip
-from evaluation.in_time import SyncJudge, confidence_and_offset, kept_classifier, signals, train_classifier
+from evaluation.sync_classifier import SyncJudge, confidence_and_offset, kept_classifier, signals, train_classifier
 from poses import layout
 from poses.pack import write_pack
 from poses.statistics import Statistics
@@ -31,7 +31,7 @@ def clip_in_time(seed: int, lag: int = 0) -> tuple[np.ndarray, np.ndarray]:
     frames = np.arange(LENGTH) + 15
     points = np.full((LENGTH, layout.NUM_KEYPOINTS, 2), 0.5)
     points[:, layout.LEFT_SHOULDER], points[:, layout.RIGHT_SHOULDER] = (0.6, 0.4), (0.4, 0.4)
-    points[:, in_time.WRISTS_AND_HANDS, 1] += 0.05 * beat[frames, None]
+    points[:, sync_classifier.WRISTS_AND_HANDS, 1] += 0.05 * beat[frames, None]
     pose = np.zeros((LENGTH, layout.POSE_DIM), np.float32)
     pose[:, layout.keypoint_dims(np.arange(layout.NUM_KEYPOINTS))] = points.reshape(LENGTH, -1)
     pose[:, layout.NMM] = 1 + 0.2 * beat[frames - lag, None] + 0.02 * rng.normal(size=(LENGTH, layout.NMM_DIM))
@@ -42,13 +42,13 @@ def clip_in_time(seed: int, lag: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def pack(tmp_path_factory: pytest.TempPathFactory):
     clips = ((f"clip{n}", "", *clip_in_time(n)) for n in range(40))
     items = ((name, text, {"pose": pose, "seen": seen.astype(np.uint8)}) for name, text, pose, seen in clips)
-    return write_pack(tmp_path_factory.mktemp("in_time") / "train", items)
+    return write_pack(tmp_path_factory.mktemp("sync_classifier") / "train", items)
 
 
 @pytest.fixture(scope="module")
 def judge(pack):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(in_time, "ROUNDS", 1)
+        patch.setattr(sync_classifier, "ROUNDS", 1)
         return SyncJudge(train_classifier(pack, np.full(layout.POSE_DIM, 0.2)), np.full(layout.POSE_DIM, 0.2))
 
 
@@ -67,7 +67,7 @@ def test_clips_in_time_are_told_from_clips_out_of_time(judge):
 
 
 def test_where_nothing_is_in_time_it_finds_chance(pack, monkeypatch):
-    monkeypatch.setattr(in_time, "ROUNDS", 1)
+    monkeypatch.setattr(sync_classifier, "ROUNDS", 1)
     std = np.full(layout.POSE_DIM, 0.2)
     confidence, _ = scores(SyncJudge(train_classifier(pack, std, control=True), std), 0)
     assert 0.35 < confidence < 0.65
@@ -92,12 +92,12 @@ def test_a_lag_that_hardly_a_window_has_does_not_count():
 @pytest.mark.parametrize("length", [25, 60, 700])
 def test_every_lag_is_tried_however_long_the_clip(length: int):
     net = SimpleNamespace(hands=nn.Identity(), face=nn.Identity(), compare=lambda h, f: (h + f)[:, 0, 0])
-    starts, others, logits = in_time.logits_of(net, (torch.zeros(4, length), torch.zeros(4, length)))
+    starts, others, logits = sync_classifier.logits_of(net, (torch.zeros(4, length), torch.zeros(4, length)))
     lags = others[None] - starts[:, None]
-    reach = min(in_time.MAX_LAG, length - in_time.WINDOW)
+    reach = min(sync_classifier.MAX_LAG, length - sync_classifier.WINDOW)
     assert {*range(-reach, reach + 1)} <= {*lags.ravel().tolist()}
     assert logits.shape == lags.shape
-    assert len(starts) <= in_time.MAX_STARTS
+    assert len(starts) <= sync_classifier.MAX_STARTS
 
 
 def test_a_clip_that_cannot_tell_has_no_figure(judge):
@@ -146,13 +146,13 @@ def test_the_noise_of_a_detector_is_smoothed_away():
 
 
 def test_the_classifier_is_trained_once_and_found_again(pack, tmp_path, monkeypatch):
-    monkeypatch.setattr(in_time, "ROUNDS", 1)
-    monkeypatch.setattr(in_time, "STEPS", 5)
+    monkeypatch.setattr(sync_classifier, "ROUNDS", 1)
+    monkeypatch.setattr(sync_classifier, "STEPS", 5)
     mean = np.zeros(layout.POSE_DIM, np.float32)
     hands = np.zeros(layout.HANDS_DIM, np.float32)
     statistics = Statistics(mean, mean + 0.2, hands, hands + 1, {})
     first = kept_classifier(pack, statistics, tmp_path).state_dict()
-    monkeypatch.setattr(in_time, "train_classifier", None)
+    monkeypatch.setattr(sync_classifier, "train_classifier", None)
     again = kept_classifier(pack, statistics, tmp_path).state_dict()
     assert all(torch.equal(value, again[name]) for name, value in first.items())
 
@@ -174,9 +174,9 @@ def test_a_data_set_that_cannot_teach_it_says_so(tmp_path):
 
 
 def test_evaluate_reports_it_where_it_is_asked_for(data_dir: Path, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(in_time, "ROUNDS", 1)
-    monkeypatch.setattr(in_time, "STEPS", 10)
-    monkeypatch.setattr(in_time, "WINDOW", 8)
+    monkeypatch.setattr(sync_classifier, "ROUNDS", 1)
+    monkeypatch.setattr(sync_classifier, "STEPS", 10)
+    monkeypatch.setattr(sync_classifier, "WINDOW", 8)
     paths = {"D": data_dir, "A": trained.autoencoder, "F": trained.flow}
     commands.call("evaluate_flow", f"--sync_confidence --cache_dir {tmp_path / 'cache'}", O=tmp_path / "asked", **paths)
     commands.call("evaluate_flow", O=tmp_path / "plain", **paths)
@@ -204,7 +204,7 @@ def test_it_is_not_asked_about_the_clips_that_it_learnt_from(data_dir: Path, tra
 def test_the_benchmark_tells_of_each_part_of_the_face(data_dir: Path, tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(commands.ROOT / "benchmarks"))
     for name, value in {"ROUNDS": 1, "STEPS": 5}.items():
-        monkeypatch.setattr(in_time, name, value)
+        monkeypatch.setattr(sync_classifier, name, value)
     monkeypatch.setattr(sys, "argv", ["synchrony.py", "--data_dir", str(data_dir), "--seeds", "2"])
     synchrony = importlib.import_module("synchrony")
     synchrony.main()
