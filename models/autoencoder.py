@@ -359,33 +359,16 @@ class AutoencoderLoss:
         if model.config.presence:
             weight &= presence_by_number(present)
         weight = weight.to(pose.dtype)
-        scaled = weight.clone()
-        scaled[..., layout.HANDS] *= self.hand_weight
-        reconstruction = masked_mean(F.smooth_l1_loss(levels.pose, pose, reduction="none"), scaled)
-        pairs = weight[:, 1:] * weight[:, :-1]
-        velocity = masked_mean(
-            F.smooth_l1_loss(levels.pose.diff(dim=1), pose.diff(dim=1), reduction="none", beta=0.1), pairs
-        )
-        relative = model.hand_frame.relative(pose)
-        wrists = weight[..., model.hand_frame.wrist_dims]
-        shape = masked_mean(
-            F.smooth_l1_loss(levels.relative, relative, reduction="none"), weight[..., layout.HANDS] * wrists
-        )
-        coarse = masked_mean(
-            F.smooth_l1_loss(levels.body, pose[..., layout.BODY], reduction="none"), weight[..., layout.BODY]
-        ) + masked_mean(
-            F.smooth_l1_loss(levels.hands, pose[..., layout.HANDS], reduction="none"), weight[..., layout.HANDS]
-        )
+        parts = self.reconstruction(model, levels, pose, weight)
         kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
-        kl = masked_mean(kl, model.latent_mask(mask)[..., None])
+        parts["kl"] = masked_mean(kl, model.latent_mask(mask)[..., None])
         loss = (
-            reconstruction
-            + self.hand_shape_weight * shape
-            + self.velocity_weight * velocity
-            + self.level_weight * coarse
-            + self.kl_weight * kl
+            parts["reconstruction"]
+            + self.hand_shape_weight * parts["hand_shape"]
+            + self.velocity_weight * parts["velocity"]
+            + self.level_weight * parts["coarse"]
+            + self.kl_weight * parts["kl"]
         )
-        settled = {}
         if draws is not None and model.noise_level is not None:
             lost = self.motion_lost(model, pose, weight, mean, present, mask, draws)
             may_grow = model.latent_noise < MOST_NOISE
@@ -393,15 +376,22 @@ class AutoencoderLoss:
             # This term is 0. Its gradient by the level is `lost`: a step lowers the noise where motion is lost, and
             # raises it where none is.
             loss = loss + (model.noise_level - model.noise_level.detach()) * lost
-            settled["latent_noise"] = clip_mean(model.latent_noise.expand(len(pose)))
+            parts["latent_noise"] = clip_mean(model.latent_noise.expand(len(pose)))
+        return {"loss": loss, **parts}
+
+    def reconstruction(self, model: PoseAutoencoder, levels: Levels, pose: Tensor, weight: Tensor) -> dict[str, Tensor]:
+        """How far the decoder's levels are from pose [B,T,214] under its weight, scalars by name."""
+        scaled = weight.clone()
+        scaled[..., layout.HANDS] *= self.hand_weight
+        pairs = weight[:, 1:] * weight[:, :-1]
+        hands, body = weight[..., layout.HANDS], weight[..., layout.BODY]
+        wrists = weight[..., model.hand_frame.wrist_dims]
         return {
-            "loss": loss,
-            "reconstruction": reconstruction,
-            "hand_shape": shape,
-            "velocity": velocity,
-            "coarse": coarse,
-            "kl": kl,
-            **settled,
+            "reconstruction": _error(levels.pose, pose, scaled),
+            "hand_shape": _error(levels.relative, model.hand_frame.relative(pose), hands * wrists),
+            "velocity": _error(levels.pose.diff(dim=1), pose.diff(dim=1), pairs, beta=0.1),
+            "coarse": _error(levels.body, pose[..., layout.BODY], body)
+            + _error(levels.hands, pose[..., layout.HANDS], hands),
         }
 
     @staticmethod
@@ -421,3 +411,8 @@ class AutoencoderLoss:
             made = model.decode_without_dropout(mean[rows].detach(), present[rows], mask[rows])[..., layout.HANDS]
         lost = model.config.motion_kept * real.diff(dim=1).abs() - made.diff(dim=1).abs()
         return masked_mean(lost, weight[:, 1:] * weight[:, :-1])
+
+
+def _error(made: Tensor, real: Tensor, weight: Tensor, beta: float = 1.0) -> Tensor:
+    """The mean of the smooth L1 distance under `weight`, scalar; squared below `beta`."""
+    return masked_mean(F.smooth_l1_loss(made, real, reduction="none", beta=beta), weight)

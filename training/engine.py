@@ -160,20 +160,10 @@ def _train(
             saver.save_within_epoch(run, len(train_loader))
             raise
         _require_finite("dev loss", dev_losses, run, output_dir)
-        improved, epoch, run.dev_loss = progress.note(dev_losses), run.epoch, dev_losses["loss"]
+        improved, run.dev_loss = progress.note(dev_losses), dev_losses["loss"]
         if main:
-            record = {
-                "epoch": progress.epoch,
-                "step": progress.step,
-                "train": train_losses,
-                "dev": dev_losses,
-                "learning_rate": run.schedule.get_last_lr()[0],
-                "grad_norm": epoch.grad_norm,
-                "skipped_steps": epoch.skipped_steps,
-                "seconds": round(epoch.seconds + time.perf_counter() - started, 3),
-                "mixed_precision": accelerator.mixed_precision,
-                "clips_per_second": round(num_clips / max(epoch.seconds, 1e-9), 2),
-            }
+            record = _epoch_record(run, train_losses, dev_losses, num_clips, time.perf_counter() - started)
+            record["mixed_precision"] = accelerator.mixed_precision
             if run.changed:
                 record["changed"], run.changed = run.changed, {}
             append_to_log(output_dir, record)
@@ -190,6 +180,22 @@ def _train(
 
     test_batches = saver.until_asked(test_loader())
     return _score_best(accelerator, stage, run, ema_objective, test_batches, output_dir, writer)
+
+
+def _epoch_record(run: Run, train: dict, dev: dict, num_clips: int, dev_seconds: float) -> dict[str, object]:
+    """What log.jsonl keeps of an epoch: losses, learning rate, and how fast and how steadily it went."""
+    epoch = run.epoch
+    return {
+        "epoch": run.progress.epoch,
+        "step": run.progress.step,
+        "train": train,
+        "dev": dev,
+        "learning_rate": run.schedule.get_last_lr()[0],
+        "grad_norm": epoch.grad_norm,
+        "skipped_steps": epoch.skipped_steps,
+        "seconds": round(epoch.seconds + dev_seconds, 3),
+        "clips_per_second": round(num_clips / max(epoch.seconds, 1e-9), 2),
+    }
 
 
 def _score_best(
