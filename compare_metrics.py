@@ -60,6 +60,9 @@ def are_one(a: object, b: object) -> bool:
 def main() -> None:
     args = parse_arguments()
     paths = [path / f"clips_{args.split}.npz" if path.is_dir() else path for path in (args.a, args.b)]
+    reports = [path.parent / name for path in paths for name in (path.name, f"metrics_{args.split}.json")]
+    if args.output_path is not None and args.output_path.resolve() in [report.resolve() for report in reports]:
+        raise UserError(f"--output_path {args.output_path}: is what is compared; choose another name")
     ids_a, ours = read_row(paths[0], args.row_a)
     ids_b, theirs = read_row(paths[1], args.row_b)
     if ids_a != ids_b:

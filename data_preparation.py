@@ -38,6 +38,10 @@ DATA_DIR = "data"  # the default of --data_dir
 def one_rate(packs: dict[str, Pack]) -> float | None:
     """The frames a second of all splits, None where no clip says; a UserError where they differ."""
     rates = {split: pack.info["fps"] for split, pack in packs.items() if pack.info.get("fps")}
+    silent = " and ".join(split for split, pack in packs.items() if not pack.info.get("fps"))
+    if rates and silent:
+        rate = next(iter(rates.values()))
+        print(f"{silent}: no file says its frames per second; they are taken to be at {rate:g}, as the others are")
     return shared_rate(rates, "splits", "bring them to one")
 
 

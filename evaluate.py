@@ -210,6 +210,9 @@ def main() -> None:
     cpu.tune()
     device = generation_arguments.join_processes(args.device)
 
+    saved = args.output_dir / f"predictions_{args.split}"
+    if args.save_predictions and args.predictions_dir and saved.resolve() == args.predictions_dir.resolve():
+        raise UserError(f"--save_predictions would overwrite {args.predictions_dir}; choose another --output_dir")
     models = load_models(args, device)
     references, fps = read_scored(args, models)
     train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
@@ -233,8 +236,8 @@ def main() -> None:
         clips["model"], latency = generate_clips(models.generator, references, texts, args)
         length_source = "oracle" if args.oracle_length else "predicted"
     if args.save_predictions and is_first():
-        folder, fps = args.output_dir / f"predictions_{args.split}", models.statistics.info.get("fps") or fps
-        write_predictions(folder, references, clips["model"], f".{args.format}", fps, args.image_size)
+        fps = models.statistics.info.get("fps") or fps
+        write_predictions(saved, references, clips["model"], f".{args.format}", fps, args.image_size)
 
     evaluator = Evaluator(
         references, train, models.autoencoder, models.statistics, models.translator, args.num_workers, judge

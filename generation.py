@@ -33,6 +33,8 @@ WINDOW = 512  # texts that are read before the first is signed; their embeddings
 def stripped(text: str) -> str:
     """A text to sign, in the form that training texts have; UserError where it says nothing, as training counts it."""
     text = composed(text.strip())
+    if any("\ud800" <= letter <= "\udfff" for letter in text):  # how Python keeps bytes of another encoding
+        raise UserError("the text is not UTF-8; set the terminal to it, or write the text into a file for --text_file")
     if not text:
         raise UserError("an empty text has no signs; write something")
     if not says_something(text):

@@ -75,6 +75,8 @@ def texts_beside(named: dict[str, Source]) -> dict[str, str]:
 
 def main() -> None:
     args = parse_arguments()
+    if args.input.resolve() == args.output_dir.resolve():
+        raise UserError(f"--output_dir {args.output_dir}: is --input, too; choose another folder for the data set")
     sources = [source for source in find_sources(args.input) if args.format in (None, source.kind)]
     if not sources:
         wanted = FORMATS[args.format] if args.format else ", ".join(ENDINGS)

@@ -31,14 +31,18 @@ from poses.render import contact_sheet, gif, video
 from poses.statistics import prepared_reading
 from poses.writing import DEFAULT_FPS
 from runtime import errors
-from runtime.arguments import add_cache_argument, make_parser, positive_float, positive_int
+from runtime.arguments import add_cache_argument, make_parser, number_parser, positive_float, positive_int
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.untrusted import read_json
 
 MOVING = {".mp4": video, ".gif": gif}
 REFERENCE = "reference"  # the label of real clips
+MOST_COLUMNS = 200  # of a sheet: a picture of 32,000 pixels
 Captions = list[tuple[str, int, int]]  # text, first frame, end frame
+
+
+columns = number_parser(int, "a positive whole number", lambda value: value >= 1, MOST_COLUMNS)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -63,7 +67,12 @@ def parse_arguments() -> argparse.Namespace:
         "--fps", type=positive_float, help=f"frames a second to play at (default: the clips', or {DEFAULT_FPS:g})"
     )
     parser.add_argument("--aspect", type=positive_float, default=1.0, help="the recording's width / height (default 1)")
-    parser.add_argument("--num_frames", type=positive_int, default=12, help="frames a row of the sheet (default 12)")
+    parser.add_argument(
+        "--num_frames",
+        type=columns,
+        default=12,
+        help=f"frames in a row of the sheet, at most {MOST_COLUMNS} (default 12)",
+    )
     parser.add_argument("--captions", type=Path, help="a JSON file that says what is signed when")
     args = parser.parse_args()
     if args.output is None and args.sheet is None:

@@ -11,6 +11,9 @@ from poses.files import MAX_KEYPOINT, MAX_NMM, read_pose, same_rate
 from poses.geometry import Geometry, refusal
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
+from runtime.files import composed
+
+OTHER_SPEED = 1.6  # times as many frames as the references, or as few: speech rates differ less
 
 
 def read_predictions(folder: Path, references: list[Reference], fps: float | None = None) -> list[Clip]:
@@ -25,18 +28,47 @@ def read_predictions(folder: Path, references: list[Reference], fps: float | Non
         measured.add(reference.id, clips[-1].pose, clips[-1].seen)
     if trimmed:
         print(f"{folder}: frames at the ends of {trimmed} of {len(clips)} clips show nothing, and do not count")
-    if wrong := refusal(measured.facts()):
-        print(f"warning: {folder}: {wrong}")
+    for wrong in (refusal(measured.facts()), _other_speed(clips, references), _missing_body(clips, references)):
+        if wrong:
+            print(f"warning: {folder}: {wrong}")
     return clips
 
 
+def _other_speed(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:
+    """Says that the clips are so much longer or shorter than their references that their rate may be another one."""
+    ratio = float(np.median([len(clip.pose) / len(real.pose) for clip, real in zip(clips, references, strict=True)]))
+    if max(ratio, 1 / ratio) < OTHER_SPEED:
+        return None
+    return f"the median clip has {ratio:.2f} times its reference's frames: another rate? Motion is measured per frame"
+
+
+def _missing_body(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:
+    """Says that clips never show points of the body that their references do: no distance counts those."""
+    above_legs = slice(0, 2 * layout.LEFT_HIP)
+    lacking = [
+        name
+        for name, clip, real in ((real.id, clip, real) for clip, real in zip(clips, references, strict=True))
+        if (real.seen[:, above_legs].any(0) & ~clip.seen[:, above_legs].any(0)).any()
+    ]
+    if not lacking:
+        return None
+    return (
+        f"{len(lacking)} of {len(clips)} clips, such as '{lacking[0]}', lack points of the body that their references "
+        "show; distances leave these out, so they are of fewer points than those of other systems"
+    )
+
+
 def prediction_path(folder: Path, clip_id: str) -> Path:
-    """ID.npy, or else ID.pose."""
+    """ID.npy or ID.pose. UserError where there is none, or both: one of them is of an earlier run."""
     paths = [folder / f"{clip_id}{suffix}" for suffix in CLIP_FORMATS]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        raise UserError(f"{paths[0]}: no such file, nor .pose; every clip of the split needs its prediction")
-    return path
+    found = [path for path in paths if path.is_file()]
+    if len(found) > 1:
+        raise UserError(f"{paths[0]}: stands beside {paths[1].name}; remove the one of an earlier run")
+    if not found:
+        alike = (path.name for path in folder.iterdir() if composed(path.stem).lower() == composed(clip_id).lower())
+        there = next((f"; {name!a} is another name or format" for name in sorted(alike)), "")
+        raise UserError(f"{paths[0]}: no such file, nor .pose; every clip of the split needs its prediction{there}")
+    return found[0]
 
 
 def read_prediction(path: Path, fps: float | None = None) -> Clip:

@@ -19,6 +19,8 @@ NEEDED = sorted(
     - {face.LEFT_IRIS, face.RIGHT_IRIS}
     | set(face.OUTER_LIP)
 )
+NO_DEPTH = "it has no depth, without which a head's turn cannot be told: the face counts as unseen"
+SIGNED_DEPTH = "depth is taken to be in -1..1 as x and y are; where it is in pictures, head turns come out halved"
 SQUARE = 1000  # pixels of the picture that a body without a picture is put into
 
 
@@ -34,13 +36,17 @@ def read_pose_recording(path: Path, units: str | None, size: tuple[int, int] | N
     if file.num_people > 1:
         file, several = _follow(file, targets, person)
         notes += several
+    depth = depth_scale(file)  # in pictures of the file's own width, whatever square it is put into
     file, square = _in_pixels(file, targets, units)
-    depth = depth_scale(file)
     if depth != 1:
         notes.append("depth of the face in pictures, as most converters write it; brought to pixels")
+    elif units == "signed":
+        notes.append(SIGNED_DEPTH)
     points, confidence = file.points[:, 0], file.confidence[:, 0]  # [T,N,C], [T,N]
     if not lacking({name: len(names) for name, names in file.names.items()}):
         full = full_recording(path, file, depth)
+        if points.shape[-1] < 3:
+            notes.append(NO_DEPTH)
         nmm = np.where(full.face_seen[:, None], full.nmm, np.nan)
     else:
         notes += body_notes
@@ -126,6 +132,8 @@ def _reduced_face(file: PosePoints, depth: float) -> tuple[np.ndarray | None, st
         return None, f"FACE_LANDMARKS has {len(names)} points, too few: the face counts as unseen"
     place = file.places["FACE_LANDMARKS"]
     mesh, confidence = file.points[:, 0, place], file.confidence[:, 0, place]
+    if mesh.shape[-1] < 3:
+        return None, NO_DEPTH
     full = np.zeros((len(mesh), face.NUM_FACE, 3))
     kept = [number for number, name in enumerate(names) if name.isdigit() and int(name) < face.NUM_FACE]
     full[:, [int(names[number]) for number in kept]] = mesh[:, kept, :3] * np.array([1.0, 1.0, depth])

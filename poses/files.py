@@ -21,7 +21,7 @@ import numpy as np
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
-from poses.presence import seen_in_generated, shown_keypoints
+from poses.presence import MISSING, seen_in_generated, shown_keypoints
 from poses.writing import FACE_NUMBERS
 from runtime.errors import UserError
 from runtime.files import composed, read_lines, texts_by_id
@@ -32,10 +32,10 @@ SPLITS = ("train", "dev", "test")
 VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 and hidden arms within it .02 or more
 MAX_KEYPOINT = 10.0  # image units; MediaPipe places legs outside the picture at up to 3
 MAX_NMM = 1e4  # no unit in which a face is measured makes larger numbers
-MISSING = -1.0  # some programs write what they did not find as -1
 MAX_VISIBILITY = 1.5  # some programs' confidences exceed 1 a little; percent and logits by far
 SLOWEST, FASTEST = 1.0, 1000.0  # frames a second; less or more is a period, or a time unit
 REPEATED = 5  # frames at the end that repeat the one before: no camera gives so many
+EQUAL_SHARE = 0.1  # of a clip's frames that equal the one before: more are worth a note
 FLAT = 0.05  # a mesh whose depth is below this share of its width has z in pictures, x and y in pixels
 LEAST_SHOULDERS = 0.01  # image units: shoulders nearer to each other are in another unit
 LENGTH_TOLERANCE = 2  # frames by which a clip's two files may differ in length
@@ -162,7 +162,7 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
             unread = [shown(name) for name in archive if name not in ("keypoints", key, "fps")]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    if keypoints.ndim != 3 or keypoints.shape[1:] != (layout.NUM_KEYPOINTS, 2) or keypoints.dtype.kind not in "fiu":
+    if keypoints.ndim != 3 or keypoints.shape[1:] != (layout.NUM_KEYPOINTS, 2) or keypoints.dtype.kind != "f":
         raise UserError(
             f"{path}: 'keypoints' is {keypoints.dtype} [{_shape(keypoints.shape)}]; expected float [T,75,2]"
         )
@@ -241,9 +241,11 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     trimmed = frames.start + int((~seen[frames.stop :].any(1)).sum())
     if trimmed:
         notes["frames at the ends saw nothing and were left out"] = trimmed
-    repeated = _repeated_at_end(keypoints[frames])
+    repeated, equal = _repeated(keypoints[frames])
     if repeated > REPEATED:
         notes["frames at the end repeat the one before, as padding does; cut them off, or they are learnt"] = repeated
+    if equal > max(REPEATED, EQUAL_SHARE * len(keypoints[frames])):
+        notes["frames equal the one before them: repeated by a converter, or a picture that stood still"] = equal
     keypoints, seen = fill_gaps(keypoints[frames], seen[frames])
     nmm, nmm_seen = fill_gaps(nmm[frames], nmm_seen[frames])
     if not seen.any():
@@ -261,12 +263,12 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     return Clip(clip_id, text, pose, seen, fps, notes)
 
 
-def _repeated_at_end(keypoints: np.ndarray) -> int:
-    """The frames at the end of keypoints [T,75,2] that equal the frame before them in every number."""
-    count = 0
-    while count < len(keypoints) - 1 and np.array_equal(keypoints[-1 - count], keypoints[-2 - count], equal_nan=True):
-        count += 1
-    return count
+def _repeated(keypoints: np.ndarray) -> tuple[int, int]:
+    """How many frames of keypoints [T,75,2] equal the frame before them in every number: at the end, and before it."""
+    known = np.nan_to_num(keypoints)
+    equal = (known[1:] == known[:-1]).all((1, 2)) & known[1:].any((1, 2))
+    at_end = int(equal[::-1].cumprod().sum())
+    return at_end, int(equal.sum()) - at_end
 
 
 def same_rate(a: float, b: float) -> bool:
@@ -327,7 +329,7 @@ def read_pose(path: Path, reading: Reading | None = None) -> Clip:
         pose = read_npy(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; inference.py and inference_latent_flow.py write one") from None
-    if pose.ndim != 2 or pose.shape[1] != layout.POSE_DIM or not len(pose) or pose.dtype.kind not in "fiu":
+    if pose.ndim != 2 or pose.shape[1] != layout.POSE_DIM or not len(pose) or pose.dtype.kind != "f":
         raise UserError(
             f"{path}: {pose.dtype} [{_shape(pose.shape)}]; expected float [T,{layout.POSE_DIM}], T at least 1"
         )
@@ -542,6 +544,8 @@ def full_recording(path: Path, file: PosePoints, z_scale: float | None = None) -
     if len(file.names.get(FACE_NUMBERS, ())) == layout.NMM_DIM:
         nmm, known, *_ = np.moveaxis(points[:, file.places[FACE_NUMBERS]], -1, 0)
         face_seen = (known > 0).all(axis=1)
+    elif points.shape[-1] < 3:  # a head's turn cannot be told without depth
+        nmm, face_seen = np.zeros((len(points), layout.NMM_DIM)), np.zeros(len(points), bool)
     else:
         face = file.places["FACE_LANDMARKS"]
         scale = np.array([1.0, 1.0, depth_scale(file) if z_scale is None else z_scale])

@@ -14,6 +14,7 @@ ARTICULATORS = {"left hand": layout.LEFT_HAND, "right hand": layout.RIGHT_HAND, 
 NUM_ARTICULATORS = len(ARTICULATORS)
 HALF = 0.5  # of a hand's numbers are seen, or more: the hand is there
 COLLAPSED = 0.01  # image units: a hand no larger than this was not found
+MISSING = -1.0  # some programs write what they did not find as -1
 PRESENCE_VERSION = 1  # raised when `presence` gives other values
 
 # For each number of a frame the articulator that it belongs to, [214]; the body's belong to one that is always there.
@@ -65,8 +66,11 @@ def collapsed(points: np.ndarray, size: float = COLLAPSED) -> np.ndarray:
 
 
 def shown_keypoints(keypoints: np.ndarray) -> np.ndarray:
-    """Which keypoints [T,75,2] are there, [T,75] bool: not NaN, not (0, 0), of no hand that is shrunk to a point."""
-    shown = np.isfinite(keypoints).all(-1) & (keypoints != 0).any(-1)
+    """Which keypoints [T,75,2] are there, [T,75] bool.
+
+    Not there is what is NaN, (0, 0) or (-1, -1), or of a hand that is shrunk to a point.
+    """
+    shown = np.isfinite(keypoints).all(-1) & (keypoints != 0).any(-1) & (keypoints != MISSING).any(-1)
     for hand in layout.HAND_KEYPOINTS.values():
         shown[:, hand] &= ~collapsed(keypoints[:, hand])[:, None]
     return shown

@@ -101,7 +101,12 @@ def test_two_rows_compare_and_other_clips_do_not(evaluated, data_dir, tmp_path, 
     with np.load(evaluated / "clips_dev.npz") as archive:
         np.savez(tmp_path / "clips_dev.npz", **{**archive, "ids": archive["ids"][::-1]})
     call(compare_metrics.main, evaluated / "clips_dev.npz", evaluated, "--row_b", "nearest_text")
-    for words, reason in (((tmp_path,), "other clips"), ((evaluated, "--split", "test"), "no such file")):
+    over_itself = (evaluated, "--output_path", evaluated / "metrics_dev.json")
+    for words, reason in (
+        ((tmp_path,), "other clips"),
+        ((evaluated, "--split", "test"), "no such file"),
+        (over_itself, "is what is compared"),
+    ):
         with pytest.raises(SystemExit) as exit_info:
             call(compare_metrics.main, evaluated, *words)
         assert exit_info.value.code == 2
@@ -253,6 +258,50 @@ def test_predictions_are_read_as_a_data_sets_clips_are(data_dir, tmp_path, capsy
     read_predictions(tmp_path, references)
     assert "warning: " in (said := capsys.readouterr().out)
     assert "the nose lies below the shoulders, so y points upwards" in said
+
+
+def test_predictions_that_count_less_than_they_seem_are_told(data_dir, tmp_path, capsys):
+    """A body left out costs nothing in any distance, and another rate is not seen in a file that tells none."""
+    references = read_references(load_split(data_dir, "dev"))
+    for reference in references:
+        pose = reference.in_file().astype(np.float32)
+        pose[:, 0:22] = 0.0  # the head
+        np.save(tmp_path / f"{reference.id}.npy", np.repeat(pose, 2, axis=0))
+    read_predictions(tmp_path, references)
+    said = capsys.readouterr().out
+    assert f"2 of 2 clips, such as '{references[0].id}', lack points of the body that their references show" in said
+    assert "the median clip has 2.00 times its reference's frames" in said
+
+
+def test_one_clip_in_two_files_or_under_another_name_is_refused(tmp_path):
+    pose = np.full((3, layout.POSE_DIM), 0.5, np.float32)
+    reference = Reference(pose, pose > 0, "\u00fc", "")
+    np.save(tmp_path / "u\u0308.npy", pose)  # as macOS names it
+    with pytest.raises(UserError, match=r"no such file, nor \.pose; .*'u\\u0308\.npy' is another name or format"):
+        read_predictions(tmp_path, [reference])
+    np.save(tmp_path / "\u00fc.npy", pose)
+    assert len(read_predictions(tmp_path, [reference])) == 1
+    (tmp_path / "\u00fc.pose").write_bytes(b"")
+    with pytest.raises(UserError, match="stands beside .*remove the one of an earlier run"):
+        read_predictions(tmp_path, [reference])
+
+
+def test_points_at_minus_one_are_not_there():
+    pose = np.full((4, layout.POSE_DIM), 0.5, np.float32)
+    nose = layout.keypoint_dims(np.array([layout.NOSE]))
+    pose[:, nose] = -1.0
+    seen = Clip.generated(pose).seen
+    assert not seen[:, nose].any()
+    assert np.delete(seen, nose, axis=1).all()
+
+
+def test_saved_predictions_do_not_replace_those_that_are_scored(data_dir, tmp_path, capsys):
+    (tmp_path / "predictions_dev").mkdir()
+    words = ("--data_dir", data_dir, "--predictions_dir", tmp_path / "predictions_dev", "--output_dir", tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        call(evaluate.main, *words, "--split", "dev", "--save_predictions")
+    assert stop.value.code == 2
+    assert "--save_predictions would overwrite" in capsys.readouterr().err
 
 
 def test_a_model_is_not_scored_on_data_of_another_rate(data_dir, trained, tmp_path, capsys):

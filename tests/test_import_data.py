@@ -516,6 +516,45 @@ def test_the_size_of_a_pose_files_picture_can_be_given(refused, imported, tmp_pa
     assert "not of the file: clip.pose" in (given / "report.txt").read_text()
 
 
+def test_a_face_keeps_its_depth_where_a_pose_file_is_centred_on_the_shoulders(imported, tmp_path: Path):
+    """z in pictures of the file's own width, as converters write it, whatever square the body is put into."""
+    letter = sorted(demo_data.find_lexicon().rglob("*.pose"))[0]
+    with open(letter, "rb") as file:
+        pose = Pose.read(file.read())
+    pose.body.data[..., 2] /= pose.header.dimensions.width
+    with open(tmp_path / "in" / "clip.pose", "wb") as file:
+        pose.write(file)
+    as_it_is = nmm(imported("", "as_it_is"))
+    pose.normalize(
+        pose.header.normalization_info(("POSE_LANDMARKS", "RIGHT_SHOULDER"), ("POSE_LANDMARKS", "LEFT_SHOULDER"))
+    )
+    with open(tmp_path / "in" / "clip.pose", "wb") as file:
+        pose.write(file)
+    np.testing.assert_allclose(nmm(imported("--units shoulders", "centred")), as_it_is, atol=2e-3)
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_a_pose_file_without_depth_has_no_face(reduced: bool, imported, letter: Path, tmp_path: Path):
+    pose = Pose.read(letter.read_bytes())
+    if reduced:
+        pose = pose.get_components([c.name for c in pose.header.components if "WORLD" not in c.name])
+    for component in pose.header.components:
+        component.format = "XYC"
+    flat = Pose(pose.header, NumPyPoseBody(pose.body.fps, pose.body.data[..., :2], pose.body.confidence))
+    with open(tmp_path / "in" / "clip.pose", "wb") as file:
+        flat.write(file)
+    folder = imported()
+    assert np.isnan(nmm(folder)).all()
+    assert "no depth, without which a head's turn cannot be told" in (folder / "report.txt").read_text()
+    assert not read_pose_file(tmp_path / "in" / "clip.pose").face_seen.any()
+    np.testing.assert_allclose(keypoints(folder)[0], read_pose_file(letter).keypoints, atol=1e-6)
+
+
+def test_the_data_set_is_not_written_among_the_recordings(tmp_path: Path, imported, capsys):
+    said = commands.one_sentence(capsys, lambda: imported("", "in"))
+    assert "is --input, too" in said
+
+
 def test_a_body_centred_elsewhere_is_put_where_all_are(imported, tmp_path: Path):
     hips = POINTS[:, [layout.LEFT_HIP, layout.RIGHT_HIP]].mean(1, keepdims=True)
     np.save(tmp_path / "in" / "clip.npy", (POINTS - hips) / 0.24)

@@ -63,6 +63,7 @@ def test_a_clip_of_a_data_set_is_read_as_it_was_prepared(tmp_path: Path):
         ("a.npy", b"", "not a readable .npy"),
         ("a.npy", np.zeros((3, 213)), r"float64 \[3,213\]; expected float \[T,214\]"),
         ("a.npy", np.zeros((0, 214)), "T at least 1"),
+        ("a.npy", np.zeros((3, 214), np.int8), "expected float"),
         ("a.npz", b"", "lies at DATA_DIR/SPLIT/poses/ID.npz"),
         ("a.mp4", b"", "none of .npy, .npz and .pose"),
     ],
