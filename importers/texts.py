@@ -10,7 +10,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from runtime.errors import UserError
-from runtime.files import composed
+from runtime.files import composed, read_text
 
 PHOENIX_COLUMNS = ["name", "video", "start", "end", "speaker", "orth", "translation"]
 ID_COLUMNS = ("id", "clip_id", "name", "sentence_name", "file", "filename")
@@ -21,11 +21,9 @@ DELIMITERS = "\t|,;"
 def read_texts(path: Path, text_column: str | None = None, id_column: str | None = None) -> dict[str, str]:
     """The texts of a file by clip, named as the file names them. Raises UserError that names the file and the line."""
     try:
-        content = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        content = read_text(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; --texts takes a file of ID|text lines or a table") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8; convert it, for example with iconv") from None
     lines = [line for line in content.split("\n") if line.strip()]
     if not lines:
         raise UserError(f"{path}: holds no text; write ID|text a line")

@@ -123,11 +123,8 @@ def _lives(process: int) -> bool:
     return state not in "ZX"
 
 
-def read_lines(path: Path, *, blank: bool = False) -> list[tuple[int, str]]:
-    """The lines of a text file in UTF-8 with their numbers from 1, blanks at their ends cut.
-
-    Blank lines are left out; with `blank` only the last is, where the file ends.
-    """
+def read_text(path: Path) -> str:
+    """The content of a text file in UTF-8, whose lines end in a line feed whatever they end in on disk."""
     content = path.read_bytes()
     what = next((what for start, what in _NO_UTF8.items() if content.startswith(start)), None)
     if what is None and b"\0" in content:
@@ -135,9 +132,17 @@ def read_lines(path: Path, *, blank: bool = False) -> list[tuple[int, str]]:
     if what is not None:
         raise UserError(f"{path}: {what}")
     try:
-        lines = re.split("\r\n|\r|\n", content.decode("utf-8-sig"))  # not at other separators, which a text may hold
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8; convert it, for example with iconv") from None
+
+
+def read_lines(path: Path, *, blank: bool = False) -> list[tuple[int, str]]:
+    """The lines of a text file in UTF-8 with their numbers from 1, blanks at their ends cut.
+
+    Blank lines are left out; with `blank` only the last is, where the file ends.
+    """
+    lines = read_text(path).split("\n")  # not at other separators, which a text may hold
     numbered = [(number, line.strip()) for number, line in enumerate(lines, 1)]
     if blank:
         return numbered[:-1] if not numbered[-1][1] else numbered

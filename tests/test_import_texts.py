@@ -96,9 +96,18 @@ def test_bad_files_are_named(name: str, tmp_path: Path):
     assert said in str(error.value)
 
 
-def test_other_encodings_are_refused(tmp_path: Path):
-    (tmp_path / "t.txt").write_bytes("a|schön".encode("utf-16"))
-    with pytest.raises(UserError, match="not UTF-8"):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a|schön".encode("utf-16"), "not UTF-8 but UTF-16; convert it: iconv"),
+        ("a|schön".encode("utf-16-be"), r"\(UTF-16\?\)"),
+        ("a|schön".encode("latin-1"), "not UTF-8; convert it"),
+        (b"\x1f\x8b\x08\x00rest", "compressed by gzip"),
+    ],
+)
+def test_other_encodings_are_refused(content: bytes, said: str, tmp_path: Path):
+    (tmp_path / "t.txt").write_bytes(content)
+    with pytest.raises(UserError, match=said):
         read_texts(tmp_path / "t.txt")
 
 
