@@ -17,12 +17,13 @@ import generation_arguments
 from checkpoints import PREDICTOR
 from generation import Generator, load_generator, stripped
 from models.speed import Speed
+from poses.texts import read_ids_and_texts
 from poses.writing import CLIP_FORMATS, DEFAULT_FPS, write_clip
 from runtime import cpu, errors
 from runtime.arguments import add_cache_argument, frames, make_parser, natural_int, positive_int
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
-from runtime.files import composed, read_ids_and_texts, write_whole
+from runtime.files import composed, write_whole
 from runtime.lifetime import is_first
 from runtime.untrusted import read_json
 

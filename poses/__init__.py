@@ -1,1 +1,1 @@
-"""Poses as arrays: their layout, files, features, statistics and pictures. Knows nothing of networks."""
+"""Poses and their texts: layout, files, features, statistics and pictures. Knows nothing of networks."""

@@ -22,9 +22,10 @@ from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
 from poses.presence import MISSING, seen_in_generated, shown_keypoints
+from poses.texts import texts_by_id
 from poses.writing import FACE_NUMBERS
 from runtime.errors import UserError
-from runtime.files import composed, read_lines, texts_by_id
+from runtime.files import composed, read_lines
 from runtime.pickles import read_pickle
 from runtime.untrusted import MAX_ARRAY_BYTES, NpzArchive, read_json, read_npy, read_regular, shown
 

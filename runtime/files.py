@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and files of texts."""
+"""Files that appear whole or not at all, and the lines of text files."""
 
 import functools
 import hashlib
@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from runtime.console import say
 from runtime.errors import UserError
 
 _UTF16 = "not UTF-8 but UTF-16; convert it: iconv -f UTF-16 -t UTF-8"
@@ -22,11 +21,6 @@ _NO_UTF8 = {
     b"\xfe\xff": _UTF16,
     b"\x1f\x8b": "not UTF-8 but compressed by gzip; unpack it with gunzip",
 }
-_TRANSLATION = "translation"  # the column of PHOENIX's corpus.csv that holds the text
-_HEADERS = {(name, text) for name in ("id", "name") for text in ("text", "sentence", _TRANSLATION)}
-_TABLE_LINES = 10  # a text may hold a bar, but so many lines with as many bars each are a table
-_ID = re.compile(r"[^\s|]+\s*\|")  # a word without blanks before a bar
-_FILE_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 _TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<process>\d{1,10})\.[0-9a-f]{8}")
 _swept: set[Path] = set()  # folders, once a process
 
@@ -152,85 +146,3 @@ def read_lines(path: Path, *, blank: bool = False) -> list[tuple[int, str]]:
 def composed(text: str) -> str:
     """A text or a name in the one Unicode form in which all are compared: 'ü', not 'u' and a mark."""
     return unicodedata.normalize("NFC", text)
-
-
-def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
-    """Texts by ID from the lines of a file: ID|text, or the corpus.csv of PHOENIX-2014-T with its translations."""
-    if lines and tuple(field.strip().lower() for field in lines[0][1].split("|")) in _HEADERS:
-        say(f"{path}: its first line, {lines[0][1]}, names the columns and is no clip")
-        lines = lines[1:]
-    columns = _phoenix_columns(path, [line for _, line in lines])
-    texts: dict[str, str] = {}
-    forms: dict[str, str] = {}  # the IDs by their composed form
-    for number, line in lines:
-        clip_id, *fields = line.split("|")
-        if not fields:
-            raise UserError(f"{path}:{number}: no '|'; each line is ID|text")
-        text = fields
-        if columns is not None:
-            before, after = columns
-            if len(fields) <= before + after:
-                raise UserError(
-                    f"{path}:{number}: {len(fields) + 1} columns, where the others have {before + after + 2}"
-                )
-            text = fields[before : len(fields) - after]  # more than one where it holds bars itself
-            if number == lines[0][0] and text == [_TRANSLATION]:
-                continue
-        clip_id = clip_id.strip()
-        if clip_id in texts:
-            raise UserError(f"{path}:{number}: the ID '{clip_id}' stands there twice; IDs must be unique")
-        if forms.setdefault(composed(clip_id), clip_id) != clip_id:
-            raise UserError(f"{path}: the ID {clip_id!a} stands there in two Unicode forms; remove one")
-        texts[clip_id] = composed("|".join(text).strip())
-    return texts
-
-
-def _phoenix_columns(path: Path, lines: list[str]) -> tuple[int, int] | None:
-    """How many columns stand between ID and text in PHOENIX's corpus.csv, and how many after the text.
-
-    None for a file that is none of them.
-    """
-    first = lines[0].split("|") if lines else []
-    if first[:2] == ["name", "video"] and _TRANSLATION in first:
-        column, last = first.index(_TRANSLATION), len(first) - 1
-    elif len(first) > 6 and first[1].endswith(".png") and first[2].lstrip("-").isdigit():  # without its header
-        column = last = 6
-    elif first[:2] in (["name", "video"], ["id", "folder"]) or (len(first) > 3 and first[1].endswith(".png")):
-        raise UserError(f"{path}: PHOENIX's corpus.csv without translations; use PHOENIX-2014-T's, or write ID|text")
-    else:
-        bars = {line.count("|") for line in lines}
-        if len(lines) >= _TABLE_LINES and len(bars) == 1 and bars.isdisjoint({0, 1}):
-            raise UserError(f"{path}: every line has {bars.pop() + 1} columns; write ID|text")
-        return None
-    say(f"{path}: read as PHOENIX's corpus.csv, its translations as the texts")
-    return column - 1, last - column
-
-
-def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
-    """The texts of a file to sign, a line each, and their IDs where every line is ID|text (or PHOENIX's corpus.csv).
-
-    A bar after a word without blanks ends an ID; such lines must be all or none. IDs can be names of files.
-    """
-    try:
-        lines = read_lines(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; it should hold a text a line") from None
-    if not lines:
-        raise UserError(f"{path}: holds no text; write one a line")
-    marked = [bool(_ID.match(line)) for _, line in lines]
-    if not any(marked):
-        if all("|" in line for _, line in lines):
-            raise UserError(f"{path}: a bar on every line, but no IDs before it: they have no blanks; rename them")
-        if all("\t" in line for _, line in lines):
-            raise UserError(f"{path}: a tab on every line, as tables have it; write ID|text, or a text a line")
-        return None, [composed(line) for _, line in lines]
-    if not all(marked):
-        number, _ = lines[marked.index(False)]
-        raise UserError(f"{path}:{number}: no ID, where other lines are ID|text; write one on every line or on none")
-    texts = texts_by_id(path, lines)
-    if not texts:
-        raise UserError(f"{path}: holds column names alone; write ID|text below them")
-    unfit = next((clip_id for clip_id in texts if not _FILE_NAME.fullmatch(clip_id)), None)
-    if unfit is not None:
-        raise UserError(f"{path}: the ID '{unfit}' cannot be the name of a file; leave out / and \\ and a first dot")
-    return list(texts), list(texts.values())

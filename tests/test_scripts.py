@@ -15,8 +15,8 @@ import pytest
 from ablation.plan import GROUPS, RECIPES, make_plan, read_recipe
 from poses import files, layout
 from poses.statistics import Statistics
+from poses.texts import read_ids_and_texts
 from runtime.errors import UserError
-from runtime.files import read_ids_and_texts
 
 TRAINERS = ("autoencoder", "predictor", "flow", "student")
 SAY_WHAT_FLAGS_ARE = sorted(path.stem for path in commands.ROOT.glob("*.py") if "make_parser(" in path.read_text())

@@ -8,8 +8,8 @@ import pytest
 from made_up import write_data
 
 from poses.files import list_clips, read_clip
+from poses.texts import read_ids_and_texts
 from runtime.errors import UserError
-from runtime.files import read_ids_and_texts
 
 HEADER = "name|video|start|end|speaker|orth|translation\n"
 ROWS = [
