@@ -9,10 +9,10 @@ import io
 import re
 from pathlib import Path, PurePosixPath
 
+from poses.texts import PHOENIX_COLUMNS, add_text, is_corpus_row, texts_by_id
 from runtime.errors import UserError
 from runtime.files import composed, read_text
 
-PHOENIX_COLUMNS = ["name", "video", "start", "end", "speaker", "orth", "translation"]
 ID_COLUMNS = ("id", "clip_id", "name", "sentence_name", "file", "filename")
 TEXT_COLUMNS = ("text", "translation", "sentence", "label", "gloss")
 DELIMITERS = "\t|,;"
@@ -24,44 +24,37 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
         content = read_text(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; --texts takes a file of ID|text lines or a table") from None
-    lines = [line for line in content.split("\n") if line.strip()]
+    numbered = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+    lines = [line for _, line in numbered]
     if not lines:
         raise UserError(f"{path}: holds no text; write ID|text a line")
     delimiter = next((mark for mark in DELIMITERS if mark in lines[0]), None)
     if delimiter is None:
         raise UserError(f"{path}: its first line has neither bar, tab nor comma; write ID|text a line")
     rows = _rows(path, content, lines, delimiter)
+    corpus, asked = delimiter == "|" and is_corpus_row(rows[0]), text_column or id_column
+    if corpus and asked:
+        rows = [list(PHOENIX_COLUMNS), *rows]
     header = [name.strip() for name in rows[0]]
     id_at = _find(header, id_column, ID_COLUMNS)
     text_at = _find(header, text_column, TEXT_COLUMNS)
-    if id_at is not None and text_at is not None and id_at != text_at:
-        rows = [_of_columns(path, number, row, header, text_at, delimiter) for number, row in enumerate(rows[1:], 1)]
-    elif delimiter == "|" and len(header) == len(PHOENIX_COLUMNS) and header[1].startswith(header[0]):
-        header, id_at = PHOENIX_COLUMNS, 0
-        text_at = _find(header, text_column, ("translation",))
-        if text_at is None:
-            raise UserError(f"{path}: has no column '{text_column}'; it has {', '.join(header)}")
-        rows = [_of_columns(path, number, row, header, text_at, delimiter) for number, row in enumerate(rows, 1)]
-    elif text_column or id_column or delimiter != "|" or len(header) > 2:
-        asked = [f"'{name}'" for name, at in ((id_column, id_at), (text_column, text_at)) if name and at is None]
-        wanted = f"the column {' and '.join(asked)}" if asked else "a column for the ID and one for the text"
+    if id_at is None or text_at is None or id_at == text_at:
+        if delimiter == "|" and not asked and (corpus or len(header) == 2):
+            return {clip_id: " ".join(text.split()) for clip_id, text in texts_by_id(path, numbered).items()}
+        missing = [f"'{name}'" for name, at in ((id_column, id_at), (text_column, text_at)) if name and at is None]
+        wanted = f"the column {' and '.join(missing)}" if missing else "a column for the ID and one for the text"
+        line = "PHOENIX's first line" if corpus else "its first line"
         raise UserError(
-            f"{path}: its first line ({', '.join(header)[:120]}) does not name {wanted}; "
+            f"{path}: {line} ({', '.join(header)[:120]}) does not name {wanted}; "
             "pass --id_column and --text_column as that line names them, or write ID|text a line"
         )
-    else:
-        rows = [line.split("|", 1) for line in lines]
-        id_at, text_at = 0, 1
     texts: dict[str, str] = {}
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(rows[1:], 1):
+        row = _of_columns(path, number, row, header, text_at, delimiter)
         if len(row) <= max(id_at, text_at):
             raise UserError(f"{path}: row {number} has {len(row)} columns, too few; it begins with '{row[0][:60]}'")
-        clip_id, text = row[id_at].strip(), composed(" ".join(row[text_at].split()))
-        if not clip_id:
-            raise UserError(f"{path}: row {number} has no ID; its text is '{text[:60]}'")
-        if texts.get(clip_id, text) != text:
-            raise UserError(f"{path}: '{clip_id}' stands there twice with different texts; IDs must be unique")
-        texts[clip_id] = text
+        text = composed(" ".join(row[text_at].split()))
+        add_text(texts, row[id_at].strip(), text, f"{path}: row {number}")
     return texts
 
 

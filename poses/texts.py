@@ -1,13 +1,15 @@
 """Files that say what is signed: ID|text a line, the corpus.csv of PHOENIX-2014-T, and texts to sign, one a line."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import composed, read_lines
 
-_TRANSLATION = "translation"  # the column of PHOENIX's corpus.csv that holds the text
+PHOENIX_COLUMNS = ("name", "video", "start", "end", "speaker", "orth", "translation")  # of its corpus.csv
+_TRANSLATION = "translation"  # the column of these that holds the text
 _HEADERS = {(name, text) for name in ("id", "name") for text in ("text", "sentence", _TRANSLATION)}
 _TABLE_LINES = 10  # a text may hold a bar, but so many lines with as many bars each are a table
 _ID = re.compile(r"[^\s|]+\s*\|")  # a word without blanks before a bar
@@ -15,7 +17,10 @@ _FILE_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 
 
 def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
-    """Texts by ID from the lines of a file: ID|text, or the corpus.csv of PHOENIX-2014-T with its translations."""
+    """Texts by ID from the lines of a file: ID|text, or the corpus.csv of PHOENIX-2014-T with its translations.
+
+    A line that stands there twice counts once.
+    """
     if lines and tuple(field.strip().lower() for field in lines[0][1].split("|")) in _HEADERS:
         say(f"{path}: its first line, {lines[0][1]}, names the columns and is no clip")
         lines = lines[1:]
@@ -37,12 +42,28 @@ def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
             if number == lines[0][0] and text == [_TRANSLATION]:
                 continue
         clip_id = clip_id.strip()
-        if clip_id in texts:
-            raise UserError(f"{path}:{number}: the ID '{clip_id}' stands there twice; IDs must be unique")
         if forms.setdefault(composed(clip_id), clip_id) != clip_id:
             raise UserError(f"{path}: the ID {clip_id!a} stands there in two Unicode forms; remove one")
-        texts[clip_id] = composed("|".join(text).strip())
+        add_text(texts, clip_id, composed("|".join(text).strip()), f"{path}:{number}")
     return texts
+
+
+def add_text(texts: dict[str, str], clip_id: str, text: str, where: str) -> None:
+    """Add the text of a clip, which may have the same one already.
+
+    UserError that begins with `where` for a clip without an ID, or with another text.
+    """
+    if not clip_id:
+        raise UserError(f"{where}: no ID; its text is '{text[:60]}'")
+    if texts.setdefault(clip_id, text) != text:
+        raise UserError(f"{where}: the ID '{clip_id}' stands there twice, with different texts; IDs must be unique")
+
+
+def is_corpus_row(fields: Sequence[str]) -> bool:
+    """Whether a file's first line is a clip of PHOENIX's corpus.csv, which then lacks the line of PHOENIX_COLUMNS."""
+    if len(fields) < len(PHOENIX_COLUMNS) or not fields[2].lstrip("-").isdigit():
+        return False
+    return fields[1].endswith(".png") or fields[1].startswith(fields[0])
 
 
 def _phoenix_columns(path: Path, lines: list[str]) -> tuple[int, int] | None:
@@ -53,8 +74,8 @@ def _phoenix_columns(path: Path, lines: list[str]) -> tuple[int, int] | None:
     first = lines[0].split("|") if lines else []
     if first[:2] == ["name", "video"] and _TRANSLATION in first:
         column, last = first.index(_TRANSLATION), len(first) - 1
-    elif len(first) > 6 and first[1].endswith(".png") and first[2].lstrip("-").isdigit():  # without its header
-        column = last = 6
+    elif is_corpus_row(first):
+        column = last = len(PHOENIX_COLUMNS) - 1
     elif first[:2] in (["name", "video"], ["id", "folder"]) or (len(first) > 3 and first[1].endswith(".png")):
         raise UserError(f"{path}: PHOENIX's corpus.csv without translations; use PHOENIX-2014-T's, or write ID|text")
     else:

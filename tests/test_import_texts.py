@@ -56,6 +56,20 @@ def test_phoenix_with_and_without_its_first_line(header: str, tmp_path: Path):
         read_texts(path, text_column="gloss")
 
 
+def test_phoenix_is_recognised_as_everywhere_else(tmp_path: Path, capsys: pytest.CaptureFixture):
+    path = write(tmp_path / "t.csv", PHOENIX.replace("der wind", "der | wind"))  # one column more in the first line
+    assert read_texts(path) == {"clip_a": "der | wind", "clip_b": "sie sagt"}
+    assert "read as PHOENIX's corpus.csv" in capsys.readouterr().out
+    short = write(tmp_path / "t.csv", PHOENIX + "clip_c|clip_c/1/*.png|-1|-1\n")
+    with pytest.raises(UserError, match=r"t\.csv:3: 4 columns, where the others have 7"):
+        read_texts(short)
+
+
+@pytest.mark.parametrize("content", ["a|one\nb|two\na|one\n", "id,text\na,one\nb,two\na,one\n"])
+def test_a_line_that_stands_there_twice_counts_once(content: str, tmp_path: Path):
+    assert read_texts(write(tmp_path / "t.txt", content)) == {"a": "one", "b": "two"}
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [
@@ -83,8 +97,11 @@ BAD = {
     "no column": ("who\twhat\nclip_a\ttext\n", "--id_column and --text_column"),
     "several bars": ("a|b|c\n", "--id_column and --text_column"),
     "a short row": ("id,text\nclip_a\n", "row 1 has 1 columns"),
-    "two texts": ("a|one\na|two\n", "'a' stands there twice"),
-    "no ID": ("a|one\n|two\n", "row 2 has no ID"),
+    "two texts": ("a|one\na|two\n", "t.txt:2: the ID 'a' stands there twice, with different texts"),
+    "two texts in a table": ("id,text\na,one\na,two\n", "row 2: the ID 'a' stands there twice, with different texts"),
+    "no ID": ("a|one\n|two\n", "t.txt:2: no ID"),
+    "no ID in a table": ("id,text\na,one\n,two\n", "row 2: no ID"),
+    "a line without a bar": ("a|one\nb two\n", "t.txt:2: no '|'"),
 }
 
 

@@ -53,7 +53,8 @@ def test_phoenix_columns_may_stand_in_another_order(data: Path):
         ("train0|a\ntrain1|b\n".encode("utf-16"), "not UTF-8 but UTF-16; convert it: iconv"),
         ("train0|a\ntrain1|b\n".encode("utf-16-be"), r"\(UTF-16\?\)"),
         (b"\x1f\x8b\x08\x00rest", "compressed by gzip"),
-        ("train0|a\ntrain1|b\ntrain0|c\n", "'train0' stands there twice"),
+        ("train0|a\ntrain1|b\ntrain0|c\n", r"train\.txt:3: the ID 'train0' stands there twice, with different texts"),
+        ("train0|a\n|b\n", r"train\.txt:2: no ID"),
     ],
 )
 def test_other_files_are_named_for_what_they_are(data: Path, content: str | bytes, message: str):
@@ -66,6 +67,12 @@ def test_other_files_are_named_for_what_they_are(data: Path, content: str | byte
 def test_lines_end_as_on_any_system_and_nowhere_else(data: Path, end: str):
     write(data / "train.txt", end.join(["\ufefftrain0|a\u2028b\x85c", "train1|b", ""]))
     assert list_clips(data, "train") == {"train0": "a\u2028b\x85c", "train1": "b"}
+
+
+def test_a_line_that_stands_there_twice_counts_once(data: Path):
+    write(data / "train.txt", "train0|a\ntrain1|b\ntrain0|a\n")
+    assert list_clips(data, "train") == {"train0": "a", "train1": "b"}
+    assert read_ids_and_texts(data / "train.txt") == (["train0", "train1"], ["a", "b"])
 
 
 def test_a_text_may_hold_a_bar(data: Path):
