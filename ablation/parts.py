@@ -20,6 +20,7 @@ from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.lifetime import PARENT
+from runtime.untrusted import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = "part.json"
@@ -54,10 +55,24 @@ def keys_of(parts: Sequence[Part], data: str) -> dict[str, str]:
 
 
 def read_record(folder: Path) -> dict:
+    """The record of a part, empty where it never ran. UserError of a damaged one."""
     try:
-        return json.loads((folder / RECORD).read_text())
+        record = read_json(folder / RECORD)
     except FileNotFoundError:
         return {}
+    except UserError:
+        record = None
+    if not _is_record(record):
+        raise UserError(f"{folder / RECORD}: not the record of a part; delete {folder}, and the part runs again")
+    return record
+
+
+def _is_record(record: object) -> bool:
+    return (
+        isinstance(record, dict)
+        and isinstance(record.get("key"), str)
+        and all(type(record.get(name, 0.0)) in (int, float) for name in ("seconds", "stopped_after"))
+    )
 
 
 def _write_record(folder: Path, record: dict) -> None:

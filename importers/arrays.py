@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from importers.recording import naming
 from importers.skeletons import NUM_WHOLE_BODY, from_whole_body
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
 from poses.files import FASTEST, MAX_VISIBILITY, MISSING, SLOWEST
 from poses.presence import collapsed
 from runtime.errors import UserError
+from runtime.untrusted import NpzArchive, read_npy
 
 BODY, HAND = layout.NUM_BODY, layout.NUM_HAND
 # The orders in which arrays hold the parts: MediaPipe's solutions and pose-format; the Kaggle competitions' tables; and
@@ -23,7 +25,7 @@ SHAPES = (
     "[T,258] (without a face), [T,75,2|3|4] or [T,133,2|3]"
 )
 
-
+POINTS = ("keypoints", "landmarks", "data", "pose")  # what an archive of several arrays calls the points
 SCORES = ("visibility", "confidence", "scores", "keypoint_scores")  # what an archive calls them, beside its points
 
 
@@ -38,20 +40,14 @@ class Arrays:
 
 
 def read_arrays(path: Path) -> Arrays:
-    """The numbers of a .npy or .npz file, never a pickle."""
-    try:
-        content = np.load(path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None)
-        if isinstance(content, np.ndarray):
-            found = {path.name: content}
-        else:
-            with content:
-                found = {key: content[key] for key in content.files}
-    except PermissionError:
-        raise UserError("it may not be read; check its permissions") from None
-    except Exception as error:  # a damaged file raises almost anything: of zip, of zlib, of numpy
-        if "allow_pickle" in str(error) or "Python objects" in str(error):
-            raise UserError("it holds Python objects, which are not executed; export numbers, or JSON") from None
-        raise UserError("not a readable .npy or .npz of numbers (truncated?); write it again") from None
+    """The numbers of a .npy or .npz file, never a pickle; of an archive whose points have a known name no others."""
+    if path.suffix.lower() == ".npy":
+        found, names = {path.name: read_npy(path)}, {path.name}
+    else:
+        with NpzArchive(path) as archive:
+            names = set(archive)
+            wanted = names & {*POINTS, *SCORES, "fps"} if names & {*POINTS} else names
+            found = {name: archive[name] for name in archive if name in wanted}
     numbers = {key: value for key, value in found.items() if value.dtype.kind in "fiub"}
     scored = next((key for key in SCORES if key in numbers and len(numbers) > 1), None)
     scores, fps = numbers.pop(scored, None), numbers.pop("fps", None)
@@ -59,7 +55,7 @@ def read_arrays(path: Path) -> Arrays:
         raise UserError("its 'fps' is not a number of frames a second; correct it, or leave it out")
     points = {key: value for key, value in numbers.items() if value.ndim and value.dtype.kind != "b"}
     if len(points) > 1:
-        points = {key: value for key, value in points.items() if key in ("keypoints", "landmarks", "data", "pose")}
+        points = {key: value for key, value in points.items() if key in POINTS}
     if len(points) != 1:
         raise UserError("it does not hold one array of numbers, or one that is called keypoints, landmarks or data")
     (key, values), *_ = points.items()
@@ -69,7 +65,7 @@ def read_arrays(path: Path) -> Arrays:
         scores = scores[..., 0] if scores.ndim == values.ndim and scores.shape[-1] == 1 else scores
         if scores.shape != values.shape[:-1]:
             raise UserError(f"its '{scored}' is {list(scores.shape)}, where its points are {list(values.shape)}")
-    unread = sorted(found.keys() - {key, "fps", scored})
+    unread = sorted(names - {key, "fps", scored})
     notes = (f"{', '.join(unread)} beside the points: not read",) if unread else ()
     return Arrays(values, scores, None if fps is None else float(fps.item()), notes)
 
@@ -78,10 +74,8 @@ def read_frames(paths: list[Path], frames: np.ndarray) -> Arrays:
     """The arrays of single frames as one [T,...]; frames: which frame each file is, NaN where none is."""
     found = []
     for path in paths:
-        try:
+        with naming(path):
             found.append(np.squeeze(read_arrays(path).values))
-        except UserError as error:
-            raise UserError(f"{path.name}: {error}") from None
         if found[-1].shape != found[0].shape:
             raise UserError(f"{path.name} is {list(found[-1].shape)}, but {paths[0].name} {list(found[0].shape)}")
     whole = np.full((int(frames[-1]) + 1, *found[0].shape), np.nan)

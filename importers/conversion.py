@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from importers.plan import PlannedClip, Source
-from importers.recording import Recording, at_rate, read_record, remove_recording, write_recording
+from importers.recording import PARTS, Recording, at_rate, read_record, remove_recording, write_recording
 from poses.files import SPLITS, same_rate, says_something
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
@@ -149,7 +149,7 @@ def make_report(records: dict[PlannedClip, dict], left_out: dict[str, str]) -> s
     if records:
         frames = sum(record["frames"] for record in records.values())
         seen = sum((Counter(record["seen"]) for record in records.values()), Counter())
-        shares = ", ".join(f"{part} {seen[part] / frames:.0%}" for part in ("body", "face", "left hand", "right hand"))
+        shares = ", ".join(f"{part} {seen[part] / frames:.0%}" for part in PARTS)
         lines.append(f"seen, of all frames: {shares}")
         lines.append("frames a second: " + _counted(f"{record['fps']:.4g}" for record in records.values()))
         aspects = [record["aspect"] for record in records.values() if record["aspect"] is not None]
@@ -173,7 +173,7 @@ def make_report(records: dict[PlannedClip, dict], left_out: dict[str, str]) -> s
 
 def _notes(record: dict) -> list[str]:
     seen, frames = record["seen"], record["frames"]
-    notes = [f"no {part} in any frame" for part in ("face", "left hand", "right hand") if not seen[part]]
+    notes = [f"no {part} in any frame" for part in PARTS[1:] if not seen[part]]
     if seen["body"] < FEW * frames:
         notes.append(f"a body in fewer than {FEW:.0%} of the frames (small or dark pictures?)")
     return notes

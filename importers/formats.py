@@ -1,5 +1,6 @@
 """Folders of other people's poses: which files are recordings, of which format, and how each is read."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from poses.pack import digest
 from poses.presence import collapsed
 from runtime.errors import UserError
 from runtime.files import composed, read_lines
+from runtime.untrusted import read_npy_shape
 
 FORMATS = {
     "pose": ".pose files of MediaPipe Holistic, full or reduced",
@@ -168,11 +170,11 @@ def _fps(reading: ReadingFlags) -> float:
 def _is_frame(path: Path) -> bool:
     """Whether a .npy file holds a single frame, going by its header alone."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception:  # a damaged header raises almost anything; reading the file says what is wrong with it
+        whole = read_npy_shape(path)
+    except UserError:  # reading the file says what is wrong with it
         return False
-    shape = tuple(size for size in array.shape if size > 1)
-    return array.size <= FRAME_VALUES and (len(shape) == 1 or (len(shape) == 2 and shape[1] <= 4))
+    shape = tuple(size for size in whole if size > 1)
+    return 0 < math.prod(whole) <= FRAME_VALUES and (len(shape) == 1 or (len(shape) == 2 and shape[1] <= 4))
 
 
 def skels_names(path: Path) -> list[str]:

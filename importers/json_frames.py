@@ -1,6 +1,5 @@
 """OpenPose's, DWPose's and MMPose's JSON: a file a frame (or one for all), in each the people that were found."""
 
-import json
 import re
 from pathlib import Path
 
@@ -8,10 +7,13 @@ import numpy as np
 
 from importers.geometry import TRUNK
 from importers.people import follow_keypoints, note_on_people, through_time
+from importers.recording import naming
 from importers.skeletons import BODY_25, NUM_WHOLE_BODY, OPENPOSE_18, from_whole_body, map_points
 from poses import layout
 from runtime.errors import UserError
+from runtime.untrusted import read_json
 
+MAX_VIDEO_BYTES = 2**29  # of a file for all frames; MMPose writes 13 KB for a person in a frame
 FRAME_NUMBER = re.compile(r"(\d+)(?:_keypoints)?$")
 
 
@@ -36,63 +38,60 @@ def clip_prefix(path: Path) -> str:
 def read_frames(paths: list[Path], person: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Points [T,75,2], scores [T,75] and notes of a clip from its frames' files, following one person."""
     frames, notes = places_of(paths)
-    points, visibility, more = _follow([people_of(_load(path), path) for path in paths], frames, person)
+    people = []
+    for path in paths:
+        with naming(path):
+            people.append(people_of(read_json(path)))
+    points, visibility, more = _follow(people, frames, person)
     return points, visibility, (*notes, *more)
 
 
 def read_video_file(path: Path, person: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """The same from one file for all frames, as MMPose writes it."""
-    content = _load(path)
+    content = read_json(path, MAX_VIDEO_BYTES)
     frames = content.get("instance_info") if isinstance(content, dict) else content
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
         raise UserError("is neither a frame of OpenPose or DWPose nor a video of MMPose ('instance_info')")
     return _follow([_mmpose(frame) for frame in frames], np.arange(len(frames)), person)
 
 
-def people_of(content: object, path: Path) -> np.ndarray:
+def people_of(content: object) -> np.ndarray:
     """The people of one frame, [P,75,3]: x, y, score; 0 where a point was not found."""
     if isinstance(content, dict) and isinstance(content.get("people"), list):
-        people = [_openpose(person, path) for person in content["people"]]
+        people = [_openpose(person) for person in content["people"]]
     elif isinstance(content, dict) and "num_persons" in content:
-        people = [_dwpose(person, path) for key, person in content.items() if re.fullmatch(r"person_\d+", key)]
+        people = [_dwpose(person) for key, person in content.items() if re.fullmatch(r"person_\d+", key)]
     else:
-        raise UserError(f"{path.name} is not a frame of OpenPose ('people') or DWPose ('num_persons', 'person_0', ...)")
+        raise UserError("is not a frame of OpenPose ('people') or DWPose ('num_persons', 'person_0', ...)")
     return np.stack(people) if people else np.zeros((0, layout.NUM_KEYPOINTS, 3))
 
 
-def _load(path: Path) -> object:
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        raise UserError(f"{path.name} is not readable JSON (truncated?); write it again") from None
-
-
-def _openpose(person: dict, path: Path) -> np.ndarray:
-    body = _numbers(person, "pose_keypoints_2d", path, width=3)
-    hands = [_numbers(person, f"hand_{side}_keypoints_2d", path, 3, absent=21) for side in ("left", "right")]
-    face = _numbers(person, "face_keypoints_2d", path, 3, absent=70)
+def _openpose(person: object) -> np.ndarray:
+    body = _numbers(person, "pose_keypoints_2d", width=3)
+    hands = [_numbers(person, f"hand_{side}_keypoints_2d", 3, absent=21) for side in ("left", "right")]
+    face = _numbers(person, "face_keypoints_2d", 3, absent=70)
     tables = {25: BODY_25, 18: OPENPOSE_18}
     if len(body) not in tables or len(face) < 68 or len(hands[0]) != 21 or len(hands[1]) != 21:
         raise UserError(
-            f"{path.name} has {len(body)} body, {len(face)} face and {len(hands[0])} + {len(hands[1])} hand points; "
+            f"has {len(body)} body, {len(face)} face and {len(hands[0])} + {len(hands[1])} hand points; "
             "expected 25 or 18, 70, and 21 + 21 of each person"
         )
     return map_points(body, tables[len(body)], *hands, face)
 
 
-def _dwpose(person: dict, path: Path) -> np.ndarray:
+def _dwpose(person: object) -> np.ndarray:
     parts = []
     for part in ("body", "left_hand", "right_hand", "face"):
-        points = _numbers(person, f"{part}_keypoints", path, width=2)
-        scores = _numbers(person, f"{part}_scores", path, width=1)[:, 0]
+        points = _numbers(person, f"{part}_keypoints", width=2)
+        scores = _numbers(person, f"{part}_scores", width=1)[:, 0]
         if len(scores) != len(points):
-            raise UserError(f"{path.name}: {len(scores)} '{part}_scores' for {len(points)} '{part}_keypoints'")
+            raise UserError(f"has {len(scores)} '{part}_scores' for {len(points)} '{part}_keypoints'")
         if part == "body":  # there the scores are the points' own numbers, or -1
             scores = (scores >= 0).astype(float)
         parts.append(np.concatenate([points, scores[:, None]], axis=1) * (scores > 0)[:, None])
     body, left, right, face = parts
     if (len(body), len(left), len(right)) != (18, 21, 21) or len(face) < 68:
-        raise UserError(f"{path.name}: expected 18 body, 68 face and 21 + 21 hand points of each person")
+        raise UserError("expected 18 body, 68 face and 21 + 21 hand points of each person")
     return map_points(body, OPENPOSE_18, left, right, face)
 
 
@@ -102,15 +101,15 @@ def _mmpose(frame: dict) -> np.ndarray:
     if not isinstance(instances, list):
         raise UserError("its 'instances' are no list of people")
     for person in instances:
-        points = _numbers(person, "keypoints", Path("a frame"), width=2)
-        scores = _numbers(person, "keypoint_scores", Path("a frame"), width=1)
+        points = _numbers(person, "keypoints", width=2)
+        scores = _numbers(person, "keypoint_scores", width=1)
         if len(points) != NUM_WHOLE_BODY or len(scores) != NUM_WHOLE_BODY:
             raise UserError(f"has people of {len(points)} points; expected COCO's whole body, {NUM_WHOLE_BODY}")
         people.append(from_whole_body(np.concatenate([points, scores], axis=1)))
     return np.stack(people) if people else np.zeros((0, layout.NUM_KEYPOINTS, 3))
 
 
-def _numbers(person: object, key: str, path: Path, width: int, absent: int | None = None) -> np.ndarray:
+def _numbers(person: object, key: str, width: int, absent: int | None = None) -> np.ndarray:
     """The numbers under a key as [N,width]; zeros [absent,width] where it may be missing and is."""
     value = person.get(key) if isinstance(person, dict) else None
     if not value and absent is not None:
@@ -118,7 +117,7 @@ def _numbers(person: object, key: str, path: Path, width: int, absent: int | Non
     try:
         return np.asarray(value, dtype=np.float64).reshape(-1, width)
     except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{path.name}: '{key}' is missing or not numbers") from None
+        raise UserError(f"'{key}' is missing or not numbers") from None
 
 
 def places_of(paths: list[Path]) -> tuple[np.ndarray, tuple[str, ...]]:

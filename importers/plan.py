@@ -13,6 +13,7 @@ from poses.files import FASTEST, SLOWEST, SPLITS
 from runtime.arguments import number_parser, positive_int
 from runtime.errors import UserError
 from runtime.files import write_whole
+from runtime.untrusted import read_json
 
 MADE_BY = "made_by.json"  # in a data set's folder: the script and the flags that its clips were made with
 
@@ -206,8 +207,8 @@ def claim(output_dir: Path, script: str, flags: dict, clips: list[PlannedClip]) 
     path, mine = output_dir / MADE_BY, {"script": script, **flags}
     if path.is_file():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            found = read_json(path)
+        except UserError:
             raise UserError(f"{path}: not JSON; choose another --output_dir") from None
         made = any(next((output_dir / split / "poses").glob("*.npz"), None) for split in SPLITS)
         if found != mine and made:

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import math
 import os
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +19,9 @@ from poses.pack import digest
 from poses.presence import HALF, shown_keypoints
 from runtime.errors import UserError
 from runtime.files import write_whole
+from runtime.untrusted import read_json
 
+PARTS = ("body", "face", "left hand", "right hand")  # whose frames the report counts
 PROBE = 2**16  # bytes that are read at a place to tell a file from another
 
 
@@ -45,12 +50,13 @@ class Recording:
 
     def counts(self) -> dict[str, int]:
         """In how many frames the body, the face and each hand was seen; a hand, if half of it was."""
-        return {
-            "body": int(self.seen[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].all(1).sum()),
-            "face": int(np.isfinite(self.nmm).any(1).sum()),
-            "left hand": int((self.seen[:, layout.LEFT_HAND_KEYPOINTS].mean(1) >= HALF).sum()),
-            "right hand": int((self.seen[:, layout.RIGHT_HAND_KEYPOINTS].mean(1) >= HALF).sum()),
-        }
+        there = (
+            self.seen[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].all(1),
+            np.isfinite(self.nmm).any(1),
+            self.seen[:, layout.LEFT_HAND_KEYPOINTS].mean(1) >= HALF,
+            self.seen[:, layout.RIGHT_HAND_KEYPOINTS].mean(1) >= HALF,
+        )
+        return {part: int(frames.sum()) for part, frames in zip(PARTS, there, strict=True)}
 
 
 def make_recording(
@@ -118,6 +124,15 @@ def at_rate(recording: Recording, fps: float | None) -> Recording:
     return at_even_rate(recording, np.arange(len(recording)) / recording.fps, fps)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within it, a UserError begins with the name of the file: one of the many that a recording is made of."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path.name}: {str(error).removeprefix(f'{path}: ')}") from None
+
+
 def content_of(path: Path) -> str:
     """What tells a recording from another in its place: digits of a file's size, start, middle and end; of a folder's
     names and of its first and last file."""
@@ -173,11 +188,33 @@ def record_path(output_dir: Path, split: str, clip_id: str) -> Path:
 
 
 def read_record(output_dir: Path, split: str, clip_id: str) -> dict | None:
-    """What the report says of a clip; None where the clip is not complete yet."""
+    """What the report says of a clip; None where the clip is not complete yet. UserError of a damaged record."""
     path = record_path(output_dir, split, clip_id)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except FileNotFoundError:
         return None
-    except ValueError:
-        raise UserError(f"{path}: not JSON; remove the file, and its clip is made again") from None
+    except UserError:
+        record = None
+    if not _is_record(record):
+        raise UserError(f"{path}: not the record of a clip; remove the file, and its clip is made again")
+    return record
+
+
+def _is_record(record: object) -> bool:
+    """Whether it has all that the report reads. Earlier versions kept no `content`."""
+    if not isinstance(record, dict):
+        return False
+    frames, fps, aspect = record.get("frames"), record.get("fps"), record.get("aspect", "absent")
+    seen, notes = record.get("seen"), record.get("notes")
+    return (
+        type(frames) is int
+        and frames > 0
+        and type(fps) in (int, float)
+        and 0 < fps < math.inf
+        and (aspect is None or (type(aspect) in (int, float) and 0 < aspect < math.inf))
+        and isinstance(seen, dict)
+        and all(type(seen.get(part)) is int for part in PARTS)
+        and isinstance(notes, list)
+        and all(isinstance(text, str) for text in [record.get("source"), *notes])
+    )

@@ -33,6 +33,7 @@ MAX_JSON_BYTES = 2**26
 FREE_UNPACKED_BYTES = 2**26
 MAX_DIRECTORY_BYTES = 2**20  # of a zip archive's table of contents: some ten thousand arrays
 MAX_HEADER_BYTES = 10_000  # of a .npy, as numpy has it
+_NPY_START = 12 + MAX_HEADER_BYTES  # magic, version, length and header
 MAX_TENSORS_BYTES = 2**22  # of a .safetensors' table of contents: some thirty thousand tensors
 
 _STARTS = {
@@ -113,10 +114,14 @@ def read_regular(path: Path, at_most: int) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > at_most:
             raise UserError(f"{path}: {_megabytes(size)}, where at most {_megabytes(at_most)} are read; split it")
-        try:
-            return file.read(size)
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}; check the disk") from None
+        return _read(file, size, path)
+
+
+def _read(file: BinaryIO, size: int, path: Path) -> bytes:
+    try:
+        return file.read(size)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; check the disk") from None
 
 
 def what_it_is(start: bytes) -> str:
@@ -168,8 +173,17 @@ def make_array(dtype: np.dtype, shape: object, fortran: bool, data: bytes | memo
     return array.astype(dtype.newbyteorder("="), order="K")
 
 
-def _parse_npy(data: bytes) -> np.ndarray:
-    """The array of a .npy file's bytes."""
+class _NpyHeader(NamedTuple):
+    """What the header of a .npy says, and where the array's bytes start behind it."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    fortran: bool
+    start: int
+
+
+def _parse_npy_header(data: bytes) -> _NpyHeader:
+    """The header of a .npy file's bytes, of which the first _NPY_START suffice."""
     if not data.startswith(b"\x93NUMPY"):
         raise Refusal(what_it_is(data))
     wide = data[6:7] != b"\x01"
@@ -189,13 +203,30 @@ def _parse_npy(data: bytes) -> np.ndarray:
             "it holds structured records, which are not read" if "[(" in header else "its header is not valid"
         )
     shape = tuple(int(size) for size in re.findall(r"\d+", match["shape"]))
-    return make_array(parse_dtype(match["dtype"]), shape, match["fortran"] == "True", memoryview(data)[start:])
+    return _NpyHeader(parse_dtype(match["dtype"]), shape, match["fortran"] == "True", start)
+
+
+def _parse_npy(data: bytes) -> np.ndarray:
+    """The array of a .npy file's bytes."""
+    header = _parse_npy_header(data)
+    return make_array(header.dtype, header.shape, header.fortran, memoryview(data)[header.start :])
 
 
 def read_npy(path: Path, at_most: int = MAX_ARRAY_BYTES) -> np.ndarray:
     """The array of a .npy file. A missing file stays a FileNotFoundError."""
+    return _try_npy(_parse_npy, read_regular(path, at_most), path)
+
+
+def read_npy_shape(path: Path) -> tuple[int, ...]:
+    """The shape of a .npy file's array, by its header alone. A missing file stays a FileNotFoundError."""
+    with open_regular(path) as file:
+        start = _read(file, _NPY_START, path)
+    return _try_npy(_parse_npy_header, start, path).shape
+
+
+def _try_npy(parse: Callable[[bytes], T], data: bytes, path: Path) -> T:
     try:
-        return _parse_npy(read_regular(path, at_most))
+        return parse(data)
     except Refusal as refusal:
         raise UserError(f"{path}: not a readable .npy of numbers ({refusal}); write it again with numpy.save") from None
 

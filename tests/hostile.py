@@ -29,6 +29,9 @@ import numpy as np
 from evaluation.predictions import read_prediction
 from evaluation.report import read_clips
 from evaluation.summary import compare
+from importers.arrays import read_arrays
+from importers.arrays import read_frames as read_array_frames
+from importers.json_frames import read_frames as read_json_frames
 from poses import layout
 from poses.files import read_keypoints, read_nmm, read_pose_file
 from poses.pack import Pack, write_pack
@@ -474,13 +477,15 @@ PACKS: dict[str, tuple[Write, str]] = {
     }.items()
 }
 
-CAPTIONS: dict[str, tuple[bytes, str]] = {
-    "an empty file": (b"", "captions.json: not readable JSON"),
-    "lists without end": (b"[" * 100_000, "captions.json: not readable JSON"),
+JSON: dict[str, tuple[bytes, str]] = {
+    "an empty file": (b"", "not readable JSON"),
+    "lists without end": (b"[" * 100_000, "not readable JSON"),
     "a million lists": (b"[" + b"[]," * 1_000_000 + b"[]]", "not readable JSON (too many lists)"),
     "another encoding": ('{"ü": []}'.encode("latin1"), "not readable JSON (not UTF-8)"),
     "half a pair of surrogates": (b'{"clip": [["\\ud800", 0, 1]]}', "a text is not Unicode"),
     "a number of 5000 digits": (b'{"clip": [["a", 0, 1' + b"0" * 5000 + b"]]}", "not readable JSON"),
+}
+CAPTIONS: dict[str, tuple[bytes, str]] = {
     "a list": (b"[]", "not JSON of the form"),
     "a number for segments": (b'{"clip": 1}', "not JSON of the form"),
     "a negative start": (b'{"clip": [["a", -1000000000, 3]]}', "not JSON of the form"),
@@ -524,6 +529,18 @@ def read_both_captions(path: Path) -> list[str] | None:
     return each_frame(read_captions(path).get("clip"), 10)
 
 
+def read_array_frame(path: Path) -> np.ndarray:
+    return read_array_frames([path], np.array([0])).values
+
+
+def read_json_frame(path: Path) -> np.ndarray:
+    return read_json_frames([path], "signing")[0]
+
+
+def without(files: dict[str, tuple[Write | bytes, str]], *cases: str) -> dict[str, tuple[Write | bytes, str]]:
+    return {case: file for case, file in files.items() if case not in cases}
+
+
 @dataclass(frozen=True)
 class Reader:
     """What reads a file of that name, and the files that harm it: how each is written, and what must be said."""
@@ -545,7 +562,11 @@ READERS = {
         "clip.pose",
         NO_FILES | {"an empty file": (b"", "not a readable .pose"), "a text": (b"hello " * 50, "not a readable .pose")},
     ),
-    "captions": Reader(read_both_captions, "captions.json", CAPTIONS | NO_FILES),
+    "captions": Reader(read_both_captions, "captions.json", JSON | CAPTIONS | NO_FILES),
+    # What an importer is given was found in its folder.
+    "array": Reader(read_arrays, "clip.npz", without(ARCHIVES | NO_FILES, "texts", "a link to nothing")),
+    "array_frame": Reader(read_array_frame, "clip_1.npy", without(NPY | NO_FILES, "texts", "a link to nothing")),
+    "json_frame": Reader(read_json_frame, "clip_1.json", without(JSON | NO_FILES, "a link to nothing")),
 }
 SECONDS, BYTES, BYTES_PER_BYTE = 10, 200_000_000, 4  # what reading a file may take
 

@@ -127,6 +127,17 @@ def test_a_folder_that_is_no_part_is_left_alone(script, tmp_path: Path):
     assert (tmp_path / "out" / "first" / "thesis.tex").is_file()
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"key": 1}', '{"key": "a", "seconds": "long"}', "[" * 10**5])
+def test_a_damaged_record_of_a_part_is_named(content: str, script, tmp_path: Path):
+    run_parts([word("first", "a")], "data", tmp_path / "out", jobs=1)
+    (tmp_path / "out" / "first" / "part.json").write_text(content)
+    with pytest.raises(UserError, match=r"part\.json: not the record of a part; delete .*first, and the part"):
+        run_parts([word("first", "a")], "data", tmp_path / "out", jobs=1)
+    shutil.rmtree(tmp_path / "out" / "first")
+    run_parts([word("first", "a")], "data", tmp_path / "out", jobs=1)
+    assert runs(tmp_path / "out", "first") == ["a fresh"]
+
+
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.json")), ids=lambda path: path.stem)
 def test_the_scripts_understand_every_part_of_the_recipes(recipe: Path, monkeypatch):
     plan = make_plan(read_recipe(recipe), ["--data_dir", "D"], [0, 1], ["components", "steps", "strides"], [1, 4])

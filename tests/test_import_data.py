@@ -1,6 +1,7 @@
 """Other tools' poses become the project's: the same points, nothing invented, and nothing taken for what it is not."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -664,6 +665,46 @@ def test_workers_and_a_second_run_change_nothing(imported, tmp_path: Path):
     assert files == {path.relative_to(two): path.read_bytes() for path in two.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"frames": 9}', "[" * 10**5])
+def test_a_damaged_record_is_named(content: str, refused, imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", POINTS)
+    record = imported("--source_fps 25") / "train" / "records" / "clip.json"
+    before = record.read_text()
+    record.write_text(content)
+    assert "clip.json: not the record of a clip; remove the file, and its clip is made again" in refused(
+        "--source_fps 25"
+    )
+    record.unlink()
+    imported("--source_fps 25")
+    assert record.read_text() == before
+
+
+@pytest.mark.parametrize("kind", ["JSON", "arrays"])
+def test_of_many_frames_the_bad_one_is_named(kind: str, refused, tmp_path: Path):
+    folder = tmp_path / "in" / "clip"
+    if kind == "JSON":
+        write_openpose(folder, [POINTS * SIZE])
+        bad = folder / "clip_000000000004_keypoints.json"
+        bad.unlink()
+        os.mkfifo(bad)  # on which a reader would wait for ever
+        said = f"{bad.name}: a named pipe, but a file is needed"
+    else:
+        folder.mkdir()
+        for number, frame in enumerate(scored(POINTS)):
+            np.save(folder / f"{number:03d}.npy", frame[:, :3])
+        bad = folder / "004.npy"
+        os.truncate(bad, bad.stat().st_size - 8)
+        said = f"{bad.name}: not a readable .npy of numbers (an array float64 [75, 3] would not fill"
+    assert f"error: clip: {said}" in refused("--source_fps 24 --width 1280 --height 720")
+
+
+def test_what_lies_beside_points_of_a_known_name_is_not_read(imported, tmp_path: Path):
+    np.savez(tmp_path / "in" / "clip.npz", keypoints=POINTS, made=np.array({"by": "a tool"}, dtype=object))
+    folder = imported("--source_fps 25")
+    np.testing.assert_allclose(keypoints(folder)[0], POINTS, atol=1e-6)
+    assert "made beside the points: not read: clip.npz" in (folder / "report.txt").read_text()
+
+
 def test_a_bad_recording_is_named_and_the_others_are_written(refused, imported, tmp_path: Path):
     np.save(tmp_path / "in" / "good.npy", POINTS)
     (tmp_path / "in" / "bad.npy").write_bytes(b"\x93NUMPY rubbish")
@@ -690,6 +731,11 @@ BAD = {
         lambda folder: np.save(folder / "a.npy", np.array(Trap()), allow_pickle=True),
         "--source_fps 25",
         "holds Python objects",
+    ),
+    "an archive that unpacks to more than its size warrants": (
+        lambda folder: np.savez_compressed(folder / "a.npz", keypoints=np.zeros((2**18, 75, 2))),
+        "--source_fps 25",
+        "a.npz: not a readable .npz of arrays ('keypoints' takes 315 MB unpacked",
     ),
     "another shape": (lambda folder: np.save(folder / "a.npy", np.zeros((9, 226))), "--source_fps 25", "226 numbers"),
     "nobody": (lambda folder: np.save(folder / "a.npy", np.zeros((9, 75, 2))), "--source_fps 25", "both shoulders"),
@@ -739,6 +785,8 @@ def test_other_flags_and_other_data_are_refused(refused, imported, tmp_path: Pat
     assert "use the same flags or another --output_dir" in refused("--source_fps 30")
     (tmp_path / "out" / "made_by.json").unlink()
     assert "holds a data set that import_data.py did not make" in refused("--source_fps 25")
+    (tmp_path / "out" / "made_by.json").write_text("[" * 10**5)
+    assert "made_by.json: not JSON; choose another --output_dir" in refused("--source_fps 25")
 
 
 # ---- the same folder again -------------------------------------------------------------------------------------------

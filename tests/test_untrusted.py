@@ -15,7 +15,7 @@ from poses import layout
 from runtime import untrusted
 from runtime.errors import UserError
 from runtime.pickles import PickleMachine, read_pickle
-from runtime.untrusted import NpzArchive, Refusal, make_array, parse_dtype, read_json, read_npy
+from runtime.untrusted import NpzArchive, Refusal, make_array, parse_dtype, read_json, read_npy, read_npy_shape
 
 CORPUS = Path(__file__).parent / "fuzz_corpus"
 PROTOCOLS = range(6)
@@ -100,6 +100,7 @@ def test_npy_and_npz_are_read_as_numpy_reads_them(kind: str, shape: tuple[int, .
     values = make_values(kind, shape)
     np.save(tmp_path / "a.npy", values)
     require_same(read_npy(tmp_path / "a.npy"), values)
+    assert read_npy_shape(tmp_path / "a.npy") == shape
     for save in (np.savez, np.savez_compressed):
         save(tmp_path / "a.npz", values=values, fortran=np.asfortranarray(values))
         with NpzArchive(tmp_path / "a.npz") as archive:
