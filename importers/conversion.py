@@ -7,9 +7,10 @@ from pathlib import Path
 from importers.plan import PlannedClip, Source
 from importers.recording import PARTS, Recording, at_rate, read_record, remove_recording, write_recording
 from poses.files import SPLITS, same_rate, says_something
+from poses.texts import texts_by_id
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
-from runtime.files import write_whole
+from runtime.files import read_lines, write_whole
 from runtime.parallel import parallel_map
 
 SAME_ASPECT = 1.05  # pictures whose width / height differ by less have one shape
@@ -121,9 +122,7 @@ def _write_texts(output_dir: Path, split: str, clips: list[PlannedClip], written
     """Bring a split's text file up to date: a line for each clip that is written and has a text, none for one that is
     not; lines of other clips are kept."""
     path = output_dir / f"{split}.txt"
-    lines = {}
-    if path.is_file():
-        lines = dict(line.split("|", 1) for line in path.read_text(encoding="utf-8").split("\n") if "|" in line)
+    lines = texts_by_id(path, read_lines(path)) if path.is_file() else {}
     missing = {clip.id for clip in clips} - written
     lines = {name: text for name, text in lines.items() if name not in missing}
     lines |= {clip.id: clip.text for clip in clips if clip.text is not None and clip.id in written}

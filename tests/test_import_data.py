@@ -807,6 +807,17 @@ def test_a_recording_that_changed_is_read_again_and_no_other(imported, tmp_path:
     assert {path for path in before if before[path] == after[path]} == {*folder.glob("train/*/one.*")}
 
 
+def test_a_file_of_texts_that_an_editor_saved_is_gone_on_with(imported, tmp_path: Path):
+    (tmp_path / "texts.txt").write_text("one|hello\ntwo|w\u00f6rld\n", encoding="utf-8")
+    flags = f"--source_fps 25 --texts {tmp_path / 'texts.txt'}"
+    np.save(tmp_path / "in" / "one.npy", POINTS)
+    texts = imported(flags) / "train.txt"
+    texts.write_text("\ufeffone|hello\r\n", encoding="utf-8", newline="")
+    np.save(tmp_path / "in" / "two.npy", POINTS)
+    imported(flags)
+    assert texts.read_text(encoding="utf-8") == "one|hello\ntwo|w\u00f6rld\n"
+
+
 def test_a_recording_that_can_no_longer_be_read_leaves_no_clip(imported, refused, tmp_path: Path):
     given = tmp_path / "in"
     (tmp_path / "texts.txt").write_text("one|hello\ntwo|world\n")
