@@ -61,7 +61,9 @@ def on_signers(data_dir: Path, signers: dict[str, Counter[str]]) -> Iterator[str
     """What is odd in who signs each split; a UserError where a split does not say it and train does."""
     for split in ("dev", "test"):
         require_signers(data_dir, split, bool(signers[split]), bool(signers["train"]))
-        if unknown := sorted(signers[split].keys() - signers["train"].keys()):
+        if signers[split] and not signers["train"]:
+            yield f"{split}.signers.txt is there, but no train.signers.txt: who signs is not learnt"
+        elif unknown := sorted(signers[split].keys() - signers["train"].keys()):
             yield f"{split}: train has no clip of {', '.join(unknown)}, who will be signed as the mean of its signers"
 
 

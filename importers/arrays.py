@@ -9,8 +9,8 @@ from importers.recording import naming
 from importers.skeletons import NUM_WHOLE_BODY, from_whole_body
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
-from poses.files import FASTEST, MAX_VISIBILITY, MISSING, SLOWEST
-from poses.presence import collapsed
+from poses.files import FASTEST, MAX_VISIBILITY, SLOWEST
+from poses.presence import MISSING, collapsed
 from runtime.errors import UserError
 from runtime.untrusted import NpzArchive, read_npy
 
@@ -26,6 +26,7 @@ SHAPES = (
 )
 
 POINTS = ("keypoints", "landmarks", "data", "pose")  # what an archive of several arrays calls the points
+MAX_BODY_SCORE = 20.0  # RTMPose's scores of whole bodies reach 10
 SCORES = ("visibility", "confidence", "scores", "keypoint_scores")  # what an archive calls them, beside its points
 
 
@@ -50,9 +51,10 @@ def read_arrays(path: Path) -> Arrays:
             found = {name: archive[name] for name in archive if name in wanted}
     numbers = {key: value for key, value in found.items() if value.dtype.kind in "fiub"}
     scored = next((key for key in SCORES if key in numbers and len(numbers) > 1), None)
-    scores, fps = numbers.pop(scored, None), numbers.pop("fps", None)
-    if fps is not None and (fps.size != 1 or not SLOWEST <= fps.item() <= FASTEST):
-        raise UserError("its 'fps' is not a number of frames a second; correct it, or leave it out")
+    scores, fps = numbers.pop(scored, None), found.get("fps")
+    numbers.pop("fps", None)
+    if fps is not None and (fps.size != 1 or fps.dtype.kind not in "fiu" or not SLOWEST <= fps.item() <= FASTEST):
+        raise UserError("its 'fps' is not a number of frames per second; correct it, or leave it out")
     points = {key: value for key, value in numbers.items() if value.ndim and value.dtype.kind != "b"}
     if len(points) > 1:
         points = {key: value for key, value in points.items() if key in POINTS}
@@ -103,7 +105,9 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
     if scores is None:
         scores = values[..., -1] if scored else np.ones(values.shape[:2])
     depth = values.shape[2] == 4 or (values.shape[2] == 3 and not scored)
-    table = np.concatenate([values[..., : 3 if depth else 2], _sound(scores)[..., None]], axis=2)  # the score is last
+    most = MAX_BODY_SCORE if values.shape[1] == NUM_WHOLE_BODY else MAX_VISIBILITY
+    scores = _sound(scores, most)[..., None]
+    table = np.concatenate([values[..., : 3 if depth else 2], scores], axis=2)  # the score is last
     if values.shape[1] == NUM_WHOLE_BODY:
         points, face = from_whole_body(table), None
     elif not sizes[values.shape[1]]:
@@ -145,9 +149,12 @@ def _third_is_score(values: np.ndarray) -> bool:
     return values.shape[1] == NUM_WHOLE_BODY or (np.nanmin(third, initial=0) >= 0 and np.nanmax(third, initial=0) > 0)
 
 
-def _sound(scores: np.ndarray) -> np.ndarray:
-    """Scores [T,N], which must be 0 for unseen up to 1 for seen; UserError for percent, logits and other numbers."""
-    odd = scores[(scores > MAX_VISIBILITY) | (scores < MISSING)]
+def _sound(scores: np.ndarray, most: float) -> np.ndarray:
+    """Scores [T,N], which must be 0 for unseen up to 1 for seen, at `most` a little more.
+
+    UserError for percent, logits and other numbers.
+    """
+    odd = scores[(scores > most) | (scores < MISSING)]
     if len(odd):
         raise UserError(
             f"a point's last number is {odd[0]:g}: no score from 0 for unseen to 1 for seen; divide percent by 100, "

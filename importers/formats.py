@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from importers import arrays, json_frames
-from importers.geometry import check_body, image_units, swap_hands
+from importers.geometry import check_body, image_units, outside, swap_hands
 from importers.plan import Source, files_in
-from importers.pose_files import read_pose_recording
+from importers.pose_files import SIGNED_DEPTH, read_pose_recording
 from importers.recording import Recording, content_of, make_recording
 from importers.skeletons import NUM_SKELS, SKELS, SKELS_LEFT_HAND, SKELS_RIGHT_HAND, map_points
+from poses.face import is_flat
 from poses.files import FASTEST, MISSING, SLOWEST
 from poses.pack import digest
 from poses.presence import collapsed
@@ -31,6 +32,7 @@ FORMATS = {
 }
 ENDINGS = (".pose", ".npy", ".npz", ".json", ".skels")
 USUAL_UNITS = {"arrays": "unit", "array_frames": "unit", "mmpose": "pixels", "skels": "shoulders"}
+BESIDE = 0.05  # of the picture: OpenPose and DWPose find no point farther outside
 FRAME_VALUES = 3000  # an array of at most so many numbers is one frame
 
 
@@ -131,7 +133,7 @@ def _points(
     notes = ()
     if source.kind == "array_frames":
         paths = frame_paths(source)
-        frames, notes = json_frames.places_of(paths)
+        frames, notes = json_frames.places_of([json_frames.frame_number(path) for path in paths])
         given = arrays.read_frames(paths, frames)
     else:
         given = arrays.read_arrays(source.path)
@@ -151,14 +153,25 @@ def _to_image(
     scale, offset = image_units(points, seen, reading.units, usual, reading.size)
     notes = []
     if face is not None:
-        there = ~collapsed(face, 0.0)[:, None, None]
-        face = np.where(there, np.concatenate([face[..., :2] * scale + offset, face[..., 2:] * scale[0]], axis=2), 0)
+        there = np.isfinite(face).all((1, 2)) & ~collapsed(face, 0.0)
+        in_pictures = there.any() and is_flat(face[there])
+        depth = face[..., 2:] * (1.0 if in_pictures else scale[0])
+        face = np.where(there[:, None, None], np.concatenate([face[..., :2] * scale + offset, depth], axis=2), 0)
+        if in_pictures:
+            notes.append("depth of the face in pictures, x and y in pixels; read as such")
+        elif reading.units == "signed":
+            notes.append(SIGNED_DEPTH)
         if reading.size is None:
-            notes = [
+            notes.append(
                 "the picture's size is not known, so the face is measured as if it were square (--width, --height)"
-            ]
+            )
     nmm = arrays.nmm_of_mesh(face, reading.size or (1, 1))
-    return points * scale + offset, np.where(seen, visibility, 0), nmm, notes
+    points = points * scale + offset
+    if kind == "json_frames" and seen.any() and not -BESIDE <= points[seen].min() <= points[seen].max() <= 1 + BESIDE:
+        raise UserError("points lie outside the picture; --width and --height are those of another one")
+    if outside(points, seen):
+        notes.append("the nose or a shoulder lies outside the picture; are --width, --height and --units right?")
+    return points, np.where(seen, visibility, 0), nmm, notes
 
 
 def _fps(reading: ReadingFlags) -> float:
@@ -211,6 +224,13 @@ def read_skels(path: Path, part: int) -> np.ndarray:
         line = next(line for number, line in enumerate(lines) if number == part)
     try:
         numbers = np.array(line.split(), dtype=np.float64)
-        return numbers.reshape(-1, NUM_SKELS * 3 + 1)[:, :-1].reshape(-1, NUM_SKELS, 3)
+        frames = numbers.reshape(-1, NUM_SKELS * 3 + 1)
     except ValueError:
         raise UserError(f"line {part + 1} is not a whole number of frames of 151 numbers") from None
+    counter = frames[:, -1]
+    if not (np.diff(counter) >= 0).all() or not 0 <= counter[0] <= counter[-1] <= 1.001:
+        raise UserError(
+            f"line {part + 1}: the last of a frame's 151 numbers is no counter that rises to 1; write 150 numbers of "
+            "joints, then the counter"
+        )
+    return frames[:, :-1].reshape(-1, NUM_SKELS, 3)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from poses import layout
+from poses.geometry import CONTRADICTS, MARGIN, hands_on_arms
 from runtime.errors import UserError
 
 UNITS = {
@@ -76,8 +77,15 @@ def check_body(points: np.ndarray, seen: np.ndarray) -> None:
             f"the nose lies below the shoulders in {below.mean():.0%} of the frames: y points upwards, or the picture "
             "is upside down; y must point downwards"
         )
-    if exchanged_hands(points, seen, width) > 0.7:
+    facts = hands_on_arms(points, seen, np.full(len(points), width), np.zeros(1, int))
+    if exchanged_hands(points, seen, width) > 0.7 or facts["exchanged"][0] >= CONTRADICTS:
         raise UserError("each hand lies at the other arm's wrist: left and right are exchanged; pass --swap_hands")
+
+
+def outside(points: np.ndarray, seen: np.ndarray) -> bool:
+    """Whether the nose or a shoulder, by the median of the frames that saw it, lies outside the picture."""
+    shown = [k for k in TRUNK if seen[:, k].any()]
+    return any((np.abs(np.median(points[seen[:, k], k], axis=0) - 0.5) > 0.5 + MARGIN).any() for k in shown)
 
 
 def exchanged_hands(points: np.ndarray, seen: np.ndarray, width: float) -> float:

@@ -1,6 +1,7 @@
 """OpenPose's, DWPose's and MMPose's JSON: a file a frame (or one for all), in each the people that were found."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def clip_prefix(path: Path) -> str:
 
 def read_frames(paths: list[Path], person: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Points [T,75,2], scores [T,75] and notes of a clip from its frames' files, following one person."""
-    frames, notes = places_of(paths)
+    frames, notes = places_of([frame_number(path) for path in paths])
     people = []
     for path in paths:
         with naming(path):
@@ -52,7 +53,14 @@ def read_video_file(path: Path, person: str) -> tuple[np.ndarray, np.ndarray, tu
     frames = content.get("instance_info") if isinstance(content, dict) else content
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
         raise UserError("is neither a frame of OpenPose or DWPose nor a video of MMPose ('instance_info')")
-    return _follow([_mmpose(frame) for frame in frames], np.arange(len(frames)), person)
+    if not any("instances" in frame for frame in frames):
+        raise UserError("is a list without 'instances', so no video of MMPose; OpenPose writes one file per frame")
+    places, notes = np.arange(len(frames)), ()
+    if all(type(frame.get("frame_id")) is int for frame in frames):
+        frames.sort(key=lambda frame: frame["frame_id"])
+        places, notes = places_of([frame["frame_id"] for frame in frames])
+    points, visibility, more = _follow([_mmpose(frame) for frame in frames], places, person)
+    return points, visibility, (*notes, *more)
 
 
 def people_of(content: object) -> np.ndarray:
@@ -120,22 +128,22 @@ def _numbers(person: object, key: str, width: int, absent: int | None = None) ->
         raise UserError(f"'{key}' is missing or not numbers") from None
 
 
-def places_of(paths: list[Path]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Which frame each file is, by the numbers in their names, and notes: a missing file leaves an unseen frame.
+def places_of(numbers: Sequence[int | None]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Which frame each is, by their rising numbers, and notes: a missing number leaves an unseen frame.
 
-    Where all are some frames apart, or most frames would have no file, the files are taken one after the other.
+    Where all are some frames apart, or most frames would be missing, they are taken one after the other.
     """
-    in_order, numbers = np.arange(len(paths)), [frame_number(path) for path in paths]
+    in_order = np.arange(len(numbers))
     if None in numbers or len(set(numbers)) < len(numbers):
         return in_order, ()
     frames = np.array(numbers) - min(numbers)
     apart = int(np.gcd.reduce(np.diff(frames))) if len(frames) > 1 else 1
-    notes = (f"its files are {apart} frames apart; --source_fps is taken to be theirs",) if apart > 1 else ()
+    notes = (f"its frames are {apart} numbers apart; --source_fps is taken to be theirs",) if apart > 1 else ()
     frames = frames // apart
-    missing = int(frames[-1]) + 1 - len(paths)
-    if missing > len(paths):
-        return in_order, ("fewer than half of the frames have a file; they are taken to follow one another",)
-    return frames, (*notes, f"{missing} frames have no file, and count as unseen") if missing else notes
+    missing = int(frames[-1]) + 1 - len(numbers)
+    if missing > len(numbers):
+        return in_order, ("fewer than half of the frames are there; they are taken to follow one another",)
+    return frames, (*notes, f"{missing} frames are not there, and count as unseen") if missing else notes
 
 
 def _follow(

@@ -147,12 +147,15 @@ def plan_clips(
 def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tuple[str, ...]) -> list[PlannedClip]:
     """The clips that have a text, with it, and with the split that its file was given for ('' where for none)."""
     said: dict[str, tuple[str, str]] = {}
+    known = {clip.id for clip in clips}
     given = [_named_file(name) for name in args.texts]
     if len({split for split, _ in given}) < len(given) or (len(given) > 1 and any(not split for split, _ in given)):
         raise UserError("--texts takes one file, or one file a split, such as train=a.csv dev=b.csv test=c.csv")
     for split, path in given:
         for name, text in read_texts(path, args.text_column, args.id_column).items():
             clip_id = clip_name(name, endings, by_path=args.ids == "path")
+            if clip_id not in known:  # a table may name the videos that the poses were made of
+                clip_id = next((stem for stem in (clip_id.rsplit(".", 1)[0],) if stem in known), clip_id)
             if said.get(clip_id, (split, text)) != (split, text):
                 raise UserError(f"{path}: '{clip_id}' has another text or another split too; IDs must be unique")
             said[clip_id] = (split, text)

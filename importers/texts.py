@@ -10,11 +10,13 @@ import re
 from pathlib import Path, PurePosixPath
 
 from poses.texts import PHOENIX_COLUMNS, add_text, is_corpus_row, texts_by_id
+from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import composed, read_text
 
 ID_COLUMNS = ("id", "clip_id", "name", "sentence_name", "file", "filename")
 TEXT_COLUMNS = ("text", "translation", "sentence", "label", "gloss")
+UNSURE_COLUMNS = ("label", "gloss")  # may be a class's number, or beside a text under another name
 DELIMITERS = "\t|,;"
 
 
@@ -48,6 +50,12 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
             f"{path}: {line} ({', '.join(header)[:120]}) does not name {wanted}; "
             "pass --id_column and --text_column as that line names them, or write ID|text a line"
         )
+    if not text_column and len(header) > 2 and header[text_at].lower() in UNSURE_COLUMNS:
+        raise UserError(
+            f"{path}: is '{header[text_at]}' what is signed? Its columns are {', '.join(header)[:120]}; "
+            "pass --text_column"
+        )
+    say(f"{path}: IDs from the column '{header[id_at]}', texts from '{header[text_at]}'")
     texts: dict[str, str] = {}
     for number, row in enumerate(rows[1:], 1):
         row = _of_columns(path, number, row, header, text_at, delimiter)

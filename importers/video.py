@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from importers.holistic import Detector, Holistic
+from importers.json_frames import places_of
 from importers.people import Person, choose, find_people, hand_movement, note_on_people, window
 from importers.plan import Source, files_in
 from importers.recording import Recording, at_even_rate, content_of, make_recording
@@ -130,7 +131,13 @@ def open_folder(folder: Path, fps: float | None) -> Frames:
     if fps is None:
         raise UserError("a folder of frames tells no frame rate; pass --source_fps")
     paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS and path.name[0] != "."]
-    paths.sort(key=lambda path: ([int(number) for number in re.findall(r"\d+", path.stem)][-1:], path.name))
+    numbers = {path: int(found[-1]) for path in paths if (found := re.findall(r"\d+", path.stem))}
+    notes = []
+    if 0 < len(numbers) < len(paths):
+        notes.append(f"{len(paths) - len(numbers)} pictures have no number in their name, and are left out")
+        paths = list(numbers)
+    paths.sort(key=lambda path: (numbers.get(path, 0), path.name))
+    places, more = places_of([numbers.get(path) for path in paths])
 
     def decode(path: Path) -> np.ndarray:
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
@@ -138,8 +145,8 @@ def open_folder(folder: Path, fps: float | None) -> Frames:
             raise UserError(f"{path.name} is not a readable picture")
         return picture
 
-    frames = ((number / fps, lambda path=path: decode(path)) for number, path in enumerate(paths))
-    return Frames(frames, fps, len(paths))
+    frames = ((place / fps, lambda path=path: decode(path)) for place, path in zip(places, paths, strict=True))
+    return Frames(frames, fps, len(paths), [*notes, *more])
 
 
 _detector: Detector | None = None  # of this process: one graph, which is reset before each clip
@@ -177,6 +184,7 @@ def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -
     if not stamps:
         raise UserError("not one of its frames can be decoded; is it a video?")
     fps, even, notes = _clock(np.array(stamps), opened.fps)
+    notes += opened.notes
     if opened.count and len(stamps) < ENDS_EARLY * opened.count:
         notes.append(f"ends early, {len(stamps)} frames of the {opened.count} that its header promises")
     people = find_people(looks)

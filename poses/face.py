@@ -20,6 +20,7 @@ LIP_UPPER_OUTER, LIP_UPPER_INNER, LIP_LOWER_INNER, LIP_LOWER_OUTER = 0, 13, 14, 
 RIGHT_LIP_CORNER, LEFT_LIP_CORNER = 61, 291
 OUTER_LIP = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
 
+FLAT = 0.05  # of its width: a mesh of less depth has z in pictures, x and y in pixels
 NUM_FACE, NUM_FACE_WITH_IRIS = 468, 478
 
 
@@ -85,6 +86,12 @@ def nmm_from_face_mesh(face: np.ndarray) -> np.ndarray:
     }
     ordered = [features[key].reshape(len(face), -1) for key in layout.NMM_FEATURES]
     return np.concatenate(ordered, axis=1).astype(np.float32)
+
+
+def is_flat(mesh: np.ndarray) -> bool:
+    """Whether face meshes [T,N,3] have z in pictures, where x and y are in pixels: no face is so flat."""
+    across, deep = np.ptp(mesh[..., 0], axis=1).mean(), np.ptp(mesh[..., 2], axis=1).mean()
+    return bool(deep < FLAT * across)
 
 
 def split_nmm(nmm: np.ndarray) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from poses import layout
-from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
+from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, is_flat, nmm_from_face_mesh
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
 from poses.presence import MISSING, seen_in_generated, shown_keypoints
 from poses.texts import texts_by_id
@@ -37,7 +37,6 @@ MAX_VISIBILITY = 1.5  # some programs' confidences exceed 1 a little; percent an
 SLOWEST, FASTEST = 1.0, 1000.0  # frames a second; less or more is a period, or a time unit
 REPEATED = 5  # frames at the end that repeat the one before: no camera gives so many
 EQUAL_SHARE = 0.1  # of a clip's frames that equal the one before: more are worth a note
-FLAT = 0.05  # a mesh whose depth is below this share of its width has z in pictures, x and y in pixels
 LEAST_SHOULDERS = 0.01  # image units: shoulders nearer to each other are in another unit
 LENGTH_TOLERANCE = 2  # frames by which a clip's two files may differ in length
 SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to poses, read off their lengths
@@ -401,7 +400,7 @@ def list_signers(data_dir: Path, split: str, ids: Iterable[str]) -> dict[str, st
     path = signers_path(data_dir, split)
     if not path.is_file():
         return {}
-    signers = {composed(clip_id): signer for clip_id, signer in texts_by_id(path, read_lines(path)).items()}
+    signers = {composed(clip_id): signer for clip_id, signer in texts_by_id(path, read_lines(path), "signer").items()}
     named = {clip_id: signers.get(composed(clip_id), "") for clip_id in ids}
     without = [clip_id for clip_id, signer in named.items() if not signer]
     if without:
@@ -521,8 +520,7 @@ def depth_scale(file: PosePoints) -> float:
     mesh = file.points[there, 0, place]
     if not mesh.size or mesh.shape[-1] < 3:
         return 1.0
-    across, deep = np.ptp(mesh[..., 0], axis=1).mean(), np.ptp(mesh[..., 2], axis=1).mean()
-    return float(file.size[0]) if deep < FLAT * across else 1.0
+    return float(file.size[0]) if is_flat(mesh) else 1.0
 
 
 def full_recording(path: Path, file: PosePoints, z_scale: float | None = None) -> PoseRecording:

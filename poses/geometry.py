@@ -73,13 +73,13 @@ class Geometry:
 def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     """The facts of clips that lie behind one another in pose and seen [F,214], each from its start on.
 
-    Each is [clips], NaN where a clip does not show it: those of `_body`, `_hands` and `_extent`.
+    Each is [clips], NaN where a clip does not show it: those of `_body`, `hands_on_arms` and `_extent`.
     """
     points = layout.frame_to_keypoints(pose)[:, :_NEEDED]
     known = layout.frame_to_keypoints(seen)[:, :_NEEDED, 0]  # x and y are seen together
     body = _body(points, known, starts)
     unit = np.repeat(body["width"], np.diff([*starts, len(pose)]))  # of each frame
-    return body | _hands(points, known, unit, starts) | _extent(pose, seen, starts)
+    return body | hands_on_arms(points, known, unit, starts) | _extent(pose, seen, starts)
 
 
 def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
@@ -115,7 +115,7 @@ def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
     }
 
 
-def _hands(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.ndarray) -> Facts:
+def hands_on_arms(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.ndarray) -> Facts:
     """On which arm each hand hangs, of points [F,P,2], known [F,P]; unit [F]: the width of the clip's shoulders.
 
     left wrist, right wrist: from a hand's root, or else its middle knuckle, to its own wrist, shoulder widths.

@@ -11,15 +11,15 @@ from runtime.files import composed, read_lines
 PHOENIX_COLUMNS = ("name", "video", "start", "end", "speaker", "orth", "translation")  # of its corpus.csv
 _TRANSLATION = "translation"  # the column of these that holds the text
 _HEADERS = {(name, text) for name in ("id", "name") for text in ("text", "sentence", _TRANSLATION)}
-_TABLE_LINES = 10  # a text may hold a bar, but so many lines with as many bars each are a table
+_TABLE_LINES = 3  # a text may hold a bar, but so many lines with as many bars each are a table
 _ID = re.compile(r"[^\s|]+\s*\|")  # a word without blanks before a bar
 _FILE_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 
 
-def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
+def texts_by_id(path: Path, lines: list[tuple[int, str]], what: str = "text") -> dict[str, str]:
     """Texts by ID from the lines of a file: ID|text, or the corpus.csv of PHOENIX-2014-T with its translations.
 
-    A line that stands there twice counts once.
+    A line that stands there twice counts once, and bars at its end do not count. what: of a clip the lines say.
     """
     if lines and tuple(field.strip().lower() for field in lines[0][1].split("|")) in _HEADERS:
         say(f"{path}: its first line, {lines[0][1]}, names the columns and is no clip")
@@ -30,7 +30,7 @@ def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
     for number, line in lines:
         clip_id, *fields = line.split("|")
         if not fields:
-            raise UserError(f"{path}:{number}: no '|'; each line is ID|text")
+            raise UserError(f"{path}:{number}: no '|'; each line is ID|{what}")
         text = fields
         if columns is not None:
             before, after = columns
@@ -44,7 +44,7 @@ def texts_by_id(path: Path, lines: list[tuple[int, str]]) -> dict[str, str]:
         clip_id = clip_id.strip()
         if forms.setdefault(composed(clip_id), clip_id) != clip_id:
             raise UserError(f"{path}: the ID {clip_id!a} stands there in two Unicode forms; remove one")
-        add_text(texts, clip_id, composed("|".join(text).strip()), f"{path}:{number}")
+        add_text(texts, clip_id, composed("|".join(text).rstrip("| ").strip()), f"{path}:{number}")
     return texts
 
 

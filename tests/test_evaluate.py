@@ -282,12 +282,12 @@ def test_one_clip_in_two_files_or_under_another_name_is_refused(tmp_path):
     np.save(tmp_path / "\u00fc.npy", pose)
     assert len(read_predictions(tmp_path, [reference])) == 1
     (tmp_path / "\u00fc.pose").write_bytes(b"")
-    with pytest.raises(UserError, match="stands beside .*remove the one of an earlier run"):
+    with pytest.raises(UserError, match=r"stands beside .*remove the one of an earlier run"):
         read_predictions(tmp_path, [reference])
 
 
 def test_points_at_minus_one_are_not_there():
-    pose = np.full((4, layout.POSE_DIM), 0.5, np.float32)
+    pose = np.random.default_rng(0).uniform(0.3, 0.7, (4, layout.POSE_DIM)).astype(np.float32)
     nose = layout.keypoint_dims(np.array([layout.NOSE]))
     pose[:, nose] = -1.0
     seen = Clip.generated(pose).seen

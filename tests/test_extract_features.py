@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import commands
 import numpy as np
@@ -20,7 +21,7 @@ from importers import holistic, video
 from importers.holistic import Landmarks
 from importers.people import WHOM, Person, choose, find_people, hand_movement, window
 from importers.plan import Source
-from importers.video import Frames, extract, find_sources
+from importers.video import Frames, extract, find_sources, open_folder
 from poses import layout
 from poses.face import NUM_FACE_WITH_IRIS, nmm_from_face_mesh
 from poses.files import read_clip
@@ -401,6 +402,19 @@ def test_shards_that_are_none(shard: str, videos: Videos, extracted, capsys: pyt
     with pytest.raises(SystemExit):
         extracted(f"--shard={shard}")
     assert "is not I/N" in capsys.readouterr().err
+
+
+def test_pictures_are_frames_by_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A picture that is missing leaves a gap in time; one without a number is none of the frames."""
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace())
+    for name in ("1.png", "2.png", "4.png", "10.png", "3.png", "cover.png", "5.png", "6.png", "7.png", "9.png"):
+        (tmp_path / name).touch()
+    opened = open_folder(tmp_path, 10.0)
+    assert [round(stamp * 10) for stamp, _ in opened.frames] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
+    assert opened.notes == [
+        "1 pictures have no number in their name, and are left out",
+        "1 frames are not there, and count as unseen",
+    ]
 
 
 def test_more_shards_than_clips(videos: Videos, refused):

@@ -381,7 +381,7 @@ def test_a_missing_array_of_a_frame_is_an_unseen_frame(imported, tmp_path: Path)
     points, seen = keypoints(out)
     assert len(points) == FRAMES
     assert np.flatnonzero(~seen.any(1)).tolist() == [4, 5, 6]
-    assert "3 frames have no file, and count as unseen" in (out / "report.txt").read_text()
+    assert "3 frames are not there, and count as unseen" in (out / "report.txt").read_text()
 
 
 @pytest.mark.parametrize("apart", [2, 3])
@@ -395,7 +395,7 @@ def test_frames_that_are_evenly_apart_follow_one_another_and_the_report_says_so(
     ours = mapped(BODY_25)
     np.testing.assert_allclose(points[:, ours], POINTS[::apart, ours], atol=1e-4)
     assert seen[:, ours].all()
-    assert f"its files are {apart} frames apart" in (out / "report.txt").read_text()
+    assert f"its frames are {apart} numbers apart" in (out / "report.txt").read_text()
 
 
 def test_half_a_hand_counts_as_seen_in_the_report(imported, tmp_path: Path):
@@ -422,6 +422,76 @@ def test_a_folder_and_a_link_to_it_are_one(imported, tmp_path: Path):
     (tmp_path / "in" / "alias").symlink_to(tmp_path / "in" / "real")
     folder = imported("--source_fps 25 --ids path")
     assert {path.stem for path in folder.glob("train/poses/*")} == {"real_clip"}
+
+
+def test_frames_of_mmpose_are_where_their_numbers_say(imported, refused, tmp_path: Path):
+    frames = [
+        {"frame_id": number, "instances": [{"keypoints": one.tolist(), "keypoint_scores": [0.9] * 133}]}
+        for number, one in enumerate(whole_body(POINTS * SIZE))
+    ]
+    flags = "--source_fps 24 --width 1280 --height 720"
+    (tmp_path / "in" / "clip.json").write_text(json.dumps({"instance_info": frames}))
+    in_order, _ = keypoints(imported(flags, "in_order"))
+    some = [*frames[:3], *frames[5:]][::-1]
+    (tmp_path / "in" / "clip.json").write_text(json.dumps({"instance_info": some}))
+    points, seen = keypoints(imported(flags, "some"))
+    assert not seen[3:5].any()
+    assert np.array_equal(np.delete(points, [3, 4], 0), np.delete(in_order, [3, 4], 0))
+    (tmp_path / "in" / "clip.json").write_text(json.dumps([{"keypoints": [], "image_id": 1}]))
+    assert "is a list without 'instances'" in refused(flags)
+
+
+def test_depth_of_a_face_in_pictures_is_told_from_one_in_pixels(imported, tmp_path: Path):
+    """Usual for arrays in pixels: x and y were multiplied, and z was left as MediaPipe gives it."""
+    whole = np.concatenate([with_depth(POINTS[:, :33]), FACE, with_depth(POINTS[:, 33:])], axis=1)
+    flags = "--source_fps 25 --units pixels --width 1280 --height 720"
+    made = {}
+    for name, scale in (("pictures", (1280, 720, 1)), ("pixels", (1280, 720, 1280))):
+        np.save(tmp_path / "in" / "clip.npy", whole * scale)
+        made[name] = nmm(imported(flags, name))
+    np.testing.assert_allclose(made["pictures"], made["pixels"], atol=1e-4)
+    assert "in pictures, x and y in pixels" in (tmp_path / "pictures" / "report.txt").read_text()
+    assert "in pictures, x and y in pixels" not in (tmp_path / "pixels" / "report.txt").read_text()
+
+
+def test_a_picture_that_is_too_small_for_its_points_is_refused(refused, imported, tmp_path: Path):
+    write_openpose(tmp_path / "in" / "clip", [POINTS * SIZE])
+    assert "points lie outside the picture" in refused("--source_fps 24 --width 640 --height 360")
+    shutil.rmtree(tmp_path / "in" / "clip")
+    np.save(tmp_path / "in" / "clip.npy", (POINTS + np.array([0.0, 0.8])) * SIZE)
+    folder = imported("--source_fps 24 --units pixels --width 1280 --height 720")
+    assert "the nose or a shoulder lies outside the picture" in (folder / "report.txt").read_text()
+
+
+def test_a_line_of_skels_ends_its_frames_by_a_counter(refused, imported, tmp_path: Path):
+    numbers = np.array(skels_line(POINTS).split(), float).reshape(FRAMES, 151)
+    numbers[:, 2:150:3] = np.random.default_rng(0).normal(0, 0.1, (FRAMES, 50))  # depth
+    numbers[:, -1] = np.linspace(0, 1, FRAMES)
+    (tmp_path / "in" / "dev.skels").write_text(" ".join(map(str, numbers.ravel())))
+    imported("--source_fps 25")
+    (tmp_path / "in" / "dev.skels").write_text(" ".join(map(str, np.roll(numbers, 1, axis=1).ravel())))
+    assert "is no counter that rises to 1" in refused("--source_fps 25")
+
+
+def test_a_rate_in_words_is_refused(refused, tmp_path: Path):
+    np.savez(tmp_path / "in" / "clip.npz", keypoints=POINTS, fps="25")
+    assert "its 'fps' is not a number of frames per second" in refused("--source_fps 30")
+
+
+def test_scores_of_whole_bodies_may_exceed_1_as_rtmpose_writes_them(imported, refused, tmp_path: Path):
+    whole = whole_body(POINTS)
+    np.save(tmp_path / "in" / "clip.npy", np.concatenate([whole, np.full((*whole.shape[:2], 1), 7.5)], axis=2))
+    _, seen = keypoints(imported("--source_fps 25"))
+    assert seen[:, layout.LEFT_HAND_KEYPOINTS].all()
+    np.save(tmp_path / "in" / "clip.npy", np.concatenate([whole, np.full((*whole.shape[:2], 1), 95.0)], axis=2))
+    assert "no score from 0 for unseen to 1 for seen" in refused("--source_fps 25")
+
+
+def test_texts_may_name_the_videos_that_poses_were_made_of(imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "a.npy", POINTS)
+    (tmp_path / "t.csv").write_text("file,text\na.mp4,hello\n")
+    folder = imported(f"--source_fps 25 --texts {tmp_path / 't.csv'}")
+    assert (folder / "train.txt").read_text() == "a|hello\n"
 
 
 def test_mmpose_files_may_end_in_a_number(imported, tmp_path: Path):
@@ -584,7 +654,7 @@ def test_a_missing_frame_of_json_is_an_unseen_frame(imported, tmp_path: Path):
     points, seen = keypoints(folder)
     assert len(points) == FRAMES
     assert not seen[4:6].any()
-    assert "2 frames have no file" in (folder / "report.txt").read_text()
+    assert "2 frames are not there, and count as unseen" in (folder / "report.txt").read_text()
 
 
 @pytest.mark.parametrize("person", WHOM)

@@ -33,6 +33,15 @@ def test_a_comma_separated_table(tmp_path: Path):
     assert read_texts(write(tmp_path / "t.csv", table)) == EXPECTED
 
 
+@pytest.mark.parametrize("column", ["gloss", "label"])
+def test_a_column_that_may_not_be_what_is_signed_is_asked_for(column: str, tmp_path: Path, capsys):
+    path = write(tmp_path / "t.csv", f"id,{column},english\nclip_a,7,the wind\n")
+    with pytest.raises(UserError, match=f"is '{column}' what is signed.*pass --text_column"):
+        read_texts(path)
+    assert read_texts(path, "english") == {"clip_a": "the wind"}
+    assert "IDs from the column 'id', texts from 'english'" in capsys.readouterr().out
+
+
 def test_lines_of_id_and_text(tmp_path: Path):
     assert read_texts(write(tmp_path / "t.txt", "\ufeffclip_a|der wind\r\n\nclip_b | sie  sagt \n")) == {
         "clip_a": "der wind",

@@ -80,6 +80,11 @@ def test_a_text_may_hold_a_bar(data: Path):
     assert list_clips(data, "train") == {"train0": "either | or", "train1": "b"}
 
 
+def test_bars_at_the_end_of_a_line_are_no_text(data: Path):
+    write(data / "train.txt", "train0|one|\ntrain1|two\n")
+    assert list_clips(data, "train") == {"train0": "one", "train1": "two"}
+
+
 def test_ids_of_texts_to_sign_are_not_signed(tmp_path: Path):
     path = write(tmp_path / "texts.txt", "a1|hello\r\n\nb-2 | l o n g\u2028line | bar\n")
     assert read_ids_and_texts(path) == (["a1", "b-2"], ["hello", "l o n g\u2028line | bar"])
