@@ -31,7 +31,10 @@ def read_pose_recording(path: Path, units: str | None, size: tuple[int, int] | N
     file's header does. person: whom --person follows, where there are several.
     """
     file = read_pose_points(path, size)
-    notes = ["the picture's size is that of --width and --height, not of the file"] if size else []
+    notes = []
+    if size not in (None, file.header_size):
+        width, height = file.header_size
+        notes.append(f"its header says {width} x {height}, in place of which --width and --height are taken")
     targets, body_notes = _targets(file)
     if file.num_people > 1:
         file, several = _follow(file, targets, person)

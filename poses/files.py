@@ -457,7 +457,8 @@ class PoseRecording:
 class PosePoints:
     """What a `.pose` file holds: the names of each component's points, and where these lie among all N.
 
-    points [T,P,N,C] of P people, confidence [T,P,N], size of the picture (width, height) in pixels, fps, 0 for unknown.
+    points [T,P,N,C] of P people, confidence [T,P,N], size of the picture (width, height) in pixels, and as the header
+    says it, fps, 0 for unknown.
     """
 
     names: dict[str, list[str]]
@@ -465,6 +466,7 @@ class PosePoints:
     points: np.ndarray
     confidence: np.ndarray
     size: np.ndarray
+    header_size: tuple[int, int]
     fps: float
 
     def of_one(self, who: np.ndarray) -> "PosePoints":
@@ -495,7 +497,8 @@ def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoi
         raise UserError(f"{path}: not a readable .pose file (truncated, or another format?); fetch it again") from None
     if file.body.data.ndim != 4 or 0 in file.body.data.shape[:2]:
         raise UserError(f"{path}: zero frames or no person; leave the file out or record it again")
-    picture = np.array(size or (file.header.dimensions.width, file.header.dimensions.height))
+    header_size = (file.header.dimensions.width, file.header.dimensions.height)
+    picture = np.array(size or header_size)
     if (picture <= 0).any():
         raise UserError(
             f"{path}: its header gives an image of {picture[0]} x {picture[1]} pixels; export it again "
@@ -505,9 +508,8 @@ def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoi
     ends = np.cumsum([0, *map(len, names.values())]).tolist()
     places = {name: slice(start, end) for name, start, end in zip(names, ends[:-1], ends[1:], strict=True)}
     points = np.nan_to_num(np.ma.getdata(file.body.data))
-    return PosePoints(
-        names, places, points, np.nan_to_num(np.asarray(file.body.confidence)), picture, float(file.body.fps)
-    )
+    confidence = np.nan_to_num(np.asarray(file.body.confidence))
+    return PosePoints(names, places, points, confidence, picture, header_size, float(file.body.fps))
 
 
 def depth_scale(file: PosePoints) -> float:
