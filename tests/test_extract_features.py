@@ -411,10 +411,7 @@ def test_pictures_are_frames_by_their_numbers(tmp_path: Path, monkeypatch: pytes
         (tmp_path / name).touch()
     opened = open_folder(tmp_path, 10.0)
     assert [round(stamp * 10) for stamp, _ in opened.frames] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
-    assert opened.notes == [
-        "1 pictures have no number in their name, and are left out",
-        "1 frames are not there, and count as unseen",
-    ]
+    assert opened.notes == ["1 pictures have no number in their name, and are left out", "1 frames are missing"]
 
 
 def test_more_shards_than_clips(videos: Videos, refused):

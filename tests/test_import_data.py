@@ -381,7 +381,7 @@ def test_a_missing_array_of_a_frame_is_an_unseen_frame(imported, tmp_path: Path)
     points, seen = keypoints(out)
     assert len(points) == FRAMES
     assert np.flatnonzero(~seen.any(1)).tolist() == [4, 5, 6]
-    assert "3 frames are not there, and count as unseen" in (out / "report.txt").read_text()
+    assert "3 frames are missing" in (out / "report.txt").read_text()
 
 
 @pytest.mark.parametrize("apart", [2, 3])
@@ -656,7 +656,7 @@ def test_a_missing_frame_of_json_is_an_unseen_frame(imported, tmp_path: Path):
     points, seen = keypoints(folder)
     assert len(points) == FRAMES
     assert not seen[4:6].any()
-    assert "2 frames are not there, and count as unseen" in (folder / "report.txt").read_text()
+    assert "2 frames are missing" in (folder / "report.txt").read_text()
 
 
 @pytest.mark.parametrize("person", WHOM)
