@@ -1,10 +1,12 @@
-"""One checkpoint format for every stage: tensors and plain values, enough to rebuild the model and to go on training.
+"""One checkpoint format for every stage: tensors and plain values, enough to rebuild the model and to resume training.
 
 format, kind, config, weights (EMA), statistics, parent (fingerprint of the autoencoder it was trained on),
-text_encoder, signers, epoch, fingerprint; in last.pt also `training`: raw weights, optimiser, schedule, best dev loss.
+text_encoder, signers, epoch, fingerprint. last.pt also has `training` (training/state.py): raw weights, optimiser,
+schedule, the scaler of fp16, progress with the best dev loss so far, threads, made_with (the settings of the run),
+under_way (the state of an interrupted epoch), and changed (what --override changed).
 
 Training writes it as one file, .pt. export.py writes the same, without `training`, as a folder: model.safetensors, the
-other values in config.json, and a model card. Either is read where a checkpoint is asked for.
+other values in config.json, and a model card. Every script that reads a checkpoint reads both forms.
 """
 
 import dataclasses
@@ -100,7 +102,7 @@ def export_checkpoint(folder: Path, content: dict, card: str) -> None:
     try:
         lines = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in values.items()]
     except (TypeError, ValueError) as error:
-        raise UserError(f"{folder}: not written, as the checkpoint holds a value that JSON has not ({error})") from None
+        raise UserError(f"{folder}: not written: JSON cannot express a value of the checkpoint ({error})") from None
     weights = {name: tensor.clone() for name, tensor in content["weights"].items()}  # each with memory of its own
     files = {
         WEIGHTS_FILE: safetensors.torch.save(weights, {"format": "pt"}),
@@ -113,11 +115,11 @@ def export_checkpoint(folder: Path, content: dict, card: str) -> None:
 
 
 def require_exportable(folder: Path, overwrite: bool) -> None:
-    """UserError where a folder is in the place of an export, but for one that holds an export and nothing else."""
+    """Raises UserError if the folder exists, unless it may be overwritten and holds an export and nothing else."""
     if not folder.exists():
         return
     if not overwrite:
-        raise UserError(f"{folder}: is there already; replace it (--overwrite), or choose another --output_dir")
+        raise UserError(f"{folder}: already exists; replace it (--overwrite), or choose another --output_dir")
     others = sorted({path.name for path in folder.iterdir()} - {WEIGHTS_FILE, MODEL_CONFIG_FILE, CARD_FILE})
     if others or not (folder / WEIGHTS_FILE).is_file():
         what = f"more than a model ({others[0]})" if others else "no model"
@@ -169,7 +171,7 @@ def read_checkpoint(path: Path, *kinds: str) -> dict:
 
 
 def _brought_up_to_date(content: dict) -> dict:
-    """A checkpoint as this version writes it: parts that had other names before get those of today."""
+    """A checkpoint as this version writes it: parts with older names get today's names."""
     weights = [content["weights"]] + ([content["training"]["model"]] if "training" in content else [])
     config = dict(content["config"])
     if content["kind"] == AUTOENCODER:
@@ -250,7 +252,7 @@ def describe_text_encoder(encoder: TextEncoder) -> dict:
 
 
 def same_text_encoder(one: dict | None, other: dict | None) -> bool:
-    """Whether two descriptions are of one encoder: of a pretrained one the weights decide, wherever they lie."""
+    """Whether two descriptions mean the same encoder; of pretrained ones the weights decide, not the path."""
     if one and other and "fingerprint" in one and "fingerprint" in other:
         return one["fingerprint"] == other["fingerprint"]
     if one and other and "name" in one:  # an earlier version kept no fingerprint
@@ -264,7 +266,7 @@ def open_text_encoder(name: str, device: torch.device | str, where: str | None =
         return PretrainedTextEncoder(name, device)
     except TextEncoderNotLoadable as error:
         if where is not None:
-            raise UserError(f"{where}: its {error}; name where it lies now by --text_encoder") from None
+            raise UserError(f"{where}: its {error}; name its present place by --text_encoder") from None
         raise UserError(
             f"{error}; pass a local folder that holds one, or train one from scratch: --text_encoder {SCRATCH}"
         ) from None
@@ -273,7 +275,7 @@ def open_text_encoder(name: str, device: torch.device | str, where: str | None =
 def build_text_encoder(
     description: dict, device: torch.device | str, where: str, moved_to: str | None = None
 ) -> TextEncoder:
-    """The text encoder of the checkpoint `where`; `moved_to`: the name or folder of a pretrained one today."""
+    """The text encoder of the checkpoint `where`; `moved_to`: present name or folder of a pretrained one."""
     if SCRATCH in description:
         if moved_to not in (None, SCRATCH):
             raise UserError(f"--text_encoder {moved_to}: {where} holds a text encoder of its own; leave the flag out")
@@ -322,7 +324,7 @@ def load_text_to_latent(
 ) -> tuple[TextToLatent, dict]:
     """A frozen stage-2 or stage-3 model and its checkpoint's content; `parent` is its autoencoder's content.
 
-    text_encoder: name or folder of the pretrained text encoder, where it is no longer that of the training.
+    text_encoder: name or folder of the pretrained text encoder, if it has moved since training.
     """
     content = load_checkpoint(path, *kinds)
     _require_parent(content, parent["fingerprint"], path)

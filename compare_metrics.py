@@ -4,8 +4,8 @@
     python compare_metrics.py runs/evaluation_flow runs/evaluation_flow --row_b nearest_text
 
 A and B are what evaluate.py wrote: its OUTPUT_DIR, or a clips_{split}.npz in it. Both are scored on the same resampled
-clips, so that what is hard for both cancels out. Where an interval holds 0, the data show no difference. A metric is
-left out where A and B had different judges: another back-translator, autoencoder or classifier, or other thresholds.
+clips, so that the difficulty of a clip cancels out. If an interval contains 0, the data show no difference. A metric is
+left out if A and B had different judges: another back-translator, autoencoder or classifier, or other thresholds.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import math
 from pathlib import Path
 
 from evaluation.clips import Scores
-from evaluation.registry import HANG_ON, count_remarks, remarks
+from evaluation.registry import DEPENDS_ON, count_remarks, remarks
 from evaluation.report import BACK_TRANSLATION, ROWS, read_clips, read_report
 from evaluation.summary import compare
 from poses.files import SPLITS
@@ -44,14 +44,14 @@ def read_row(path: Path, row: str) -> tuple[list[str], Scores]:
 
 
 def read_judges(path: Path) -> dict[str, object]:
-    """What the figures of a clips_{split}.npz hang on besides its clips, from the report beside it."""
+    """What the metrics of a clips_{split}.npz depend on besides its clips, from the report beside it."""
     report = read_report(path.with_name(path.name.replace("clips_", "metrics_", 1)).with_suffix(".json"))
     translator = (report["checkpoints"].get(BACK_TRANSLATION), report["settings"].get("num_beams"))
     return {**report["checkpoints"], BACK_TRANSLATION: translator, "thresholds": report.get("thresholds")}
 
 
 def are_one(a: object, b: object) -> bool:
-    """Whether two judges are one; thresholds may differ in what another machine's rounding makes of them."""
+    """Whether two judges are the same; thresholds may differ by another machine's rounding."""
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
         return all(math.isclose(a[name], b[name], rel_tol=1e-6) for name in a if None not in (a[name], b[name]))
     return a == b
@@ -69,8 +69,8 @@ def main() -> None:
         raise UserError(f"{args.b}: scored other clips than {args.a}; compare evaluations of the same split and data")
     table = compare([ours], [theirs])
     judges_a, judges_b = map(read_judges, paths)
-    for judge in (name for name in HANG_ON if not are_one(judges_a.get(name), judges_b.get(name))):
-        if left_out := [name for name in table if name in HANG_ON[judge]]:
+    for judge in (name for name in DEPENDS_ON if not are_one(judges_a.get(name), judges_b.get(name))):
+        if left_out := [name for name in table if name in DEPENDS_ON[judge]]:
             table = {name: line for name, line in table.items() if name not in left_out}
             print(f"left out, since A and B do not have the same {judge.replace('_', ' ')}: {', '.join(left_out)}")
     tell = say if args.output_path else print  # the table is the result, unless a file holds it

@@ -3,8 +3,8 @@
     python data_preparation.py --data_dir data/phoenix14t
 
 Writes DATA_DIR/normalization_stats.npz (mean and std of each of the 214 numbers, from train alone) and
-DATA_DIR/cache/ (each split in one memory-mapped file). Where DATA_DIR is read-only, --cache_dir holds both.
-Prints what the keypoints say of units, axes and sides, and names clips that differ from the rest.
+DATA_DIR/cache/ (each split in memory-mapped files). If DATA_DIR is read-only, --cache_dir holds both.
+Prints what units, axes and sides the keypoints seem to have, and names clips that differ from the rest.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ DATA_DIR = "data"  # the default of --data_dir
 
 
 def one_rate(packs: dict[str, Pack]) -> float | None:
-    """The frames a second of all splits, None where no clip says; a UserError where they differ."""
+    """The frames per second of all splits, None if no clip states them; raises UserError if they differ."""
     rates = {split: pack.info["fps"] for split, pack in packs.items() if pack.info.get("fps")}
     silent = " and ".join(split for split, pack in packs.items() if not pack.info.get("fps"))
     if rates and silent:
@@ -46,7 +46,7 @@ def one_rate(packs: dict[str, Pack]) -> float | None:
 
 
 def notes(packs: dict[str, Pack]) -> Iterator[str]:
-    """A sentence for each kind of thing that was noted when the clips were read, its clips and frames counted."""
+    """One sentence for each kind of note made when the clips were read, with the number of clips and frames."""
     kinds: dict[str, list[dict]] = {}
     for pack in packs.values():
         for note, counts in pack.info.get("notes", {}).items():
@@ -58,7 +58,7 @@ def notes(packs: dict[str, Pack]) -> Iterator[str]:
 
 
 def on_signers(data_dir: Path, signers: dict[str, Counter[str]]) -> Iterator[str]:
-    """What is odd in who signs each split; a UserError where a split does not say it and train does."""
+    """Notes on who signs each split; raises UserError if train names its signers and another split does not."""
     for split in ("dev", "test"):
         require_signers(data_dir, split, bool(signers[split]), bool(signers["train"]))
         if signers[split] and not signers["train"]:
@@ -75,7 +75,7 @@ def main() -> None:
         "--visibility_threshold",
         type=fraction,
         default=VISIBILITY_THRESHOLD,
-        help=f"a keypoint of a lower visibility was not seen (default {VISIBILITY_THRESHOLD})",
+        help=f"keypoints of lower visibility count as unseen (default {VISIBILITY_THRESHOLD})",
     )
     parser.add_argument("--fps", type=positive_float, help="resample clips to this rate (default: as they are)")
     args = parser.parse_args()
@@ -110,7 +110,7 @@ def main() -> None:
         lengths, texts = pack.lengths("pose"), [text for text in pack.texts if says_something(text)]
         say(
             f"{split}: {len(pack)} clips, {len(set(texts))} texts, "
-            f"{lengths.sum()} frames ({lengths.min()}-{lengths.max()} a clip)"
+            f"{lengths.sum()} frames ({lengths.min()}-{lengths.max()} per clip)"
         )
         if len(texts) < len(pack):
             print(f"{split}: {len(pack) - len(texts)} clips have an empty text, which no metric of texts counts")
@@ -124,7 +124,7 @@ def main() -> None:
         print(note)
     facts = measured.facts()
     say("geometry, the median clip (all clips):", *geometry.report(facts), sep="\n  ")
-    say(f"  frames a second: {f'{fps:g}' if fps else 'not given'}")
+    say(f"  frames per second: {f'{fps:g}' if fps else 'not given'}")
     parts, first = {data_dir: facts}, 0
     for split, pack in packs.items():  # one of them may be written in another way than the rest
         parts[data_dir / split] = {name: fact[first : first + len(pack)] for name, fact in facts.items()}
@@ -135,7 +135,8 @@ def main() -> None:
     for sentence in geometry.differing(measured.ids, facts):
         print(f"differs: {sentence}")
     if repeated:
-        print(f"{len(repeated)} clips of dev and test stand in train too, such as {repeated[0]}: they test nothing")
+        count = f"{len(repeated)} clips of dev and test"
+        print(f"{count} also occur in train, such as {repeated[0]}; their scores mean nothing")
     path = save_statistics(statistics, data_dir, args.cache_dir)
     print(f"wrote {path} (fingerprint {statistics.fingerprint})")
 

@@ -1,4 +1,4 @@
-"""A data set's clips and latents as batches: memory-mapped packs, padded to the batch, in an order the seed fixes."""
+"""A data set's clips and latents as batches: read from memory-mapped packs, padded, in an order fixed by the seed."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -24,9 +24,11 @@ _POOL = 50  # batches whose clips are sorted by length together: wide enough to 
 def augment(
     pose: np.ndarray, seen: np.ndarray, strength: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The clip as if signed at another speed, before a camera a little elsewhere: pose, seen [T,214] -> [T',214].
+    """The clip as if signed at another speed, before a camera moved slightly: pose, seen [T,214] -> [T',214].
 
     Speed within a quarter, size within a tenth, turned by up to 5 degrees and moved by up to 0.05, times `strength`.
+    The turn is computed in image units (0 to 1 across the width and down the height), so in a picture that is not
+    square it is slightly a shear.
     """
     low, high = np.log(0.8), np.log(1.25)
     length = max(2, round(len(pose) * np.exp(strength * rng.uniform(low, high))))
@@ -41,8 +43,9 @@ def augment(
 class PoseDataset(Dataset):
     """Clips of a split: pose [T,214] normalised, seen [T,214] bool, present [T,3] bool, text, id.
 
-    Clips longer than `max_seq_len` are cut to a window that (seed, epoch, index) alone decide (`long_clips="crop"`), or
-    squeezed in time ("resample"), which keeps a sentence's end with its text. An item's index is (index, epoch).
+    Clips longer than `max_seq_len` are cut to a window that depends only on (seed, epoch, index) (`long_clips="crop"`),
+    or resampled to that length ("resample"), which keeps all of a sentence with its text. An item's key is
+    (index, epoch).
     """
 
     def __init__(
@@ -84,10 +87,10 @@ class PoseDataset(Dataset):
 
 
 class LatentDataset(Dataset):
-    """Stages 2 and 3: what a pack holds of each clip, its text, and the text's frozen embedding `cond` [L,C] if any.
+    """Stages 2 and 3: a pack's arrays of each clip, its text, and the text's frozen embedding `cond` [L,C] if any.
 
     Stage 2's packs hold latents z [N,D] and motion energy [T,2], stage 3's the states of trajectories [N,(S+1)*D].
-    signers: who signs each clip, by the ID of the pack; empty where the data set does not tell.
+    signers: who signs each clip, by the IDs of the pack; empty if the data set does not say.
     labelled: leave out the clips without a text.
     """
 
@@ -110,7 +113,7 @@ class LatentDataset(Dataset):
         return len(self._chosen)
 
     def names(self, number: int) -> dict[str, str]:
-        """A clip's id and text, and its signer where the data set tells; none of its arrays is read."""
+        """A clip's id and text, and its signer if the data set names it; reads none of its arrays."""
         index = int(self._chosen[number])
         names = {"id": self.latents.ids[index], "text": self.latents.texts[index]}
         return names | ({"signer": self.signers[names["id"]]} if self.signers else {})
@@ -146,11 +149,11 @@ def collate(items: list[Item]) -> Batch:
 
 
 class LengthBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (index, epoch) with like lengths, in an order that follows from (seed, epoch) alone.
+    """Batches of (index, epoch) with similar lengths, in an order that depends only on (seed, epoch).
 
-    With several processes each takes its share of every batch, so that the batches are those of one process. Where a
-    batch has fewer clips than there are processes, those without a clip get its first, which must not count. `start`:
-    batches that are left out at the beginning, of an epoch that a run goes on with.
+    Several processes divide every batch, so the batches are those of one process. If a batch has fewer clips than there
+    are processes, the remaining processes repeat its first clip, and the repeat must not count. `start`: the number of
+    batches to skip at the beginning of an epoch that a run resumes.
     """
 
     def __init__(

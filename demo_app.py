@@ -1,4 +1,4 @@
-"""A page in the browser, on this machine alone: type a text, see it signed, take the clip away.
+"""A page in the browser, on this machine alone: type a text, see it signed, download the clip.
 
     make app
     .venv-app/bin/python demo_app.py --predictor_checkpoint runs/predictor/best_model.pt \\
@@ -6,8 +6,8 @@
         --autoencoder_checkpoint runs/autoencoder/best_model.pt --data_dir data/phoenix14t --port 7860
 
 `make app` shows the models of `make demo`. The page signs as inference.py and inference_latent_flow.py do: the same
-seed and settings give the same clip. It needs gradio (`make .venv-app` installs it) and no network. What it makes lies
-in a temporary folder, which is removed when Ctrl-C closes the page.
+seed and settings give the same clip. It needs gradio (`make .venv-app` installs it) and no network. Its clips are in a
+temporary folder, which is removed when Ctrl-C closes the page.
 """
 
 import argparse
@@ -52,7 +52,7 @@ from runtime.files import write_whole
 
 HOST = "127.0.0.1"
 TITLE = "Text to signing"
-ENDINGS = (".pose", ".mp4", ".npy", ".json")  # what can be taken away
+ENDINGS = (".pose", ".mp4", ".npy", ".json")  # the formats of the downloads
 KEPT = 50  # clips; older ones are removed
 NUM_EXAMPLES = 6  # texts of --data_dir
 SPLIT_OF_EXAMPLES = SPLITS[1]  # what training did not see, and no test
@@ -77,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add_cache_argument(parser)
     generation_arguments.add_image_size_argument(parser)
-    parser.add_argument("--port", type=port, default=7860, help="of the page; 0 takes a free one (default 7860)")
+    parser.add_argument("--port", type=port, default=7860, help="port of the page; 0 uses a free one (default 7860)")
     generation_arguments.add_moved_text_encoder_argument(parser)
     generation_arguments.add_speed_arguments(parser)
     generation_arguments.add_device_argument(parser)
@@ -127,7 +127,7 @@ def load_directions(args: argparse.Namespace) -> list[Direction]:
 
 
 def typed(name: str, text: str, parse: Callable[[str], T]) -> T | None:
-    """A field's number, None where it is empty; UserError where it does not fit, as for the scripts' flags."""
+    """A field's number, None where it is empty; raises UserError if it does not fit, as for the scripts' flags."""
     if not text.strip():
         return None
     try:
@@ -145,7 +145,7 @@ def sign(
     seed: str = "",
     signer: str = "",
 ) -> tuple[Generated, dict[str, object]]:
-    """The clip that the inference scripts make of the same, and its record. Empty fields are the models' to decide."""
+    """The clip that the inference scripts would make, and its record. The models decide empty fields."""
     text = stripped(text)
     settings = SamplingSettings(typed("steps", steps, num_steps), typed("guidance", guidance, natural_float))
     lengths, seed = typed("length", length, frames), typed("seed", seed, natural_int) or 0
@@ -173,7 +173,7 @@ iframe { width: 100%; height: min(78vh, 720px); border: 0; }
 
 
 class Shelf:
-    """The newest clips, a folder each, in every format of ENDINGS; a video is drawn when it is first asked for."""
+    """The newest clips, one folder each, in every format of ENDINGS; a video is drawn when it is first requested."""
 
     def __init__(self, folder: Path, image_size: Sequence[int] | None) -> None:
         self.folder, self.image_size = folder, image_size
@@ -200,7 +200,7 @@ class Shelf:
         return name
 
     def video(self, name: str) -> Path:
-        """The path of a clip's video. KeyError where there is no such clip, or no longer."""
+        """The path of a clip's video. Raises KeyError if there is no such clip, or no longer."""
         entry, path = self.entries[name], self.folder / name / f"{name}.mp4"
         if not path.exists():
             columns = [(label, np.where(clip.seen, clip.pose, np.nan)) for label, clip in entry.clips.items()]
@@ -211,7 +211,7 @@ class Shelf:
 def describe(record: dict[str, object], name: str) -> str:
     """What the page says of the clip of that name on the shelf, as HTML."""
     seconds, fps = record["seconds"], record["fps"]
-    rate = f"{record['frames']} frames at {fps or DEFAULT_FPS:g} a second"
+    rate = f"{record['frames']} frames at {fps or DEFAULT_FPS:g} per second"
     rate += "" if fps else " (the checkpoint's data did not say their rate)"
     parts = " + ".join(f"{part} {1000 * seconds[part]:.1f}" for part in PARTS)
     latency = f"made in {1000 * sum(seconds.values()):.1f} ms ({parts})"
@@ -220,7 +220,7 @@ def describe(record: dict[str, object], name: str) -> str:
     how += f", signed by {html.escape(str(record['signer']))}" if "signer" in record else ""
     how += f", guidance {record['guidance_scale']:g}" if "guidance_scale" in record else ""
     page = f'<iframe src="/clips/{name}/page.html#play" title="the signing"></iframe>'
-    return f'<p class="latency"><b>{latency}</b><br>{rate}, {how}</p>{page}<p class="take">take away: {links}</p>'
+    return f'<p class="latency"><b>{latency}</b><br>{rate}, {how}</p>{page}<p class="take">download: {links}</p>'
 
 
 def fields_of(direction: Direction) -> list[dict[str, object]]:
@@ -322,7 +322,7 @@ def serve(blocks: object, shelf: Shelf, listener: socket.socket) -> None:
     try:
         uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run([listener])
     except KeyboardInterrupt:
-        print("the page is closed, and the clips that were not taken away are removed")
+        print("the page is closed, and its clips are removed, apart from downloads")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Score a model, or clips already generated, against the real clips of a split, beside floors and ceilings.
+"""Score a model, or clips already generated, against the real clips of a split, beside comparison rows.
 
     python evaluate.py --data_dir data/phoenix14t --predictor_checkpoint runs/predictor/best_model.pt \\
         --autoencoder_checkpoint runs/autoencoder/best_model.pt --split dev --batch_size 32 --save_predictions \\
@@ -8,7 +8,7 @@
     python evaluate.py --data_dir data/phoenix14t --predictions_dir clips --split test --output_dir runs/evaluation
 
 With --back_translation_checkpoint clips are also read back as text, for BLEU, ROUGE-L, chrF and WER. The real clips are
-read back too: no generator can beat their scores by signing better.
+read back, too: their scores are a ceiling, since no generator can beat them by signing better.
 
 Writes metrics_{split}.json and the same as .pkl to OUTPUT_DIR, the values of every clip to clips_{split}.npz (for
 compare_metrics.py), its flags to config_{split}.json (for --config), and prints the table. A generated clip's length
@@ -73,30 +73,28 @@ def parse_arguments() -> argparse.Namespace:
         "--back_translation_checkpoint", type=Path, help="best_model.pt of train_pose_to_text.py: for BLEU to WER"
     )
     parser.add_argument(
-        "--num_beams", type=positive_int, default=4, help="of the back-translator (default 4; 1: greedy)"
+        "--num_beams", type=positive_int, default=4, help="beams of the back-translator; 1 is greedy (default 4)"
     )
     parser.add_argument(
         "--sync_confidence",
         action="store_true",
-        help="also ask a classifier whether hands and face are in time; it is trained once a data set, in about half a "
-        "minute, and kept in --cache_dir",
+        help="also ask a classifier whether hands and face are in time; it is trained once per data set, in about half "
+        "a minute, and kept in --cache_dir",
     )
     generation_arguments.add_sampling_arguments(parser)
     parser.add_argument("--split", choices=SPLITS, default="dev", help="the split that is scored (default dev)")
-    parser.add_argument("--output_dir", type=Path, required=True, help="where the report goes")
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder for the report")
     parser.add_argument("--batch_size", type=positive_int, default=32, help="clips generated at a time (default 32)")
-    parser.add_argument(
-        "--seed", type=natural_int, default=0, help="clip n starts from seed + n; also draws the baselines (default 0)"
-    )
+    parser.add_argument("--seed", type=natural_int, default=0, help="random seed; clip n uses seed + n (default 0)")
     parser.add_argument("--oracle_length", action="store_true", help="give each clip its reference's length")
     parser.add_argument(
-        "--shuffle_texts", action="store_true", help="add a row of wrong texts: are its scores worse than the model's?"
+        "--shuffle_texts", action="store_true", help="add a row of clips from wrong texts, which should score worse"
     )
     parser.add_argument(
         "--save_predictions", action="store_true", help="write the clips to OUTPUT_DIR/predictions_SPLIT/ID.npy"
     )
     parser.add_argument(
-        "--format", choices=("npy", "pose"), default="npy", help="of the clips of --save_predictions (default npy)"
+        "--format", choices=("npy", "pose"), default="npy", help="format of --save_predictions (default npy)"
     )
     generation_arguments.add_image_size_argument(parser)
     generation_arguments.add_moved_text_encoder_argument(parser)
@@ -121,7 +119,7 @@ def parse_arguments() -> argparse.Namespace:
 
 @dataclass
 class Models:
-    """What the flags ask for, None where they do not; fingerprints and settings go into the report."""
+    """The models that the flags name, None for the others; fingerprints and settings go into the report."""
 
     generator: Generator | None
     autoencoder: PoseAutoencoder | None
@@ -162,13 +160,13 @@ def load_models(args: argparse.Namespace, device: torch.device) -> Models:
 
 
 def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Reference], float | None]:
-    """The clips to score against, and their frames a second; where a model signs them, those that have a text."""
+    """The clips to score against, and their frames per second; if a model signs them, only those that have a text."""
     split = load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad)
     fps, learnt = split.info.get("fps"), models.statistics.info.get("fps")
     if fps and learnt and not same_rate(fps, learnt):
         raise UserError(
-            f"{args.data_dir}: {fps:g} frames a second, where the checkpoint learnt from {learnt:g}; bring the data to "
-            f"that rate with data_preparation.py --fps {learnt:g}"
+            f"{args.data_dir}: {fps:g} frames per second, but the checkpoint learnt from {learnt:g}; resample the data "
+            f"with data_preparation.py --fps {learnt:g}"
         )
     references = read_references(split)
     if models.generator is None:
@@ -189,7 +187,7 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
 def generate_clips(
     generator: Generator, references: list[Reference], texts: list[str], args: argparse.Namespace
 ) -> tuple[list[Clip], dict[str, float]]:
-    """The model's clip for each of `texts`, one for each reference, and the mean seconds a clip."""
+    """The model's clip for each of `texts`, one for each reference, and the mean seconds per clip."""
     seeds = [args.seed + number for number in range(len(texts))]
     lengths = [len(reference.pose) for reference in references] if args.oracle_length else None
     poses: dict[int, np.ndarray] = {}

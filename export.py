@@ -4,9 +4,9 @@
         --evaluation runs/evaluation_flow --data_name PHOENIX-2014-T --data_license "non-commercial research" \\
         --license cc-by-nc-sa-4.0 --language de gsg
 
-Any stage's checkpoint is taken. The folder holds model.safetensors, config.json, and README.md with the front matter of
-the Hugging Face hub, and stands where a checkpoint does in every other command, with the same results. The figures of
---evaluation must be this checkpoint's own. What training alone needs (last.pt's optimiser) is left out.
+The checkpoint may be of any stage. The folder holds model.safetensors, config.json, and README.md with the front matter
+of the Hugging Face hub. Every other command accepts it in place of a checkpoint, with the same results. The figures of
+--evaluation must be this checkpoint's own. What only training needs (such as last.pt's optimiser) is left out.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from runtime.flags import RUN_CONFIG_FILE, read_config
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="best_model.pt or last.pt of any stage")
-    parser.add_argument("--output_dir", type=Path, required=True, help="the folder that is made")
+    parser.add_argument("--output_dir", type=Path, required=True, help="the new folder")
     parser.add_argument("--overwrite", action="store_true", help="replace a folder that an export made")
     parser.add_argument(
-        "--evaluation", type=Path, nargs="+", default=[], help="folders of evaluate.py, whose figures the card has"
+        "--evaluation", type=Path, nargs="+", default=[], help="output folders of evaluate.py, for the card's figures"
     )
     parser.add_argument("--title", type=one_line, help="the card's title (default: the folder's name)")
     parser.add_argument("--data_name", type=one_line, help="what the model was trained on")
@@ -40,10 +40,10 @@ def parse_arguments() -> argparse.Namespace:
         default="unknown",
         help="the model's licence as the Hugging Face hub names it, such as cc-by-nc-4.0 or other (default unknown)",
     )
-    parser.add_argument("--license_name", type=one_line, help="its name, with --license other")
-    parser.add_argument("--license_link", type=one_line, help="where it stands, with --license other")
+    parser.add_argument("--license_name", type=one_line, help="name of the licence, with --license other")
+    parser.add_argument("--license_link", type=one_line, help="address of its text, with --license other")
     parser.add_argument(
-        "--language", type=one_line, nargs="+", default=[], help="codes of the languages, signed ones too: de gsg"
+        "--language", type=one_line, nargs="+", default=[], help="codes of the languages, sign languages too: de gsg"
     )
     args = parser.parse_args()
     refuse_without("--license other", args.license == "other", ("--license_name", "--license_link"), parser, args)
@@ -92,7 +92,7 @@ def main() -> None:
     )
     card = model_card(content, owner, find_reports(args.evaluation), find_call(args.checkpoint, content["kind"]))
     if args.license == "unknown":
-        print("the card says that the licence is unknown, so nobody may use the model; --license states one")
+        print("the card says that the licence is unknown, so nobody may use the model; pass --license")
     export_checkpoint(args.output_dir, content, card)
     print(f"wrote {args.output_dir} ({content['kind']}, fingerprint {content['fingerprint']})")
 

@@ -1,16 +1,16 @@
-"""Make a data set of videos: MediaPipe Holistic finds body, hands and face in every frame.
+"""Make a data set from videos: MediaPipe Holistic finds body, hands and face in every frame.
 
     make .venv-video
     .venv-video/bin/python extract_features.py --videos videos/ --texts texts.txt --output_dir data/mine --num_workers 8
 
 Every video in the folder, and in the folders in it, becomes a clip of the data layout (README, "Your own data"), and so
-does every folder of pictures (PHOENIX-2014-T's layout; --source_fps says at which rate they were taken). A clip that is
-there already is skipped, so a run that was stopped goes on with the same command. On several machines, such as a SLURM
+does every folder of pictures (PHOENIX-2014-T's layout; --source_fps says at which rate they were taken). A clip that
+exists already is skipped, so the same command continues a run that was stopped. On several machines, such as a SLURM
 array:
 
     ... extract_features.py ... --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT      # tasks 1, 2, ...
 
-and once more without --shard at the end, which checks that every clip is there and reports on all of them.
+At the end, one more call without --shard checks that every clip exists, and reports on all of them.
 """
 
 import argparse
@@ -36,8 +36,8 @@ def parse_arguments() -> argparse.Namespace:
         "--person",
         choices=WHOM,
         default="signing",
-        help="whom to follow where several people are in the picture; signing: whose hands move most; left, right: "
-        "where they are; largest: by the face (default signing)",
+        help="whom to follow if several people are in the picture; signing: whose hands move most; left, right: the "
+        "person on that side; largest: by the face (default signing)",
     )
     parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="the Ith of N parts of the clips")
     add_plan_arguments(parser)
@@ -52,7 +52,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def check_rates(sources: list[Source], source_fps: float | None, num_workers: int) -> None:
-    """UserError where the videos' headers say different rates: found before the long work, not after it."""
+    """Raises UserError if the videos' headers state different rates, before the long work begins."""
     rates = dict(zip(sources, parallel_map(header_rate, sources, num_workers, source_fps), strict=True))
     rates = {source: rate for source, rate in rates.items() if rate is not None}
     if rates:
@@ -60,7 +60,7 @@ def check_rates(sources: list[Source], source_fps: float | None, num_workers: in
         if not same_rate(rates[slow], rates[fast]):
             raise UserError(
                 f"the videos have different rates: {slow.name} {rates[slow]:.4g}, {fast.name} {rates[fast]:.4g} frames "
-                "a second; pass --fps with the rate to bring them to, or --fps keep"
+                "per second; pass --fps with the rate to bring them to, or --fps keep"
             )
 
 

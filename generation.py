@@ -27,11 +27,11 @@ from runtime.processes import shared_map
 from runtime.timing import Clock
 
 PARTS = ("text", "sampling", "decoding")
-WINDOW = 512  # texts that are read before the first is signed; their embeddings lie in memory
+WINDOW = 512  # texts that are read before the first is signed; their embeddings are in memory
 
 
 def stripped(text: str) -> str:
-    """A text to sign, in the form that training texts have; UserError where it says nothing, as training counts it."""
+    """A text to sign, in the form of training texts; raises UserError if it has no word, by the rule of training."""
     text = composed(text.strip())
     if any("\ud800" <= letter <= "\udfff" for letter in text):  # how Python keeps bytes of another encoding
         raise UserError("the text is not UTF-8; set the terminal to it, or write the text into a file for --text_file")
@@ -64,7 +64,7 @@ class _Text:
 
 
 class Generator:
-    """The frozen models of one direction, ready to sign texts. ValueError for settings that they cannot follow."""
+    """The frozen models of one direction, ready to sign. Raises ValueError for settings that they cannot follow."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Generator:
             self.table = self.model.net.time_table(self.sampling)
 
     def with_sampling(self, sampling: SamplingSettings) -> "Generator":
-        """The same models, which are shared, with other settings; ValueError where they cannot follow them."""
+        """The same models, which are shared, with other settings; raises ValueError if they cannot follow them."""
         other = copy.copy(self)
         other._set_sampling(sampling)
         return other
@@ -110,7 +110,7 @@ class Generator:
         return record | {"fingerprints": self.fingerprints}
 
     def require_data(self, data_dir: Path, cache_dir: Path | None, autoencoder_checkpoint: Path) -> None:
-        """UserError where the data set's statistics are not those that the models were trained with."""
+        """Raises UserError if the data set's statistics are not those that the models were trained with."""
         given = Statistics.load(statistics_path(data_dir, cache_dir)).fingerprint
         kept = self.statistics.fingerprint
         require_equal(f"--data_dir {data_dir} with statistics", given, kept, autoencoder_checkpoint)
@@ -167,11 +167,11 @@ class Generator:
     def read(self, texts: list[str], signers: list[str | None], batch_size: int) -> list[_Text]:
         """The texts' embeddings and lengths, as their signers sign them, in batches of like length, without padding.
 
-        UserError for a text that the encoder would not read to its end.
+        Raises UserError for a text that is too long for the encoder.
         """
         read: dict[int, _Text] = {}
         if cut := self.model.truncation_message(texts):
-            raise UserError(f"{cut}; sign it in parts, a sentence each")
+            raise UserError(f"{cut}; sign it in parts, one sentence each")
         order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
         clock = Clock(self.device)
         for start in range(0, len(order), batch_size):
@@ -223,14 +223,14 @@ def load_generator(
     text_encoder: str | None = None,
     kinds: tuple[str, ...] = (PREDICTOR, FLOW, STUDENT),
 ) -> Generator:
-    """Load both checkpoints, which must belong together; UserError where they cannot sign as asked.
+    """Load both checkpoints, which must belong together; raises UserError if they cannot sign as asked.
 
     With `speed` as the flags give it, precision and threads are settled for this machine, and a line says how; without
     it, networks compute in fp32 on the threads that PyTorch has.
     """
     as_asked, speed = speed is not None, speed or Speed()
     if speed.precision == "int8" and (device.type != "cpu" or speed.compiled):
-        raise UserError("--precision int8 is for a CPU, without --compile; take bf16 elsewhere")
+        raise UserError("--precision int8 is for a CPU, without --compile; use bf16 elsewhere")
     if speed.compiled and (reason := why_not_compilable(device)):
         raise UserError(f"--compile: PyTorch cannot compile here ({reason}); leave the flag out")
     autoencoder, statistics, parent = load_autoencoder(autoencoder_checkpoint, device)

@@ -1,4 +1,4 @@
-"""Flags of the scripts that sign, declared once: which models, on which device, how fast, and how they sample."""
+"""Flags of the scripts that sign, declared once: models, device, number format, and sampling."""
 
 import argparse
 import dataclasses
@@ -23,20 +23,20 @@ def add_autoencoder_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_moved_text_encoder_argument(parser: argparse.ArgumentParser) -> None:
-    """Where a checkpoint's pretrained text encoder lies now."""
+    """Where a checkpoint's pretrained text encoder is now."""
     parser.add_argument(
         "--text_encoder",
-        help="name or folder of the checkpoint's pretrained text encoder, where it has moved (default: where training "
-        "found it); its weights must be the same",
+        help="name or folder of the checkpoint's pretrained text encoder, if it has moved since training; its weights "
+        "must be the same (default: where training found it)",
     )
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
 
 
 def resolve_device(name: str | None) -> torch.device:
-    """The device of that name, or without one a GPU where there is one."""
+    """The device of that name; without a name, a GPU if there is one, else the CPU."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -53,9 +53,9 @@ def resolve_device(name: str | None) -> torch.device:
 
 
 def join_processes(name: str | None) -> torch.device:
-    """The device of --device; where a launcher has started several processes, from now on they know of each other.
+    """The device of --device; if a launcher has started several processes, this call also connects them.
 
-    Without a name each takes a GPU of its machine, in turn. What they exchange are clips and figures, over the CPU.
+    Without a name, each process takes the next GPU of its machine. They exchange clips and figures over the CPU.
     """
     if processes.started() == 1:
         return resolve_device(name)
@@ -67,25 +67,25 @@ def join_processes(name: str | None) -> torch.device:
 
 
 def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
-    """How fast the networks sign; the clips stay the same, to the precision."""
+    """How generation is computed: number format and compilation. Results agree up to rounding."""
     parser.add_argument(
         "--precision",
         type=precision,
         default=AUTO,
         help="auto: bf16 on a CPU with AMX for networks at least "
         f"{WIDE} wide, else fp32; bf16: matrix products in bf16, faster on GPUs and on CPUs with bf16 instructions; "
-        "int8: on a CPU, one clip at a time (default auto)",
+        "int8: on a CPU only, and one clip at a time (default auto)",
     )
     parser.add_argument(
         "--compile",
         action="store_true",
         dest="compiled",
-        help="compile sampling and decoding (torch.compile): for many clips, since the first ones wait minutes for it",
+        help="compile sampling and decoding (torch.compile); useful for many clips, since the first ones wait minutes",
     )
 
 
 def precision(text: str) -> str:
-    """auto, fp32, int8, or bf16 where this machine multiplies in it; elsewhere it would be a hundred times slower."""
+    """auto, fp32, int8, or bf16 if this machine has instructions for it: without them it is a hundred times slower."""
     if text not in (AUTO, FP32, BF16, "int8"):
         raise argparse.ArgumentTypeError(f"{text} is none of auto, fp32, bf16 and int8")
     if text == BF16 and not (torch.cuda.is_available() or has_bf16()):
@@ -99,33 +99,47 @@ def add_image_size_argument(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=image_side,
         metavar=("WIDTH", "HEIGHT"),
-        help="pixels of the picture that .pose files speak of; the recordings' own keep the signer's proportions "
+        help="width and height of the picture, in pixels, for .pose files; those of the recordings keep the signer's "
+        "proportions "
         f"(default {' '.join(map(str, IMAGE_SIZE))})",
     )
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """How Direction 2 samples; what is left out is what the checkpoint says."""
+    """How Direction 2 samples; a flag that is left out takes the checkpoint's value."""
     parser.add_argument("--num_steps", type=positive_int, help="ODE steps (default: the checkpoint's)")
     parser.add_argument(
-        "--guidance_scale", type=natural_float, help="of the text; 1 is none (default: the checkpoint's)"
+        "--guidance_scale",
+        type=natural_float,
+        help="scale of classifier-free guidance by the text; 1 disables it (default: the checkpoint's)",
     )
     parser.add_argument(
-        "--guidance_from", choices=UNCONDITIONAL, help="what guidance by the text leads away from (default: as trained)"
+        "--guidance_from",
+        choices=UNCONDITIONAL,
+        help="unconditional estimate that guidance moves away from (default: as trained)",
     )
     parser.add_argument(
         "--gamma_guidance",
         type=natural_float,
-        help="share of the field that sync guidance may take (default: the checkpoint's)",
+        help="largest share of the velocity that sync guidance may add (default: the checkpoint's)",
     )
     parser.add_argument(
         "--solver",
         choices=SOLVER_NAMES,
-        help=f"midpoint and heun take two forwards a step (default {DEFAULT_SOLVER}; a student takes its own steps)",
+        help="midpoint and heun evaluate the network twice per step "
+        f"(default {DEFAULT_SOLVER}; a student has its own steps)",
     )
-    for flag, what in (("--use_ssm_prior", "the prior"), ("--use_sync_guidance", "sync guidance")):
-        help = f"{what} (default: as trained; the prior is part of the field and can't be switched)"
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=help)
+    parser.add_argument(
+        "--use_ssm_prior",
+        action=argparse.BooleanOptionalAction,
+        help="whether the checkpoint was trained with the prior; another value is an error, since the prior is part of "
+        "the model (default: as trained)",
+    )
+    parser.add_argument(
+        "--use_sync_guidance",
+        action=argparse.BooleanOptionalAction,
+        help="guide hands and face to move in step, if the checkpoint was trained for it (default: as trained)",
+    )
 
 
 def sampling_settings(args: argparse.Namespace) -> SamplingSettings:

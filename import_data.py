@@ -1,12 +1,12 @@
-"""Make a data set of poses that other tools wrote: .pose files, MediaPipe arrays, OpenPose, DWPose, MMPose, .skels.
+"""Make a data set from poses of other tools: .pose files, MediaPipe arrays, OpenPose, DWPose, MMPose, .skels.
 
     python import_data.py --input poses/ --texts texts.txt --output_dir data/mine --fps 25
     python import_data.py --input openpose/ --texts train=train.csv dev=dev.csv test=test.csv --source_fps 24 \\
         --width 1280 --height 720 --output_dir data/how2sign
 
 Every recording in the folder, and in the folders in it, becomes a clip of the data layout (README, "Your own data"). A
-clip that is there already is skipped, so a run that was stopped goes on. What was not seen stays unseen: a recording
-without a face has no face in the data, not one of zeros. docs/own_data.md says what each format must hold.
+clip that exists already is skipped, so the same command continues a run that was stopped. What was not seen stays
+unseen: a recording without a face has no face in the data, not one of zeros. docs/own_data.md describes each format.
 """
 
 import argparse
@@ -37,22 +37,22 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="take these alone: " + "; ".join(f"{name}: {meaning}" for name, meaning in FORMATS.items()),
+        help="read only this format: " + "; ".join(f"{name}: {meaning}" for name, meaning in FORMATS.items()),
     )
     parser.add_argument(
         "--units",
         choices=UNITS,
-        help="what coordinates are in, where it is not what the format has: "
+        help="unit of the coordinates, if it is not the format's own: "
         + "; ".join(f"{name}: {meaning}" for name, meaning in UNITS.items()),
     )
-    parser.add_argument("--width", type=positive_int, help="of the recorded picture, in pixels")
-    parser.add_argument("--height", type=positive_int, help="of the recorded picture, in pixels")
+    parser.add_argument("--width", type=positive_int, help="width of the recorded picture, in pixels")
+    parser.add_argument("--height", type=positive_int, help="height of the recorded picture, in pixels")
     parser.add_argument(
         "--person",
         choices=WHOM,
         default="signing",
-        help="whom to follow where a frame has several people; signing: whose hands move most; left, right: where "
-        "they are; largest: by height (default signing)",
+        help="whom to follow if a frame has several people; signing: whose hands move most; left, right: the person on "
+        "that side of the picture; largest: the tallest (default signing)",
     )
     parser.add_argument("--swap_hands", action="store_true", help="exchange the left and the right hand")
     add_plan_arguments(parser)

@@ -4,8 +4,8 @@
         --autoencoder_checkpoint runs/autoencoder/best_model.pt --output_path output_pose.npy --target_length 50 \\
         --data_dir data/phoenix14t
 
-Writes OUTPUT_PATH, [T,214] float32 in data units, and a .json beside it: seconds, seed, checkpoints. A path that ends
-in .pose gets a MediaPipe Holistic file instead, which the field's viewers open.
+Writes OUTPUT_PATH, [T,214] float32 in data units, and a .json beside it: seconds, seed, checkpoints. If the path ends
+in .pose, it is a MediaPipe Holistic file for other viewers.
 """
 
 import argparse
@@ -44,20 +44,18 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     )
     generation_arguments.add_image_size_argument(parser)
     parser.add_argument(
-        "--target_length", type=frames, help="frames of the clip, at most 5000 (default: what the text asks for)"
+        "--target_length", type=frames, help="frames of the clip, at most 5000 (default: predicted from the text)"
     )
     parser.add_argument(
         "--num_samples", type=positive_int, default=1, help="clips for each text (those of Direction 1 are equal)"
     )
-    parser.add_argument("--seed", type=natural_int, default=0, help="clip k of a text starts from seed + k")
+    parser.add_argument("--seed", type=natural_int, default=0, help="random seed; clip k of a text uses seed + k")
     parser.add_argument(
         "--signer",
         type=composed,
-        help="who signs, of those whom the checkpoint knows (default: one drawn by the seed, for each clip)",
+        help="who signs, one of the checkpoint's signers (default: the seed draws one for each clip)",
     )
-    parser.add_argument(
-        "--batch_size", type=positive_int, default=32, help="clips that are made at a time (default 32)"
-    )
+    parser.add_argument("--batch_size", type=positive_int, default=32, help="clips generated at a time (default 32)")
     parser.add_argument("--data_dir", type=Path, help="stop unless this data set's statistics match the checkpoint's")
     add_cache_argument(parser)
     generation_arguments.add_moved_text_encoder_argument(parser)
@@ -89,7 +87,7 @@ def read_texts(args: argparse.Namespace) -> tuple[list[str] | None, list[str]]:
 
 
 def read_jobs(args: argparse.Namespace) -> list[Job]:
-    """What the flags of `add_inference_arguments` ask for. UserError for what could not be written later."""
+    """What the flags of `add_inference_arguments` ask for. Raises UserError for clips that cannot be written."""
     suffix = args.output_path.suffix
     if suffix not in CLIP_FORMATS:
         raise UserError(f"--output_path {args.output_path}: clips are written as .npy or .pose; end the name so")
@@ -136,10 +134,10 @@ def sign_to_files(
     if args.data_dir is not None:
         generator.require_data(args.data_dir, args.cache_dir, checkpoints["autoencoder"])
     if args.output_path.suffix == ".pose" and generator.statistics.info.get("fps") is None:
-        print(f"the checkpoint's data did not say their frames a second, so .pose files say {DEFAULT_FPS:g}")
+        print(f"the checkpoint's data did not state their frames per second, so .pose files say {DEFAULT_FPS:g}")
     if args.signer is not None and args.signer not in generator.model.signers:
         known = ", ".join(generator.model.signers) or "no signers: its data set has no train.signers.txt"
-        raise UserError(f"--signer {args.signer}: the checkpoint knows {known}; take one of those, or leave it out")
+        raise UserError(f"--signer {args.signer}: the checkpoint knows {known}; use one of those, or leave it out")
     lengths = [args.target_length] * len(jobs) if args.target_length else None
     clips = generator.stream(
         [job.text for job in jobs], [job.seed for job in jobs], lengths, args.batch_size, [args.signer] * len(jobs)

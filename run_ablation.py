@@ -5,8 +5,8 @@
 
 Groups: components (Direction 1, the flow as a whole, without the prior, without sync guidance, in pose space); steps
 (the flow at 1 to 50 steps, its student at 1, 2 and 4); strides (autoencoders of other temporal strides with as many
-numbers a second, and flows on them). Every part is one command of this project in a folder of OUTPUT_DIR, is run once,
-and goes on where it was stopped; a changed recipe runs again what depends on it. The data must be prepared
+numbers per second, and flows on them). Every part is one command of this project in a folder of OUTPUT_DIR. It runs
+once, and is resumed if it was stopped; a changed recipe runs again what depends on it. The data must be prepared
 (data_preparation.py). Writes ablation.md, .csv, .tex, quality_steps.png, quality_latency.png and training_curves.png.
 """
 
@@ -41,7 +41,11 @@ def parse_arguments() -> argparse.Namespace:
         "--recipe", type=Path, default=RECIPES / "small.json", help="JSON, flags by stage (default ablation/small.json)"
     )
     parser.add_argument(
-        "--seeds", type=natural_int, nargs="+", default=[0, 1, 2], help="each model is trained with all (default 0 1 2)"
+        "--seeds",
+        type=natural_int,
+        nargs="+",
+        default=[0, 1, 2],
+        help="every model is trained with each (default 0 1 2)",
     )
     parser.add_argument(
         "--groups",

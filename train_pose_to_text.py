@@ -1,10 +1,10 @@
-"""Train the back-translator, pose -> text, which evaluate.py reads generated clips back with.
+"""Train the back-translator, pose -> text, with which evaluate.py reads generated clips back.
 
     python train_pose_to_text.py --data_dir data/phoenix14t --output_dir runs/pose_to_text --batch_size 32 \\
         --num_epochs 100 --learning_rate 5e-4 --max_seq_len 120 --num_workers 4
 
-It sees real clips of train alone, and the epoch of the best dev BLEU is kept (the mean of BLEU-1…4, those orders that
-the dev texts have). Texts are learnt as text_metrics.normalize_text leaves them. Writes best_model.pt, last.pt,
+It learns from real clips of train alone. best_model.pt is the epoch with the best dev BLEU: the mean of BLEU-1…4, or of
+those orders that the dev texts have. text_metrics.normalize_text normalises all texts. Writes best_model.pt, last.pt,
 log.jsonl and TensorBoard events to OUTPUT_DIR.
 """
 
@@ -49,7 +49,9 @@ def parse_arguments() -> argparse.Namespace:
     add_sequence_arguments(parser, long_clips="resample", augmentation=1.0)
     add_dataclass_arguments(parser, "training", TrainSettings, num_epochs=100, learning_rate=5e-4)
     add_dataclass_arguments(parser, "back-translator", PoseToTextConfig)
-    parser.add_argument("--vocab_size", type=positive_int, default=2000, help="subwords at most (default 2000)")
+    parser.add_argument(
+        "--vocab_size", type=positive_int, default=2000, help="maximum number of subwords (default 2000)"
+    )
     return parser.parse_args()
 
 

@@ -3,7 +3,7 @@
     python train_stage1_autoencoder.py --data_dir data/phoenix14t --output_dir runs/autoencoder --batch_size 32 \\
         --num_epochs 100 --learning_rate 1e-4 --latent_dim 256 --hidden_dim 512 --max_seq_len 120 --num_workers 4
 
-Writes best_model.pt (least dev loss), last.pt (for --resume_from), log.jsonl and TensorBoard events to OUTPUT_DIR.
+Writes best_model.pt (lowest dev loss), last.pt (for --resume_from), log.jsonl and TensorBoard events to OUTPUT_DIR.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     add_dataclass_arguments(parser, "training", TrainSettings, num_epochs=100, learning_rate=1e-4)
     add_dataclass_arguments(parser, "autoencoder", AutoencoderConfig)
     add_dataclass_arguments(parser, "loss", AutoencoderLoss)
-    parser.add_argument("--text_encoder", help="not used here, and a note says so: one set of flags serves all stages")
+    parser.add_argument("--text_encoder", help="ignored; accepted so that all stages take the same flags")
     return parser.parse_args()
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     def pack(split: str) -> Pack:
         return load_split(args.data_dir, split, args.cache_dir, args.skip_bad)
 
-    for split in SPLITS:  # test's, too: what is wrong with it is said before the training, not after it
+    for split in SPLITS:  # test's, too: its errors are reported before training, not after it
         pack(split)
     statistics = load_statistics(args.data_dir, args.cache_dir, pack("train"))
     if config.body_frame and statistics.framed is None:

@@ -5,7 +5,7 @@
         --num_teacher_steps 50 --num_workers 4
 
 The teacher's trajectories are computed once and kept in --cache_dir. Writes best_model.pt, last.pt, log.jsonl and
-TensorBoard events to OUTPUT_DIR; the student takes the teacher's place in inference_latent_flow.py and evaluate.py.
+TensorBoard events to OUTPUT_DIR; the student replaces the teacher in inference_latent_flow.py and evaluate.py.
 """
 
 import argparse
@@ -57,10 +57,10 @@ def parse_arguments() -> argparse.Namespace:
         help="best_model.pt of train_stage2_latent_flow.py, or an exported folder",
     )
     parser.add_argument(
-        "--num_teacher_steps", type=positive_int, default=50, help="ODE steps of a trajectory (default 50)"
+        "--num_teacher_steps", type=positive_int, default=50, help="ODE steps per trajectory (default 50)"
     )
     parser.add_argument(
-        "--guidance_scale", type=natural_float, help="guidance that the student learns (default: the teacher's)"
+        "--guidance_scale", type=natural_float, help="guidance scale that the student learns (default: the teacher's)"
     )
     parser.add_argument(
         "--trajectories_per_clip",
@@ -72,18 +72,18 @@ def parse_arguments() -> argparse.Namespace:
         "--joined_texts",
         type=fraction,
         default=0.5,
-        help="share of them whose text is joined of two train texts, where blanks divide them (default 0.5)",
+        help="share of trajectories whose text joins parts of two train texts, split at spaces (default 0.5)",
     )
     parser.add_argument(
         "--num_layers",
         type=positive_int,
-        help="the student's layers, taken evenly from its teacher's: fewer are quicker (default: all)",
+        help="the student's layers, taken evenly from its teacher's; fewer are faster (default: all)",
     )
     add_repeated_arguments(parser, "the teacher's checkpoint", FlowConfig, TEACHERS_OWN)
     generation_arguments.add_moved_text_encoder_argument(parser)
     args = parser.parse_args()
     if args.num_teacher_steps < NUM_SEGMENTS:
-        parser.error(f"--num_teacher_steps {args.num_teacher_steps}: a teacher takes at least {NUM_SEGMENTS}")
+        parser.error(f"--num_teacher_steps {args.num_teacher_steps}: a teacher needs at least {NUM_SEGMENTS}")
     return args
 
 
@@ -100,7 +100,7 @@ def load_teacher(args: argparse.Namespace, fingerprint: str, device: torch.devic
 
 
 def require_teachers_limit(source: LatentSource, teacher: TextToLatent, path: Path) -> None:
-    """UserError where train clips would get other lengths than those that the teacher has learnt."""
+    """Raises UserError if train clips would get other lengths than those that the teacher has learnt."""
     squeezed, limit = latent_stages.squeezed_to(source), teacher.net.config.max_frames
     longest = int(source.clips("train").lengths("pose").max())
     if squeezed not in (None, limit) or (limit is not None and min(longest, source.max_seq_len) > limit):

@@ -12,7 +12,7 @@ of the split beside its reference, with its metrics, the worst first; from a dat
 A clip is LABEL=PATH or PATH alone: a .npy as the inference scripts write it, [T,214]; a .npz of a data set, with its
 NMM pickle in nmms/ beside poses/; or a full MediaPipe Holistic .pose file. --captions holds what is signed when,
 ID -> [[text, first frame, end frame], ...], as demo_data.py writes it; it is shown under the clips whose file is
-called ID. All plays at the clips' own frames a second: those of a .npz, of a .pose, of the .json beside a .npy.
+called ID. Clips play at their own frames per second: those of a .npz, of a .pose, or of the .json beside a .npy.
 """
 
 import argparse
@@ -54,17 +54,22 @@ def parse_arguments() -> argparse.Namespace:
         metavar="LABEL=DIR",
         help="output folders of evaluate.py --save_predictions, of one split",
     )
-    parser.add_argument("--data_dir", type=Path, help="the data set of --evaluation, or to look at by itself")
+    parser.add_argument("--data_dir", type=Path, help="the data set of --evaluation, or one to show by itself")
     add_cache_argument(parser)
-    parser.add_argument("--split", choices=SPLITS, help="default: the one that --evaluation has, or else dev")
-    parser.add_argument("--output", type=Path, help="a page, .html, or of --clips a video, .mp4 or .gif")
-    parser.add_argument("--sheet", type=Path, help="a picture, .png: a row a clip, frames evenly spaced in time")
-    parser.add_argument("--sort", metavar="METRIC", help="what the page sorts by at first (default dtw, or as listed)")
+    parser.add_argument("--split", choices=SPLITS, help="the split to show (default: that of --evaluation, else dev)")
+    parser.add_argument("--output", type=Path, help="a page, .html; with --clips also a video, .mp4 or .gif")
+    parser.add_argument("--sheet", type=Path, help="a picture, .png: one row per clip, frames evenly spaced in time")
     parser.add_argument(
-        "--num_clips", type=positive_int, default=200, help="of the page at most, the worst by --sort (default 200)"
+        "--sort", metavar="METRIC", help="metric that the page first sorts by (default dtw, or as listed)"
     )
     parser.add_argument(
-        "--fps", type=positive_float, help=f"frames a second to play at (default: the clips', or {DEFAULT_FPS:g})"
+        "--num_clips",
+        type=positive_int,
+        default=200,
+        help="maximum clips on the page, the worst by --sort (default 200)",
+    )
+    parser.add_argument(
+        "--fps", type=positive_float, help=f"frames per second to play at (default: the clips', or {DEFAULT_FPS:g})"
     )
     parser.add_argument("--aspect", type=positive_float, default=1.0, help="the recording's width / height (default 1)")
     parser.add_argument(
@@ -136,7 +141,7 @@ def reading_of(path: Path, cache_dir: Path | None) -> Reading | None:
 
 
 def shared_fps(clips: Iterable[Clip], names: Iterable[object]) -> float | None:
-    """The frames a second of all clips that say, None where none does; a UserError where they differ."""
+    """The frames per second of all clips that say, None where none does; raises UserError if they differ."""
     known = {name: clip.fps for clip, name in zip(clips, names, strict=True) if clip.fps is not None}
     return shared_rate(known, "clips", "choose one")
 
@@ -152,7 +157,7 @@ def show_clips(args: argparse.Namespace) -> None:
         fps = args.fps or shared_fps(clips, paths)
         if fps is None:
             print(
-                f"no clip says its frames a second, so {args.output.name} plays at {DEFAULT_FPS:g}; --fps sets others"
+                f"no clip says its frames per second, so {args.output.name} plays at {DEFAULT_FPS:g}; --fps sets others"
             )
             fps = DEFAULT_FPS
     named = [(label, np.where(clip.seen, clip.pose, np.nan)) for label, clip in zip(labels, clips, strict=True)]
@@ -210,7 +215,7 @@ def show_split(args: argparse.Namespace) -> None:
     references = {clip_id: read_clip(args.data_dir, split, clip_id, texts[clip_id], reading) for clip_id in ids}
     unknown = args.fps is None and not any(clip.fps for clip in references.values())
     if unknown:
-        print(f"no clip of {split} says its frames a second, so they play at {DEFAULT_FPS:g}; --fps sets others")
+        print(f"no clip of {split} says its frames per second, so they play at {DEFAULT_FPS:g}; --fps sets others")
     entries = []
     for clip_id, reference in references.items():
         shown = {REFERENCE if folders else "real": Shown(reference.pose, reference.seen, captions.get(clip_id, ()))}

@@ -86,7 +86,7 @@ def is_done(folder: Path, key: str) -> bool:
 
 
 def run_part(part: Part, key: str, output_dir: Path, threads: int) -> float:
-    """Run a part in output_dir/NAME, or go on from its last.pt; returns its seconds, those before a stop included."""
+    """Run a part in output_dir/NAME, or resume from its last.pt; returns its seconds, with those before a stop."""
     folder = output_dir / part.name
     record = read_record(folder)
     if is_done(folder, key):

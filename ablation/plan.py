@@ -26,7 +26,7 @@ GROUPS = ("components", "steps", "strides")
 BASELINES = {  # rows of every evaluation, and their labels
     "reference": "reference",
     "reconstruction": "reconstruction",
-    "nearest_text": "nearest text's clip",
+    "nearest_text": "a real take of the nearest text",
     "random_clip": "random clip",
     "mean_pose": "mean pose",
 }
@@ -149,7 +149,7 @@ def make_plan(
 
 
 def _with_stride(flags: Sequence[str], stride: int) -> list[str]:
-    """The autoencoder's flags at another stride, with as many learnt numbers a second."""
+    """The autoencoder's flags at another stride, with as many learnt numbers per second."""
     flags = list(flags)
     dim, own = (flags.index(name) + 1 for name in ("--latent_dim", "--temporal_stride"))
     learnt = (int(flags[dim]) - MEASURED_DIM) * stride // int(flags[own])

@@ -117,7 +117,7 @@ def _difference(line: Line, metric: Metric) -> str:
 def table_of(lines: Sequence[Line]) -> list[list[str]]:
     """Head and lines as text: mean ± standard deviation over seeds, seconds of a clip, seconds of training."""
     columns = columns_of(lines)
-    table = [["", *(metric.column.title for metric in columns), "seconds a clip", "training, s"]]
+    table = [["", *(metric.column.title for metric in columns), "seconds per clip", "training, s"]]
     for line in lines:
         cells = [_cell(line, metric) for metric in columns]
         table.append([line.title, *cells, _number(line.latency, 3), _number(line.training, 0)])
@@ -163,8 +163,8 @@ def write_tables(output_dir: Path, plan: Plan, lines: Sequence[Line], about: Seq
     least, most = PLAUSIBLE_MOTION
     markdown += [
         f"Mean ± standard deviation over {len(plan.seeds)} seeds. `*`: motion ratio outside {least}–{most}, where the "
-        "other numbers count for nothing by themselves. Intervals of differences hold for another draw of clips and of "
-        "seeds; bold where they leave out 0. Seconds a clip: one text alone, text, sampling and decoding together; "
+        "other numbers mean nothing by themselves. Intervals of differences hold for another draw of clips and of "
+        "seeds; bold where they leave out 0. Seconds per clip: one text alone, text, sampling and decoding together; "
         "seconds of training: beside the other jobs.",
         "",
     ]
@@ -193,7 +193,7 @@ def plot_quality(output_dir: Path, lines: Sequence[Line]) -> list[Path]:
     known = [metric for metric in COLUMNS if any(line.mean.get(metric.key) is not None for line in steps)]
     shown = [metric for metric in known if metric.key in PLOTTED]
     paths = []
-    for name, title in (("steps", "steps"), ("latency", "seconds a clip")):
+    for name, title in (("steps", "steps"), ("latency", "seconds per clip")):
         size = (3.4 * len(shown), 3.2)
         figure, axes = plt.subplots(1, len(shown), figsize=size, layout="constrained", squeeze=False)
         for axis, metric in zip(axes[0], shown, strict=True):
@@ -217,7 +217,7 @@ def plot_quality(output_dir: Path, lines: Sequence[Line]) -> list[Path]:
 
 
 def plot_training(output_dir: Path, plan: Plan) -> Path:
-    """training_curves.png: the loss on dev against epochs, a panel a model, a line a seed."""
+    """training_curves.png: the loss on dev against epochs, one panel per model, one line per seed."""
     trained = [part for part in plan.parts if part.trains]
     models = list(dict.fromkeys(part.name.partition("_seed")[0] for part in trained))
     columns = min(4, len(models))

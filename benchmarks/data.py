@@ -9,7 +9,7 @@ file of its own, and takes mean and std of all frames at the end. Both run as pr
 other, and their memory is the peak of the process; `largest_difference` is between their means and standard deviations.
 
 The loaders are read for one epoch in this process, over latents (with texts' embeddings) as stages 2 and 3 do and over
-poses as stage 1 does; `times_training` is clips a second over what a training step at default sizes takes here.
+poses as stage 1 does; `times_training` is clips per second over what a training step at default sizes takes here.
 """
 
 import argparse

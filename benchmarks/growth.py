@@ -81,7 +81,7 @@ def describe(report: dict) -> list[str]:
             "Sampling is the student's 4 steps and decoding. Judging computes every metric but back-translation."
         ),
         table(
-            ["frames a clip", f"sampling {CLIPS_OF_FRAMES} clips, s", f"judging {JUDGED} clips, s"],
+            ["frames per clip", f"sampling {CLIPS_OF_FRAMES} clips, s", f"judging {JUDGED} clips, s"],
             [[n, report["sampling"][n], report["judging"][n]] for n in FRAMES],
         ),
         table(

@@ -4,7 +4,7 @@
 
 Small networks on joined letters, with dropout, on a CPU (gloo). The last batch of train and of dev holds one clip, so
 that the second process has none of it. The difference is the largest of all losses of all epochs, of train, dev and
-test, relative to the loss. Then runs are stopped at a random moment, and another number of processes goes on.
+test, relative to the loss. Then runs are stopped at a random moment, and another number of processes resumes.
 """
 
 import argparse
@@ -168,7 +168,7 @@ def write(report: dict[str, dict], cuts: list[list]) -> None:
         ),
         common.table(["trainer", *columns], rows),
         common.paragraph(
-            "A SIGTERM at a random moment, after which another number of processes goes on; differences from a run "
+            "A SIGTERM at a random moment, after which another number of processes resumes; differences from a run "
             "in one go by one process:"
         ),
         common.table(["trainer", "processes before", "after", "stopped in", "difference"], cut_rows),

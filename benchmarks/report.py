@@ -120,7 +120,7 @@ def processes(report: dict) -> Iterator[Row]:
     for name, apart in report["difference"].items():
         yield Row(f"loss of two processes against one, {name}", "relative difference", max(apart.values()))
     apart = max(difference for *_, difference in report["cuts"])
-    yield Row("the same where another number of processes goes on", "relative difference", apart)
+    yield Row("the same where another number of processes resumes", "relative difference", apart)
 
 
 def data(report: dict) -> Iterator[Row]:

@@ -8,7 +8,7 @@ counts its least seconds.
 
     rate         sampling and decoding at batch 16, 120 frames: achieved GFLOP/s over those of an fp32 product of 2048
     latency      one clip of 50 frames, student in 4 steps over Direction 1, and 50 steps over 4
-    batches      clips a second of 256 texts of 20 to 120 frames through `Generator.stream`, over one at a time, and
+    batches      clips per second of 256 texts of 20 to 120 frames through `Generator.stream`, over one at a time, and
                  what that ratio would be if batches ran at the rate of an fp32 product
     compiled     --compile: seconds of its warm-up, then of one clip and of batch 16, plain over compiled
     precision    the same, over the same fp32 product, with matrix products in bf16 where the processor has them
@@ -102,7 +102,7 @@ def latency(generators: dict[str, Generator], rounds: int) -> dict[str, dict[str
 
 
 def batches(generator: Generator, count: int, product: float, batch_size: int = 32) -> dict[str, float]:
-    """Clips a second of `count` texts in batches over those of every eighth alone, a slice of each in turn.
+    """Clips per second of `count` texts in batches over those of every eighth alone, a slice of each in turn.
 
     `limit`: that ratio if batches ran as quickly as a large product (`product` GFLOP/s), by the operations of the clips
     that were signed alone.

@@ -6,7 +6,7 @@ Lengths are uniform, 20 to 120 frames, 32 clips a batch, texts of 20 words, an e
 loop reads each clip's .npz and .pkl, runs the text encoder and the autoencoder's encoder in every step, pads every
 batch to --max_seq_len, and takes PyTorch's default AdamW, not the fused one. Both go through the same batches from the
 same weights with the same noise, each in a process of its own, in turns, a batch each, so that what else the machine
-does meets both. `ratio` is of clips a second; `losses` are both curves (dropout is off, or the two would draw other
+does meets both. `ratio` is of clips per second; `losses` are both curves (dropout is off, or the two would draw other
 masks). `ratio_same_products` compares with the plain loop under the products and the memory that this project chooses
 (runtime/cpu.py): what is left is the share of caching, batching, reading and the fused optimiser, of which
 `arithmetic`, the ratio of both sides' operations, is what any loop could gain.

@@ -1,4 +1,4 @@
-"""A clip and what was seen of it, as every metric takes it, and the values that metrics give for many clips."""
+"""A clip and what was seen of it, as every metric reads it, and the values that metrics give for many clips."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Clip:
 
     @classmethod
     def generated(cls, pose: Array) -> "Clip":
-        """A model's clip, or what a file holds of one: zeros where something is absent."""
+        """A model's clip, in memory or from a file: zeros where something is absent."""
         return cls._of(pose, _shown(pose))
 
     @classmethod
@@ -54,7 +54,7 @@ class Clip:
 
     @classmethod
     def of_nothing(cls, length: int) -> "Clip":
-        """In place of a clip that does not exist: it saw nothing, so it has no figure."""
+        """A placeholder for a clip that does not exist: nothing was seen, so it has no metric values."""
         return cls(np.zeros((length, layout.POSE_DIM)), np.zeros((length, layout.POSE_DIM), bool))
 
     @property
@@ -76,7 +76,7 @@ class Clip:
         return fill_gaps(self.pose, self.seen)[0]
 
     def rebuilt(self) -> "Placed":
-        """The same clip in float64, its unseen numbers rebuilt, and all that is absent at its place."""
+        """The same clip in float64, its unseen numbers rebuilt, and absent hands and faces placed (`Placed`)."""
         pose = fill_gaps(np.asarray(self.pose, np.float64), self.seen)[0]
         placed = np.zeros(self.seen.shape, bool)
         if self.seen.any():
@@ -92,12 +92,13 @@ class Clip:
 
 @dataclass(frozen=True)
 class Placed(Clip):
-    """A clip as distances take it: a hand that is absent is where its arm ends, at the wrist, and has no fingers; a
-    face that is absent is zeros. placed [T,214] bool says which numbers are such.
+    """A clip as distances read it: all points of an absent hand lie at its arm's wrist, and an absent face is zeros.
 
-    Where one clip has a hand and the other has none, the distance is thus about the size of a hand: leaving a hand out
-    costs, and so does a phantom. A place farther off, such as the shoulders' middle, would make the cost depend on
-    where the arm is, which both clips show by their wrists.
+    placed [T,214] bool: the numbers that were set in this way.
+
+    So if one clip has a hand and the other has none, the distance is about the size of a hand: a missing hand costs,
+    and so does a hand that should not be there. A place farther off, such as the shoulders' middle, would make the cost
+    depend on where the arm is, which both clips show by their wrists.
     """
 
     placed: Array
@@ -110,10 +111,11 @@ class Placed(Clip):
         return self.seen | self.placed
 
     def compared(self, reference: "Placed", i: Array, j: Array) -> tuple[Array, Array]:
-        """Which numbers count where frames i [P] of this clip meet frames j [P] of its reference, and for which of them
-        the reference asks: [P,214] bool each, the first within the second.
+        """Masks for frames i [P] of this clip, paired with frames j [P] of its reference.
 
-        It asks for what it saw, and for no hand where it has none. Where both have none nothing counts.
+        Returns two [P,214] masks: the numbers that the reference requires and this clip knows, and all numbers that the
+        reference requires. It requires what it saw, and no hand where it has none. Where both lack a hand, nothing
+        counts.
         """
         asked = reference.seen[j]
         hands = layout.HANDS
@@ -124,8 +126,8 @@ class Placed(Clip):
 def _shown(pose: Array) -> Array:
     """What a file's pose [T,214] shows, [T,214] bool, by the rules of a data set's own files.
 
-    Keypoints at (0, 0), a hand shrunk to a point and a face of zeros are not there; a feature of the face that is zeros
-    in every frame was not measured.
+    Keypoints at (0, 0), a hand shrunk to a point and a face of zeros are absent; a feature of the face that is zero in
+    every frame was not measured.
     """
     points, nmm = layout.frame_to_keypoints(pose), pose[:, layout.NMM]
     features = (pose[:, place] for place in layout.NMM_SLICES.values())

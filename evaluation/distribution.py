@@ -41,7 +41,7 @@ def moments(z: Array, clip: Array, counts: Array) -> tuple[Array, Array]:
 
 
 def frechet_distance(a: tuple[Array, Array], b: tuple[Array, Array]) -> float:
-    """|m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of two means and covariances.
+    """|m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of means [D] and covariances [D,D] (Heusel et al. 2017).
 
     The trace of the root is that of the symmetric (A C_b A)^(1/2) with A = C_a^(1/2), so eigenvalues of symmetric
     matrices suffice, and a covariance of too few samples (of less than full rank) needs no offset.
@@ -56,11 +56,11 @@ def frechet_distance(a: tuple[Array, Array], b: tuple[Array, Array]) -> float:
 
 
 def latent_scores(latents: Sequence[Array], reference_latents: Sequence[Array]) -> Scores:
-    """What `frechet` is made from: every latent of every clip [n,D], with the clip it is of [n].
+    """The values of `frechet`: every latent of every clip [n,D], and the number of its clip [n].
 
-    Single latents and not means over clips: 107 clips give 107 points for 32 and more dimensions, their latents eight
-    times as many, and a mean hides whether a clip moves. Latents are taken as they are; one of stride s > 1 stands
-    for s frames and so sees motion too. With few clips the distance is biased upwards: read it beside random_clip.
+    It uses single latents, not means over clips: 107 clips would give 107 means for 32 and more dimensions, but they
+    have eight times as many latents, and a mean hides whether a clip moves. A latent of stride s > 1 covers s frames,
+    so it contains motion, too. With few clips the distance is biased upwards: read it beside random_clip.
     """
     scores = {}
     for name, clips in (("latents", latents), ("reference_latents", reference_latents)):

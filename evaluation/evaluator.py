@@ -76,7 +76,7 @@ class Evaluator:
         if self.judge is not None and not of_train:
             ours = self.reference_sync if clips is self.references else self.judge.score(clips)
             both = np.stack([ours, self.reference_sync], axis=2)  # [N,2,2]
-            both[np.isnan(both).any((1, 2))] = np.nan  # all figures stand on the same clips
+            both[np.isnan(both).any((1, 2))] = np.nan  # all metrics use the same clips
             scores |= {"sync_confidence": both[:, 0], "sync_offset": both[:, 1]}
         return scores
 

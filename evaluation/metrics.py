@@ -1,13 +1,14 @@
-"""How near a clip is to its reference: distances after time warping, squared errors, and how much it moves.
+"""How close a clip is to its reference: distances after time warping, squared errors, and how much it moves.
 
     T    frames of the reference, T' of the prediction         pose    [T,214]; seen [T,214] bool
     P    steps of an alignment path                            path    [P,2], frame of the prediction, of the reference
 
 Clips of all sources are treated alike (`clips.Clip`). Unseen numbers never enter a metric: they are rebuilt from the
-seen ones to find an alignment, and left out of every average. A hand that only one of two clips has counts, as one at
-its wrist in the other (`clips.Placed`); where both have none nothing counts, and an absent hand does not move.
+seen ones to find an alignment, and left out of every average. If only one of two clips has a hand, the
+other is given one at its wrist (`clips.Placed`), and it counts. If both lack it, nothing counts. An absent hand does
+not move.
 
-Every metric has a value a clip, NaN where it is undefined. `registry.py` says what becomes of the values.
+Every metric has a value per clip, NaN where it is undefined. `registry.py` says how the values are summarised.
 """
 
 import math
@@ -29,7 +30,7 @@ def align(a: Array, b: Array) -> Array:
 
 
 def _along_path(prediction: Clip, reference: Clip, dims: slice) -> tuple[Array, Array, Array, Array] | None:
-    """Align on `dims` of rebuilt poses: path [P,2]; [P,dims] differences, compared, and asked for (`Placed.compared`).
+    """Align on `dims` of rebuilt poses: path [P,2]; [P,dims] differences, and the two masks of `Placed.compared`.
 
     None where nothing is compared.
     """
@@ -50,9 +51,9 @@ def dtw(prediction: Clip, reference: Clip) -> tuple[float, Array | None]:
     """DTW distance over [T,214] and its path: mean Euclidean distance of the frames that the path [P,2] pairs.
 
     Numbers never seen in the clip are dropped, the path is found on rebuilt poses, and then the unseen numbers of each
-    pair of frames are left out. With everything seen it is the DTW distance divided by the path's length. Numbers other
-    than an absent hand's or face's that the prediction alone did not see count as if it erred there like in the rest of
-    its frame: leaving out earns nothing. (NaN, None) where nothing was seen.
+    pair of frames are left out. With everything seen it is the DTW distance divided by the path's length. A number that
+    the reference shows and the prediction lacks (other than an absent hand or face) is charged the mean error of the
+    rest of its frame, so omitting numbers cannot lower the distance. (NaN, None) if nothing was seen.
     """
     aligned = _along_path(prediction, reference, slice(None))
     if aligned is None:
@@ -63,11 +64,11 @@ def dtw(prediction: Clip, reference: Clip) -> tuple[float, Array | None]:
 
 
 def dtw_mje(prediction: Clip, reference: Clip) -> dict[str, float]:
-    """DTW mean joint error, image units: keypoints only, all, the body's, and each hand's; NaN where none is compared.
+    """DTW mean joint error (DTW-MJE, Huang et al. 2021), image units: all keypoints, the body's, and each hand's.
 
-    The path is that of DTW over the 75 keypoints as vectors [T,150] (found as in `dtw`). On each of its steps the
-    error is the mean, over keypoints compared in that frame, of the distance in the plane; the metric is the mean over
-    the steps. The parts share the one path: hands are judged where the whole signer was aligned.
+    NaN if none is compared. The path is that of DTW over the 75 keypoints as vectors [T,150], as in `dtw`. At each of
+    its steps the error is the mean, over keypoints compared in that frame, of the distance in the plane; the metric is
+    the mean over the steps. All parts share this path: hands are compared as the whole signer was aligned.
     """
     parts = {
         "dtw_mje": slice(None),
@@ -125,10 +126,10 @@ def compare_speeds(prediction: Clip, reference: Clip, keypoints: Array, order: i
 
 
 def presence_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:
-    """Frames of both hands, and frames of the face, [2] each: those in which the prediction has it if and only if the
-    reference has, and all. And the hand-frames in which a clip with both hands always would agree, and all.
+    """Hand-frames and face-frames, [2] each: those in which prediction and reference agree on presence, and all.
 
-    At the reference's time: where the lengths differ, at the prediction's nearest frame after stretching it.
+    The third pair is that of a clip that always shows both hands. Frames are the reference's; if the lengths differ,
+    the prediction is stretched, and its nearest frame counts.
     """
     if not prediction.seen.any() or not reference.seen.any():
         return dict.fromkeys(("hand_presence", "both_hands_presence", "face_presence"), np.full(2, np.nan))

@@ -72,7 +72,7 @@ def model_card(
 ) -> str:
     """The card of a checkpoint's content.
 
-    reports: of its evaluations by their paths; a UserError where one is of another model. call: what trained it, as
+    reports: of its evaluations by their paths; raises UserError if one is of another model. call: what trained it, as
     `read_config` gives it, if that is known.
     """
     kind = content["kind"]
@@ -118,7 +118,7 @@ def _data(content: Mapping[str, object], owner: Owner) -> Iterator[str]:
     counts = ", ".join(f"{info[name]:,} {name}" for name in ("clips", "frames") if type(info.get(name)) is int)
     yield f"{owner.data_name or 'Not named by whoever exported this model'}{': ' + counts if counts else ''}."
     if type(info.get("fps")) in (int, float):
-        yield f"The clips have {info['fps']:g} frames a second, and so has what is generated."
+        yield f"The clips have {info['fps']:g} frames per second, and so do generated clips."
     if signers := content.get("signers"):
         yield f"It signs as one of the {len(signers)} signers of its data, whose names {MODEL_CONFIG_FILE} holds."
     yield "Poses are 75 keypoints of MediaPipe Holistic and 64 numbers of the face; no picture of a signer is kept."
@@ -142,7 +142,7 @@ def _figures(kind: str, reports: Mapping[Path, Mapping[str, object]]) -> Iterato
         yield ""
         if any(map(is_marked, rows.values())):
             least, most = PLAUSIBLE_MOTION
-            yield f"`*`: motion ratio outside {least} to {most}, so the row's other figures count for nothing."
+            yield f"`*`: motion ratio outside {least} to {most}, so the row's other figures mean nothing."
             yield ""
         told = {name: value for name, value in report["settings"].items() if value is not None and not _is_path(name)}
         settings = ", ".join(f"{name} {value}" for name, value in told.items())

@@ -74,11 +74,11 @@ def prediction_path(folder: Path, clip_id: str) -> Path:
 def read_prediction(path: Path, fps: float | None = None) -> Clip:
     """The clip of an `.npy` file, every number of which must be there, or of a `.pose` file.
 
-    UserError where it has another rate than its reference: at twice the frames a second, motion looks half as fast.
+    Raises UserError if its rate is not its reference's: at twice the frames per second, motion looks half as fast.
     """
     read = read_pose(path)
     if fps and read.fps and not same_rate(fps, read.fps):
-        raise UserError(f"{path}: {read.fps:g} frames a second, where its reference has {fps:g}; bring it to that rate")
+        raise UserError(f"{path}: {read.fps:g} frames per second, but its reference has {fps:g}; bring it to that rate")
     if path.suffix == ".pose":
         clip = Clip.real(read.pose, read.seen)
         _refuse_absurd(path, clip.pose, clip.seen)
@@ -105,7 +105,7 @@ def _refuse_absurd(path: Path, pose: np.ndarray, seen: np.ndarray) -> None:
 
 
 def require_finite(clips: Sequence[Clip], references: Sequence[Reference], maker: str) -> None:
-    """UserError where a model made a clip that is no numbers, or so large that none can be computed with them."""
+    """Raises UserError if a model made a clip with NaN, infinity, or numbers too large to compute with."""
     for clip, reference in zip(clips, references, strict=True):
         if not (np.abs(clip.pose) <= MAX_NMM).all():  # NaN is not either
             raise UserError(

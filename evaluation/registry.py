@@ -1,7 +1,7 @@
 """Every metric, declared once. The report, the ablation's columns, compare_metrics.py and README's table read it.
 
-A new metric is a value of each clip, given by the `..._scores` of its subject's file (such as naturalness.py), and a
-`Metric` here. `python -m evaluation.registry` then renews README's table.
+A new metric is a value of each clip, computed by the `..._scores` of its subject's file (such as naturalness.py), and a
+`Metric` here. `python -m evaluation.registry` then writes README's table anew.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,8 +36,8 @@ class Column:
 class Metric:
     """A line of the report.
 
-    better: which direction is better. formula: makes an `Estimate` of the clips' values that it `reads` (those of its
-    own key if it names none). column: of the ablation's tables, if it has one.
+    better: which direction is better. formula: turns the clips' values named by `reads` (by default those of its own
+    key) into an `Estimate`. column: its column in the ablation's tables, if it has one.
     """
 
     key: str
@@ -52,7 +52,7 @@ class Metric:
 
 
 def _beside(key: str, column: Column | None = None) -> list[Metric]:
-    """Of values [N,2] or more, prediction and reference: each one's mean, and the difference, which has the column."""
+    """Three metrics of values [N,2], prediction and reference: each one's mean, and their difference (in `column`)."""
     return [
         Metric(key, NEAR_REFERENCE, lambda values: mean_of(values[:, 0])),
         Metric(f"{key}_reference", NEITHER, lambda values: mean_of(values[:, 1]), (key,)),
@@ -61,7 +61,7 @@ def _beside(key: str, column: Column | None = None) -> list[Metric]:
 
 
 def _sync(key: str, column: Column) -> list[Metric]:
-    """The same of values [N,3], of which the last is chance."""
+    """The same for values [N,3], the last of which is what chance gives."""
     return [*_beside(key, column), Metric(f"{key}_null", NEITHER, lambda values: mean_of(values[:, 2]), (key,))]
 
 
@@ -77,7 +77,7 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
             Metric("dtw_mje_left_hand", LOWER, mean_of),
             Metric("dtw_mje_right_hand", LOWER, mean_of),
         ],
-        "DTWp of the toolkit pose-evaluation: DTW of each hand keypoint apart, pixels of a picture of 1000 by 1000": [
+        "DTWp of the toolkit pose-evaluation: DTW of single hand keypoints, pixels of a picture of 1000 by 1000": [
             Metric("dtwp", LOWER, mean_of)
         ],
         "mean squared error, frame by frame or along the DTW path: all numbers, keypoints, face": [
@@ -91,12 +91,12 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
         ],
     },
     "presence": {
-        "share of hand-frames in which the clip has the hand if and only if its reference has it, at the reference's "
-        "time; `_both`: of a clip that has both hands always": [
+        "share of hand-frames in which clip and reference agree on whether the hand is visible, at the reference's "
+        "time; `_both`: the same for a clip that always shows both hands": [
             Metric("presence_agreement", HIGHER, ratio_of, ("hand_presence",)),
             Metric("presence_agreement_both", NEITHER, ratio_of, ("both_hands_presence",)),
         ],
-        "the same of the face": [Metric("face_presence_agreement", HIGHER, ratio_of, ("face_presence",))],
+        "the same for the face": [Metric("face_presence_agreement", HIGHER, ratio_of, ("face_presence",))],
     },
     "text read back": {
         "BLEU: runs of up to 1, 2, 3 and 4 words in common with the text (characters in scripts without spaces)": [
@@ -107,58 +107,55 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
         ],
         "ROUGE-L: longest common sequence of words or characters, F1": [Metric("rouge_l", HIGHER, mean_of)],
         "chrF2: runs of characters in common": [Metric("chrf", HIGHER, chrf_of, ("chrf_counts",))],
-        "word (or character) errors over the words of the text; above 1 where more is said than was asked": [
+        "word (or character) errors divided by the words of the text; above 1 if the clip says more than the text": [
             Metric("wer", LOWER, ratio_of, ("word_errors",), Column(8, "WER", 3))
         ],
-        "mean log-likelihood of a subword of the text, given the clip, for the model that reads it back": [
+        "mean log-likelihood per subword of the text, given the clip, under the back-translator": [
             Metric("text_log_likelihood", HIGHER, ratio_of, ("text_likelihoods",))
         ],
     },
     "motion": {
-        "mean speed of hands and wrists over the reference's; 0 stands still": [
+        "mean speed of hands and wrists divided by the reference's; 0 stands still": [
             Metric("motion_ratio", NEAR_1, ratio_of, ("hand_speeds",), Column(2, "motion ratio", 3))
         ],
-        "the same of arms and hands": [Metric("speed_ratio", NEAR_1, ratio_of, ("speeds",))],
-        "mean jerk of arms and hands over the reference's; above 1 they tremble": [
+        "the same for arms and hands": [Metric("speed_ratio", NEAR_1, ratio_of, ("speeds",))],
+        "mean jerk of arms and hands divided by the reference's; above 1 they tremble": [
             Metric("jerk_ratio", NEAR_1, ratio_of, ("jerks",), Column(3, "jerk ratio", 2))
         ],
-        "motion energy of the face over the reference's, both smoothed": [
+        "motion energy of the face divided by the reference's, both smoothed": [
             Metric("face_motion_ratio", NEAR_1, ratio_of, ("face_speeds",))
         ],
-        "how much the length of a bone varies in a clip, standard deviation over mean": [
+        "how much the length of a bone varies in a clip: standard deviation divided by mean": [
             Metric("bone_length_variation", NEAR_REFERENCE, mean_of)
         ],
-        f"share of frames with a hand farther off or larger than {100 * REACH_QUANTILE:.0f} % of train's hands": [
+        f"share of frames with a hand farther from its wrist or larger than {100 * REACH_QUANTILE:.0f} % of train's": [
             Metric("implausible_hands", LOWER, mean_of)
         ],
     },
     "sync": {
         "correlation of the motion energies of hands and face, smoothed; `_reference`: of the real clips; "
-        "`_difference`: minus that; `_null`: with the face shuffled in time, which is chance": _sync(
+        "`_difference`: the first minus the second; `_null`: with the face shuffled in time, which is chance": _sync(
             "sync_correlation", Column(9, "sync corr. − ref.", 3)
         ),
-        f"frames, at most {MAX_LAG}, between the motion of hands and face where they agree most": _sync(
+        f"lag, at most {MAX_LAG} frames, at which the motions of hands and face correlate most": _sync(
             "sync_lag", Column(10, "sync lag − ref.", 2)
         ),
-        "how often a classifier, trained on train, finds hands and face more in time where they are than elsewhere in "
-        "the clip (`--sync_confidence`); 0.5 is chance: where `_reference` is near it, the data tell nothing": _beside(
-            "sync_confidence"
-        ),
-        f"frames, at most {MAX_LAG}, by which the face is off where that classifier finds it most in time": _beside(
-            "sync_offset"
-        ),
+        "share of comparisons in which a classifier trained on train rates a clip's true hand-face timing above a "
+        "shifted one (`--sync_confidence`); 0.5 is chance, and where `_reference` is near it, the data carry no "
+        "signal": _beside("sync_confidence"),
+        f"shift of the face, at most {MAX_LAG} frames, that this classifier rates highest": _beside("sync_offset"),
     },
     "distribution": {
         "Fréchet distance between the latents of the clips and of the references; needs the autoencoder": [
             Metric("frechet", LOWER, frechet_of, LATENTS, Column(5, "Fréchet", 2))
         ],
-        "distance between the clips of one text over that between the references of that text": [
+        "distance between the clips of one text, divided by that between the references of that text": [
             Metric("diversity", NEAR_1, ratio_of, ("spreads",), Column(11, "diversity", 2))
         ],
-        f"share of frames as near to one of train as the nearest {100 * COPY_QUANTILE:.0f} % of real frames are": [
+        f"share of frames at least as close to a train frame as the closest {100 * COPY_QUANTILE:.0f} % of real ones": [
             Metric("copied_frames", NEAR_REFERENCE, mean_of)
         ],
-        "distance to the nearest train frame over the reference's; far below 1: train clips that were decoded": [
+        "distance to the nearest train frame divided by the reference's; far below 1: repeated train clips": [
             Metric("train_distance_ratio", NEAR_1, ratio_of, ("train_distances",))
         ],
     },
@@ -166,8 +163,9 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
 METRICS = [metric for families in SUBJECTS.values() for metrics in families.values() for metric in metrics]
 COLUMNS = sorted((metric for metric in METRICS if metric.column), key=lambda metric: metric.column.place)
 
-# Figures that hang on more than the clips, by the name that the report gives to it: two that differ do not compare.
-HANG_ON: dict[str, set[str]] = {
+# Metrics that depend on more than the clips, by the report's name of what they depend on. Two reports in which it
+# differs cannot be compared by these metrics.
+DEPENDS_ON: dict[str, set[str]] = {
     "autoencoder": {"frechet"},
     "back_translation": {metric.key for metrics in SUBJECTS["text read back"].values() for metric in metrics},
     "sync_classifier": {metric.key for metric in METRICS if metric.key.startswith(("sync_confidence", "sync_offset"))},
@@ -176,9 +174,9 @@ HANG_ON: dict[str, set[str]] = {
 
 
 class Remark(NamedTuple):
-    """A number of clips that a row's metrics treat in a way of their own, and how the report says so.
+    """A number of clips that the metrics of a row treat specially, and the report's sentence about it.
 
-    count: of the values that it reads. Said where it is not 0, or with `of_all` where it is not all clips.
+    count: of the values that it reads. The report says it if it is not 0, or with `of_all` if it is not all clips.
     """
 
     reads: str
@@ -191,12 +189,12 @@ REMARKS = {
     "sync_undefined": Remark(
         "sync_correlation",
         lambda values: np.isnan(values[:, 0]).sum(),
-        "sync figures leave out {} clips, whose motion energy is constant or unknown",
+        "sync metrics leave out {} clips, whose motion energy is constant or unknown",
     ),
     "sync_confidence_clips": Remark(
         "sync_confidence",
         lambda values: np.isfinite(values).all(1).sum(),
-        "sync confidence and offset stand on {} clips; the others, or their references, are too short, lack a face, "
+        "sync confidence and offset use {} clips; the others, or their references, are too short, lack a face, "
         "hands or shoulders, or stand still",
         True,
     ),
@@ -208,31 +206,31 @@ REMARKS = {
     "compared_clips": Remark(
         "dtw",
         lambda values: np.isfinite(values).sum(),
-        "figures stand on {} clips; the others have nothing to compare",
+        "metrics use {} clips; the others have nothing to compare",
         True,
     ),
     "recognition_clips": Remark(
         "recognition",
         lambda values: np.isfinite(values).sum(),
-        "recognition stands on {} clips: those with a text, where the references have at least two different ones",
+        "recognition uses {} clips: those with a text, if the references have at least two different texts",
         True,
     ),
     "text_clips": Remark(
         "rouge_l",
         lambda values: np.isfinite(values).sum(),
-        "BLEU, ROUGE-L, chrF and WER stand on the {} clips that have a text",
+        "BLEU, ROUGE-L, chrF and WER use the {} clips that have a text",
         True,
     ),
     "likelihood_clips": Remark(
         "text_likelihoods",
         lambda values: np.isfinite(values).all(1).sum(),
-        "text_log_likelihood stands on the {} clips whose text the back-translator reads to its end",
+        "text_log_likelihood uses the {} clips whose text is short enough for the back-translator",
         True,
     ),
     "diversity_clips": Remark(
         "spreads",
         lambda values: np.isfinite(values).all(1).sum(),
-        "diversity stands on the {} clips that share their text with another",
+        "diversity uses the {} clips that share their text with another",
         True,
     ),
 }
@@ -244,7 +242,7 @@ def count_remarks(scores: Scores) -> dict[str, int]:
 
 
 def remarks(counts: Mapping[str, object], num_clips: int) -> list[str]:
-    """What must be said of a row with these numbers, of `count_remarks`."""
+    """The remarks on a row with these numbers, as `count_remarks` gives them."""
     return [
         remark.text.format(counts[name])
         for name, remark in REMARKS.items()

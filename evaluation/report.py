@@ -46,8 +46,11 @@ def build_report(
     latency: Mapping[str, float] | None = None,
     thresholds: Mapping[str, float] | None = None,
 ) -> dict[str, object]:
-    """The report, plain values. rows: `summary.summarise` by name; checkpoints: fingerprints; latency: seconds a clip;
-    thresholds: `Evaluator.thresholds`."""
+    """The report, as plain values.
+
+    rows: `summary.summarise` by name; checkpoints: fingerprints; latency: seconds per clip; thresholds:
+    `Evaluator.thresholds`.
+    """
     if unknown := rows.keys() - set(ROWS):
         raise ValueError(f"unknown rows {sorted(unknown)}")
     if length_source not in LENGTH_SOURCES:
@@ -78,7 +81,7 @@ def write_report(output_dir: Path, report: Mapping[str, object]) -> list[Path]:
 
 
 def read_report(path: Path) -> dict[str, object]:
-    """The report of a `metrics_{split}.json`; a UserError where it is none."""
+    """The report of a `metrics_{split}.json`; raises UserError if the file is no report."""
     try:
         report = read_json(path)
     except FileNotFoundError:
@@ -182,7 +185,7 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
     if any(is_marked(row) for row in rows.values()):
         notes.append(
             f"* motion ratio outside {least}-{most}: DTW, MSE, BLEU and recognition reward stillness, so this column's "
-            "other numbers count for nothing by themselves"
+            "other numbers mean nothing by themselves"
         )
     notes.append("[ ] 95 % interval over clips (bootstrap); the other columns' intervals are in the JSON")
     length = LENGTH_SOURCES[report["length_source"]]
@@ -195,7 +198,7 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
         notes.append(f"{'all rows' if len(names) == len(rows) > 1 else ', '.join(names)}: {remark}")
     if latency := rows.get("model", {}).get("latency"):
         parts = ", ".join(f"{part} {seconds:.4f}" for part, seconds in latency.items())
-        notes.append(f"latency, seconds a clip: {parts}; together {sum(latency.values()):.4f}")
+        notes.append(f"latency, seconds per clip: {parts}; together {sum(latency.values()):.4f}")
     for title in ("settings", "checkpoints", "thresholds"):
         if report[title]:
             notes.append(f"{title}: " + ", ".join(f"{key}={value}" for key, value in report[title].items()))

@@ -1,9 +1,9 @@
-"""Synchrony of hands and face as a classifier sees it: can it tell a face that is in time from one that is not?
+"""Synchrony of hands and face by a classifier: can it tell a face that is in time from one that is not?
 
-A window of the hands goes with a window of the face of the same clip, which starts with it or at another instant. A
-small network learns on train to tell the two apart (models/sync_classifier.py). How often it is right on real clips
-that it never saw says whether the data hold a signal at all: half of the time is chance. All signals are smoothed
-first: the noise that a detector puts into hands and face at once is no synchrony.
+A window of the hands is paired with a window of the face of the same clip, which starts at the same frame or at another
+one. A small network learns on train to tell the two cases apart (models/sync_classifier.py). How often it is right on
+real clips that it never saw says whether the data hold a signal at all; half of the time is chance. All signals are
+smoothed first, because a detector's noise appears in hands and face at once and is no synchrony.
 """
 
 import math
@@ -30,25 +30,24 @@ from runtime.processes import shared_map
 
 WINDOW = 16  # frames that are compared
 LEAST_OFFSET = 5  # frames between a start that is in time and one that is not
-LEAST_FRAMES = WINDOW + LEAST_OFFSET  # of a clip that can tell
+LEAST_FRAMES = WINDOW + LEAST_OFFSET  # shorter clips cannot be scored
 MAX_STARTS = 48  # windows of the hands that are scored, spread over the clip
-BATCH = 128  # pairs of a training step
-ROUNDS, STEPS = 12, 125  # steps of a round
-CLIPS = 256  # of a round; the signals of these alone are in memory
+BATCH = 128  # pairs per training step
+ROUNDS, STEPS = 12, 125  # steps per round
+CLIPS = 256  # per round; only their signals are in memory
 SMOOTHING = np.array([1, 4, 6, 4, 1]) / 16
 STILL = 1e-4  # spread of a signal, in its own unit, below which nothing moves
-VERSION = 2  # raised when the same clips train another classifier
+VERSION = 2  # raise it when the same clips would train another classifier
 HANDS_DIM, FACE_DIM = 4 * len(WRISTS_AND_HANDS), 2 * layout.NMM_DIM
 Signals = tuple[Tensor, Tensor]  # of a clip: hands [C,T] and face [C',T]
 Pairs = tuple[Array, Array, Array]  # the clip, the start of the hands and that of the face, of each pair
 
 
 def signals(clip: Clip, std: Array, face: slice = layout.NMM) -> Signals | None:
-    """What is seen of the hands, and of the face, and how it changes.
+    """The positions and changes of hands and face in a clip, 0 where they are absent.
 
-    Hands in shoulder widths from the shoulders, the face's numbers in units of `std` [214] from the clip's mean; 0 is
-    what is not there. None for a clip that cannot tell: too short, without shoulders, hands or face, or one of the two
-    never moves.
+    Hands are in shoulder widths from the shoulders, the face's numbers in units of `std` [214] from the clip's mean.
+    None for a clip that cannot be scored: it is too short, lacks shoulders, hands or face, or hands or face never move.
     """
     pose = clip.filled().astype(np.float64)
     points = shoulder_frame(pose, clip.seen)
@@ -74,13 +73,13 @@ def _with_change(values: Array) -> Tensor:
 
 
 def read_signals(pack: Pack, indices: Sequence[int], std: Array, face: slice = layout.NMM) -> Iterator[Signals]:
-    """Of the clips of a pack that can tell, one after the other."""
+    """The signals of those clips of a pack that can be scored, in order."""
     found = (signals(clip_of(pack, index), std, face) for index in indices)
     return (pair for pair in found if pair is not None)
 
 
 def draw(lengths: Array, rng: np.random.Generator, clips: Array) -> tuple[Pairs, Array]:
-    """Of each clip a pair that is in time (label 1) and one that is not (0)."""
+    """For each clip a pair that is in time (label 1) and one that is not (label 0)."""
     last = lengths[clips] - WINDOW
     start = (rng.random(len(clips)) * (last + 1)).astype(int)
     other = np.array([_elsewhere(*place, rng) for place in zip(start, last, strict=True)])
@@ -97,6 +96,7 @@ def _elsewhere(start: int, last: int, rng: np.random.Generator) -> int:
 
 
 def windows(of_clips: Sequence[Tensor], clips: Array, starts: Array) -> Tensor:
+    """Windows of signals [C,T]: of clip clips[n] from frame starts[n] on, [N,C,WINDOW]."""
     return torch.stack([of_clips[clip][:, start : start + WINDOW] for clip, start in zip(clips, starts, strict=True)])
 
 
@@ -114,9 +114,9 @@ def _one_thread() -> Iterator[None]:
 def train_classifier(
     train: Pack, std: Array, seed: int = 0, face: slice = layout.NMM, control: bool = False
 ) -> SyncClassifier:
-    """A classifier of the clips of train; control: of faces that are another clip's, so that nothing is in time.
+    """A classifier trained on the clips of train; control: each face is another clip's, so that nothing is in time.
 
-    A UserError where train has fewer than two clips that can tell.
+    Raises UserError if train has fewer than two clips that can be scored.
     """
     rng = np.random.default_rng(seed)
     long_enough = np.flatnonzero(train.lengths("pose") >= LEAST_FRAMES)
@@ -145,7 +145,7 @@ def _train_round(
     if len(clips) < 2:
         raise UserError(
             f"--sync_confidence: hardly a clip of train has {LEAST_FRAMES} frames, shoulders, and hands and a face "
-            "that move; nothing tells synchrony, so leave the flag out"
+            "that move, so synchrony cannot be learnt; leave the flag out"
         )
     hands, faces = of_another(clips) if control else zip(*clips, strict=True)
     lengths = np.array([min(h.shape[1], f.shape[1]) for h, f in zip(hands, faces, strict=True)])
@@ -167,7 +167,7 @@ def of_another(clips: Sequence[Signals]) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def kept_classifier(train: Pack, statistics: Statistics, cache_dir: Path) -> SyncClassifier:
-    """The classifier of train, trained at the first call and found again by the clips and their statistics.
+    """The classifier of train: trained at the first call, then read from the cache of these clips and statistics.
 
     Of several processes one trains it.
     """
@@ -195,7 +195,7 @@ def kept_classifier(train: Pack, statistics: Statistics, cache_dir: Path) -> Syn
 
 @torch.no_grad()
 def logits_of(net: SyncClassifier, pair: Signals) -> tuple[Array, Array, Array]:
-    """Of a clip the starts [S] of hands that are scored, the starts [K] of faces, and the logit of each pair [S,K].
+    """Of a clip: the starts [S] of the hands' windows, the starts [K] of the face's, and the logit of each pair [S,K].
 
     At most MAX_STARTS windows of the hands, spread over the clip; the faces at these starts and up to MAX_LAG around.
     """
@@ -213,8 +213,8 @@ def logits_of(net: SyncClassifier, pair: Signals) -> tuple[Array, Array, Array]:
 def confidence_and_offset(starts: Array, others: Array, logits: Array) -> tuple[float, float]:
     """How often a window that is in time has a higher logit than one that is not, and the best |lag|, frames.
 
-    starts [S], others [K], logits [S,K] as `logits_of` gives them. Every window of the hands counts alike. A lag counts
-    where at least half of them have a face at it; of equal lags the least is taken.
+    starts [S], others [K], logits [S,K] as `logits_of` gives them. All windows of the hands have equal weight. A lag
+    counts if at least half of them have a face window there; among equal lags the shortest is taken.
     """
     lag = others[None] - starts[:, None]  # [S,K]
     ours, elsewhere = logits[lag == 0][:, None], np.abs(lag) >= LEAST_OFFSET
@@ -227,13 +227,13 @@ def confidence_and_offset(starts: Array, others: Array, logits: Array) -> tuple[
 
 
 class SyncJudge:
-    """Scores clips by the classifier of a data set; std [214]: of its statistics."""
+    """Scores clips with the classifier of a data set; std [214]: from its statistics."""
 
     def __init__(self, net: SyncClassifier, std: Array) -> None:
         self.net, self.std = net, std
 
     def score(self, clips: Sequence[Clip]) -> Array:
-        """Confidence and offset of each clip, [N,2], NaN where it cannot tell."""
+        """Confidence and offset of each clip, [N,2], NaN for a clip that cannot be scored."""
         return np.array(list(shared_map(self._score, clips, 0)), np.float64).reshape(len(clips), 2)
 
     def _score(self, clip: Clip) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The work of every importer: each recording read, checked and written in worker processes, then told in a report."""
+"""The work of every importer: read, check and write each recording in worker processes, then report on all."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -70,7 +70,7 @@ def convert(
     rates = sorted(record["fps"] for record in records.values())
     if fps is None and not same_rate(rates[0], rates[-1]):
         raise UserError(
-            f"{output_dir}: its clips have different rates, {rates[0]:g} to {rates[-1]:g} frames a second; "
+            f"{output_dir}: its clips have different rates, {rates[0]:g} to {rates[-1]:g} frames per second; "
             f"make it again elsewhere with --fps {round(rates[len(rates) // 2])}, or pass --fps keep"
         )
     if left_out and not skip_bad:
@@ -84,7 +84,7 @@ def convert(
 def _pending(
     clips: list[PlannedClip], content_of: Callable[[Source], str], output_dir: Path
 ) -> tuple[list[PlannedClip], list[str]]:
-    """The clips that are still to be made, and which recordings are others than those of the clips that were there."""
+    """The clips that are still to be made, and the recordings that have changed since their clips were made."""
     pending, changed, contents = [], [], {}
     for clip in clips:
         record = read_record(output_dir, clip.split, clip.id)
@@ -142,7 +142,7 @@ def make_report(records: dict[PlannedClip, dict], left_out: dict[str, str]) -> s
             silent = sum(not says_something(clip.text or "") for clip in of_split)
             texts = f", {silent} without a text" if silent else ""
             lines.append(
-                f"{split}: {len(lengths)} clips, {sum(lengths)} frames ({min(lengths)}-{max(lengths)} a clip), "
+                f"{split}: {len(lengths)} clips, {sum(lengths)} frames ({min(lengths)}-{max(lengths)} per clip), "
                 f"{seconds:.1f} seconds{texts}"
             )
     if records:
@@ -150,7 +150,7 @@ def make_report(records: dict[PlannedClip, dict], left_out: dict[str, str]) -> s
         seen = sum((Counter(record["seen"]) for record in records.values()), Counter())
         shares = ", ".join(f"{part} {seen[part] / frames:.0%}" for part in PARTS)
         lines.append(f"seen, of all frames: {shares}")
-        lines.append("frames a second: " + _counted(f"{record['fps']:.4g}" for record in records.values()))
+        lines.append("frames per second: " + _counted(f"{record['fps']:.4g}" for record in records.values()))
         aspects = [record["aspect"] for record in records.values() if record["aspect"] is not None]
         if aspects:
             lines.append("width / height of the picture: " + _counted(f"{aspect:.3g}" for aspect in aspects))

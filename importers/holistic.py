@@ -37,7 +37,7 @@ class Detector(Protocol):
 
 
 def require_packages() -> None:
-    """UserError where this Python lacks what reads videos, or has a MediaPipe without the models."""
+    """Raises UserError if this Python lacks what reads videos, or has a MediaPipe without the models."""
     missing = [name for name in ("mediapipe", "cv2") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"this Python has no {' and no '.join(missing)}, which read videos; {INSTALL}")

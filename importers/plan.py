@@ -17,7 +17,7 @@ from runtime.untrusted import read_json
 
 MADE_BY = "made_by.json"  # in a data set's folder: the script and the flags that its clips were made with
 
-_IN_RATES = f"between {SLOWEST:g} and {FASTEST:g} frames a second"
+_IN_RATES = f"between {SLOWEST:g} and {FASTEST:g} frames per second"
 _frames_a_second = number_parser(float, _IN_RATES, lambda value: SLOWEST <= value <= FASTEST, FASTEST)
 
 
@@ -33,7 +33,7 @@ class Source:
 
 @dataclass(frozen=True)
 class PlannedClip:
-    """A recording that becomes a clip; text None: nobody said what is signed."""
+    """A recording that becomes a clip; text None: no file says what is signed."""
 
     id: str
     source: Source
@@ -43,13 +43,13 @@ class PlannedClip:
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("clips")
-    group.add_argument("--output_dir", type=Path, required=True, help="the data set's folder, made or gone on with")
+    group.add_argument("--output_dir", type=Path, required=True, help="the data set's folder, new or to be continued")
     group.add_argument(
         "--texts",
         nargs="+",
         default=[],
         metavar="[SPLIT=]FILE",
-        help="what is signed: one file, or one a split, such as train=a.csv dev=b.csv test=c.csv; "
+        help="what is signed: one file, or one per split, such as train=a.csv dev=b.csv test=c.csv; "
         "ID|text lines, PHOENIX's *.corpus.csv, How2Sign's .csv, or a table with a first line of column names",
     )
     group.add_argument("--text_column", help="the table's column of texts (default: translation, sentence, text, ...)")
@@ -59,8 +59,8 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         type=_split,
         default=_split("0.8,0.1,0.1"),
         metavar="NAME|A,B,C",
-        help="train, dev or test for all clips; or the shares of the three, each clip's split following from its ID "
-        "(default 0.8,0.1,0.1; of no effect where --texts names the splits)",
+        help="train, dev or test for all clips; or the shares of the three, where a clip's ID decides its split "
+        "(default 0.8,0.1,0.1; ignored if --texts names the splits)",
     )
     group.add_argument(
         "--ids",
@@ -72,12 +72,16 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         "--fps",
         type=_rate,
         metavar="NUMBER|keep",
-        help="bring all clips to this rate, in frames a second; keep: leave each at its own "
+        help="resample all clips to this rate, in frames per second; keep: leave each at its own "
         "(default: as recorded, and clips of different rates are refused)",
     )
-    group.add_argument("--source_fps", type=_frames_a_second, help="the rate of recordings whose files tell none")
-    group.add_argument("--num_workers", type=positive_int, default=1, help="processes (default 1)")
-    group.add_argument("--skip_bad", action="store_true", help="recordings that had to be left out are no error")
+    group.add_argument("--source_fps", type=_frames_a_second, help="rate of recordings whose files do not state one")
+    group.add_argument(
+        "--num_workers", type=positive_int, default=1, help="processes that convert recordings (default 1)"
+    )
+    group.add_argument(
+        "--skip_bad", action="store_true", help="leave out recordings that can't be read, without an error"
+    )
 
 
 def _rate(text: str) -> float | str:
@@ -114,7 +118,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def name_sources(sources: Iterable[Source], endings: tuple[str, ...], ids: str) -> dict[str, Source]:
-    """The recordings by clip ID, sorted by it. UserError where two have the same ID, or one that no file can have."""
+    """The recordings, sorted by clip ID. Raises UserError if two have the same ID, or one that no file can have."""
     named: dict[str, Source] = {}
     for source in sources:
         clip_id = clip_name(source.name, endings, by_path=ids == "path")
@@ -150,7 +154,7 @@ def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tup
     known = {clip.id for clip in clips}
     given = [_named_file(name) for name in args.texts]
     if len({split for split, _ in given}) < len(given) or (len(given) > 1 and any(not split for split, _ in given)):
-        raise UserError("--texts takes one file, or one file a split, such as train=a.csv dev=b.csv test=c.csv")
+        raise UserError("--texts takes one file, or one file per split, such as train=a.csv dev=b.csv test=c.csv")
     for split, path in given:
         for name, text in read_texts(path, args.text_column, args.id_column).items():
             clip_id = clip_name(name, endings, by_path=args.ids == "path")
@@ -183,8 +187,8 @@ def _named_file(name: str) -> tuple[str, Path]:
 
 
 def assign_splits(ids: list[str], split: str | tuple[float, ...]) -> dict[str, str]:
-    """The split of each clip. With shares it follows from a hash of the ID, so it stays as more clips come in; only a
-    split that would get no clip is given the one of the largest split whose hash lies nearest to its own range."""
+    """The split of each clip. With shares, a hash of the ID decides, so a clip keeps its split when clips are added.
+    Only a split that would get no clip takes one from the largest split: the one whose hash is nearest to its range."""
     if isinstance(split, str):
         return dict.fromkeys(ids, split)
     places = {clip_id: int(hashlib.sha256(clip_id.encode()).hexdigest()[:12], 16) / 16**12 for clip_id in ids}
@@ -206,7 +210,7 @@ def assign_splits(ids: list[str], split: str | tuple[float, ...]) -> dict[str, s
 
 
 def claim(output_dir: Path, script: str, flags: dict, clips: list[PlannedClip]) -> None:
-    """Make a data set's folder this script's own, with these flags; UserError where it is another's."""
+    """Mark a data set's folder as made by this script with these flags; raises UserError if other ones made it."""
     path, mine = output_dir / MADE_BY, {"script": script, **flags}
     if path.is_file():
         try:

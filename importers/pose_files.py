@@ -25,7 +25,7 @@ SQUARE = 1000  # pixels of the picture that a body without a picture is put into
 
 
 def read_pose_recording(path: Path, units: str | None, size: tuple[int, int] | None, person: str) -> Recording:
-    """The recording of a `.pose` file; its fps is 0 where the file tells none. UserError where it has no body.
+    """The recording of a `.pose` file; its fps is 0 where the file tells none. Raises UserError if it has no body.
 
     units: what --units says, where it is not pixels. size: what --width and --height say, where it is not what the
     file's header does. person: whom --person follows, where there are several.
@@ -63,7 +63,7 @@ def read_pose_recording(path: Path, units: str | None, size: tuple[int, int] | N
 def _in_pixels(file: PosePoints, targets: dict[int, int], units: str | None) -> tuple[PosePoints, bool]:
     """The file with its points in pixels of its picture, and whether that is a square one that was made up for them.
 
-    UserError where they are not in the unit that was said, pixels by default.
+    Raises UserError if they are not in the unit that was said, pixels by default.
     """
     keypoints, visibility = _keypoints(file.points[:, 0], file.confidence[:, 0], targets)
     seen = (visibility > 0) & (keypoints != 0).any(2)

@@ -69,7 +69,7 @@ def make_recording(
 ) -> Recording:
     """A recording from arrays in which what was not seen may also be NaN, (0, 0), or a hand that is shrunk to a point.
 
-    nmm: None where the recording has no face. Raises UserError where no keypoint was seen in any frame.
+    nmm: None where the recording has no face. Raises UserError if no keypoint was seen in any frame.
     """
     seen = shown_keypoints(keypoints) & np.isfinite(visibility) & (visibility > 0)
     if not len(keypoints):
@@ -118,7 +118,7 @@ def at_even_rate(recording: Recording, stamps: np.ndarray, fps: float) -> Record
 
 
 def at_rate(recording: Recording, fps: float | None) -> Recording:
-    """The recording at `fps` frames a second; as it is for None, and where the two rates count as one."""
+    """The recording at `fps` frames per second; as it is for None, and where the two rates count as one."""
     if fps is None or same_rate(recording.fps, fps):
         return recording
     return at_even_rate(recording, np.arange(len(recording)) / recording.fps, fps)

@@ -40,9 +40,9 @@ VIDEO_ENDINGS = (
     ".gif",
 )
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-LOOKS = 4  # a second, for faces, and for whose hands move
+LOOKS = 4  # per second, for faces, and for whose hands move
 VISIBLE = 0.5  # a point that MediaPipe finds less visible is a guess, which moves by itself
-FASTEST_VIDEO = 500.0  # frames a second; browsers' WebM says 1000, the unit of its time stamps
+FASTEST_VIDEO = 500.0  # frames per second; browsers' WebM says 1000, the unit of its time stamps
 ENDS_EARLY = 0.9  # of the frames that the header promises
 UNEVEN = 0.75  # frames that a time stamp strays from an even rate; beyond it the clip is brought to one
 
@@ -79,7 +79,7 @@ def find_sources(folder: Path) -> tuple[list[Source], dict[str, int]]:
 
 
 def header_rate(source: Source, source_fps: float | None) -> float | None:
-    """The frames a second that a recording says it has, without decoding it; None where it says nothing."""
+    """The frames per second that a recording says it has, without decoding it; None where it says nothing."""
     if source.kind == "frames":
         return source_fps
     try:
@@ -94,7 +94,7 @@ def content_of_source(source: Source) -> str:
 
 
 def open_frames(source: Source, source_fps: float | None) -> Frames:
-    """The frames of a recording. Raises UserError where it can't be opened."""
+    """The frames of a recording. Raises UserError if it can't be opened."""
     return open_video(source.path) if source.kind == "video" else open_folder(source.path, source_fps)
 
 
@@ -232,7 +232,7 @@ def _rgb(picture: np.ndarray) -> np.ndarray:
 
 
 def _clock(stamps: np.ndarray, header_fps: float | None) -> tuple[float, bool, list[str]]:
-    """The frames a second, whether the frames were taken at that even rate, and notes. stamps: [T] seconds."""
+    """The frames per second, whether the frames were taken at that even rate, and notes. stamps: [T] seconds."""
     steps = np.diff(stamps)
     if not len(steps) or not (steps > 0).all():  # no stamps, or such as go backwards
         if header_fps is None:
@@ -245,9 +245,9 @@ def _clock(stamps: np.ndarray, header_fps: float | None) -> tuple[float, bool, l
         return (
             fps,
             False,
-            [f"uneven time stamps (up to {steps.max():.2f} s apart), brought to an even {fps:.4g} a second"],
+            [f"uneven time stamps (up to {steps.max():.2f} s apart), brought to an even {fps:.4g} frames per second"],
         )
     if header_fps is not None and abs(header_fps - fps) < 0.01 * fps:
         return header_fps, True, []
     told = f"{header_fps:.4g}" if header_fps else "nothing"
-    return fps, True, [f"its header says {told} frames a second, its time stamps {fps:.4g}; the stamps are believed"]
+    return fps, True, [f"its header says {told} frames per second, its time stamps {fps:.4g}; the stamps are believed"]

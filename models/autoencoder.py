@@ -1,7 +1,7 @@
-"""Stage 1: poses [B,T,214] to latents [B,N,D] and back, the hands hung on the wrists by construction.
+"""Stage 1: poses [B,T,214] to latents [B,N,D] and back, with the hands attached to the wrists by construction.
 
-What is known of a clip is said in the latents and not learnt: their last numbers are, in this order, the presence of
-both hands and the face, and the place of the body, which is the same in all latents of a clip.
+The last numbers of each latent are measured, not learnt: the presence of left hand, right hand and face (3), then the
+body's place (3, equal in all latents of a clip).
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models.body_frame import BodyFrame
 from models.hands import HandFrame
 from models.layers import Encoder, mean_over_time, require_head_sizes, zero_init
-from models.whole_batch import Draws, clip_mean, masked_mean, std_over_batch, whole_value
+from models.whole_batch import Draws, at_least_fp32, clip_mean, masked_mean, std_over_batch, whole_value
 from poses import layout
 from poses.body_frame import PLACE_DIM
 from poses.presence import ARTICULATOR_OF, NUM_ARTICULATORS
@@ -39,20 +39,21 @@ class AutoencoderConfig:
     coarse_layers: int = described(4, "decoder layers that lead to the body")
     medium_layers: int = described(4, "decoder layers that lead from the body to the hands")
     fine_layers: int = described(6, "decoder layers that lead from the hands to the face and the details")
-    temporal_stride: int = described(1, "frames that one latent stands for: 1, 2 or 4")
+    temporal_stride: int = described(1, "frames per latent: 1, 2 or 4")
     dropout: float = described(0.1, "probability that training drops an activation")
-    presence: bool = described(True, "latents say which hands are there, and whether the face is; else all are, always")
+    presence: bool = described(
+        True, "store in the latents which hands and whether the face are visible; without it all are always drawn"
+    )
     body_frame: bool = described(
-        True, "latents say once for a clip where its body stands and how large it is; else each latent does, unasked"
+        True, "store a clip's body position and size once in its latents instead of leaving each latent to learn them"
     )
     latent_noise: float = described(
         0.0,
-        "noise on the latents that the decoder learns from, in their standard deviations; it then stays calm on a "
-        "flow's",
+        "noise added to the latents in training, in their standard deviations, so that the decoder tolerates a flow's "
+        "errors",
     )
     motion_kept: float = described(
-        1.0,
-        "let that noise grow or shrink to where reconstructed clips keep this share of the hands' motion; 1: it stays",
+        1.0, "adapt that noise until reconstructions keep this share of the hands' motion; 1 keeps it fixed"
     )
 
     def __post_init__(self) -> None:
@@ -65,12 +66,12 @@ class AutoencoderConfig:
             raise ValueError(f"latent_noise {self.latent_noise} must be 0 or more, and finite")
         if self.motion_kept < 1 and self.latent_noise > MOST_NOISE:
             raise ValueError(
-                f"latent_noise {self.latent_noise} must be {MOST_NOISE} at most where motion_kept adapts it"
+                f"latent_noise {self.latent_noise} must be {MOST_NOISE} at most, because motion_kept adapts it"
             )
         if self.learnt_dim < 1:
             raise ValueError(
                 f"latent_dim {self.latent_dim} must be more than {self.latent_dim - self.learnt_dim}, "
-                "which say presence and place"
+                "the numbers that hold presence and place"
             )
 
     @property
@@ -80,14 +81,15 @@ class AutoencoderConfig:
 
     @property
     def learnt_dim(self) -> int:
-        """The numbers of a latent that are learnt, its first."""
+        """The numbers of a latent that are learnt, the first ones."""
         return self.decoded_dim - (NUM_ARTICULATORS if self.presence else 0)
 
 
 class PoseEncoder(nn.Module):
-    """x [B,T,214], mask [B,T] -> mean and log-variance of what is learnt of the latents, each [B,N,learnt].
+    """x [B,T,214], mask [B,T] -> mean and log-variance of the learnt part of the latents, each [B,N,learnt].
 
-    N = ceil(T / stride). It reads nothing of what is absent, and is told that it is.
+    N = ceil(T / stride). The numbers of an absent hand or face are hidden from it; it reads instead that they are
+    absent.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -101,7 +103,7 @@ class PoseEncoder(nn.Module):
         self.to_latent = nn.Linear(self.stride * config.hidden_dim, 2 * config.learnt_dim)
 
     def forward(self, x: Tensor, relative: Tensor, present: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """relative [B,T,84]: the hands from their wrists; present [B,T,3] bool, of each articulator."""
+        """relative [B,T,84]: the hands relative to their wrists; present [B,T,3] bool, of each articulator."""
         parts = [x, relative]
         if self.reads_presence:
             there = presence_by_number(present)
@@ -109,7 +111,7 @@ class PoseEncoder(nn.Module):
         h = self.norm(self.frames(self.embed(torch.cat(parts, dim=-1)), mask)) * mask[..., None]  # [B,T,H]
         h = F.pad(h, (0, 0, 0, -h.shape[1] % self.stride))
         h = h.reshape(h.shape[0], -1, self.stride * h.shape[2])  # [B,N,s*H]
-        mean, log_variance = self.to_latent(h).float().chunk(2, dim=-1)  # exp(x) - 1 - x cancels in bf16
+        mean, log_variance = at_least_fp32(self.to_latent(h)).chunk(2, dim=-1)  # exp(x) - 1 - x cancels in bf16
         return mean, log_variance.clamp(-12.0, 4.0)
 
 
@@ -199,7 +201,7 @@ def presence_of_frames(shares: Tensor, mask: Tensor, stride: int) -> Tensor:
 class PoseAutoencoder(nn.Module):
     """A variational autoencoder of clips. `encode` gives the latents' means; `decode` the pose; numbers normalised.
 
-    ValueError where the configuration asks for a body frame and the statistics know none.
+    Raises ValueError if the configuration asks for a body frame and the statistics have none.
     """
 
     def __init__(self, config: AutoencoderConfig, statistics: Statistics) -> None:
@@ -211,13 +213,14 @@ class PoseAutoencoder(nn.Module):
         self.decoder = PoseDecoder(config)
         self.noise_level = None
         if config.motion_kept < 1:
-            # The logarithm of the noise over NOISE_PACE: it takes steps so many times as large as other parameters.
+            # log(noise) / NOISE_PACE, so that one optimiser step moves log(noise) NOISE_PACE times as far as another
+            # parameter.
             first = config.latent_noise or FIRST_NOISE
             self.noise_level = nn.Parameter(torch.tensor(math.log(first) / NOISE_PACE))
 
     @property
     def latent_noise(self) -> Tensor:
-        """The noise that the decoder learns from, in standard deviations of the latents, a scalar."""
+        """The noise that training adds to the latents, in their standard deviations, a scalar."""
         if self.noise_level is None:
             return self.hand_frame.std.new_tensor(self.config.latent_noise)
         return (NOISE_PACE * self.noise_level.detach()).exp().clamp(max=MOST_NOISE)
@@ -228,7 +231,7 @@ class PoseAutoencoder(nn.Module):
         return F.pad(mask, (0, -mask.shape[1] % stride)).view(mask.shape[0], -1, stride).any(2)
 
     def num_latents(self, num_frames: Tensor | int) -> Tensor | int:
-        """Latents of a clip of so many frames."""
+        """The number of latents of a clip with `num_frames` frames ([B] or one number)."""
         return (num_frames + self.config.temporal_stride - 1) // self.config.temporal_stride
 
     def to_body_frame(self, pose: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,7 +242,7 @@ class PoseAutoencoder(nn.Module):
         return self.body_frame.enter(pose, place, mask), place
 
     def posterior(self, framed: Tensor, present: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of what is learnt of the latents, each [B,N,learnt], of clips `to_body_frame`."""
+        """Mean and log-variance of the latents' learnt part, each [B,N,learnt]; clips come from `to_body_frame`."""
         return self.encoder(framed, self.hand_frame.relative(framed), present, mask)
 
     def encode(self, pose: Tensor, present: Tensor, mask: Tensor) -> Tensor:
@@ -255,7 +258,7 @@ class PoseAutoencoder(nn.Module):
         return torch.cat([learnt, shares], dim=-1)
 
     def decode_levels(self, z: Tensor, mask: Tensor) -> Levels:
-        """z [B,N,decoded]: latents without the place."""
+        """z [B,N,decoded]: latents without the place; mask [B,T] of frames."""
         body, hands, final = self.decoder(z, mask)
         final_body, relative, nmm = final.split([layout.BODY_DIM, layout.HANDS_DIM, layout.NMM_DIM], dim=-1)
         absolute = self.hand_frame.absolute(final_body, relative)
@@ -263,9 +266,9 @@ class PoseAutoencoder(nn.Module):
         return Levels(body, self.hand_frame.absolute(body, hands), pose, relative)
 
     def decode(self, z: Tensor, mask: Tensor) -> Decoded:
-        """Latents [B,N,D], mask of frames [B,T] -> the clip. Its place is the mean of what its latents say."""
+        """Latents [B,N,D], mask of frames [B,T] -> the clip. Its place is the mean of its latents' places."""
         z, place = z.split([self.config.decoded_dim, z.shape[2] - self.config.decoded_dim], dim=-1)
-        pose = self.decode_levels(z.contiguous(), mask).pose  # a compiled decoder knows one form of memory
+        pose = self.decode_levels(z.contiguous(), mask).pose  # a compiled decoder knows one memory layout
         if self.body_frame is not None:
             pose = self.body_frame.leave(pose, mean_over_time(place, self.latent_mask(mask)))
         pose = pose * mask[..., None]
@@ -277,10 +280,10 @@ class PoseAutoencoder(nn.Module):
     def forward(
         self, framed: Tensor, present: Tensor, mask: Tensor, noise: Tensor | None = None
     ) -> tuple[Levels, Tensor, Tensor]:
-        """Reconstruct clips `to_body_frame`; with noise [B,N,learnt] what is learnt is drawn from the posterior.
+        """Reconstruct clips from `to_body_frame`; with noise [B,N,learnt] the learnt part is drawn from the posterior.
 
-        `latent_noise` standard deviations of the batch's latents are then added to the posterior's own.
-        Returns levels, and mean and log-variance of what is learnt.
+        The posterior's spread then also gets `latent_noise` standard deviations of the batch's latents.
+        Returns levels, and mean and log-variance of the learnt part.
         """
         mean, log_variance = self.posterior(framed, present, mask)
         learnt = mean
@@ -293,7 +296,7 @@ class PoseAutoencoder(nn.Module):
 
     @torch.no_grad()
     def decode_without_dropout(self, learnt: Tensor, present: Tensor, mask: Tensor) -> Tensor:
-        """What is learnt of the latents [B,N,learnt] -> pose [B,T,214] in its body frame, without dropout."""
+        """The latents' learnt part [B,N,learnt] -> pose [B,T,214] in its body frame, without dropout."""
         training = self.decoder.training
         self.decoder.eval()
         pose = self.decode_levels(self._with_presence(learnt, present, mask), mask).pose
@@ -302,9 +305,10 @@ class PoseAutoencoder(nn.Module):
 
 
 class PoseSpace(nn.Module):
-    """No compression: the latents are the normalised poses, one a frame. It takes an autoencoder's place as it is.
+    """No compression: the latents are the normalised poses, one per frame. It replaces an autoencoder as it is.
 
-    What a flow has to learn without stage 1, for comparison. It knows no presence (all is there, always) and no place.
+    It shows, for comparison, what a flow has to learn without stage 1. It stores neither presence (everything is always
+    there) nor place.
     """
 
     config = AutoencoderConfig(latent_dim=layout.POSE_DIM, temporal_stride=1, presence=False, body_frame=False)
@@ -314,6 +318,7 @@ class PoseSpace(nn.Module):
         self.decoder = nn.Identity()  # where an autoencoder has its network
 
     def num_latents(self, num_frames: Tensor | int) -> Tensor | int:
+        """One latent per frame; `num_frames` [B] or one number."""
         return num_frames
 
     def encode(self, pose: Tensor, present: Tensor, mask: Tensor) -> Tensor:
@@ -321,17 +326,18 @@ class PoseSpace(nn.Module):
         return pose * mask[..., None]
 
     def decode(self, z: Tensor, mask: Tensor) -> Decoded:
+        """Latents [B,T,214] and mask [B,T] -> the same as a clip, zero at padded frames; all is present."""
         return Decoded(z * mask[..., None], z.new_ones(*z.shape[:2], NUM_ARTICULATORS))
 
 
 @dataclass(frozen=True)
 class AutoencoderLoss:
-    """Every level, the hands' shape and the velocity, each under the weights of what was seen; and a mild KL.
+    """Errors of every level, of the hands' shape and of the velocity, over the numbers that were seen; and a mild KL.
 
-    What was seen for an instant of an articulator that is absent (`poses.presence.steady`) weighs nothing either.
+    An absent articulator that was seen for an instant (`poses.presence.steady`) does not count either.
     """
 
-    hand_weight: float = described(2.0, "weight of the hands' numbers beside the others'")
+    hand_weight: float = described(2.0, "weight of the hands' numbers relative to the others")
     hand_shape_weight: float = described(1.0, "weight of the hands relative to their wrists")
     velocity_weight: float = described(1.0, "weight of the change from frame to frame")
     level_weight: float = described(0.5, "weight of the decoder's first outputs, body and hands")
@@ -348,7 +354,7 @@ class AutoencoderLoss:
     ) -> dict[str, Tensor]:
         """pose [B,T,214], seen [B,T,214] bool, present [B,T,3] bool, mask [B,T] -> `loss` and its parts, scalars.
 
-        Without `draws` nothing is drawn. All is compared in the body frame.
+        Without `draws` nothing is random. Everything is compared in the body frame.
         """
         pose, _ = model.to_body_frame(pose, mask)
         noise = None
@@ -398,7 +404,7 @@ class AutoencoderLoss:
     def motion_lost(
         model: PoseAutoencoder, pose: Tensor, weight: Tensor, mean: Tensor, present: Tensor, mask: Tensor, draws: Draws
     ) -> Tensor:
-        """How much less the hands move from frame to frame than `motion_kept` of their real motion, scalar.
+        """`motion_kept` of the hands' real motion from frame to frame, minus their decoded motion, scalar.
 
         pose [B,T,214] and its weight; mean [B,N,learnt] of the latents, which are decoded without noise. A draw chooses
         one clip in MEASURED_EVERY; decoding those costs a few per cent of a step.

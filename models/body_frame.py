@@ -1,4 +1,4 @@
-"""Between a normalised clip and the same clip in its own body frame: a map that its place decides."""
+"""The map between a normalised clip and the same clip in its own body frame, given by its place."""
 
 import math
 
@@ -14,8 +14,8 @@ from poses.statistics import Statistics
 class BodyFrame(nn.Module):
     """The frame of `poses.body_frame` for normalised numbers: plain ones outside, those of `statistics.framed` inside.
 
-    What a clip signs then says nothing of where its body stands and how large it is, and no frame of a clip can differ
-    from the others in that: one body, from the first frame to the last.
+    In the frame, the numbers of a clip do not depend on where its body is and how large it is. A clip has one place and
+    one size for all of its frames.
     """
 
     def __init__(self, statistics: Statistics) -> None:

@@ -1,4 +1,4 @@
-"""Stage 3: a student that takes a 50-step trajectory in 1, 2 or 4 steps, each one forward.
+"""Stage 3: a student that covers a 50-step trajectory in 1, 2 or 4 steps, each one evaluation of the network.
 
 The teacher's guided ODE is a fixed map along the trajectory. The student learns its mean velocity over a step,
 
@@ -88,7 +88,7 @@ class Student(nn.Module):
         self.velocity_net = VelocityNet(config, knows_step=True)
 
     def start_from(self, teacher: LatentFlowMatcher) -> None:
-        """Copy the teacher's velocity net: of its layers as many as the student has, evenly spaced from first to last.
+        """Copy the teacher's velocity net, with as many of its layers as the student has, evenly spaced.
 
         The step's embedding starts at zero, so a student of all layers starts as its teacher's field without guidance.
         """
@@ -124,19 +124,22 @@ class Student(nn.Module):
     def step_field(
         self, cond: Tensor, cond_mask: Tensor, mask: Tensor, num_steps: int, table: TimeTable | None = None
     ) -> Velocity:
-        """The mean velocity over each of `num_steps` equal steps, as a function (z_t, t) -> v: one forward."""
+        """The mean velocity over each of `num_steps` equal steps, as a function (z_t, t) -> v: one evaluation."""
         context = self.velocity_net.context(cond, cond_mask, mask)
         step = torch.full((len(cond),), 1.0 / num_steps, device=cond.device)  # [B]
         return lambda z_t, t: self.velocity_net(z_t, t, context, step, table)
 
     def resolve(self, settings: SamplingSettings) -> SamplingSettings:
-        """The settings with the configuration's in place of None. ValueError where this student cannot follow them."""
+        """The settings, with the configuration's in place of None.
+
+        Raises ValueError if this student cannot follow them.
+        """
         config = self.config
         if settings.num_steps is not None and settings.num_steps not in config.step_counts:
             known = ", ".join(map(str, config.step_counts))
             raise ValueError(f"num_steps {settings.num_steps}: this student takes {known} steps")
         if settings.solver not in (None, "euler"):
-            raise ValueError(f"solver {settings.solver}: a student knows its own steps, which are euler's")
+            raise ValueError(f"solver {settings.solver}: a student has its own steps, which are euler's")
         require_as_trained("use_ssm_prior", settings.use_ssm_prior, config.prior_type != "none")
         require_as_trained("guidance_scale", settings.guidance_scale, config.guidance_scale)
         require_as_trained("guidance_from", settings.guidance_from, config.guidance_from)
@@ -177,8 +180,8 @@ class Student(nn.Module):
 def teacher_trajectory(velocity: Velocity, z_0: Tensor, num_teacher_steps: int, num_segments: int) -> Tensor:
     """The teacher's states at num_segments + 1 equally spaced times, [B,num_segments+1,N,D].
 
-    One trajectory, so that a solver with a memory keeps it. The steps are shared out over the segments as evenly as
-    they go (50 over 4: 12, 13, 12, 13).
+    It is computed as one trajectory, so that a solver with a memory keeps it. The steps are divided among the segments
+    as evenly as possible (50 over 4: 12, 13, 12, 13).
     """
     marks = [segment * num_teacher_steps // num_segments for segment in range(num_segments + 1)]
     parts = [torch.arange(stop - start) / (stop - start) for start, stop in pairwise(marks)]

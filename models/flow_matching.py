@@ -1,4 +1,4 @@
-"""Flow matching: the straight path from noise to data, and the ODE solvers. Knows nothing of networks.
+"""Flow matching: the straight path from noise to data, and the ODE solvers. Does not depend on any network.
 
 Conditional flow matching (Lipman et al. 2023; rectified flow, Liu et al. 2023): z_0 ~ N(0,I), z_1 data, t in [0,1],
 
@@ -37,7 +37,7 @@ def path_sample(z_0: Tensor, z_1: Tensor, t: Tensor) -> PathSample:
 
 
 def predict_clean(z_t: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
-    """The clean latent that a velocity points at: z_t + (1 - t) v."""
+    """The clean latent that a velocity points at, z_t + (1 - t) v: z_t and velocity [B,N,D], t [B] -> [B,N,D]."""
     return z_t + (1 - expand(t, z_t)) * velocity
 
 
@@ -53,7 +53,7 @@ def sample_times(draws: Draws) -> Tensor:
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How latents are sampled. None stands for what the network's configuration says."""
+    """How latents are sampled. None means the value of the network's configuration."""
 
     num_steps: int | None = None
     guidance_scale: float | None = None
@@ -65,9 +65,9 @@ class SamplingSettings:
 
 
 def require_as_trained(name: str, asked: object, trained: object) -> None:
-    """ValueError where `asked`, unless None, is not what the network was trained with."""
+    """Raises ValueError if `asked` is neither None nor what the network was trained with."""
     if asked is not None and asked != trained:
-        raise ValueError(f"{name} {asked} contradicts {trained}")
+        raise ValueError(f"{name} {asked}: the checkpoint was trained with {trained}")
 
 
 def _euler(velocity: Velocity, z: Tensor, t: Tensor, dt: Tensor) -> Tensor:
@@ -86,8 +86,8 @@ def _heun(velocity: Velocity, z: Tensor, t: Tensor, dt: Tensor) -> Tensor:
 
 
 SOLVERS = {"euler": _euler, "midpoint": _midpoint, "heun": _heun}
-# Adams-Bashforth: second order for one forward a step, since it remembers the last velocity. Euler's 50 steps miss the
-# covariance of a known Gaussian by 5 % although the field is exact (benchmarks/gaussian.py); these do not.
+# Adams-Bashforth remembers the last velocity, so it has second order at one evaluation per step. Euler's 50 steps miss
+# the covariance of a known Gaussian by 5 % although the field is exact (benchmarks/gaussian.py); these do not.
 DEFAULT_SOLVER = "ab2"
 SOLVER_NAMES = (DEFAULT_SOLVER, *SOLVERS)
 
@@ -124,7 +124,7 @@ def evaluation_times(grid: Tensor, solver: str) -> Tensor:
 
 
 def ode_states(velocity: Velocity, z: Tensor, grid: Tensor, solver: str = DEFAULT_SOLVER) -> Iterator[Tensor]:
-    """The states of `sample_ode` at each of the times grid[1:], one after the other."""
+    """The states [B,...] of `sample_ode` at each of the times grid[1:], in order: z [B,...], grid [S+1]."""
     last_v = last_dt = None
     for t, t_next in pairwise(grid):
         dt = t_next - t

@@ -2,8 +2,8 @@
 
     v(z,t|x) = v_flow(z,t|x) + lambda(t) v_prior(z,t) - gamma grad_z L_sync(z),      lambda(t) = lambda_prior (1 - t)
 
-The sum of the first two is one field: the loss fits it, the sampler integrates it. The third acts when sampling only;
-its gradient is scaled to the field, so that gamma is a share of it.
+The sum of the first two terms is the field: the loss fits it, the sampler integrates it. The third term acts only in
+sampling; its gradient is scaled to the norm of the field, so that gamma is a share of it.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ from runtime.config import described
 SPACES = ("latent", "pose")
 UNCONDITIONAL = ("prior", "null_text")
 GAMMA_UNITS = ("field", "gradient")
-# Who changes this interval, or that of sync guidance, raises TRAJECTORIES_VERSION in training/trajectories.py.
-TEXT_GUIDANCE_INTERVAL = (0.0, 0.9)  # of t: near the clean end guidance by the text only adds trembling
+# After a change of this interval, or of that of sync guidance, raise TRAJECTORIES_VERSION in training/trajectories.py.
+TEXT_GUIDANCE_INTERVAL = (0.0, 0.9)  # of t: near t = 1, guidance by the text only adds trembling
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,24 @@ class FlowConfig:
         "latent", "where the flow runs: in the autoencoder's latents, or in the normalised poses", choices=SPACES
     )
     dropout: float = described(0.1, "probability that training drops an activation")
-    cfg_dropout: float = described(0.1, "share of train clips whose text is hidden, for classifier-free guidance")
+    cfg_dropout: float = described(0.1, "share of train clips whose text is dropped, for classifier-free guidance")
     prior_type: str = "none"  # none, mamba or simple
     prior_checkpoint: str | None = None  # fingerprint of the prior that was trained alone; it then stays as it is
     prior_hidden_dim: int = described(256, "width of the prior")
     prior_layers: int = described(4, "layers of the prior")
-    lambda_prior: float = described(0.1, "weight of the prior in the field at t = 0; it falls to 0 at t = 1")
-    use_sync_guidance: bool = described(False, "train the sync head, and guide samples by it")
+    lambda_prior: float = described(0.1, "weight of the prior in the velocity at t = 0; it falls to 0 at t = 1")
+    use_sync_guidance: bool = described(False, "train the sync head, and guide sampling with it")
     gamma_guidance: float = described(
-        0.01, "share of the field that guidance by synchrony may take, in the middle of a trajectory"
+        0.01, "largest share of the velocity that guidance by synchrony may add, in the middle of a trajectory"
     )
     gamma_unit: str = "field"  # of gamma_guidance: a share of the field's norm, or a factor of the bare "gradient"
-    num_inference_steps: int = described(50, "steps that inference and evaluation take by default")
-    guidance_scale: float = described(2.0, "guidance by the text that sampling takes by default; 1 is none")
+    num_inference_steps: int = described(50, "default number of steps in inference and evaluation")
+    guidance_scale: float = described(
+        2.0, "default scale of classifier-free guidance by the text in sampling; 1 disables it"
+    )
     guidance_from: str = described(
         "prior",
-        "what guidance leads away from: the prior, which knows no text (where there is one), or a second pass of the "
+        "unconditional estimate that guidance moves away from: the prior (if there is one), or a second pass of the "
         "velocity network without text",
         choices=UNCONDITIONAL,
     )
@@ -126,7 +128,7 @@ class LatentFlowMatcher(nn.Module):
         z_1 [B,N,D] normalised latents, mask [B,N], cond [B,L,C]. L_prior = lambda(t) ||v - v_prior||^2, called
         `closeness`, compares the whole field with the prior. It counts only where the text was dropped, since there
         both estimate the same drift: with a text it would pull every text to the mean of all.
-        labelled [B] bool: the clips that have a text, by default all. The others teach what is likely without a text.
+        labelled [B] bool: the clips that have a text, by default all. The others train the unconditional branch.
         """
         z_0 = draws.normal(*z_1.shape[1:]).to(z_1)  # [B,N,D]
         t = sample_times(draws)  # [B]
@@ -164,9 +166,9 @@ class LatentFlowMatcher(nn.Module):
     ) -> Velocity:
         """The field of a trajectory as a function (z_t, t) -> v, with guidance by the text and by synchrony.
 
-        The text's keys and values and the prior's filters are computed here, once. Guidance by the text leads away from
-        what is likely without it, v_without + s (v - v_without): from the prior, which is evaluated anyway, or from the
-        null text, whose pass runs in one batch with that of the text (classifier-free guidance, Ho & Salimans 2022).
+        The text's keys and values and the prior's filters are computed here, once. Guidance by the text moves away from
+        an unconditional estimate, v_without + s (v - v_without): the prior, which is evaluated anyway, or the null
+        text, whose pass runs in one batch with that of the text (classifier-free guidance, Ho & Salimans 2022).
         """
         B, guided = len(cond), guidance_scale != 1.0
         from_null_text = guided and (guidance_from or self.config.guidance_from) == "null_text"
@@ -203,13 +205,16 @@ class LatentFlowMatcher(nn.Module):
         return velocity
 
     def resolve(self, settings: SamplingSettings) -> SamplingSettings:
-        """The settings with the configuration's in place of None. ValueError where this network cannot follow them."""
+        """The settings, with the configuration's in place of None.
+
+        Raises ValueError if this network cannot follow them.
+        """
         config = self.config
         require_as_trained("use_ssm_prior", settings.use_ssm_prior, config.prior_type != "none")
         if settings.use_sync_guidance and not config.use_sync_guidance:
             raise ValueError("use_sync_guidance: this flow was trained without it")
         if settings.guidance_from == "prior" and config.prior_type == "none":
-            raise ValueError("guidance_from prior: this flow has none")
+            raise ValueError("guidance_from prior: this flow has no prior")
         guided = config.use_sync_guidance and settings.use_sync_guidance is not False
         if settings.gamma_guidance and not guided:
             raise ValueError("gamma_guidance: this flow has no sync guidance, or it is switched off")

@@ -71,7 +71,7 @@ class LatentPredictor(nn.Module):
     # ---- sampling, as the flow and its student do it -----------------------------------------------------------------
 
     def resolve(self, settings: SamplingSettings) -> SamplingSettings:
-        """One step. ValueError for any other setting, which a predictor would not follow."""
+        """One step. Raises ValueError for any other setting, since a predictor has none."""
         only = SamplingSettings(num_steps=1)
         for name, asked in asdict(settings).items():
             if asked not in (None, getattr(only, name)):

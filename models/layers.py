@@ -24,9 +24,11 @@ class ScaledLatents(nn.Module):
         self.register_buffer("latent_std", torch.ones(latent_dim))
 
     def normalize(self, z: Tensor) -> Tensor:
+        """Latents [...,D] as the autoencoder gives them -> normalised."""
         return (z - self.latent_mean) / self.latent_std
 
     def denormalize(self, z: Tensor) -> Tensor:
+        """Normalised latents [...,D] -> as the autoencoder decodes them."""
         return z * self.latent_std + self.latent_mean
 
     def take_scale(self, other: "ScaledLatents") -> None:
@@ -68,7 +70,7 @@ def frame_positions(x: Tensor) -> Tensor:
 def key_mask(mask: Tensor | None) -> Tensor | None:
     """mask [B,S] -> what attention takes, [B,1,1,S], or None where there is nothing to hide.
 
-    That is asked on a CPU alone: a GPU would have to wait for the answer, and a compiler would have to break off.
+    It checks this on a CPU only: a GPU would have to wait for the answer, and a compiler would have to break the graph.
     """
     if mask is None or (not mask.is_cuda and not torch.compiler.is_compiling() and mask.all()):
         return None
@@ -78,8 +80,8 @@ def key_mask(mask: Tensor | None) -> Tensor | None:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Scaled dot-product attention, q [B,heads,T,d], k, v [B,heads,S,d], mask broadcast to [B,heads,T,S].
 
-    PyTorch's fused attention on a CPU works in small products, which oneDNN is slow at; few keys go as whole products.
-    Its gradient in bf16 is four to ten times slower than theirs, whatever the number of keys.
+    PyTorch's fused attention on a CPU works in small products, at which oneDNN is slow; so few keys are multiplied as
+    whole matrices. In bf16 the gradient of fused attention is four to ten times slower, for any number of keys.
     """
     in_bf16 = q.dtype == torch.bfloat16 and q.requires_grad
     if q.is_cuda or not (in_bf16 or (uses_onednn() and k.shape[2] <= MAX_WHOLE_KEYS)):
@@ -110,9 +112,9 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Attention from frames to text tokens.
 
-    `keys_values` depends on the text alone: a sampler computes it once a trajectory, not once a step. Queries and keys
-    both carry rotary positions on the scale of tokens (a frame at the middle of its clip stands at the middle of its
-    text), so that "sign these in this order" is easy to learn from few clips and reordering stays possible.
+    `keys_values` depends on the text alone: a sampler computes it once per trajectory, not once per step. Queries and
+    keys both carry rotary positions on the scale of tokens (a frame at the middle of its clip stands at the middle of
+    its text), so that "sign these in this order" is easy to learn from few clips and reordering stays possible.
     """
 
     def __init__(self, hidden_dim: int, cond_dim: int, num_heads: int) -> None:
@@ -137,7 +139,7 @@ class CrossAttention(nn.Module):
 
 
 def token_positions(mask: Tensor, cond_mask: Tensor) -> Tensor:
-    """Where each frame stands in its text, in tokens [B,T]: clip and text are laid side by side, end to end."""
+    """Where each frame stands in its text, in tokens [B,T]: the clip is stretched over the whole text."""
     tokens = cond_mask.sum(1, keepdim=True).float()
     frames = mask.sum(1, keepdim=True).float().clamp_min(1.0)
     index = torch.arange(mask.shape[1], device=mask.device).float()[None]
@@ -268,7 +270,7 @@ class DecoderLayer(nn.Module):
 
 
 def require_head_sizes(hidden_dim: int, num_heads: int) -> None:
-    """ValueError unless every head has an even number of channels, as rotary positions need."""
+    """Raises ValueError unless every head has an even number of channels, as rotary positions need."""
     if hidden_dim % (2 * num_heads):
         raise ValueError(f"hidden_dim {hidden_dim} must be a multiple of twice num_heads {num_heads}")
 

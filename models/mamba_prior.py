@@ -1,6 +1,6 @@
 """The prior of Direction 2: an unconditional drift over latents by state space models, Mamba or a plain diagonal one.
 
-    MambaPrior      selective state space: Mamba, Gu & Dao 2023, arXiv 2312.00752; two mixers a layer, one a direction
+    MambaPrior      selective state space: Mamba, Gu & Dao 2023, arXiv 2312.00752; per layer one mixer per direction
     SimpleSSMPrior  time-invariant diagonal state space: S4D, Gu et al. 2022, arXiv 2206.11893; one FFT convolution
 
 Both take (z_t [B,N,D], t [B], mask [B,N]) to v_prior [B,N,D]. They see the whole clip and never its padding, which
@@ -8,7 +8,7 @@ must lie to the right of the real latents.
 
 Shapes inside a mixer (names of the Mamba paper, but its `z` is called `gate`, since z is a latent here):
 
-    b  batch            d_model  width outside the mixer           n  d_state, numbers of state a channel
+    b  batch            d_model  width outside the mixer           n  d_state, states per channel
     l  length           d        d_inner = expand * d_model        r  dt_rank, width of the bottleneck before delta
     k  steps of l that are computed together, a block
     A  [d,n] < 0, how fast each number of state fades     u      [b,l,d] what goes into the scan
@@ -85,7 +85,7 @@ def selective_scan_reference(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: 
 
 
 def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """What `selective_scan_reference` gives, four times faster to train, in little memory; differentiable once."""
+    """Equal to `selective_scan_reference`, four times faster to train, with little memory; differentiable once."""
     dtype = torch.promote_types(u.dtype, torch.float32)
     with torch.autocast(u.device.type, enabled=False), small_products():
         return _SelectiveScan.apply(*(x.to(dtype) for x in (u, delta, A, B, C)))
@@ -221,8 +221,8 @@ def mamba_kernels_available() -> bool:
 class MambaMixer(nn.Module):
     """One Mamba layer without norm and residual, x [b,l,d_model] -> [b,l,d_model]; output i sees inputs 0..i.
 
-    Parameters have the names, shapes and initial values of `mamba_ssm.Mamba`: weights go strictly both ways, and to
-    transformers' MambaMixer. CUDA tensors go through mamba-ssm's fused kernel where it is installed.
+    Parameters have the names, shapes and initial values of `mamba_ssm.Mamba`: each loads the other's weights, and so
+    does transformers' MambaMixer. CUDA tensors go through mamba-ssm's fused kernel if it is installed.
     """
 
     def __init__(
@@ -287,7 +287,7 @@ def _log_uniform(*shape: int, low: float, high: float) -> Tensor:
 
 
 def reverse_valid(x: Tensor, mask: Tensor) -> Tensor:
-    """Turn the real frames of x [B,T,H] round and leave the padding, so that a causal mixer still never meets it."""
+    """Reverse the real frames of x [B,T,H] and leave the padding, so that a causal mixer never reads it."""
     position = torch.arange(x.shape[1], device=x.device)[None]
     index = torch.where(mask, mask.sum(1, keepdim=True) - 1 - position, position)  # [B,T]
     return x.gather(1, index[:, :, None].expand_as(x))
@@ -302,7 +302,7 @@ class BidirectionalMamba(nn.Module):
         self.forward_mixer, self.backward_mixer = MambaMixer(*sizes), MambaMixer(*sizes)
 
     def remember(self, length: int) -> None:
-        """Nothing: all that it computes depends on its input."""
+        """Nothing, since everything that it computes depends on its input."""
 
     def forward(self, x: Tensor, mask: Tensor, memory: None = None) -> Tensor:
         return self.forward_mixer(x) + reverse_valid(self.backward_mixer(reverse_valid(x, mask)), mask)
@@ -311,15 +311,15 @@ class BidirectionalMamba(nn.Module):
 class BidirectionalS4D(nn.Module):
     """A convolution over the whole clip, both ways at once, x [B,T,H], mask [B,T] -> [B,T,H]; T log T by FFT.
 
-    Each channel's filter is a sum of n/2 damped waves a direction, the answer to a pulse of a diagonal state space with
-    n/2 complex states (S4D, section 3): K_i = Re sum_m C_m exp(rate_m i), rate = -exp(log_decay) + i frequency.
+    Each channel's filter is a sum of n/2 damped waves per direction, the impulse response of a diagonal state space
+    with n/2 complex states (S4D, section 3): K_i = Re sum_m C_m exp(rate_m i), rate = -exp(log_decay) + i frequency.
     """
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         d, waves = config.d_inner, max(1, config.d_state // 2)
         self.in_proj = nn.Linear(config.hidden_dim, 2 * d, bias=False)
-        dt = _log_uniform(2, d, 1, low=1e-3, high=1e-1)  # one scale of time a channel and direction
+        dt = _log_uniform(2, d, 1, low=1e-3, high=1e-1)  # one time scale per channel and direction
         self.log_decay = nn.Parameter(torch.log(dt / 2).repeat(1, 1, waves))  # S4D-Lin: dt (-1/2 + i pi m)
         self.frequency = nn.Parameter(dt * math.pi * torch.arange(waves))
         self.C = nn.Parameter(torch.randn(2, 2, d, waves) * dt.sqrt() / waves**0.5)
@@ -342,7 +342,7 @@ class BidirectionalS4D(nn.Module):
         return torch.complex(envelope * torch.cos(angle), envelope * torch.sin(angle))
 
     def remember(self, length: int) -> Tensor:
-        """The spectrum of both filters in one, complex [length+1,d]: of clips of a length it does not change."""
+        """The spectrum of both filters together, complex [length+1,d]; it depends only on the length of the clips."""
         past, future = self.kernels(length)  # [d,T]; lag 0 is the past's alone
         kernel = torch.cat([past, torch.zeros_like(past[:, :1]), future[:, 1:].flip(1)], dim=1)  # circular, [d,2T]
         return torch.fft.rfft(kernel).t()
@@ -391,7 +391,7 @@ class SSMPrior(nn.Module):
         self.output = zero_init(nn.Linear(H, config.latent_dim))
 
     def remember(self, length: int) -> list[Tensor | None]:
-        """What every step of a trajectory of so many latents needs and none changes, of each block."""
+        """What all steps of a trajectory of `length` latents share, for each block."""
         return [block.mixer.remember(length) for block in self.blocks]
 
     def forward(self, z_t: Tensor, t: Tensor, mask: Tensor, memory: Sequence[Tensor | None] | None = None) -> Tensor:
@@ -428,7 +428,7 @@ def build_prior(config: PriorConfig) -> SSMPrior:
 
 
 class PriorAlone(ScaledLatents):
-    """A prior that is fitted without texts and without a velocity network. Stage 2 takes it as it is."""
+    """A prior that is trained without texts and without a velocity network. Stage 2 uses it unchanged."""
 
     kind = "prior"
 

@@ -31,16 +31,16 @@ BEGIN, END, PAD = "[CLS]", "[SEP]", "[PAD]"
 
 @dataclass(frozen=True)
 class PoseToTextConfig:
-    """What builds a `PoseToText`; its subwords travel inside, as their JSON, so the checkpoint alone reads clips."""
+    """What builds a `PoseToText`. It contains the tokenizer as JSON, so the checkpoint needs no other file."""
 
     tokenizer: str
     hidden_dim: int = described(256, "width of the network")
     num_heads: int = described(8, "attention heads of each layer")
     encoder_layers: int = described(3, "layers that read the clip")
     decoder_layers: int = described(3, "layers that write the text")
-    frame_stride: int = described(2, "frames that the encoder takes together")
+    frame_stride: int = described(2, "frames per encoder position")
     max_frames: int = 120
-    max_tokens: int = described(64, "subwords of a text at most")
+    max_tokens: int = described(64, "maximum subwords per text")
     dropout: float = described(0.3, "probability that training drops an activation")
 
     def __post_init__(self) -> None:
@@ -110,8 +110,8 @@ class PoseToText(nn.Module):
 
     @torch.no_grad()
     def log_likelihoods(self, pose: Tensor, mask: Tensor, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Of each text given its normalised clip: the log-likelihood, and how many subwords it has, END among them, [B]
-        each."""
+        """pose [B,T,214] normalised, mask [B,T], B texts -> the log-likelihood [B] of each text given its clip, and its
+        number [B] of subwords, END included."""
         tokens, known = self.tokenize(texts)
         log_p = self.decode(tokens[:, :-1], *self.encode(pose, mask)).float().log_softmax(-1)  # [B,L-1,V]
         own = log_p.gather(-1, tokens[:, 1:, None])[..., 0]
@@ -119,7 +119,7 @@ class PoseToText(nn.Module):
 
     @torch.no_grad()
     def translate(self, pose: Tensor, mask: Tensor, num_beams: int = 1) -> list[str]:
-        """The text of each normalised clip, by beam search over `num_beams`; 1 is greedy."""
+        """pose [B,T,214] normalised, mask [B,T] -> a list of B texts, by beam search over `num_beams`; 1 is greedy."""
         clip, clip_mask = self.encode(pose, mask)
         B, K, device = len(pose), num_beams, pose.device
         clip = [tuple(part.repeat_interleave(K, 0) for part in keys_values) for keys_values in clip]
@@ -152,7 +152,10 @@ class PoseToText(nn.Module):
 def translation_loss(
     model: PoseToText, pose: Tensor, mask: Tensor, texts: list[str], label_smoothing: float = 0.1
 ) -> Tensor:
-    """Mean cross-entropy of the subwords, each given those before it; of the clips that have a text, 0 without any."""
+    """Mean cross-entropy of the subwords, each given those before it: pose [B,T,214], mask [B,T], B texts -> scalar.
+
+    Only the clips that have a text count; it is 0 if none has one.
+    """
     tokens, known = model.tokenize(texts)
     logits = model.decode(tokens[:, :-1], *model.encode(pose, mask))
     entropy = F.cross_entropy(

@@ -27,7 +27,7 @@ class Speed:
 
 
 def speed_up(network: nn.Module, decoder: nn.Module, text_encoder: nn.Module, speed: Speed) -> None:
-    """Make a frozen generator's parts quick. The text is read once, so its encoder is never compiled."""
+    """Speed up a frozen generator's parts. The text is read once, so its encoder is never compiled."""
     if speed.precision == "bf16":
         for part in (network, decoder, text_encoder):
             use_bf16(part)
@@ -51,8 +51,8 @@ def use_bf16(network: nn.Module) -> None:
 def use_int8(network: nn.Module) -> None:
     """Multiply attention and feed-forward in dynamic int8, on a CPU.
 
-    Weights are rounded once. What they are multiplied with is rounded at every product, on a scale that a whole batch
-    shares: to keep a clip independent of its batch, sign clip by clip.
+    Weights are rounded once. Activations are rounded at every product, with one scale for the whole batch: sign clips
+    one at a time, so that a clip does not depend on its batch.
     """
     products = SelfAttention | CrossAttention | FeedForward
     with warnings.catch_warnings():  # PyTorch's own quantisation will move to torchao; its version is pinned
@@ -62,7 +62,7 @@ def use_int8(network: nn.Module) -> None:
 
 
 def compile_network(network: nn.Module) -> None:
-    """Compile what a module names as its `compiled_method`, for any batch and length; two graphs, one for one clip.
+    """Compile a module's `compiled_method` for any batch and length: one graph for single clips, one for batches.
 
     The first single clip and the first batch wait for the compiler. On a CPU the weights are laid out for its products,
     once (freezing). Other modules stay as they are: the compiler takes neither a complex FFT nor a gradient.
@@ -86,8 +86,8 @@ def why_not_compilable(device: torch.device) -> str | None:
 class PackedLinear(nn.Module):
     """A linear layer whose weight lies as oneDNN's products read it, for inference on a CPU: the same to the last bit.
 
-    nn.Linear has the weight brought into that layout at every product, which for a text's few tokens takes as long as
-    the product itself. torch.compile packs through the same two operators. It has no gradient.
+    nn.Linear converts the weight to that layout at every product, which for a text's few tokens takes as long as the
+    product itself. torch.compile packs through the same two operators. It has no gradient.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -100,7 +100,7 @@ class PackedLinear(nn.Module):
 
 
 def pack_linears(module: nn.Module) -> None:
-    """Replace every linear layer that oneDNN multiplies by a `PackedLinear`, but where sampling takes a gradient."""
+    """Replace every linear layer that oneDNN multiplies by a `PackedLinear`, except where sampling needs a gradient."""
     for name, child in module.named_children():
         if getattr(child, "differentiated_when_sampling", False):
             continue

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-WIDTH = 64  # half of it, and less dropout, do worse on clips that were not learnt from
+WIDTH = 64  # half of it, or less dropout, does worse on clips that it was not trained on
 
 
 class SyncClassifier(nn.Module):
-    """Windows of hands [B,C,W] and face [B,C',W] -> the logit that they began at the same instant [B]."""
+    """Windows of hands [B,C,W] and face [B,C',W] -> the logit that both start at the same frame [B]."""
 
     def __init__(self, hands_dim: int, face_dim: int) -> None:
         super().__init__()
@@ -27,8 +27,9 @@ class SyncClassifier(nn.Module):
         )
 
     def compare(self, h: Tensor, f: Tensor) -> Tensor:
-        """Features of hands and face, [B,H,W] each -> the logit [B]."""
+        """Features h of the hands and f of the face, [B,WIDTH,W] each -> the logit [B]."""
         return self.out(torch.cat([(h * f).mean(2), h.mean(2), f.mean(2)], dim=1)).squeeze(1)
 
     def forward(self, hands: Tensor, face: Tensor) -> Tensor:
+        """hands [B,C,W], face [B,C',W], W frames -> the logit [B]."""
         return self.compare(self.hands(hands), self.face(face))

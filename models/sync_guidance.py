@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.flow_matching import expand, predict_clean
-from models.whole_batch import masked_mean
+from models.whole_batch import at_least_fp32, masked_mean
 
 SYNC_INTERVAL = (0.2, 0.8)  # of t: before, the clip is noise; after, it is settled
 
@@ -47,7 +47,7 @@ class SyncGuidanceHead(nn.Module):
         keep = mask[:, None].to(z.dtype)
         h = F.gelu(self.before(z.transpose(1, 2) * keep))
         h = h + F.gelu(self.between(h * keep))
-        energy = F.softplus(self.out(h.transpose(1, 2)).float())  # [B,N,2*stride]
+        energy = F.softplus(at_least_fp32(self.out(h.transpose(1, 2))))  # [B,N,2*stride]
         return energy.reshape(z.shape[0], -1, 2)
 
     def loss(self, z: Tensor, latent_mask: Tensor, energy: Tensor, energy_mask: Tensor) -> Tensor:
@@ -100,10 +100,10 @@ def sync_gradient(
 ) -> Tensor:
     """The gradient [B,N,D] of L_sync at the predicted clean latent; zero outside SYNC_INTERVAL.
 
-    in_units_of_field: it is scaled, clip by clip, to the norm of the velocity times the clip's distance from its
-    target, sqrt(L_sync) and at most 1. A factor of it is then the share of a step that guidance may take, whatever the
-    length of the clip; the bare gradient fades as clips get longer.
-    t [B]. The velocity is held fixed: the gradient goes through the head alone, not through the network again.
+    in_units_of_field: scale it, clip by clip, to the norm of the velocity times the clip's distance from its target,
+    sqrt(L_sync) and at most 1. A factor of it is then the largest share of a step that guidance may add, for any length
+    of clip; the unscaled gradient shrinks as clips get longer.
+    t [B]. The velocity is a constant here: the gradient goes through the head only, not through the network.
     """
     low, high = SYNC_INTERVAL
     active = (t >= low) & (t <= high)

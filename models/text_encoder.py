@@ -89,7 +89,7 @@ class PretrainedTextEncoder:
 
     @property
     def max_tokens(self) -> int:
-        """Tokens of a text that are read."""
+        """The maximum number of tokens that are read of a text."""
         return min(self.tokenizer.model_max_length, MAX_TOKENS)
 
     def count_tokens(self, texts: list[str]) -> list[int]:
@@ -114,7 +114,7 @@ class PretrainedTextEncoder:
 
 @dataclass(frozen=True)
 class ScratchTextConfig:
-    """What builds a `ScratchTextEncoder`: the tokenizer travels inside the checkpoint, as its JSON."""
+    """What builds a `ScratchTextEncoder`. It contains the tokenizer as JSON, so the checkpoint needs no other file."""
 
     tokenizer: str
     dim: int = 256

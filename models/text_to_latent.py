@@ -1,4 +1,4 @@
-"""What every network from text to latents stands in: text encoder, length predictor, and the latents' scale."""
+"""What surrounds every network from text to latents: text encoder, length predictor, and the latents' scale."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ from models.latent_flow_matcher import LatentFlowMatcher
 from models.latent_predictor import LatentPredictor
 from models.layers import ScaledLatents
 from models.text_encoder import ScratchTextEncoder, TextEncoder
-from models.whole_batch import clip_mean, masked_mean
+from models.whole_batch import at_least_fp32, clip_mean, masked_mean
 
-# What answers `sample(cond, cond_mask, mask, seeds, settings, table)`, `resolve`, `describe` and `time_table`.
+# Each has `sample(cond, cond_mask, mask, seeds, settings, table)`, `resolve`, `describe` and `time_table`.
 Network = LatentPredictor | LatentFlowMatcher | Student
 
 
 class LengthPredictor(nn.Module):
-    """c [B,L,C] -> a log-normal distribution over the clip's frames; its median adds up what each token takes.
+    """c [B,L,C] -> a log-normal distribution over the clip's frames; its median is the sum of each token's frames.
 
-    A sum over tokens knows how long an unseen sentence is once it knows its words.
+    Because it is a sum over tokens, it can tell the length of an unseen sentence whose words it knows.
     """
 
     def __init__(self, cond_dim: int, hidden_dim: int = 128) -> None:
@@ -30,17 +30,20 @@ class LengthPredictor(nn.Module):
             nn.LayerNorm(cond_dim), nn.Linear(cond_dim, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, 1)
         )
         self.log_spread = nn.Parameter(torch.tensor(-1.0))
-        self.log_scale = nn.Parameter(torch.tensor(2.3))  # about ten frames a token at the start
+        self.log_scale = nn.Parameter(torch.tensor(2.3))  # about ten frames per token at the start
 
     def forward(self, cond: Tensor, cond_mask: Tensor) -> Tensor:
         """The median length in frames [B], a real number."""
-        frames = F.softplus(self.token(cond).squeeze(-1).float()) * cond_mask  # bf16 tells no odd number above 256
+        frames = (
+            F.softplus(at_least_fp32(self.token(cond).squeeze(-1))) * cond_mask
+        )  # bf16: no odd ones above 256
         return self.log_scale.exp() * frames.sum(1).clamp_min(1e-3)
 
     def loss(self, cond: Tensor, cond_mask: Tensor, frames: Tensor, labelled: Tensor | None = None) -> Tensor:
         """Negative log-likelihood of log(frames) [B] under the predicted normal distribution, scalar.
 
-        Over the clips that have a text, `labelled` [B] bool; by default all.
+        It leaves out the constant ½ log 2π, so its values can be below 0. Only clips with a text, `labelled` [B] bool,
+        count; by default all do.
         """
         error = frames.float().log() - self(cond, cond_mask).log()
         spread = self.log_spread.clamp(-3.0, 1.0)
@@ -51,9 +54,9 @@ class LengthPredictor(nn.Module):
 class TextToLatent(ScaledLatents):
     """Text -> latents of the autoencoder. `net` is a `LatentPredictor`, a `LatentFlowMatcher` or its `Student`.
 
-    signers: the names of those whose clips it learnt from, if the data set tells; a clip is then one person's. Each
-    has a learnt vector, which is added to every token of the text; a text that is dropped takes its signer along.
-    A frozen pretrained text encoder is used but is no part of the weights; one trained from scratch is.
+    signers: the names of those whose clips it learnt from, if the data set names them; each generated clip then follows
+    one signer. Each signer has a learnt vector, which is added to every token of the text; dropping a text drops its
+    signer, too. A frozen pretrained text encoder is not part of the weights; one trained from scratch is.
     """
 
     def __init__(self, net: Network, text_encoder: TextEncoder, signers: Sequence[str] = ()) -> None:
@@ -75,21 +78,24 @@ class TextToLatent(ScaledLatents):
         return cond.to(self.latent_mean.device), cond_mask.to(self.latent_mean.device)
 
     def by_signer(self, cond: Tensor, signers: Sequence[str]) -> Tensor:
-        """The text embeddings cond [B,L,C] as each of `signers` [B] signs them; one it does not know is all at once."""
+        """The text embeddings cond [B,L,C] for each of `signers` [B].
+
+        An unknown name gets the mean of all signers' vectors.
+        """
         if self.signer_vectors is None:
             return cond
         known = [self.signers.index(name) if name in self.signers else -1 for name in signers]
-        vectors = torch.cat([self.signer_vectors, self.signer_vectors.mean(0, keepdim=True)])  # the last is of all
+        vectors = torch.cat([self.signer_vectors, self.signer_vectors.mean(0, keepdim=True)])  # the last: their mean
         return cond + vectors[known][:, None].to(cond.dtype)
 
     def draw_signer(self, seed: int) -> str | None:
-        """One of the signers by a seed; None where none is known."""
+        """A signer, chosen by a seed; None if no signers are known."""
         if not self.signers:
             return None
         return self.signers[int(np.random.default_rng([seed, len(self.signers)]).integers(len(self.signers)))]
 
     def truncation_message(self, texts: list[str]) -> str | None:
-        """What to say of the first text that the encoder does not read to its end; None where there is none."""
+        """A message about the first text that is too long for the encoder; None if there is none."""
         limit = self.text_encoder.max_tokens
         for text, count in zip(texts, self.text_encoder.count_tokens(texts), strict=True):
             if count > limit:

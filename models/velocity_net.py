@@ -21,7 +21,7 @@ class VelocityNetSizes(Protocol):
 
 
 class VelocityNet(nn.Module):
-    """z_t [B,N,D], t [B], text -> velocity [B,N,D]. With `knows_step` it also takes the size of its step [B]."""
+    """z_t [B,N,D], t [B], text -> velocity [B,N,D]. With `knows_step` it also reads the size of its step [B]."""
 
     compiled_method = "blocks"
 
@@ -47,7 +47,7 @@ class VelocityNet(nn.Module):
         return Context.of_text(self.layers, cond, cond_mask, mask, self.head_dim)
 
     def modulations(self, t: Tensor, step: Tensor | None = None) -> list[Tensor]:
-        """What t [B] and a step's size [B] do to the norms: [B,9H] for each layer, [B,2H] for the output."""
+        """Shifts, scales and gates from t [B] and a step's size [B]: [B,9H] for each layer, [B,2H] for the output."""
         time = self.time(t)  # [B,H]
         if self.step is not None:
             time = time + self.step(step)
@@ -56,7 +56,10 @@ class VelocityNet(nn.Module):
     def forward(
         self, z_t: Tensor, t: Tensor, context: Context, step: Tensor | None = None, table: "TimeTable | None" = None
     ) -> Tensor:
-        """The velocity at t [B]; with a `table`, t must be one of its times."""
+        """z_t [B,N,D], t [B] -> velocity [B,N,D]; step [B]: the size of each clip's step, if the net `knows_step`.
+
+        With a `table`, t must be one of its times, and `step` is in the table.
+        """
         return self.blocks(z_t, self.modulations(t, step) if table is None else table.at(t), context)
 
     def blocks(self, z_t: Tensor, modulations: list[Tensor], context: Context) -> Tensor:
@@ -81,12 +84,13 @@ class TimeTable:
 
     @classmethod
     def build(cls, net: VelocityNet, times: Tensor, step: float | None = None) -> "TimeTable":
+        """The table of `times` [S], ascending, on the CPU; step: the size of every step, for a net that knows it."""
         device = net.time.frequency.device
         steps = None if step is None else torch.full_like(times, step).to(device)
         return cls(times, net.modulations(times.to(device), steps))
 
     def at(self, t: Tensor) -> list[Tensor]:
-        """The modulations at t [B], all equal and on the CPU, as one row each. ValueError for another time."""
+        """The modulations at t [B], all equal and on the CPU, as one row each. Raises ValueError for another time."""
         row = int(torch.searchsorted(self.times, t[0]))
         if row == len(self.times) or self.times[row] != t[0]:
             raise ValueError(f"time {t[0].item()} is none of the table's {len(self.times)} times")

@@ -1,11 +1,11 @@
 """What a loss takes from its whole batch, of which this process may hold a part: draws, dropout masks, and means.
 
-A loss follows four rules, and then gives the same curve in one process and in many:
+A loss that follows four rules gives the same curve in one process and in many:
 
-    what it draws comes from its `Draws`: it follows from the clip, the epoch and the draw's number alone
-    dropout is `Dropout`, which draws from there too
+    random numbers come from its `Draws`, which depend only on the clip, the epoch and the number of the draw
+    dropout is `Dropout`, which uses the same draws
     a mean is `masked_mean` or `clip_mean`, never .mean(): its weights are summed over all processes
-    a clip never meets another clip of its batch, but for `std_over_batch`
+    clips of a batch do not affect each other, except through `std_over_batch`
 
 The value that it returns is this process's part: the parts of all processes add up to the loss of the whole batch.
 """
@@ -26,7 +26,7 @@ _counters: dict[torch.device, Tensor] = {}
 
 
 class Draws:
-    """Random numbers for a batch, a row for each clip, from the clip's own key: equal on every device.
+    """Random numbers for a batch, one row per clip, from the clip's own key: equal on every device.
 
     Draws are numbered by the order in which they are asked for. Entry n of a row is a hash of key, draw and n, so a row
     depends neither on other rows nor on how far it is padded.
@@ -37,12 +37,12 @@ class Draws:
 
     @classmethod
     def of(cls, ids: Sequence[str], *numbers: int, device: torch.device | str = "cpu") -> "Draws":
-        """Those of clips by their ids, under numbers such as seed and epoch."""
+        """The draws of clips with these ids, for numbers such as seed and epoch."""
         keys = [hashlib.blake2b(f"{numbers} {name}".encode(), digest_size=8).digest() for name in ids]
         return cls(torch.tensor([int.from_bytes(key, "little", signed=True) for key in keys]).to(device))
 
     def words(self, number: int) -> Tensor:
-        """So many words of 64 random bits for each clip, [B,number] int64."""
+        """`number` words of 64 random bits for each clip, [B,number] int64."""
         self.count += 1
         own = _mix(self.keys + self.count)
         return _mix(own[:, None] ^ _counter(number, self.keys.device))
@@ -66,7 +66,7 @@ class Draws:
         return (self.uniform(*shape) * bound).long().clamp_(max=bound - 1)
 
     def dropout(self, x: Tensor, probability: float) -> Tensor:
-        """x [B,...] with entries dropped, and the others scaled up; the probability is kept to 16 bits."""
+        """x [B,...] with entries dropped, and the others scaled up; the probability is rounded to 16 bits."""
         if len(x) != len(self.keys):
             raise ValueError(f"dropout of {len(x)} rows, where the batch has {len(self.keys)} clips")
         dropped, count = round(probability * 2**16), x[0].numel()
@@ -96,9 +96,9 @@ def _counter(number: int, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class WholeBatch:
-    """How a process's part of a batch belongs to the whole: its draws, the sum over all processes, and its share.
+    """How a process's part of a batch relates to the whole: its draws, the sum over all processes, and its share.
 
-    share: 1, or 0 for a process that no clip was left for, and that computes another's without effect.
+    share: 1, or 0 for a process that got no clip of this batch and computes a duplicate that must not count.
     """
 
     draws: Draws
@@ -120,7 +120,7 @@ def part_of(whole: WholeBatch) -> Iterator[None]:
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout whose mask follows from each clip; of no batch (`part_of`) it draws from PyTorch's generator."""
+    """nn.Dropout whose mask depends on each clip alone; outside `part_of` it uses PyTorch's generator."""
 
     def forward(self, x: Tensor) -> Tensor:
         whole = _whole.get()
@@ -129,12 +129,17 @@ class Dropout(nn.Dropout):
         return whole.draws.dropout(x, self.p)
 
 
+def at_least_fp32(x: Tensor) -> Tensor:
+    """x, in fp32 where autocast has made it narrower: what is summed over many numbers, or cancels, needs that."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
     """Mean of `values` under `weight` (same shape, or broadcast to it); 0 where all weights are 0. Scalar.
 
-    Summed in fp32 or wider. Within `part_of`, the part that this batch has in the mean of the whole one.
+    Summed in fp32 or wider. Within `part_of`, this process's part of the mean over the whole batch.
     """
-    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    values = at_least_fp32(values)
     weight = weight.to(values.dtype).expand_as(values)
     value, total, whole = (values * weight).sum(), weight.sum(), _whole.get()
     if whole is not None:
@@ -149,7 +154,7 @@ def whole_value(part: Tensor) -> Tensor:
 
 
 def clip_mean(values: Tensor) -> Tensor:
-    """Mean of values [B], one for each clip, as `masked_mean` takes it."""
+    """Mean of values [B], one per clip, computed like `masked_mean`."""
     return masked_mean(values, torch.ones_like(values))
 
 

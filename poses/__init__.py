@@ -1,1 +1,1 @@
-"""Poses and their texts: layout, files, features, statistics and pictures. Knows nothing of networks."""
+"""Poses and their texts: layout, files, features, statistics and pictures. Does not depend on networks."""

@@ -3,8 +3,8 @@
 DATA_DIR/{train,dev,test}/poses/ID.npz   keypoints [T,75,2], optional visibility or confidence [T,75], optional fps
 DATA_DIR/{train,dev,test}/nmms/ID.pkl    dict: facial_aus [T,17], head_pose [T,3], eye_gaze [T,4], mouth_shape [T,20,2],
                                          optional fps
-DATA_DIR/{split}.txt                     ID|text a line, UTF-8
-DATA_DIR/{split}.signers.txt             ID|signer a line, optional
+DATA_DIR/{split}.txt                     one ID|text per line, UTF-8
+DATA_DIR/{split}.signers.txt             one ID|signer per line, optional
 """
 
 import math
@@ -34,7 +34,7 @@ VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 an
 MAX_KEYPOINT = 10.0  # image units; MediaPipe places legs outside the picture at up to 3
 MAX_NMM = 1e4  # no unit in which a face is measured makes larger numbers
 MAX_VISIBILITY = 1.5  # some programs' confidences exceed 1 a little; percent and logits by far
-SLOWEST, FASTEST = 1.0, 1000.0  # frames a second; less or more is a period, or a time unit
+SLOWEST, FASTEST = 1.0, 1000.0  # frames per second; less or more is a period, or a time unit
 REPEATED = 5  # frames at the end that repeat the one before: no camera gives so many
 EQUAL_SHARE = 0.1  # of a clip's frames that equal the one before: more are worth a note
 LEAST_SHOULDERS = 0.01  # image units: shoulders nearer to each other are in another unit
@@ -44,10 +44,10 @@ SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a data set's files are read; the statistics keep it, so that every later stage reads alike.
+    """How a data set's files are read; the statistics keep it, so that every later stage reads them in the same way.
 
-    visibility_threshold: a keypoint of a lower visibility was not seen. fps: what clips of other rates are resampled
-    to, None for none.
+    visibility_threshold: keypoints of lower visibility count as unseen. fps: the rate to which clips are resampled,
+    or None.
     """
 
     visibility_threshold: float = VISIBILITY_THRESHOLD
@@ -56,9 +56,9 @@ class Reading:
 
 @dataclass
 class Clip:
-    """One clip: pose [T,214] float32 with its gaps filled, seen [T,214] bool (False carries weight 0 everywhere).
+    """One clip: pose [T,214] float32 with its gaps filled, seen [T,214] bool (False has weight 0 everywhere).
 
-    fps: frames a second, None where the files do not say. notes: what a user should know of how the files were read,
+    fps: frames per second, None where the files do not say. notes: what a user should know of how the files were read,
     each with the number of frames it concerns.
     """
 
@@ -106,8 +106,8 @@ def load_array_pickle(path: Path) -> object:
 def read_nmm(path: Path) -> NmmFile:
     """The NMM numbers of a clip, from its pickle.
 
-    A frame whose features are each zeros, NaN or -1 throughout saw no face; a feature that is so in every frame that
-    saw one was not measured.
+    A frame whose features are all zeros, all NaN or all -1 saw no face. A feature that is so in every frame with a face
+    was not measured.
     """
     content = load_array_pickle(path)
     if not isinstance(content, dict):
@@ -196,13 +196,13 @@ def _refuse_absurd(path: Path, key: str, values: np.ndarray, seen: np.ndarray | 
 
 
 def _read_fps(path: Path, fps: object) -> float | None:
-    """The frames a second that a file states, if it does."""
+    """The frames per second that a file states, if it does."""
     if fps is None:
         return None
     value = np.asarray(fps if isinstance(fps, np.ndarray | np.generic | int | float) else "")
     if value.size != 1 or value.dtype.kind not in "fiu" or not SLOWEST <= value.item() <= FASTEST:
         raise UserError(
-            f"{path}: 'fps' is not a positive number of frames a second, {SLOWEST:g} to {FASTEST:g}; correct it or "
+            f"{path}: 'fps' is not a positive number of frames per second, {SLOWEST:g} to {FASTEST:g}; correct it or "
             "leave it out"
         )
     return float(value.item())
@@ -233,7 +233,7 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     if rate != 1:
         moments = np.arange(length) * rate
         nmm, nmm_seen = at_moments(fill_gaps(nmm, nmm_seen)[0], moments), seen_at_moments(nmm_seen, moments)
-        notes[f"frames got their NMMs from {rate:g} times as many, resampled in time"] = length
+        notes[f"frames whose NMMs were resampled in time ({rate:g} NMM frames per pose frame)"] = length
     fps = fps or (nmm_fps and nmm_fps / rate)
     length = min(length, len(nmm))
     something = np.flatnonzero(seen[:length].any(1) | nmm_seen[:length].any(1))
@@ -272,16 +272,16 @@ def _repeated(keypoints: np.ndarray) -> tuple[int, int]:
 
 
 def same_rate(a: float, b: float) -> bool:
-    """Whether two rates are one, written with more or fewer digits (29.97 and 30)."""
+    """Whether two rates are the same apart from rounding (29.97 and 30)."""
     return abs(a - b) <= 0.01 * max(a, b)
 
 
 def shared_rate(rates: Mapping[object, float], owners: str, advice: str) -> float | None:
-    """The first of the rates, by name, None of none; a UserError that gives the `advice` where they differ."""
+    """The first of the rates, by name; None if there are none. Raises UserError with the `advice` if they differ."""
     first = next(iter(rates.values()), None)
     if not all(same_rate(rate, first) for rate in rates.values()):
         named = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
-        raise UserError(f"the {owners} are of several rates, {named} frames a second; {advice} with --fps")
+        raise UserError(f"the {owners} are of several rates, {named} frames per second; {advice} with --fps")
     return first
 
 
@@ -338,7 +338,7 @@ def read_pose(path: Path, reading: Reading | None = None) -> Clip:
 
 
 def _fps_beside(path: Path) -> float | None:
-    """The frames a second of a generated clip, from the .json that the inference scripts write beside it."""
+    """The frames per second of a generated clip, from the .json that the inference scripts write beside it."""
     beside = path.with_suffix(".json")
     try:
         content = read_json(beside)
@@ -348,7 +348,7 @@ def _fps_beside(path: Path) -> float | None:
 
 
 def says_something(text: str) -> bool:
-    """Whether a text holds more than space and punctuation: an empty one, or '...', is the truth about no clip."""
+    """Whether a text has more than spaces and punctuation: an empty text, or '...', describes no clip."""
     categories = map(unicodedata.category, text)
     return any(category[0] not in "PZ" and category not in ("Cc", "Cf") for category in categories)
 
@@ -393,9 +393,9 @@ def signers_path(data_dir: Path, split: str) -> Path:
 
 
 def list_signers(data_dir: Path, split: str, ids: Iterable[str]) -> dict[str, str]:
-    """Who signs each clip of a split, by ID, from {split}.signers.txt (ID|signer a line); empty without the file.
+    """Who signs each clip of a split, by ID, from {split}.signers.txt (one ID|signer per line); empty without the file.
 
-    UserError where a clip of `ids` has no signer there. Lines of other clips, such as damaged ones, are left out.
+    Raises UserError if a clip of `ids` has no signer there. Lines of other clips, such as damaged ones, are left out.
     """
     path = signers_path(data_dir, split)
     if not path.is_file():
@@ -411,7 +411,7 @@ def list_signers(data_dir: Path, split: str, ids: Iterable[str]) -> dict[str, st
 
 
 def require_signers(data_dir: Path, split: str, named: bool, of_train: bool) -> None:
-    """UserError where train tells who signs and this split does not."""
+    """Raises UserError if train names its signers and this split does not."""
     if of_train and not named:
         path = signers_path(data_dir, split)
         raise UserError(f"{path}: no such file, but train has one; name its signers, or remove that of train")
@@ -443,8 +443,8 @@ def lacking(sizes: Mapping[str, int]) -> list[str]:
 @dataclass(frozen=True)
 class PoseRecording:
     """One `.pose` file: keypoints [T,75,2] in image units (0..1), visibility [T,75] (0..1), nmm [T,64] in the order of
-    `layout.NMM_FEATURES`, face_seen [T] bool (False: nmm interpolated in time; no face at all: zeros), fps in frames a
-    second. All float32 but face_seen."""
+    `layout.NMM_FEATURES`, face_seen [T] bool (False: nmm interpolated in time; no face at all: zeros), fps (frames per
+    second). All float32 but face_seen."""
 
     keypoints: np.ndarray
     visibility: np.ndarray
@@ -481,7 +481,7 @@ class PosePoints:
 
 
 def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoints:
-    """The points of a `.pose` file (v0.1 or v0.2); UserError where it is damaged.
+    """The points of a `.pose` file (v0.1 or v0.2); raises UserError if it is damaged.
 
     size: (width, height) of the picture in pixels, where it is not what the file's header says.
     """
@@ -513,9 +513,9 @@ def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoi
 
 
 def depth_scale(file: PosePoints) -> float:
-    """What brings the face mesh's z into the unit of its x: the picture's width where z is in pictures, else 1.
+    """The factor that converts the face mesh's z to the unit of its x: the picture's width for z in widths, else 1.
 
-    The usual converter leaves z in image widths where x and y are pixels: then a head's yaw and pitch would be near 0.
+    The usual converter leaves z in image widths although x and y are pixels; yaw and pitch would then be near 0.
     """
     place = file.places.get("FACE_LANDMARKS", slice(0))
     there = (file.confidence[:, 0, place] > 0).all(1)
@@ -564,7 +564,7 @@ def full_recording(path: Path, file: PosePoints, z_scale: float | None = None) -
 def read_pose_file(path: Path, z_scale: float | None = None) -> PoseRecording:
     """The recording of a full MediaPipe Holistic `.pose` file of one person, as `full_recording` has it.
 
-    UserError also for one of several people, and for one whose points are no pixels of its picture.
+    Raises UserError for several people, too, and if the points are not pixels of the picture.
     """
     file = read_pose_points(path)
     if file.num_people > 1:

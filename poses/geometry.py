@@ -1,7 +1,7 @@
-"""What the keypoints of a data set say of their units, axes and sides, measured a clip and judged over all clips.
+"""What the keypoints of a data set show of their units, axes and sides: measured per clip, judged over all clips.
 
-A number of one clip may have many reasons. But where the nose of most signers lies below their shoulders, y points
-upwards: such a data set is not what the layout says and would be learnt wrongly without a word.
+An odd number of one clip may have many causes. But if the nose of most signers is below their shoulders, y points
+upwards: such a data set does not follow the layout, and would be learnt wrongly without any error.
 """
 
 import numpy as np
@@ -41,7 +41,7 @@ Facts = dict[str, np.ndarray]
 
 
 class Geometry:
-    """The facts of clips that are added one by one; memory grows by some thirty numbers a clip."""
+    """The facts of clips that are added one by one; memory grows by some thirty numbers per clip."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -176,7 +176,7 @@ def _means(values: list[np.ndarray], where: list[np.ndarray], starts: np.ndarray
 
 
 def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What no data in this layout shows, each with which clips show it and which could tell, [clips] bool."""
+    """Contradictions of the layout, each with the clips that show it and those that can be judged, [clips] bool."""
     loose = np.fmax(facts["left wrist"], facts["right wrist"])
     told = {
         "outside": (facts["outside"] > MARGIN, facts["outside"]),
@@ -192,9 +192,9 @@ def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def refusal(facts: Facts) -> str | None:
-    """Why clips of a data set or a split cannot be in this layout and what to do, None where nothing speaks against it.
+    """Why the clips of a data set or a split cannot follow the layout, and what to do; None if they can.
 
-    Three clips decide, or all of fewer.
+    It needs three clips, or all of them if there are fewer.
     """
     for name, (shows, tells) in contradictions(facts).items():
         wrong, able = int(shows.sum()), int(tells.sum())
@@ -234,7 +234,7 @@ _MEANINGS = {
 
 
 def _unit(facts: Facts, clips: np.ndarray) -> tuple[str, str]:
-    """Which unit keypoints have that lie outside the picture, and what to do."""
+    """The unit that keypoints outside the picture seem to have, and what to do."""
     width, off_centre = np.median(facts["width"][clips]), np.median(facts["off centre"][clips])
     wanted = "keypoints are in image units, 0 to 1 across the width and the height of the picture"
     if 0.8 < width < 1.25 and off_centre < 0.5:
@@ -272,7 +272,7 @@ def differing(ids: list[str], facts: Facts) -> list[str]:
 
 
 def report(facts: Facts) -> list[str]:
-    """The facts in lines: the median clip's, and from the least to the greatest clip."""
+    """The facts as lines: the median clip, and the range over all clips."""
 
     def spread(name: str, unit: str) -> str:
         values = facts[name][np.isfinite(facts[name])]

@@ -62,10 +62,10 @@ def mean_speeds(
     pose: np.ndarray, seen: np.ndarray, keypoints: np.ndarray, order: int = 1, absent: np.ndarray | None = None
 ) -> np.ndarray | None:
     """Mean speed (order 1) or jerk (order 3) of each of `keypoints` [K], in the shoulder frame: [K], shoulder widths
-    a frame (to the power of `order`), NaN where a keypoint was never seen to move.
+    per frame (to the power of `order`), NaN where a keypoint was never seen to move.
 
-    absent [T,214] bool: numbers of what is not there, such as a hand. It does not move, nor by coming or going. None
-    where there is no shoulder frame.
+    absent [T,214] bool: numbers of absent parts, such as a hand. They do not move, and appearing or disappearing is no
+    motion. Returns None if there is no shoulder frame.
     """
     points = shoulder_frame(pose, seen)
     if points is None:
@@ -81,7 +81,7 @@ ENERGY_VERSION = 1  # raised when `hand_energy` or `face_energy` gives other val
 
 
 def hand_energy(pose: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Motion energy of the hands [T-1], image units a frame: mean speed of the two hands.
+    """Motion energy of the hands [T-1], image units per frame: mean speed of the two hands.
 
     A hand's speed is the mean over its keypoints seen in both frames; with none, that of the body's wrist. NaN where
     there is neither.

@@ -1,8 +1,8 @@
-"""Many ragged arrays in one memory-mapped file each: the operating system reads a data set page by page, none is held.
+"""Many arrays of different lengths in memory-mapped files: the operating system reads only the pages that are used.
 
-A pack is a folder: one raw file a field, and index.json with the ids, the texts, the fields' widths, types and offsets
-of the clips, and what the pack was made from. It is built in a temporary folder and renamed when whole, so several
-processes may build the same pack at once.
+A pack is a folder: one raw file per field, and index.json with the ids, the texts, the fields' widths, types and
+offsets of the clips, and what the pack was made from. It is built in a temporary folder and renamed when complete, so
+several processes may build the same pack at once.
 """
 
 import contextlib
@@ -46,6 +46,7 @@ class Pack:
         return np.diff(self.fields[field]["offsets"])
 
     def field(self, name: str, index: int) -> np.ndarray:
+        """One clip's array of a field, [length, width], a read-only view of the file."""
         description = self.fields[name]
         if name not in self._maps:
             rows = description["offsets"][-1]
@@ -103,11 +104,11 @@ def digest(value: object) -> str:
 def cached_pack(
     cache_dir: Path, name: str, version: int, made_from: dict, items: Callable[[], Items], info: dict | None = None
 ) -> Pack:
-    """The pack of `items()`, which is made at the first call and found again by its name and what it was made from.
+    """The pack of `items()`: made at the first call, later found by its name and what it was made from.
 
-    made_from: plain values, all that the content depends on. version: of whatever turns them into the content; who
-    changes that raises it, so that packs of before are not found. info: as `write_pack` takes it. Where there are
-    several processes all make the items, by `shared_map`, and one writes them.
+    made_from: plain values, everything that the content depends on. version: of the code that turns them into the
+    content; raise it with every change of that code, so that earlier packs are not found. info: as in `write_pack`.
+    Several processes make the items together, by `shared_map`, and one of them writes.
     """
     made_from = {"name": name, "version": version, **made_from}
     folder = Path(cache_dir) / f"{name}-{digest(made_from)}"

@@ -73,11 +73,11 @@ class Measure:
 # What every page measures, from the clips alone.
 MEASURES = [
     Measure("frames", "–", "length of the clip, frames"),
-    Measure("hand energy", "–", "mean speed of the hands as drawn, image units a frame, a detector's noise included"),
+    Measure("hand energy", "–", "mean speed of the hands as drawn, image units per frame, a detector's noise included"),
     Measure(
         "face energy",
         "–",
-        "mean speed of the face numbers as drawn, their standard deviations a frame, a detector's noise included",
+        "mean speed of the face numbers as drawn, their standard deviations per frame, a detector's noise included",
     ),
     Measure("left hand", "–", "share of frames with a left hand"),
     Measure("right hand", "–", "share of frames with a right hand"),

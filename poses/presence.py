@@ -1,6 +1,7 @@
-"""Which hands, and whether the face, are there in each frame of a clip.
+"""Which hands are present in each frame of a clip, and whether the face is.
 
-What is absent is no data: it weighs nothing in training, is not drawn, and is zeros in a generated pose [T,214].
+An absent hand or face is no data: it has no weight in training, is not drawn, and is zeros in a generated pose
+[T,214].
 """
 
 from itertools import groupby
@@ -27,8 +28,8 @@ for _index, _place in enumerate(ARTICULATORS.values()):
 def steady(present: np.ndarray) -> np.ndarray:
     """The same presence [T,A] bool without flicker.
 
-    What is gone between two frames that show it, for as few frames as `fill_gaps` fills, stays; what then appears
-    between two absences for as few is a detector's mistake.
+    An absence between two frames that show an articulator is filled if it is as short as the gaps of `fill_gaps`. An
+    appearance between two absences that is as short counts as a detector's mistake.
     """
     present = present.copy()
     for column in present.T:  # a view of `present`
@@ -43,16 +44,16 @@ def steady(present: np.ndarray) -> np.ndarray:
 
 
 def presence(seen: np.ndarray) -> np.ndarray:
-    """The articulators that are there [T,3] bool, in the order of ARTICULATORS, of a clip's seen numbers [T,214].
+    """The articulators that are present [T,3] bool, in the order of ARTICULATORS, from a clip's seen numbers [T,214].
 
-    A hand is there where at least half of it was seen, the face where anything of it was: few tools measure all of it.
+    A hand is present if at least half of it was seen, the face if any of it was, since few tools measure all of it.
     """
     left, right, face = (seen[:, place].mean(1) for place in ARTICULATORS.values())
     return steady(np.stack([left >= HALF, right >= HALF, face > 0], axis=1))
 
 
 def is_there(decoded: np.ndarray) -> np.ndarray:
-    """The presence [T,A] bool that a decoder means by its numbers [T,A], 1 for there and 0 for absent, give or take."""
+    """Presence [T,A] bool from a decoder's numbers [T,A], which are near 1 for present and near 0 for absent."""
     return steady(decoded > 0.5)
 
 
@@ -87,6 +88,6 @@ def without_absent(pose: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def seen_in_generated(pose: np.ndarray) -> np.ndarray:
-    """What a generated pose [T,214] in data units shows, [T,214] bool: all but what `without_absent` took out."""
+    """What a generated pose [T,214] in data units shows, [T,214] bool: all but what `without_absent` removed."""
     shown = [(pose[:, place] != 0).any(1) for place in ARTICULATORS.values()]
     return by_number(np.stack(shown, axis=1))

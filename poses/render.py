@@ -1,6 +1,6 @@
 """Pictures and videos of poses: a figure with a face drawn from the NMM features, and the hands once more, enlarged.
 
-The view is chosen once a clip (around the shoulders), never per frame, so that trembling and drift stay visible; only
+The view is chosen once per clip (around the shoulders), never per frame, so that trembling and drift stay visible; only
 the enlarged hands follow the hand. What was not seen (zeros, NaN) is not drawn.
 """
 
@@ -193,7 +193,7 @@ def gif(
     """Write the pictures of `video` as a GIF that repeats.
 
     A GIF counts time in hundredths of a second, and browsers slow down what shows a frame for less than two of them, so
-    that frames are left out of clips of more than 50 frames a second.
+    that frames are left out of clips of more than 50 frames per second.
     """
     step = max(1, math.ceil(fps / GIF_MAX_FPS))
     frames = itertools.islice(_side_by_side(columns, captions, aspect, width), 0, None, step)

@@ -64,8 +64,7 @@ def load_split(
         if problems and (not skip_bad or len(problems) == len(texts)):
             named = "\n  ".join(problems)
             raise UserError(
-                f"{len(problems)} of {len(texts)} clips of {split} are damaged (go on without them: --skip_bad):"
-                f"\n  {named}"
+                f"{len(problems)} of {len(texts)} clips of {split} are damaged (leave them out: --skip_bad):\n  {named}"
             )
         content = digest([SPLIT_VERSION, read_as, list(listing.items())])
         info.update(fps=told.one_rate(data_dir / split), notes=told.notes, content=content, left_out=problems)
@@ -82,7 +81,7 @@ def load_split(
 
 
 def load_statistics(data_dir: Path, cache_dir: Path | None, train: Pack) -> Statistics:
-    """The statistics of a data set's train clips; a UserError where they were made from others than `train` holds."""
+    """The statistics of a data set's train clips; raises UserError if they were made from other clips."""
     path = statistics_path(data_dir, cache_dir)
     statistics = Statistics.load(path)
     made_from = statistics.info.get("train")
@@ -97,7 +96,7 @@ def load_statistics(data_dir: Path, cache_dir: Path | None, train: Pack) -> Stat
 
 
 class _Told:
-    """What the clips of a split say of themselves: their rates, and the notes of their reading."""
+    """The rates that the clips of a split state, and the notes on reading them."""
 
     def __init__(self) -> None:
         self.rates: dict[float, list[str]] = {}
@@ -116,11 +115,11 @@ class _Told:
             noted["frames"] += frames
 
     def one_rate(self, folder: Path) -> float | None:
-        """The frames a second of all clips that give them, None where none does; a UserError where they differ."""
+        """The frames per second of all clips that state them, None if none does; raises UserError if they differ."""
         if len(self.rates) > 1:
             rates = ", ".join(f"{rate:g} ({len(ids)} clips, such as {ids[0]})" for rate, ids in self.rates.items())
             raise UserError(
-                f"{folder}: its clips are of several rates, {rates} frames a second; bring them to one with "
+                f"{folder}: its clips are of several rates, {rates} frames per second; bring them to one with "
                 "data_preparation.py --fps"
             )
         rate = next(iter(self.rates), None)

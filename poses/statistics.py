@@ -23,7 +23,7 @@ LEAST_FRAMED_STD = 0.05  # shoulder widths: what a keypoint moves less is mostly
 
 
 def statistics_path(data_dir: Path, cache_dir: Path | None = None) -> Path:
-    """Where a data set's statistics lie: in its folder, or in the cache if the folder could not be written to."""
+    """The path of a data set's statistics: in its folder, or in the cache if the folder is read-only."""
     cached = cached_statistics_path(data_dir, cache_dir) if cache_dir else None
     return cached if cached and cached.is_file() else data_dir / STATISTICS_FILE
 
@@ -82,7 +82,7 @@ class FramedStatistics:
 class Statistics:
     """What normalises a pose: mean, std [214]; and of the hands relative to the wrists: hand_mean, hand_std [84].
 
-    Unseen numbers carry no weight. A dimension that never moves, or was never seen, has std 1.
+    Unseen numbers have no weight. A dimension that never moves, or was never seen, has std 1.
     """
 
     mean: np.ndarray
@@ -105,6 +105,7 @@ class Statistics:
         return normalized.astype(np.float32)
 
     def denormalize(self, pose: np.ndarray) -> np.ndarray:
+        """Normalised pose [...,214] -> float32 in data units."""
         return (pose * self.std + self.mean).astype(np.float32)
 
     def to_dict(self) -> dict:

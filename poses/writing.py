@@ -1,7 +1,7 @@
-"""Writing generated clips: `.npy`, the pose itself, or `.pose`, which the field's viewers open.
+"""Writing generated clips: `.npy`, the pose itself, or `.pose`, for other viewers.
 
 A `.pose` file has the components of MediaPipe Holistic. Its face mesh holds the few points that the 64 face numbers
-place: brows, eyes, lips and chin. The numbers themselves stand in a component of their own, so that nothing is lost.
+place: brows, eyes, lips and chin. The numbers themselves are in a separate component, so that nothing is lost.
 """
 
 from collections.abc import Sequence
@@ -110,7 +110,7 @@ _EYES_AND_BROWS = (
 def write_clip(path: Path, pose: np.ndarray, fps: float | None = None, image_size: Sequence[int] | None = None) -> None:
     """Write a pose [T,214] in data units to a `.npy` or a `.pose` file.
 
-    Only a `.pose` file holds the frames a second and the width and height of its picture, in pixels.
+    Only a `.pose` file holds the frames per second and the width and height of its picture, in pixels.
     """
     with write_whole(path) as file:
         if path.suffix == ".pose":

@@ -1,1 +1,1 @@
-"""What every part stands on: errors, processes, whole files, the processor, flags. Knows nothing of signing."""
+"""What every part uses: errors, processes, atomic files, the processor, flags. Does not depend on signing."""

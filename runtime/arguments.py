@@ -33,7 +33,7 @@ def number_parser(
 
 
 positive_int = number_parser(int, "a positive whole number", lambda value: value >= 1, 1_000_000)
-frames = number_parser(int, "a positive whole number", lambda value: value >= 1, 5000)  # 200 s at 25 a second
+frames = number_parser(int, "a positive whole number", lambda value: value >= 1, 5000)  # 200 s at 25 per second
 natural_int = number_parser(int, "a whole number of at least 0", lambda value: value >= 0, 2**32 - 1)
 port = number_parser(int, "the number of a port", lambda value: value >= 0, 65535)
 image_side = number_parser(int, "a positive whole number of pixels", lambda value: value >= 1, 65535)
@@ -62,9 +62,9 @@ def add_dataclass_arguments(parser: argparse.ArgumentParser, title: str, kind: t
 
 
 def add_repeated_arguments(parser: argparse.ArgumentParser, source: str, kind: type, names: tuple[str, ...]) -> None:
-    """Flags that repeat what `source`, a checkpoint, holds of its configuration: None unless given."""
+    """Flags that repeat the configuration of `source`, a checkpoint; None unless given."""
     group = parser.add_argument_group(
-        f"checked against {source}", "these may be left out; a value other than the checkpoint's is an error"
+        f"checked against {source}", "optional; a value other than the checkpoint's is an error"
     )
     for field in _described_fields(kind):
         if field.name in names:
@@ -83,7 +83,7 @@ def build_dataclass(kind: type[T], args: argparse.Namespace, **given: object) ->
 def refuse_without(
     needed: str, is_set: bool, flags: tuple[str, ...], parser: argparse.ArgumentParser, args: argparse.Namespace
 ) -> None:
-    """Say so where one of `flags` was typed, but not the flag that it needs."""
+    """Raises UserError if one of `flags` was typed without the flag that it needs."""
     if is_set:
         return
     unset = object()  # parsed once more, without defaults: what differs from it was typed
@@ -95,32 +95,32 @@ def refuse_without(
 
 def add_cache_argument(parser: argparse.ArgumentParser) -> None:
     """For a script that reads a data set's statistics and packs nothing."""
-    parser.add_argument("--cache_dir", type=Path, help="where data_preparation.py kept what DATA_DIR could not hold")
+    parser.add_argument("--cache_dir", type=Path, help="the --cache_dir of data_preparation.py, if it had one")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     group = parser.add_argument_group("data")
     group.add_argument("--data_dir", type=Path, default=default, required=default is None, help="the data set's folder")
     group.add_argument("--cache_dir", type=Path, help="where packed data is kept (default DATA_DIR/cache)")
-    group.add_argument("--skip_bad", action="store_true", help="go on without damaged clips instead of stopping")
+    group.add_argument("--skip_bad", action="store_true", help="leave damaged clips out instead of stopping")
 
 
 def add_sequence_arguments(parser: argparse.ArgumentParser, long_clips: str, augmentation: float | None = None) -> None:
-    """How clips are cut; with `augmentation`, its default, also how train clips vary."""
+    """How long clips are shortened; with `augmentation` (the default of its flag) also how train clips vary."""
     group = parser.add_argument_group("clips")
-    group.add_argument("--max_seq_len", type=positive_int, default=120, help="frames of a clip at most (default 120)")
+    group.add_argument("--max_seq_len", type=positive_int, default=120, help="maximum frames per clip (default 120)")
     group.add_argument(
         "--long_clips",
         choices=("crop", "resample"),
         default=long_clips,
-        help=f"longer clips are cropped to a random window or squeezed in time (default {long_clips})",
+        help=f"longer clips are cropped to a random window, or resampled to that length (default {long_clips})",
     )
     if augmentation is not None:
         group.add_argument(
             "--augmentation",
             type=strength,
             default=augmentation,
-            help="how far train clips vary in speed, size, angle and place: 0 not at all, 1 visibly, 5 at most "
+            help="how strongly train clips vary in speed, size, angle and place: 0 not at all, 1 visibly; at most 5 "
             f"(default {augmentation:g})",
         )
 
@@ -130,7 +130,7 @@ def _described_fields(kind: type) -> list[dataclasses.Field]:
 
 
 def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field, default: object) -> None:
-    """The flag of a field, which takes its choices, or what its own parser takes, or the parser of its type."""
+    """The flag of a field, read by its choices, its own parser, or the parser of its type."""
     flag, meaning = f"--{field.name}", field.metadata["meaning"]
     if field.type is bool:
         action = argparse.BooleanOptionalAction if default else "store_true"

@@ -1,4 +1,4 @@
-"""One process at a time in a folder: a lock that ends with the process that holds it, however that ends."""
+"""One process at a time in a folder: a lock that is released when the process that holds it ends."""
 
 import errno
 import os
@@ -20,10 +20,10 @@ _TAKEN = (errno.EACCES, errno.EAGAIN)
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made; a UserError where another process holds it.
+    """Make a folder and lock it within the block; raises UserError if another process holds it.
 
-    The lock is of the process, not of its children, and holds between the machines of a shared file system. A file
-    system without locks is said so, and is not guarded.
+    The lock belongs to the process, not to its children, and works between the machines of a shared file system. On a
+    file system without locks it only prints a warning.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _CLAIM
@@ -38,7 +38,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def require_unclaimed(folder: Path) -> None:
-    """UserError where another process holds the folder. Nothing is made."""
+    """Raises UserError if another process holds the folder. Nothing is made."""
     if (folder / _CLAIM).is_file():
         with claimed(folder):
             pass

@@ -1,4 +1,4 @@
-"""Settings as dataclass fields that say what they mean, for whoever reads the code or asks for help."""
+"""Settings as dataclass fields with a description, for readers of the code and for --help."""
 
 import dataclasses
 from typing import TypeVar
@@ -9,6 +9,6 @@ T = TypeVar("T")
 def described(default: T, meaning: str, **more: object) -> T:
     """A dataclass field with its default and its meaning; `more` may hold `choices`, or `parse` for its flag.
 
-    What is described can be set by the user; a field without a description follows from other things.
+    The user can set described fields; fields without a description are derived.
     """
     return dataclasses.field(default=default, metadata={"meaning": meaning, **more})

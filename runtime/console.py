@@ -1,4 +1,4 @@
-"""What a script says while it works. --quiet leaves its warnings, its refusals and its last line, which are printed."""
+"""What a script shows while it works. With --quiet only warnings, errors and the last line are printed."""
 
 import threading
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ tqdm.set_lock(threading.RLock())
 
 
 def be_quiet(quiet: bool) -> None:
-    """Whether this process leaves out what `say` and `progress_bar` show."""
+    """Set whether this process hides what `say` and `progress_bar` show."""
     global _quiet
     _quiet = quiet
 

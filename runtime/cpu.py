@@ -1,8 +1,8 @@
-"""Which library multiplies fp32 matrices on a CPU, in which layout, and what becomes of the memory of its results.
+"""Which library multiplies fp32 matrices on a CPU, in which layout, and how memory is reused.
 
-PyTorch takes MKL, which uses no AVX-512 on AMD processors: oneDNN, which it also carries, is twice as fast there, in
-training and in sampling. PyTorch hands fp32 to oneDNN only where it may use bf16 inside. A processor without bf16 tiles
-(AMX) has no use for that and computes in fp32 all the same, which `prefer_onednn` checks before it stays with it.
+PyTorch uses MKL, which does not use AVX-512 on AMD processors. oneDNN, which PyTorch also contains, is twice as fast
+there, in training and in sampling. PyTorch passes fp32 products to oneDNN only if oneDNN may use bf16 inside. A
+processor without bf16 tiles (AMX) still computes in fp32 then, which `prefer_onednn` checks before it keeps oneDNN.
 """
 
 import ctypes
@@ -17,16 +17,16 @@ KEPT = 2**30  # bytes
 
 
 def tune() -> None:
-    """Make PyTorch quick on this processor. A script that computes calls it once, at the start of its main."""
+    """Make PyTorch fast on this processor. A script that computes calls it once, at the start of its main."""
     prefer_onednn()
     keep_freed_memory()
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep what large tensors leave behind for the next ones; whether it does.
+    """Let glibc keep the memory of freed large tensors for the next ones; returns whether it does.
 
-    By default it hands each back to the system and gets it again page by page, zeroed, for which batches of 32 clips
-    take a fifth longer. What was freed is not given back before the end.
+    By default it returns this memory to the system and gets it back page by page, zeroed, which makes batches of 32
+    clips a fifth slower. The kept memory is not returned before the process ends.
     """
     if not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"):
         return False
@@ -35,7 +35,7 @@ def keep_freed_memory() -> bool:
 
 
 def prefer_onednn() -> bool:
-    """Let oneDNN multiply fp32 matrices where it is the quicker and no less exact; whether it does."""
+    """Let oneDNN multiply fp32 matrices if it is faster and as exact; returns whether it does."""
     processor = torch.cpu.get_capabilities()
     if not processor.get("cpu_name", "").startswith("AMD") or not processor.get("avx512_f"):
         return False

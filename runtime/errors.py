@@ -11,12 +11,12 @@ from runtime.lifetime import LOST, PARENT, Stopped, end_with_parent, is_first, s
 
 
 class UserError(Exception):
-    """Something the user can mend. The message names the file, what is wrong with it, and what to do."""
+    """Something the user can fix. The message names the file, what is wrong with it, and what to do."""
 
 
-# What PyTorch says where a process that it waits for is gone, or silent: there is no type of error for it.
+# PyTorch's messages when a process that it waits for has ended or is silent; it has no type of error for this.
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "pair closure")
-_FIRST_TO_SPEAK = 15.0  # seconds that other processes leave the first to say what is wrong, and the launcher to act
+_FIRST_TO_SPEAK = 15.0  # seconds for which other processes let the first print its error, and the launcher end them
 
 LESS_MEMORY = (
     "lower --batch_size (in training raise --gradient_accumulation_steps as much) or --max_seq_len, "
@@ -25,10 +25,10 @@ LESS_MEMORY = (
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`; what a user can mend, Ctrl-C, or SIGTERM ends it with one sentence, not a traceback.
+    """Run a script's `main`; a UserError, Ctrl-C or SIGTERM ends it with one sentence, not a traceback.
 
-    Of several processes the first one speaks; another says an error where the first does not end the command with it.
-    A console whose encoding lacks a letter (cp1252, latin-1, ASCII) shows it as \\uXXXX: no print ends a script.
+    Of several processes the first one prints. Another prints its error only if the first has not ended the command by
+    then. A console whose encoding lacks a letter (cp1252, latin-1, ASCII) shows \\uXXXX, so no print ends a script.
     """
     if PARENT in os.environ:
         end_with_parent(int(os.environ.pop(PARENT)))
@@ -51,14 +51,14 @@ def run(main: Callable[[], None]) -> None:
         _refuse(f"{error.encoding} has no {letters}; set PYTHONUTF8=1, or write names in ASCII")
     except (RuntimeError, MemoryError) as error:
         if is_lost(error):
-            print(f"error: {LOST}; what it said stands above", file=sys.stderr)
+            print(f"error: {LOST}; its message is printed above", file=sys.stderr)
             sys.exit(2)
         if not _out_of_memory(error):
             raise
         reason = str(error).partition("\n")[0] or type(error).__name__
         _refuse(f"out of memory ({reason}); {LESS_MEMORY}")
     except KeyboardInterrupt:
-        print("stopped by the user; go on with --resume_from last.pt where the stage has one", file=sys.stderr)
+        print("stopped by the user; if the run has a last.pt, --resume_from resumes it", file=sys.stderr)
         sys.exit(130)
     except Stopped as stop:
         if str(stop):

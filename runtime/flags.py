@@ -1,8 +1,8 @@
-"""A script's parser, which also reads flags from a file: --config FILE calls a script again as it was called before.
+"""A script's parser, which also reads flags from a file: --config FILE repeats an earlier call of the script.
 
-Training and evaluation write such a file. It holds the flags that were given, and the defaults of those that were not,
-so that another version of this project does the same; a default does not count as given. What is typed on the command
-line overrides the file. A file that is no JSON, or holds what the script would not take, is a UserError.
+Training and evaluation write such a file. It holds the flags that were given, and the default values of the others, so
+that another version of this project does the same; a default value does not count as given. Flags on the command line
+override the file. Raises UserError if the file is not JSON, or has a flag or value that the script does not accept.
 """
 
 import argparse
@@ -40,9 +40,9 @@ class ScriptParser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         self._reading: Path | None = None  # the file whose flags are being parsed
         self.add_argument(
-            "--config", type=Path, metavar="FILE", help="take the flags of this file, such as the config.json of a run"
+            "--config", type=Path, metavar="FILE", help="read flags from this file, such as the config.json of a run"
         )
-        self.add_argument("--quiet", action="store_true", help="print warnings and the last line alone")
+        self.add_argument("--quiet", action="store_true", help="print only warnings and the last line")
 
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -63,7 +63,7 @@ class ScriptParser(argparse.ArgumentParser):
         super().error(message)
 
     def _typed(self, words: Sequence[str]) -> dict[str, object]:
-        """The values that stand among the words, without defaults, by their attributes."""
+        """The values among the words, without defaults, by their attributes."""
         unset = argparse.Namespace(**{action.dest: _UNSET for action in self._actions})
         with self._nothing_required():
             found, _ = super().parse_known_args(words, unset)

@@ -1,4 +1,4 @@
-"""How a process ends: with its parent, however that ends, and upon a signal as if by an exception."""
+"""How a process ends: together with its parent, however that ends, and upon a signal by an exception."""
 
 import contextlib
 import ctypes
@@ -9,14 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-PARENT = "SIGN_END_WITH_PARENT"  # an environment variable: the process with which a script that it started ends
-GO_ON = 75  # exit code of a run that was stopped and goes on where the same command is called again
+PARENT = "SIGN_END_WITH_PARENT"  # environment variable: the ID of a process; the script ends together with it
+GO_ON = 75  # exit code of a stopped run that the same command resumes
 LOST = "another process of this command has ended, or does not answer"
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 
 def is_first() -> bool:
-    """Whether this is the process that speaks and writes, where a launcher has started several of one command."""
+    """Whether this is the process that prints and writes, if a launcher has started several of one command."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -56,7 +56,7 @@ def _numbers(names: tuple[str, ...]) -> list[int]:
 
 @contextlib.contextmanager
 def handled(handler: object, *names: str) -> Iterator[None]:
-    """Give signals, by name, a handler within a block; outside the main thread there is none to give."""
+    """Set a handler for the named signals within a block; outside the main thread, do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -70,7 +70,7 @@ def handled(handler: object, *names: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def held_back(*names: str) -> Iterator[None]:
-    """Signals, by name, that arrive within a block count after it: a fork loses what a handler raises meanwhile."""
+    """Delay the named signals until the block ends: an exception that a handler raises during a fork would be lost."""
     arrived: list[int] = []
     with handled(lambda number, _frame: arrived.append(number), *names):
         yield

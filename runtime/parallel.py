@@ -24,10 +24,10 @@ _idle: list["_Worker"] = []  # of the last map, where starting a process takes l
 
 
 def parallel_map(function: Callable, tasks: Iterable, num_workers: int, *shared: Any) -> Iterator:
-    """function(task, *shared) for each task, in order; in `num_workers` processes where more than one is asked for.
+    """function(task, *shared) for each task, in order; in `num_workers` processes if that is more than one.
 
-    What is `shared` reaches each process once, not once a task. Tasks are asked for as they are needed. A process that
-    is killed is a UserError.
+    `shared` is sent to each process once, not once per task. Tasks are read from the iterator as they are needed.
+    Raises UserError if a process is killed.
     """
     if num_workers <= 1:
         for task in tasks:
@@ -127,7 +127,7 @@ class _Worker:
         return message
 
     def ended(self) -> UserError:
-        """What is said of a worker that is no more."""
+        """The message about a worker that has ended."""
         self.process.join(5)
         code = self.process.exitcode
         how = f"was killed ({signal.Signals(-code).name})" if code and code < 0 else f"ended (exit code {code})"
@@ -164,7 +164,7 @@ def _end(workers: list[_Worker]) -> None:
 
 
 def as_worker(parent: int | None) -> None:
-    """What a worker process does first: it leaves signals that are meant for a whole job to its parent, and ends with
+    """What a worker process does first: it leaves signals for the whole job to its parent, and ends together with
     it. `parent`: the process that started it, from its main thread, or None."""
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):

@@ -1,8 +1,8 @@
-"""In which number format networks multiply, and on how many threads: asked of the machine where the user says nothing.
+"""Which number format networks multiply in, and on how many threads; chosen for the machine unless the user says.
 
-bf16 pays where the processor has matrix tiles for it (AMX), and only in networks of some width: smaller ones spend
-their time between the products. Small networks take one thread. Larger ones take the cores that are free when the
-script starts, since two threads that share a core wait for each other at every product.
+bf16 is faster if the processor has matrix tiles for it (AMX), and only in wide networks: narrow ones spend their time
+between the products. Small networks use one thread. Larger ones use the cores that are free when the script starts,
+since two threads that share a core wait for each other at every product.
 """
 
 import os
@@ -17,10 +17,10 @@ from runtime.console import say
 
 AUTO = "auto"
 FP32, BF16 = "fp32", "bf16"
-WIDE = 384  # hidden_dim from which bf16 pays on AMX for one clip too; for batches it does from 256 on
-SMALL = 256  # hidden_dim below which one thread is taken
+WIDE = 384  # hidden_dim from which bf16 is faster on AMX for single clips, too; for batches it is from 256 on
+SMALL = 256  # hidden_dim below which one thread is used
 THREADS_ASKED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_OWN_THREADS = torch.get_num_threads()  # what PyTorch takes by itself: the cores that this process may use
+_OWN_THREADS = torch.get_num_threads()  # PyTorch's own choice: the cores that this process may use
 _LOOKED_AT = 0.2  # seconds for which the machine's load is watched
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
@@ -39,7 +39,7 @@ def has_bf16(processor: Mapping[str, object] | None = None) -> bool:
 
 
 def has_tiles() -> bool:
-    """Whether this process may multiply in bf16 tiles (AMX): the processor has them, and the system lets it."""
+    """Whether this process may multiply in bf16 tiles (AMX): the processor has them, and the system allows it."""
     return bool(torch.cpu.get_capabilities().get("amx_bf16")) and torch.cpu._init_amx()
 
 
@@ -63,9 +63,9 @@ def choose_threads(width: int, most: int, free: float) -> Choice:
 
 
 def use_threads(width: int, device: str, kept: int | None = None) -> Choice:
-    """Set PyTorch's threads for a network of that width; `kept`: those of the run that is gone on with.
+    """Set PyTorch's threads for a network of that width; `kept`: the thread count of the run being resumed.
 
-    The environment decides where it says something.
+    The variables of THREADS_ASKED decide, if the environment sets one of them.
     """
     now = torch.get_num_threads()
     if asked := [name for name in THREADS_ASKED if os.environ.get(name)]:
@@ -88,7 +88,7 @@ def said(precision: Choice, threads: Choice) -> str:
 
 
 def settle(asked: str, device: str, width: int) -> str:
-    """The precision of a script that signs, with its threads set and both said in a line."""
+    """The precision of a script that signs; also sets its threads and prints both in one line."""
     precision = choose_precision(device, width, has_tiles()) if asked == AUTO else Choice(asked, "as asked")
     say(said(precision, use_threads(width, device)))
     return str(precision.value)
@@ -98,7 +98,7 @@ def settle(asked: str, device: str, width: int) -> str:
 
 
 def free_cores() -> float:
-    """Cores that this process may use and nobody uses now, watched for a moment; all of them where nothing tells."""
+    """The cores that this process may use and that are idle now; all of them if the system does not tell."""
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     before = _ticks(allowed)
     if before is None:

@@ -1,7 +1,7 @@
 """Several processes of one command, as torchrun and accelerate start them: which one this is, how they share work.
 
-What a function here exchanges needs all processes: each calls it, in the same order. A command that was started alone
-is all of them. Nothing here imports torch; without it no process knows of another.
+Functions that exchange values must be called by all processes, in the same order. A single process can call them, too.
+Nothing here imports torch; without torch, no process knows of another.
 """
 
 import os
@@ -26,7 +26,7 @@ def started() -> int:
 
 
 def writes_caches() -> bool:
-    """Whether this process writes what they make together; one on each machine does, as each may have its own disk."""
+    """Whether this process writes shared caches; one on each machine does, since each may have its own disk."""
     return count() == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
@@ -55,8 +55,8 @@ def gather(value: Any) -> list:
 def shared_map(function: Callable, tasks: Iterable, num_workers: int, *shared: Any, at_a_time: int = 64) -> Iterator:
     """`parallel_map` whose tasks all processes share; each gets all results, in order.
 
-    at_a_time: tasks that a process does before it hands out what it has. A UserError of one ends all with it. Within
-    such a task another map is this process's own.
+    at_a_time: tasks that a process does before it shares its results. A UserError of one process ends all. Within a
+    task, another map belongs to this process only.
     """
     if count() == 1 or _alone:
         yield from parallel_map(function, tasks, num_workers, *shared)
@@ -81,7 +81,7 @@ def shared_map(function: Callable, tasks: Iterable, num_workers: int, *shared: A
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within the block, `shared_map` is this process's own: the others do something else, or nothing."""
+    """Within the block, `shared_map` is not shared: the other processes do something else, or nothing."""
     global _alone
     before, _alone = _alone, True
     try:
@@ -91,7 +91,7 @@ def alone() -> Iterator[None]:
 
 
 def require_acquainted() -> None:
-    """UserError where several processes were started and do not know of each other."""
+    """Raises UserError if several processes were started and do not know of each other."""
     if started() > 1 and count() == 1:
         raise UserError(
             f"{started()} processes were started but do not see each other; on a CPU set ACCELERATE_USE_CPU=true for "

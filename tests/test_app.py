@@ -105,7 +105,7 @@ def test_settings_of_one_clip_are_not_those_of_the_next(directions: dict[str, Di
     ("kind", "text", "typed", "sentence"),
     [
         ("predictor", " \n ", {}, "an empty text has no signs; write something"),
-        ("flow", "s e a l " * 300, {}, "of which the text encoder reads 256; sign it in parts, a sentence each"),
+        ("flow", "s e a l " * 300, {}, "of which the text encoder reads 256; sign it in parts, one sentence each"),
         ("flow", "s e a", {"length": "0"}, "length: 0 is not a positive whole number"),
         ("flow", "s e a", {"length": "6000"}, "length: 6000 is too large; at most 5000"),
         ("flow", "s e a", {"length": "1.5"}, "length: 1.5 is not a positive whole number"),
@@ -115,7 +115,12 @@ def test_settings_of_one_clip_are_not_those_of_the_next(directions: dict[str, Di
         ("flow", "s e a", {"steps": "0"}, "steps: 0 is not a positive whole number"),
         ("flow", "s e a", {"steps": "100000"}, "steps: 100000 is too large; at most 1000"),
         ("student", "s e a", {"steps": "3"}, "this student takes 1, 2, 4 steps; leave the field empty"),
-        ("student", "s e a", {"guidance": "5"}, "guidance_scale 5.0 contradicts 2.0; leave the field empty"),
+        (
+            "student",
+            "s e a",
+            {"guidance": "5"},
+            "guidance_scale 5.0: the checkpoint was trained with 2.0; leave the field empty",
+        ),
         ("predictor", "s e a", {"steps": "4"}, "Direction 1 has neither steps nor guidance; leave both fields empty"),
     ],
 )
@@ -173,9 +178,9 @@ def test_a_clip_lies_on_the_shelf_in_every_format(directions: dict[str, Directio
     said = demo_app.describe(record, name)
     for ending in demo_app.ENDINGS:
         assert f'href="/clips/{name}/{name}{ending}" download' in said
-    assert "8 frames at 25 a second, seed 0, 4 steps, guidance 2" in said
+    assert "8 frames at 25 per second, seed 0, 4 steps, guidance 2" in said
     assert "their rate" not in said
-    assert "at 25 a second (the checkpoint's data did not say their rate)" in demo_app.describe(
+    assert "at 25 per second (the checkpoint's data did not say their rate)" in demo_app.describe(
         {**record, "fps": None}, name
     )
 

@@ -126,7 +126,7 @@ def fetch(url: str) -> bytes:
 def test_a_text_becomes_a_clip_that_plays(window: Window):
     said = window.sign(text="s e a l", length="31", seed="5")
     assert re.match(r"made in [\d.]+ ms \(text [\d.]+ \+ sampling [\d.]+ \+ decoding [\d.]+\)\n", said)
-    assert said.endswith("31 frames at 25 a second, seed 5, 1 step")
+    assert said.endswith("31 frames at 25 per second, seed 5, 1 step")
     window.driver.switch_to.frame(window.find("#outcome iframe"))
     window.wait_for("return state.clips.length === 1 && state.playing && state.time > 2", WAIT)
     assert window.find("#text").text == "s e a l"
@@ -160,7 +160,7 @@ def test_what_cannot_be_signed_is_one_sentence_in_the_page(app: App, window: Win
     window.sign(text="s e a")
     for fields, sentence in (
         ({"text": " "}, "an empty text has no signs; write something"),
-        ({"text": "<b>s</b> e a " * 60}, "sign it in parts, a sentence each"),
+        ({"text": "<b>s</b> e a " * 60}, "sign it in parts, one sentence each"),
         ({"text": "s e a", "length": "0"}, "length: 0 is not a positive whole number"),
     ):
         assert window.sign(**fields).endswith(sentence)

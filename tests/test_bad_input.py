@@ -223,12 +223,15 @@ FLAGS = {
     ("flow", "--text_encoder scratch --scratch_dim 30"): "scratch_dim 30 must be a multiple of 8",
     ("autoencoder", "--temporal_stride 3"): "temporal_stride 3 must be 1, 2 or 4",
     ("autoencoder", "--latent_noise -1"): "--latent_noise: -1 is not a number of at least 0",
-    ("autoencoder", "--motion_kept 0.9 --latent_noise 0.5"): "latent_noise 0.5 must be 0.25 at most where motion_kept",
+    (
+        "autoencoder",
+        "--motion_kept 0.9 --latent_noise 0.5",
+    ): "latent_noise 0.5 must be 0.25 at most, because motion_kept",
     ("autoencoder", "--motion_kept 1.5"): "motion_kept 1.5 must be above 0, and 1 at most",
     ("autoencoder", "--dropout 1.5"): "--dropout: 1.5 is not in [0, 1)",
     ("autoencoder", "--batch_size 0"): "--batch_size: 0 is not a positive whole number",
     ("autoencoder", "--max_seq_len -1"): "--max_seq_len: -1 is not a positive whole number",
-    ("student", "--num_teacher_steps 3"): "--num_teacher_steps 3: a teacher takes at least 4",
+    ("student", "--num_teacher_steps 3"): "--num_teacher_steps 3: a teacher needs at least 4",
     ("student", "--num_layers 3"): "--num_layers 3: the teacher has 2, of which",
     ("inference", "--target_length 0"): "--target_length: 0 is not a positive whole number",
     ("inference", "--text ' '"): "an empty text has no signs",
@@ -236,7 +239,7 @@ FLAGS = {
     ("inference", "--device xpu"): "--device xpu: this PyTorch cannot compute there",
     ("inference", "--device meta"): "--device meta: this PyTorch cannot compute there",
     ("inference_flow", "--num_steps 0"): "--num_steps: 0 is not a positive whole number",
-    ("inference_flow", "--no-use_ssm_prior"): "--use_ssm_prior False contradicts True",
+    ("inference_flow", "--no-use_ssm_prior"): "--use_ssm_prior False: the checkpoint was trained with True",
     ("evaluate_flow", "--split train2"): "invalid choice: 'train2'",
 }
 

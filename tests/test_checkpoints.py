@@ -107,7 +107,7 @@ def test_a_pretrained_text_encoder_may_move_but_not_change(trained, bert: Path, 
         commands.call("inference", f"--text_encoder {tmp_path}/gone", O=tmp_path / "never.npy", **paths)
     said = capsys.readouterr().err
     assert f"{trained.predictor}: its text encoder '{tmp_path}/gone' could not be loaded (no such folder)" in said
-    assert said.strip().endswith("name where it lies now by --text_encoder")
+    assert said.strip().endswith("name its present place by --text_encoder")
     flow = {"F": trained.flow, "A": trained.autoencoder, "D": data_dir}
     with pytest.raises(SystemExit):
         commands.call("inference_flow", f"--text_encoder {moved}", O=tmp_path / "never.npy", **flow)

@@ -168,7 +168,7 @@ def test_no_text_is_no_truth(untold, translator, capsys):
             "compared": report["num_clips"],
         }
     call(compare_metrics.main, untold["O"], untold["O"], "--row_b", "reference")
-    assert "A: recognition stands on 0 clips" in capsys.readouterr().out
+    assert "A: recognition uses 0 clips" in capsys.readouterr().out
 
 
 def test_half_of_the_texts_are_the_truth_of_half_of_the_clips(untold, data_dir, trained):
@@ -233,7 +233,7 @@ def test_clips_of_another_rate_are_refused(tmp_path):
         (tmp_path / "a.json").write_text(json.dumps({"fps": fps}))
         assert len(read_predictions(tmp_path, [reference])) == 1
         if refused:
-            with pytest.raises(UserError, match=r"a\.npy: 50 frames a second, where its reference has 25"):
+            with pytest.raises(UserError, match=r"a\.npy: 50 frames per second, but its reference has 25"):
                 read_predictions(tmp_path, [reference], 25.0)
         else:
             assert len(read_predictions(tmp_path, [reference], 25.0)) == 1
@@ -311,7 +311,7 @@ def test_a_model_is_not_scored_on_data_of_another_rate(data_dir, trained, tmp_pa
         with np.load(path) as archive:
             np.savez(path, **{**archive, "fps": np.float64(2 * archive["fps"])})
     call_it = functools.partial(commands.call, "evaluate_predictor", D=fast, O=tmp_path / "out", **trained.paths)
-    assert "learnt from 25; bring the data to that rate" in commands.one_sentence(capsys, call_it)
+    assert "learnt from 25; resample the data with" in commands.one_sentence(capsys, call_it)
 
 
 def test_clips_without_a_text_are_not_signed(untold, data_dir, trained, capsys):

@@ -221,7 +221,7 @@ def test_training_does_not_write_into_an_exported_folder(exported, data_dir, cap
 def test_a_folder_that_is_there_is_replaced_only_if_asked_and_only_if_it_is_an_export(trained, tmp_path: Path, capsys):
     folder = export(trained.autoencoder, tmp_path / "a")
     said = one_sentence(capsys, lambda: export(trained.predictor, folder))
-    assert said == f"error: {folder}: is there already; replace it (--overwrite), or choose another --output_dir"
+    assert said == f"error: {folder}: already exists; replace it (--overwrite), or choose another --output_dir"
     assert load_checkpoint(folder, AUTOENCODER)
     export(trained.predictor, folder, "--overwrite")
     assert load_checkpoint(folder, PREDICTOR)
@@ -341,6 +341,6 @@ def test_an_exported_folder_is_exported_again(exported, tmp_path: Path):
 
 def test_values_that_json_has_not_are_refused(tmp_path: Path):
     content = honest(AUTOENCODER) | {"epoch": torch.ones(1)}
-    with pytest.raises(UserError, match="holds a value that JSON has not"):
+    with pytest.raises(UserError, match="JSON cannot express a value"):
         export_checkpoint(tmp_path / "a", content, "")
     assert list(tmp_path.iterdir()) == []

@@ -304,7 +304,7 @@ def test_a_data_set_with_texts_and_splits(videos: Videos, extracted, tmp_path: P
     assert len(read_clip(folder, "train", "clip0").pose) == 5
     assert not (folder / "test").exists()
     report = (folder / "report.txt").read_text()
-    assert "train: 2 clips, 10 frames (5-5 a clip), 0.4 seconds" in report
+    assert "train: 2 clips, 10 frames (5-5 per clip), 0.4 seconds" in report
     assert "seen, of all frames: body 100%, face 80%, left hand 60%, right hand 100%" in report
 
 
@@ -359,7 +359,7 @@ def test_rates(videos: Videos, extracted, refused):
     videos.add("a.mp4", [0, 1, 2, 3, 4])
     videos.add("b.mp4", [0, 0, 1, 1, 2, 2, 3, 3], fps=50)
     said = refused("--split train")
-    assert "a.mp4 25, b.mp4 50 frames a second; pass --fps" in said
+    assert "a.mp4 25, b.mp4 50 frames per second; pass --fps" in said
     folder = extracted("--split train --fps 25")
     assert len(np.load(folder / "train/poses/b.npz")["keypoints"]) == 4
     assert np.load(folder / "train/poses/b.npz")["fps"] == 25

@@ -87,7 +87,7 @@ def test_a_stopped_run_goes_on_by_its_config_and_not_over_a_finished_one(trained
     kept = (tmp_path / "a/config.json").read_text()
     assert json.loads(kept)["flags"]["num_epochs"] == 4
     changed = [*words, "--resume_from", "auto", "--seed", 5]
-    assert "the run was made otherwise (--seed is 5, was 0)" in one_sentence(
+    assert "the run was started with other settings (--seed is 5, was 0)" in one_sentence(
         capsys, lambda: commands.call_script(*changed)
     )
     assert (tmp_path / "a/config.json").read_text() == kept

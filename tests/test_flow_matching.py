@@ -198,11 +198,11 @@ def test_guidance_that_a_flow_cannot_follow_is_named(matcher):
     with pytest.raises(ValueError, match="gamma_guidance: this flow has no sync guidance, or it is switched off"):
         matcher.resolve(SamplingSettings(use_sync_guidance=False, gamma_guidance=0.3))
     plain = LatentFlowMatcher(FlowConfig(latent_dim=4, hidden_dim=16, num_layers=1, num_heads=2, cond_dim=8))
-    with pytest.raises(ValueError, match="guidance_from prior: this flow has none"):
+    with pytest.raises(ValueError, match="guidance_from prior: this flow has no prior"):
         plain.resolve(SamplingSettings(guidance_from="prior"))
     student = Student(StudentConfig.of_teacher(matcher.config, 2.0, 1))
     assert student.resolve(SamplingSettings(guidance_from="prior")).guidance_from == "prior"
-    with pytest.raises(ValueError, match=r"gamma_guidance 0\.3 contradicts 0\.01"):
+    with pytest.raises(ValueError, match=r"gamma_guidance 0\.3: the checkpoint was trained with 0\.01"):
         student.resolve(SamplingSettings(gamma_guidance=0.3))
 
 

@@ -164,7 +164,7 @@ def test_a_data_set_in_the_layout_is_told_and_prepared(tmp_path: Path, capsys):
     code, out, err = prepare(write_data(tmp_path, lambda number: unchanged), capsys)
     assert code == 0, err
     assert "shoulder width: 0.30 image units" in out
-    assert "frames a second: 25" in out
+    assert "frames per second: 25" in out
     assert "differs" not in out
     info = Statistics.load(tmp_path / "normalization_stats.npz").info
     assert (info["fps"], info["visibility_threshold"], info["resampled_to_fps"]) == (25, 0.01, None)
@@ -286,7 +286,7 @@ def test_clips_of_train_in_another_split_are_told(tmp_path: Path, capsys):
         file.write("another_name|text 4\n")
     code, out, _ = prepare(folder, capsys)
     assert code == 0
-    assert "1 clips of dev and test stand in train too, such as test/another_name: they test nothing" in out
+    assert "1 clips of dev and test also occur in train, such as test/another_name; their scores mean nothing" in out
 
 
 def test_splits_of_two_rates_are_refused(tmp_path: Path, capsys):
@@ -297,7 +297,7 @@ def test_splits_of_two_rates_are_refused(tmp_path: Path, capsys):
         np.savez(path, **{**arrays, "fps": np.float32(50)})
     code, _, err = prepare(folder, capsys)
     assert code == 2
-    assert "train 25, dev 50, test 25 frames a second; bring them to one with --fps" in err
+    assert "train 25, dev 50, test 25 frames per second; bring them to one with --fps" in err
 
 
 def test_a_read_only_data_set_is_prepared_into_the_cache(tmp_path: Path, capsys, monkeypatch):

@@ -209,7 +209,7 @@ def test_files_that_say_two_things_are_refused(tmp_path: Path):
     one, two = write(tmp_path / "1.txt", "a|one\n"), write(tmp_path / "2.txt", "a|one\n")
     with pytest.raises(UserError, match="another split too"):
         plan(sources("a.mp4"), f"train={one}", f"dev={two}")
-    with pytest.raises(UserError, match="one file a split"):
+    with pytest.raises(UserError, match="one file per split"):
         plan(sources("a.mp4"), str(one), str(two))
     with pytest.raises(UserError, match="none of its 1 IDs, such as 'a', is a recording's, such as 'b'"):
         plan(sources("b.mp4"), str(one))

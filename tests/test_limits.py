@@ -49,7 +49,7 @@ def test_the_length_that_is_learnt_is_the_clips_own(tmp_path: Path):
 def test_squeezed_clips_are_counted_and_the_checkpoint_knows(trained, data_dir: Path, tmp_path: Path, capsys):
     paths = {"D": data_dir, "A": trained.autoencoder, "O": tmp_path / "predictor"}
     commands.call("predictor", f"{commands.SCRATCH} --max_seq_len 20 --num_epochs 1", **paths)
-    assert "train clips are longer than --max_seq_len 20: training squeezes them to it" in capsys.readouterr().out
+    assert "train clips are longer than --max_seq_len 20: training resamples them to that" in capsys.readouterr().out
     assert load_checkpoint(tmp_path / "predictor" / "best_model.pt", PREDICTOR)["config"]["max_frames"] == 20
 
 

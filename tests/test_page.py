@@ -155,7 +155,7 @@ def test_a_page_of_evaluations_has_their_values(evaluated: Path, tmp_path: Path,
         assert values["motion_ratio"][2] == pytest.approx(speeds[n, 0] / speeds[n, 1], rel=1e-5)
         assert values["dtw"][0] == 0
         assert values["frames"] == [clip["frames"] for clip in entry["clips"]]
-    assert "frames a second" in capsys.readouterr().out
+    assert "frames per second" in capsys.readouterr().out
 
 
 def test_of_many_clips_the_worst_are_shown(evaluated: Path, tmp_path: Path, monkeypatch, capsys):

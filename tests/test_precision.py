@@ -207,20 +207,20 @@ def test_training_says_what_it_takes_and_keeps_it_when_it_goes_on(data_dir, tmp_
     monkeypatch.setattr(training.precision, "has_tiles", lambda: False)
     monkeypatch.setattr(training.precision, "has_bf16", lambda: True)
     call("autoencoder", "--num_epochs 3 --resume_from auto", **paths)
-    assert "precision: bf16, as the run began; new ones take fp32 here; " in first_line(capsys)
+    assert "precision: bf16, as the run began; a new one here uses fp32; " in first_line(capsys)
     assert made_with(tmp_path) == "bf16"
 
 
 def test_a_run_in_fp32_goes_on_in_fp32_where_a_new_one_takes_bf16(trained, data_dir, tmp_path, capsys, amx):
     last = trained.autoencoder.with_name("last.pt")
     call("autoencoder", f"--num_epochs 3 --resume_from {last}", D=data_dir, O=tmp_path)
-    assert "precision: fp32, as the run began; new ones take bf16 here; " in first_line(capsys)
+    assert "precision: fp32, as the run began; a new one here uses bf16; " in first_line(capsys)
     assert made_with(tmp_path) == "no"
     said = commands.refusal(
         capsys,
         lambda: call("autoencoder", f"--mixed_precision bf16 --resume_from {last}", D=data_dir, O=tmp_path / "b"),
     )
-    assert "the run was made otherwise (--mixed_precision is bf16, was no)" in said
+    assert "the run was started with other settings (--mixed_precision is bf16, was no)" in said
 
 
 def test_a_run_in_bf16_is_not_gone_on_with_where_there_is_none(data_dir, tmp_path, capsys, amx, monkeypatch):
@@ -229,9 +229,9 @@ def test_a_run_in_bf16_is_not_gone_on_with_where_there_is_none(data_dir, tmp_pat
     monkeypatch.setattr(training.precision, "has_bf16", lambda: False)
     again = "--num_epochs 3 --resume_from auto"
     said = commands.one_sentence(capsys, lambda: call("autoencoder", again, D=data_dir, O=tmp_path))
-    assert "the run computes in bf16, which this processor has no instructions for" in said
+    assert "the run computes in bf16, which is slow on this processor, since it has no instructions for it" in said
     call("autoencoder", f"{again} --mixed_precision no --override", D=data_dir, O=tmp_path)
-    assert "goes on otherwise than it was made: --mixed_precision is no, was bf16" in capsys.readouterr().out
+    assert "resuming with changed settings: --mixed_precision is no, was bf16" in capsys.readouterr().out
 
 
 def test_fp16_is_refused_where_no_gpu_scales_its_gradients(data_dir, tmp_path, capsys):

@@ -144,7 +144,7 @@ def test_a_lost_process_ends_the_others_with_one_sentence_and_leaves_what_was_re
     lost = [line for line in said if "another process of this command has ended" in line]
     assert lost == [
         "process 0: another process of this command has ended, or does not answer; "
-        f"{last} holds what was reached; the same command with --resume_from auto goes on"
+        f"{last} holds the progress so far; the same command with --resume_from auto resumes the run"
     ]
     assert load_checkpoint(last, "autoencoder")["epoch"] == 1
 

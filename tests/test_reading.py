@@ -195,7 +195,7 @@ def test_keys_that_are_not_read_are_noted(tmp_path: Path):
 
 
 def ramp(frames: int, rate: float) -> dict[str, np.ndarray]:
-    """NMMs that grow by one a second, taken `rate` times a second."""
+    """NMMs that grow by one per second, taken `rate` times a second."""
     seconds = 1 + np.arange(frames, dtype=np.float32) / rate
     return {
         key: np.broadcast_to(seconds.reshape(-1, *[1] * len(s)), (frames, *s)) for key, s in layout.NMM_FEATURES.items()

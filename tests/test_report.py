@@ -75,7 +75,7 @@ def test_table_states_what_the_figures_were_made_with():
         "flow=abc123",
         "--back_translation_checkpoint",
         "model: MSE along the DTW path for 5 clips",
-        "mean_pose: sync figures leave out 7 clips",
+        "mean_pose: sync metrics leave out 7 clips",
         "text 0.0100, sampling 0.0200, decoding 0.2500; together 0.2800",
     ):
         assert part in table
@@ -85,10 +85,10 @@ def test_figures_say_on_how_many_clips_they_stand_where_these_are_not_all():
     rows = {name: make_row(recognition_clips=5, text_clips=7, diversity_clips=2, compared_clips=7) for name in ROWS}
     rows["nearest_text"]["compared_clips"] = 5
     table = format_table(make_report(**rows))
-    assert "all rows: recognition stands on 5 clips: those with a text" in table
-    assert "all rows: diversity stands on the 2 clips that share their text with another" in table
-    assert "nearest_text: figures stand on 5 clips; the others have nothing to compare" in table
-    assert "BLEU, ROUGE-L, chrF and WER stand" not in table
+    assert "all rows: recognition uses 5 clips: those with a text" in table
+    assert "all rows: diversity uses the 2 clips that share their text with another" in table
+    assert "nearest_text: metrics use 5 clips; the others have nothing to compare" in table
+    assert "BLEU, ROUGE-L, chrF and WER use" not in table
 
 
 def test_a_length_taken_from_the_reference_is_said():

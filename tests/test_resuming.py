@@ -1,4 +1,4 @@
-"""A stopped run goes on as what it was: other settings are named, and cuts anywhere change nothing."""
+"""A stopped run resumes as what it was: other settings are named, and cuts anywhere change nothing."""
 
 import argparse
 import json
@@ -47,8 +47,8 @@ def test_a_run_that_was_made_otherwise_is_refused_by_name(name, flags, trained, 
     last = getattr(trained, name).with_name("last.pt")
     paths = {"D": data_dir, "O": tmp_path / "run", "A": trained.autoencoder, "F": trained.flow}
     said = commands.refusal(capsys, lambda: commands.call(name, f"{flags} --resume_from {last}", **paths))
-    assert f"{last}: the run was made otherwise ({OTHERWISE[name, flags]}" in said
-    assert said.endswith("resume it as it was, or pass --override\n")
+    assert f"{last}: the run was started with other settings ({OTHERWISE[name, flags]}" in said
+    assert said.endswith("restore them, or pass --override\n")
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -65,7 +65,7 @@ def test_override_goes_on_and_the_log_says_what_changed(trained, data_dir, tmp_p
     last = trained.autoencoder.with_name("last.pt")
     more = "--seed 3 --batch_size 4 --num_epochs 4"
     commands.call("autoencoder", f"{more} --override --resume_from {last}", D=data_dir, O=tmp_path)
-    assert "goes on otherwise than it was made: --batch_size is 4, was 8, --seed is 3, was 0" in capsys.readouterr().out
+    assert "resuming with changed settings: --batch_size is 4, was 8, --seed is 3, was 0" in capsys.readouterr().out
     assert [record.get("changed") for record in records(tmp_path)] == [
         {"batch_size": [8, 4], "seed": [0, 3]},
         None,
@@ -112,12 +112,12 @@ def test_other_data_and_another_teacher_are_named(trained, bert, data_dir, tmp_p
     paths = {"O": tmp_path / "run", "A": trained.autoencoder}
     with pytest.raises(SystemExit):
         commands.call("autoencoder", f"--resume_from {last}", D=data, **paths)
-    assert "made otherwise (the clips or texts of train or dev are others)" in capsys.readouterr().err
+    assert "started with other settings (the clips or texts of train or dev differ)" in capsys.readouterr().err
     commands.call("flow", "--num_epochs 1", D=data_dir, O=tmp_path / "flow", A=trained.autoencoder)
     last = trained.student.with_name("last.pt")
     with pytest.raises(SystemExit):
         commands.call("student", f"--resume_from {last}", D=data_dir, F=tmp_path / "flow" / "best_model.pt", **paths)
-    assert "made otherwise (the teacher is another)" in capsys.readouterr().err
+    assert "started with other settings (the teacher differs)" in capsys.readouterr().err
 
 
 def test_stage_2_on_other_data_than_its_autoencoders_is_named(trained, data_dir, tmp_path, capsys):
@@ -236,8 +236,8 @@ def test_a_stop_says_what_to_do_and_a_second_ctrl_c_does_not_wait(data_dir, tmp_
     with pytest.raises(SystemExit, match="75"):
         commands.call("autoencoder", CUT, D=data_dir, O=tmp_path)
     said = capfd.readouterr().err.splitlines()[-1]
-    kept = f"{tmp_path}/last.pt holds what was reached"
-    assert said == f"stopped by SIGTERM; {kept}; the same command with --resume_from auto goes on"
+    kept = f"{tmp_path}/last.pt holds the progress so far"
+    assert said == f"stopped by SIGTERM; {kept}; the same command with --resume_from auto resumes the run"
     monkeypatch.undo()
     stop_at(3, "SIGINT", monkeypatch)
     stop_at(3, "SIGINT", monkeypatch)
@@ -336,7 +336,7 @@ def test_many_in_a_row_end_the_run_with_the_clips_and_a_state_of_before(statisti
         train_toy(tmp_path, statistics, num_epochs=4, max_skipped_steps=3)
     said = str(error.value)
     assert "was not finite in 3 steps in a row, the last in epoch 2 with the clips 12, 13, 14, 15; lower " in said
-    assert f"go on from {tmp_path}/last.pt, which is of before" in said
+    assert f"resume from {tmp_path}/last.pt, which was written before" in said
     assert load_checkpoint(tmp_path / "last.pt", KIND)["epoch"] == 1
     monkeypatch.undo()
     last = train_toy(tmp_path, statistics, num_epochs=4, learning_rate=0.01, resume_from="auto")

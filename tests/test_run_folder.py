@@ -36,7 +36,7 @@ def test_a_folder_with_a_run_is_refused_before_any_work_and_left_as_it_is(left: 
     for name in {"best_model.pt", "last.pt", "log.jsonl"} - {left}:
         (tmp_path / name).unlink()
     before = contents(tmp_path)
-    says = rf"holds a run already \({left}\); go on with it \(--resume_from auto\), replace it \(--overwrite\), or "
+    says = rf"holds a run already \({left}\); resume it \(--resume_from auto\), replace it \(--overwrite\), or "
     with pytest.raises(UserError, match=says):
         start(TrainSettings(str(tmp_path)), 32)
     with pytest.raises(UserError, match=says):
@@ -84,7 +84,7 @@ def test_auto_begins_again_where_a_run_was_killed_in_its_first_epoch(written: li
 def test_auto_does_not_replace_a_model_whose_last_checkpoint_was_removed(statistics, tmp_path: Path):
     train_toy(tmp_path, statistics)
     (tmp_path / "last.pt").unlink()
-    with pytest.raises(UserError, match=r"no last\.pt to go on from, but best_model\.pt"):
+    with pytest.raises(UserError, match=r"no last\.pt to resume from, but best_model\.pt"):
         train_toy(tmp_path, statistics, resume_from="auto")
     assert load_checkpoint(tmp_path / "best_model.pt", KIND)["epoch"] == 2
 

@@ -95,7 +95,7 @@ def test_a_path_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def draw(monkeypatch: pytest.MonkeyPatch, output: Path, *words: str) -> float:
-    """The frames a second of the video that visualize.py writes."""
+    """The frames per second of the video that visualize.py writes."""
     monkeypatch.setattr(sys, "argv", ["visualize.py", "--output", str(output), "--clips", *words])
     visualize.main()
     frames = imageio_ffmpeg.read_frames(str(output))
@@ -110,9 +110,9 @@ def test_the_video_runs_at_the_rate_of_its_clips(tmp_path: Path, monkeypatch: py
     half, whole = write_npy(tmp_path / "half.npy", 25), write_npy(tmp_path / "whole.npy", 50)
     output = tmp_path / "clips.mp4"
     assert draw(monkeypatch, output, f"a={real}", f"b={whole}", f"c={unknown}") == 50
-    with pytest.raises(UserError, match=r"real\.npz 50, .*half\.npy 25 frames a second; choose one with --fps"):
+    with pytest.raises(UserError, match=r"real\.npz 50, .*half\.npy 25 frames per second; choose one with --fps"):
         draw(monkeypatch, output, str(real), str(half))
     assert draw(monkeypatch, output, str(real), str(half), "--fps", "10") == 10
     capsys.readouterr()
     assert draw(monkeypatch, output, str(unknown)) == 25
-    assert "no clip says its frames a second" in capsys.readouterr().out
+    assert "no clip says its frames per second" in capsys.readouterr().out

@@ -1,1 +1,1 @@
-"""How every stage is trained: one loop, one checkpoint format, one declaration of each shared flag."""
+"""How every stage is trained: one training loop, one checkpoint format, one declaration of each shared flag."""

@@ -37,7 +37,7 @@ def add_text_encoder_arguments(parser: argparse.ArgumentParser) -> None:
         "--vocab_size",
         type=positive_int,
         default=VOCAB_SIZE,
-        help=f"subwords of an encoder from scratch, at most (default {VOCAB_SIZE})",
+        help=f"maximum subwords of an encoder from scratch (default {VOCAB_SIZE})",
     )
 
 
@@ -46,15 +46,15 @@ def add_prior_type_argument(parser: argparse.ArgumentParser) -> None:
         "--ssm_prior_type",
         choices=(AUTO, *PRIORS),
         default=AUTO,
-        help="auto takes Mamba where its CUDA kernels are installed, else the simple prior (default auto)",
+        help="auto: Mamba if its CUDA kernels are installed, else the simple prior (default auto)",
     )
 
 
 def choose_prior_type(requested: str) -> str:
-    """What --ssm_prior_type asks for, mamba or simple; what auto takes is said in one line."""
+    """The prior of --ssm_prior_type, mamba or simple; prints what auto has chosen."""
     chosen = resolve_prior_type(requested)
     if requested == AUTO and processes.is_first():
-        say(f"prior: {chosen} (--ssm_prior_type auto: mamba where mamba-ssm and a GPU are there, else simple)")
+        say(f"prior: {chosen} (--ssm_prior_type auto: mamba if mamba-ssm and a GPU are available, else simple)")
     return chosen
 
 

@@ -1,9 +1,9 @@
 """The training loop, once: a stage brings a model, its loss and its data, nothing else.
 
 Epochs, gradient accumulation, clipping, warm-up and cosine, mixed precision, EMA, dev after each epoch, early stopping,
-logs, checkpoints, resume, and test once at the end. What is drawn follows from seed, epoch and clip, and a loss is that
-of the whole batch (models/whole_batch.py): a run that was cut anywhere equals one in one go, and a run of several
-processes equals, but for rounding, one of a single process.
+logs, checkpoints, resume, and test once at the end. Random draws depend only on seed, epoch and clip ID, and a loss is
+that of the whole batch (models/whole_batch.py). So a resumed run equals an uninterrupted one, and a run on several
+processes equals a run on one, up to rounding.
 """
 
 import contextlib
@@ -52,11 +52,11 @@ class Objective(nn.Module):
 
 
 def start(settings: TrainSettings, width: int) -> Accelerator:
-    """What a stage calls first: refuses an output folder that holds another run, before any work, and seeds PyTorch.
+    """What a stage calls first: it refuses an output folder that holds another run, and seeds PyTorch.
 
-    width: that of the widest network that is trained, which precision and threads follow from.
+    width: of the widest network that is trained; it decides precision and threads.
     """
-    message = "stopped by {name} before training began; the same command begins it" if processes.is_first() else ""
+    message = "stopped by {name} before training began; run the same command again" if processes.is_first() else ""
     stop_upon("SIGTERM", "SIGUSR1", message=message, code=GO_ON)
     accelerator = make_accelerator(precision.settle(settings, width))
     processes.first_decides(lambda: require_free(settings))
@@ -74,7 +74,7 @@ def make_accelerator(mixed_precision: str) -> Accelerator:
 def split_loader(
     dataset: PoseDataset | LatentDataset, split: str, settings: TrainSettings, accelerator: Accelerator
 ) -> DataLoader:
-    """The batches of a split, those of train shuffled, each divided among the processes."""
+    """The batches of a split, shuffled for train; each batch is divided among the processes."""
     place = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
     shuffle, workers = split == "train", settings.num_workers
     return make_loader(dataset, settings.batch_size, shuffle=shuffle, seed=settings.seed, num_workers=workers, **place)
@@ -90,7 +90,7 @@ def train(
 ) -> Path:
     """Train `stage`; returns the path of best_model.pt. `test_loader` is called once, after training.
 
-    A signal stops it after a step: last.pt is written, and the exit code says that the same command goes on.
+    A signal stops it after a step: last.pt is written, and the exit code says that the same command resumes the run.
     """
     stage.made_with["mixed_precision"] = accelerator.mixed_precision  # what auto has chosen
     saver = Saver(accelerator, stage, settings)
@@ -207,7 +207,7 @@ def _score_best(
     output_dir: Path,
     writer: SummaryWriter | None,
 ) -> Path:
-    """The best epoch's losses on test, once, as the last line of the log; the path of its checkpoint."""
+    """Write the best epoch's losses on test, once, as the log's last line; returns the path of its checkpoint."""
     best_path = output_dir / BEST
     best = load_checkpoint(best_path, stage.kind)
     load_weights(run.ema, best["weights"], str(best_path))
@@ -222,7 +222,7 @@ def _score_best(
 
 
 def _require_finite(what: str, losses: dict[str, float], run: Run, output_dir: Path) -> None:
-    """UserError where an epoch's result, or a weight, is not finite: then nothing of it is written."""
+    """Raises UserError if an epoch's result or a weight is not finite, before anything of that epoch is written."""
     named = (losses[name] for name in ("loss", "score") if name in losses)
     if not all(map(math.isfinite, named)) or not run.is_finite():
         epoch = run.progress.epoch
@@ -230,9 +230,9 @@ def _require_finite(what: str, losses: dict[str, float], run: Run, output_dir: P
 
 
 def _lower(output_dir: Path) -> str:
-    """What to do where numbers explode."""
+    """The advice for numbers that are not finite."""
     last = output_dir / LAST
-    then = f"and go on from {last}, which is of before" if last.is_file() else "and begin again"
+    then = f"and resume from {last}, which was written before" if last.is_file() else "and begin again"
     return f"lower --learning_rate (or lengthen --warmup_steps) {then}"
 
 
@@ -278,14 +278,14 @@ def train_epoch(
     )
     of_step: list[tuple[Losses, int]] = []
     for index, batch in enumerate(bar, first):
-        is_last = (index + 1) % accumulated == 0 or index + 1 == len(loader)  # of the batches of this step
-        step = max(0, index // accumulated * accumulated - first)  # where its batches begin among those that are left
+        is_last = (index + 1) % accumulated == 0 or index + 1 == len(loader)  # batch of this step
+        step = max(0, index // accumulated * accumulated - first)  # its first batch, counted among those that are left
         clips_of_step = sum(clips for clips, _ in left[step : step + accumulated])
         clips, own = left[index - first]
         batch = send_to_device(batch, accelerator.device, non_blocking=True)
         with contextlib.nullcontext() if is_last else accelerator.no_sync(objective):
             losses = objective(batch, _whole_batch(accelerator, batch, own, settings.seed, number))
-            # The processes' gradients are averaged, where those of their parts of the loss add up.
+            # Accelerate averages the processes' gradients, but the parts of a loss add up: hence the factor.
             accelerator.backward(losses["loss"] * (accelerator.num_processes * clips / clips_of_step))
         of_step.append((losses, clips))
         if not is_last:
@@ -299,7 +299,7 @@ def train_epoch(
             if saver.stops:
                 raise StopAsked
         if is_finite or run.scaler is not None:
-            run.optimizer.step()  # a scaler leaves it out itself, and then lowers its scale
+            run.optimizer.step()  # a scaler skips a bad step itself, and lowers its scale
         run.optimizer.zero_grad(set_to_none=True)
         if is_finite:
             _count_step(run, of_step, float(norm), settings)
@@ -316,7 +316,7 @@ def train_epoch(
 
 
 def _count_step(run: Run, of_step: list[tuple[Losses, int]], norm: float, settings: TrainSettings) -> None:
-    """What follows a step of the optimizer: schedule, averaged weights, means. of_step: its batches' losses, clips."""
+    """After an optimiser step: update schedule, averaged weights, means. of_step: losses and clips of its batches."""
     run.schedule.step()
     run.progress.step += 1
     update_ema(run.ema, run.model, settings.ema_decay, run.progress.step)
@@ -327,7 +327,7 @@ def _count_step(run: Run, of_step: list[tuple[Losses, int]], norm: float, settin
 
 
 def _count_skipped(run: Run, ids: list[str], settings: TrainSettings) -> None:
-    """What follows a step that was skipped; UserError with its clips' IDs where it was one too many in a row."""
+    """Count a skipped step; raises UserError with its clips' IDs after too many in a row."""
     run.epoch.skipped_steps, run.skipped_in_a_row = run.epoch.skipped_steps + 1, run.skipped_in_a_row + 1
     if run.skipped_in_a_row >= settings.max_skipped_steps:
         named = ", ".join(sorted({name for names in processes.gather(ids) for name in names}))
@@ -347,14 +347,18 @@ def _all_finite(accelerator: Accelerator, norm: Tensor, of_step: list[tuple[Loss
 
 
 def _whole_batch(accelerator: Accelerator, batch: Batch, own: int, seed: int, epoch: int) -> WholeBatch:
-    """What a process's batch is a part of; `own`: its clips that count."""
+    """The whole batch that this process's batch is a part of; `own`: the clips of this process that count."""
     draws = Draws.of(batch["id"], seed, epoch, device=accelerator.device)
     return WholeBatch(draws, accelerator.reduce, float(own > 0))
 
 
 @torch.no_grad()
 def evaluate_loss(accelerator: Accelerator, objective: nn.Module, loader: DataLoader) -> dict[str, float]:
-    """Mean of each loss over a split, in eval mode, with the same draws in every epoch."""
+    """Mean of each loss over a split, in eval mode, with the same draws in every epoch.
+
+    Within a batch a loss is a mean over frames; across batches these means are weighted by their clips. So the dev loss
+    depends slightly on --batch_size.
+    """
     objective.eval()
     means = Means()
     for batch, (clips, own) in zip(loader, loader.batch_sampler.clips(), strict=True):
@@ -410,7 +414,7 @@ def _show(writer: SummaryWriter, record: dict) -> None:
 
 
 def _show_pictures(writer: SummaryWriter, pictures: Pictures, run: Run) -> None:
-    """TensorBoard images; what making them draws, training does not notice, whose draws follow from the clips.
+    """Write TensorBoard images. They do not change training, whose random draws depend on seed, epoch and clip alone.
 
     The first process makes them, and the others wait.
     """

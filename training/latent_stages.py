@@ -1,4 +1,4 @@
-"""What stages 2 and 3 do alike: open the autoencoder, choose a text encoder, batch latents and texts."""
+"""What stages 2 and 3 share: opening the autoencoder, choosing a text encoder, batching latents and texts."""
 
 import argparse
 import dataclasses
@@ -46,13 +46,13 @@ def add_latent_stage_arguments(parser: argparse.ArgumentParser, *, num_epochs: i
 
 
 def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
-    """The autoencoder of --autoencoder_checkpoint, with a word where it was trained on another data set."""
+    """The autoencoder of --autoencoder_checkpoint; prints a note if it was trained on another data set."""
     autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
     own = statistics_path(args.data_dir, args.cache_dir)
     if own.is_file() and Statistics.load(own).fingerprint != statistics.fingerprint:
         print(
             f"note: {args.autoencoder_checkpoint} was trained on other data than {args.data_dir}: clips are normalised "
-            f"by its statistics ({statistics.fingerprint}), not by those of {own}; look at the row 'reconstruction' of "
+            f"by its statistics ({statistics.fingerprint}), not by those of {own}; check the row 'reconstruction' of "
             "evaluate.py, or train it on this data set"
         )
     return LatentSource(
@@ -68,9 +68,9 @@ def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
 
 
 def look_through(source: LatentSource, with_texts: Sequence[str]) -> None:
-    """Read all splits, test's too: what is wrong with one is said before the training, not after it.
+    """Read all splits, test included, so that errors in them are reported before training, not after it.
 
-    with_texts: the splits that must hold a text.
+    with_texts: the splits that must have at least one text.
     """
     for split in SPLITS:
         texts = source.clips(split).texts
@@ -79,7 +79,7 @@ def look_through(source: LatentSource, with_texts: Sequence[str]) -> None:
 
 
 def require_shape(args: argparse.Namespace, source: LatentSource) -> None:
-    """UserError where a flag contradicts the latents' shape."""
+    """Raises UserError if a flag contradicts the latents' shape."""
     in_pose_space = isinstance(source.autoencoder, PoseSpace)
     where = "the pose space" if in_pose_space else args.autoencoder_checkpoint
     for name in AUTOENCODERS_OWN:
@@ -89,7 +89,7 @@ def require_shape(args: argparse.Namespace, source: LatentSource) -> None:
 def open_prior(args: argparse.Namespace, source: LatentSource) -> tuple[PriorAlone | None, dict[str, object]]:
     """The prior of --prior_checkpoint, if there is one, and what a `FlowConfig` says of its prior.
 
-    UserError where a flag that was typed contradicts that checkpoint.
+    Raises UserError if a flag that was typed contradicts that checkpoint.
     """
     path = args.prior_checkpoint
     if not args.use_ssm_prior:
@@ -111,7 +111,7 @@ def open_prior(args: argparse.Namespace, source: LatentSource) -> tuple[PriorAlo
 
 
 def say_cut_texts(encoder: TextEncoder, texts: list[str]) -> None:
-    """A word on the train texts that the encoder does not read to their end."""
+    """Print how many train texts are too long for the encoder."""
     longer = sum(count > encoder.max_tokens for count in encoder.count_tokens(texts))
     if longer:
         limit = encoder.max_tokens
@@ -119,7 +119,7 @@ def say_cut_texts(encoder: TextEncoder, texts: list[str]) -> None:
 
 
 def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: torch.device) -> TextEncoder:
-    """The text encoder of --text_encoder; one from scratch has learnt its subwords on the train texts."""
+    """The text encoder of --text_encoder; one from scratch learns its subwords from the train texts first."""
     texts = source.clips("train").texts
     if args.text_encoder != SCRATCH:
         encoder = open_text_encoder(args.text_encoder, device)
@@ -137,14 +137,14 @@ def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: to
 
 
 def squeezed_to(source: LatentSource) -> int | None:
-    """The frames that longer train clips are squeezed to, with a word on how many; None where none is longer."""
+    """The frames that longer train clips are resampled to, None if there are none; prints how many there are."""
     lengths = source.clips("train").lengths("pose")
     longer = int((lengths > source.max_seq_len).sum())
     if source.long_clips != "resample" or not longer:
         return None
     print(
-        f"{longer} of {len(lengths)} train clips are longer than --max_seq_len {source.max_seq_len}: training squeezes "
-        "them to it, and signing gives them their own length back"
+        f"{longer} of {len(lengths)} train clips are longer than --max_seq_len {source.max_seq_len}: training "
+        "resamples them to that length, and generation restores the original one"
     )
     return source.max_seq_len
 
@@ -158,14 +158,14 @@ def latent_loader(
     *,
     labelled: bool = False,
 ) -> DataLoader:
-    """The batches of a split: latents, and texts as `encoder` reads them. labelled: of the clips that have a text."""
+    """The batches of a split: latents, and texts as `encoder` reads them. labelled: only the clips that have a text."""
     clips = latent_dataset(source, split, encoder, accelerator.device, labelled=labelled)
     return split_loader(clips, split, settings, accelerator)
 
 
 def signers_of(source: LatentSource) -> dict[str, str]:
-    """What a run is made with of the data set's signers; nothing where it does not tell them."""
-    named = {split: source.signers(split) for split in SPLITS}  # test's, too: before the training, not after it
+    """The data set's signers, as a setting of a run; empty if the data set names none."""
+    named = {split: source.signers(split) for split in SPLITS}  # test's, too: errors are reported before training
     told = [sorted(named[split].items()) for split in ("train", "dev")]
     return {"signers": digest(told)} if named["train"] else {}
 
@@ -173,7 +173,7 @@ def signers_of(source: LatentSource) -> dict[str, str]:
 def latent_stage(
     kind: str, model: TextToLatent, loss: LossFunction, source: LatentSource, args: argparse.Namespace, **more: str
 ) -> Stage:
-    """What the engine trains, of a model on the source's latents; `more`: what it is made with beside the flags."""
+    """The `Stage` of a model on the source's latents; `more`: settings of the run besides the flags."""
     return Stage(
         kind,
         model,

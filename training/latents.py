@@ -1,6 +1,6 @@
 """What stage 2 trains on, computed once and kept on disk: latents with their motion energy, frozen text embeddings.
 
-Each pack is found again by what it was made from, so nothing stale is read.
+A pack's name depends on everything that it was computed from, so nothing outdated is read.
 """
 
 import dataclasses
@@ -31,9 +31,9 @@ from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.processes import shared_map
 
-# Each is raised when the same pack, weights or arguments give other content.
+# Raise a version when the same pack, weights or arguments give other content.
 LATENTS_VERSION, TEXTS_VERSION = 4, 2
-CONSTANT_STD = 0.1  # of a latent dimension that is constant in train: a clip of dev that differs stays within ten
+CONSTANT_STD = 0.1  # of a latent dimension that is constant in train, so that a differing dev clip stays within ten
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class LatentSource:
     packs: dict[str, Pack] = dataclasses.field(default_factory=dict, repr=False, compare=False)  # by split, once read
 
     def clips(self, split: str) -> Pack:
-        """The poses of a split; its files are looked through at the first call."""
+        """The poses of a split; the first call reads and checks its files."""
         if split not in self.packs:
             self.packs[split] = load_split(self.data_dir, split, self.cache_dir, self.skip_bad)
         return self.packs[split]
 
     def signers(self, split: str) -> dict[str, str]:
-        """Who signs each clip of a split, by ID; empty where train does not tell."""
+        """Who signs each clip of a split, by ID; empty if train does not say."""
         if split != "train" and not self.signers("train"):
             return {}
         named = list_signers(self.data_dir, split, self.clips(split).ids)
@@ -65,7 +65,7 @@ class LatentSource:
         return named
 
     def signer_names(self) -> list[str]:
-        """Those who sign in train, in order of their names."""
+        """The signers of train, in alphabetical order."""
         return sorted(set(self.signers("train").values()))
 
     def in_space(self, space: str) -> "LatentSource":
@@ -73,7 +73,7 @@ class LatentSource:
 
 
 def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.ndarray:
-    """Motion energy of hands and face [T,2] of a denormalised pose, NaN where it was not seen.
+    """Motion energy of hands and face [T,2] of a denormalised pose [T,214], seen [T,214]; NaN where it was not seen.
 
     The first frame repeats the second; a single frame has none.
     """
@@ -84,7 +84,7 @@ def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.n
 
 
 def shared_items(make: Callable[[int], list[tuple[str, str, Item]]], starts: range, what: str) -> Items:
-    """The items of all batches, which the processes share; `make` gives those of the batch that starts at a clip."""
+    """The items of all batches, which the processes share; `make(start)` gives those of the batch at clip `start`."""
     batches = shared_map(make, starts, 0, at_a_time=1)
     for items in progress_bar(batches, what, "batch", total=len(starts)):
         yield from items
@@ -150,9 +150,9 @@ def text_pack(encoder: PretrainedTextEncoder, texts: list[str], cache_dir: Path,
 def latent_dataset(
     source: LatentSource, split: str, encoder: TextEncoder, device: torch.device, *, labelled: bool = False
 ) -> LatentDataset:
-    """Stage 2's data of a split; a scratch encoder reads the texts themselves, so nothing is kept for it.
+    """Stage 2's data of a split; a scratch encoder reads the texts themselves, so no embeddings are kept for it.
 
-    labelled: without the clips that have no text. How many of train have none is said.
+    labelled: leave out the clips without a text. Prints how many of train have none.
     """
     latents = latent_pack(source, split, device)
     texts = None
@@ -164,7 +164,7 @@ def latent_dataset(
         if labelled:
             print(f"{counted} and are left out")
         else:
-            say(f"{counted}: they teach what is likely without one")
+            say(f"{counted}: they train the unconditional branch only")
     return dataset
 
 
@@ -174,7 +174,7 @@ def has_text(batch: Batch, device: torch.device) -> Tensor:
 
 
 def conditions(model: TextToLatent, batch: Batch) -> tuple[Tensor, Tensor]:
-    """A batch's text embeddings [B,L,C], as its signers sign them, and mask: those kept, or the scratch encoder's."""
+    """A batch's text embeddings [B,L,C] for its signers, and mask [B,L]: from the pack, or from the scratch encoder."""
     cond, cond_mask = (batch["cond"], batch["cond_mask"]) if "cond" in batch else model.embed_text(batch["text"])
     return model.by_signer(cond, batch.get("signer") or [""] * len(cond)), cond_mask
 
@@ -182,7 +182,7 @@ def conditions(model: TextToLatent, batch: Batch) -> tuple[Tensor, Tensor]:
 def set_latent_scale(model: ScaledLatents, latents: Pack) -> None:
     """Give the model the mean and std of each latent dimension over train.
 
-    One that is constant there, as the presence of a face that is never lost, is scaled by CONSTANT_STD.
+    A dimension that is constant there, such as the presence of a face that is always seen, gets CONSTANT_STD.
     """
     count, total, squares = 0, 0.0, 0.0
     for index in range(len(latents)):
@@ -197,7 +197,7 @@ def set_latent_scale(model: ScaledLatents, latents: Pack) -> None:
 def set_sync_targets(head: SyncGuidanceHead, latents: Pack) -> None:
     """Give the sync head the energies' scale and the mean hand-face correlation of the train clips.
 
-    UserError where no clip shows both hands and face.
+    Raises UserError if no clip shows both hands and face.
     """
     energy = [latents.field("energy", index) for index in range(len(latents))]
     both = [clip[np.isfinite(clip).all(1)] for clip in energy]

@@ -1,4 +1,4 @@
-"""The number format and the threads of a training run: chosen once, when it begins, and kept when it goes on."""
+"""The number format and the threads of a training run: chosen once, when it begins, and kept when it resumes."""
 
 from pathlib import Path
 
@@ -17,16 +17,16 @@ THREADS = "threads"  # of last.pt's training state
 
 
 def settle(settings: TrainSettings, width: int) -> str:
-    """The --mixed_precision of a run, of which the widest trained network has `width`; sets its threads and says both.
+    """Choose a run's --mixed_precision, set its threads, and print both; width: of the widest network it trains.
 
-    A run that goes on keeps what it began with, so that other machines give the same numbers as near as they can.
+    A resumed run keeps its precision and thread count, so that its results stay comparable on other machines.
     """
     process = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=processes.PATIENCE)
     path = resume_path(settings)
     kept = _kept(path)
     precision = _precision(settings.mixed_precision, kept.get("mixed_precision"), process.device.type, width, path)
     threads = use_threads(width, process.device.type, kept.get(THREADS))
-    shared = [precision]  # the first process decides, where another one stands on another processor
+    shared = [precision]  # the first process decides: others may run on another kind of processor
     if process.num_processes > 1:
         broadcast_object_list(shared)
     if process.is_main_process:
@@ -36,7 +36,7 @@ def settle(settings: TrainSettings, width: int) -> str:
 
 def _precision(asked: str, kept: str | None, device: str, width: int, path: Path | None) -> Choice:
     if asked == "fp16" and device == "cpu":
-        raise UserError("--mixed_precision fp16 needs a GPU; take bf16 or no")
+        raise UserError("--mixed_precision fp16 needs a GPU; use bf16 or no")
     if asked != AUTO:
         slow = "" if asked == "no" or device != "cpu" or has_bf16() else ", although slow on this processor"
         return Choice(asked, f"as asked{slow}")
@@ -46,14 +46,14 @@ def _precision(asked: str, kept: str | None, device: str, width: int, path: Path
         return Choice(ours, here.why)
     if kept != "no" and device == "cpu" and not has_bf16():
         raise UserError(
-            f"{path}: the run computes in {kept}, which this processor has no instructions for and is slow at; go on "
-            "elsewhere, or in fp32 (--mixed_precision no --override)"
+            f"{path}: the run computes in {kept}, which is slow on this processor, since it has no instructions for "
+            "it; resume on another machine, or in fp32 (--mixed_precision no --override)"
         )
-    return Choice(kept, "as the run began" if kept == ours else f"as the run began; new ones take {here.value} here")
+    return Choice(kept, "as the run began" if kept == ours else f"as the run began; a new one here uses {here.value}")
 
 
 def width_of(path: Path) -> int:
-    """The width of a checkpoint's network; 0 where it has none, of which more is said where it is loaded."""
+    """The width of a checkpoint's network; 0 if the file names none (loading it then says what is wrong)."""
     config = _header(path).get("config")
     width = config.get("hidden_dim") if isinstance(config, dict) else None
     return width if type(width) is int else 0
@@ -65,7 +65,7 @@ def _header(path: Path) -> dict:
 
 
 def _kept(path: Path | None) -> dict:
-    """What a last.pt says of precision and threads; earlier versions computed in fp32 and said nothing."""
+    """The precision and threads that a last.pt holds; earlier versions computed in fp32 and stored neither."""
     state = _header(path).get("training") if path is not None else None
     if not isinstance(state, dict):
         return {}

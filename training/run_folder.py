@@ -1,4 +1,4 @@
-"""The folder of a run: a finished run in it is never replaced unasked, and a stopped one is found again."""
+"""The folder of a run: a run in it is never replaced without --overwrite, and a stopped one can be resumed."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ BEST, LAST, LOG, TENSORBOARD = "best_model.pt", "last.pt", "log.jsonl", "tensorb
 
 
 def resume_path(settings: TrainSettings) -> Path | None:
-    """The last.pt to go on from: that of --resume_from, which may name its folder; None for a run that begins."""
+    """The last.pt to resume from: that of --resume_from, which may name its folder; None for a new run."""
     if settings.resume_from is None:
         return None
     if settings.resume_from == AUTO:
@@ -23,9 +23,9 @@ def resume_path(settings: TrainSettings) -> Path | None:
 
 
 def require_free(settings: TrainSettings) -> None:
-    """UserError where another run is at work in the output folder, or one may be neither continued nor replaced."""
+    """Raises UserError if another run is writing to the output folder, or it holds a run that must not be replaced."""
     if settings.overwrite and settings.resume_from is not None:
-        raise UserError("--overwrite begins again and --resume_from goes on; give one of them")
+        raise UserError("--overwrite begins again and --resume_from continues a run; give one of them")
     if settings.override and settings.resume_from is None:
         raise UserError("--override needs --resume_from; add it, or leave --override out")
     if (Path(settings.output_dir) / WEIGHTS_FILE).exists():
@@ -35,7 +35,7 @@ def require_free(settings: TrainSettings) -> None:
 
 
 def require_replaceable(settings: TrainSettings) -> None:
-    """UserError where the output folder holds a run that this one neither continues nor may replace."""
+    """Raises UserError if the output folder holds a run that this one neither continues nor may replace."""
     folder, resumed = Path(settings.output_dir), resume_path(settings)
     found = [name for name in (BEST, LAST, LOG) if (folder / name).exists()]
     if not found or settings.overwrite:
@@ -45,15 +45,15 @@ def require_replaceable(settings: TrainSettings) -> None:
     if settings.resume_from == AUTO:
         if _stopped_in_first_epoch(folder):
             return
-        raise UserError(f"{folder}: no {LAST} to go on from, but {found[0]}; put {LAST} back, or pass --overwrite")
+        raise UserError(f"{folder}: no {LAST} to resume from, but {found[0]}; put {LAST} back, or pass --overwrite")
     raise UserError(
-        f"{folder}: holds a run already ({', '.join(found)}); go on with it (--resume_from {AUTO}), replace it "
+        f"{folder}: holds a run already ({', '.join(found)}); resume it (--resume_from {AUTO}), replace it "
         "(--overwrite), or choose another --output_dir"
     )
 
 
 def begin(settings: TrainSettings) -> None:
-    """Make the claimed folder ready for a run: what --overwrite replaces, or a stopped first epoch left, is removed."""
+    """Prepare the claimed folder for a run: remove what --overwrite replaces, or what a stopped first epoch left."""
     require_replaceable(settings)
     folder = Path(settings.output_dir)
     if resume_path(settings) is None:

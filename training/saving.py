@@ -1,4 +1,4 @@
-"""When and how a run is written: at the end of an epoch, after some minutes within one, and where it is stopped."""
+"""When and how a run is saved: at the end of an epoch, every few minutes within one, and when it is stopped."""
 
 import contextlib
 import json
@@ -25,33 +25,33 @@ STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1")
 
 
 class StopAsked(Exception):
-    """Between two steps, where a signal has asked for the end."""
+    """Raised between two steps after a signal has asked to stop."""
 
 
 class Saver:
-    """Writes last.pt and best_model.pt; within an epoch too, where time or a signal asks for it.
+    """Writes last.pt and best_model.pt; within an epoch too, when enough time has passed or a signal asks for it.
 
-    What is written within an epoch is the run before the step under way, whose loss and gradient have shown that its
-    weights are sound.
+    Within an epoch it saves the run as it was before the current step. That step's loss and gradient have shown that
+    these weights are finite.
     """
 
     def __init__(self, accelerator: Accelerator, stage: Stage, settings: TrainSettings) -> None:
         self.accelerator, self.stage, self.folder = accelerator, stage, Path(settings.output_dir)
         self.interval = settings.save_every_minutes * 60 or math.inf
         self.saved = time.monotonic()
-        self.asked: list[str] = []  # the signals that ask for the end
-        self.stops = False  # whether all processes know of one: only then may this one stop
+        self.asked: list[str] = []  # the signals that asked to stop
+        self.stops = False  # whether all processes know of a signal: only then may this one stop
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Signals ask for the end, which comes after a step; a second Ctrl-C does not wait for it."""
+        """Within the block, a signal stops the run after the current step; a second Ctrl-C stops it at once."""
 
         def note(number: int, _frame: object) -> None:
             name = signal.Signals(number).name
             if name == "SIGINT" and name in self.asked:
                 raise KeyboardInterrupt
             if name == "SIGINT" and self.accelerator.is_main_process:
-                os.write(2, b"keeping what was reached, within a step; Ctrl-C again ends at once\n")
+                os.write(2, b"saving last.pt after this step; press Ctrl-C again to stop at once\n")
             self.asked.append(name)
 
         with handled(note, *STOPPING):
@@ -70,7 +70,7 @@ class Saver:
         return stop or due
 
     def must_stop(self) -> bool:
-        """Whether a signal has asked for the end; the same in all processes."""
+        """Whether a signal has asked to stop; the same in all processes."""
         if self.accelerator.num_processes == 1:
             self.stops = bool(self.asked)
         else:
@@ -84,7 +84,7 @@ class Saver:
             self.asked.append("a signal to another process")
 
     def until_asked(self, loader: DataLoader) -> Iterable[Batch]:
-        """The batches of a loader; StopAsked as soon as the end is asked for."""
+        """The batches of a loader; raises StopAsked as soon as a signal asks to stop."""
         return _UntilAsked(loader, self)
 
     def save_within_epoch(self, run: Run, batches: int) -> None:
@@ -96,7 +96,7 @@ class Saver:
         self.saved = time.monotonic()
 
     def save_epoch(self, run: Run, improved: bool) -> None:
-        """Write last.pt, and best_model.pt where this epoch is the best."""
+        """Write last.pt, and best_model.pt if this epoch is the best."""
         if improved:
             self._write(BEST, run, {})
         self._write(LAST, run, {"training": run.state() | {"made_with": self.stage.made_with}})
@@ -116,17 +116,17 @@ class Saver:
         save_checkpoint(self.folder / name, content | more)
 
     def stop(self) -> Stopped:
-        """What ends the script where a signal asked for it."""
+        """What ends the script after a signal."""
         message = f"stopped by {self.asked[0]}; {self._how_to_go_on()}"
         return Stopped(message if self.accelerator.is_main_process else "", GO_ON)
 
     def lost(self) -> Stopped:
-        """What ends the script where another process is gone."""
+        """What ends the script when another process is lost."""
         return Stopped(f"process {self.accelerator.process_index}: {LOST}; {self._how_to_go_on()}", GO_ON)
 
     def _how_to_go_on(self) -> str:
-        kept = f"{self.folder / LAST} holds what was reached; " if (self.folder / LAST).is_file() else ""
-        return f"{kept}the same command with --resume_from {AUTO} goes on"
+        kept = f"{self.folder / LAST} holds the progress so far; " if (self.folder / LAST).is_file() else ""
+        return f"{kept}the same command with --resume_from {AUTO} resumes the run"
 
 
 class _UntilAsked:
@@ -145,7 +145,7 @@ class _UntilAsked:
 
 
 def append_to_log(folder: Path, record: dict) -> None:
-    """One line of JSON; a number that is none is null."""
+    """Append one line of JSON; a number that is not finite becomes null."""
     with open(folder / LOG, "a", encoding="utf-8") as file:
         file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
 
@@ -157,7 +157,7 @@ def _finite(value: object) -> object:
 
 
 def trim_log(folder: Path, epoch: int) -> None:
-    """Leave the lines of the epochs up to `epoch`, from which a run goes on: what was written after it comes again."""
+    """Keep only the lines of the epochs up to `epoch`, from which a run resumes: later epochs will be written again."""
     path = folder / LOG
     if not path.is_file():
         return
@@ -172,5 +172,5 @@ def _is_of_epoch(line: str, epoch: int) -> bool:
     try:
         record = json.loads(line)
         return "train" in record and record["epoch"] <= epoch
-    except (ValueError, TypeError, KeyError):  # torn by a kill
+    except (ValueError, TypeError, KeyError):  # cut off by a kill
         return False

@@ -1,4 +1,4 @@
-"""What a run is made of, what last.pt keeps of it, and what must be the same for a stopped run to go on."""
+"""What a run consists of, what last.pt keeps of it, and what must be unchanged when a stopped run resumes."""
 
 import argparse
 import math
@@ -30,22 +30,22 @@ LossFunction = Callable[[nn.Module, Batch, Draws], Losses]
 Score = Callable[[Accelerator, nn.Module, DataLoader], dict[str, float]]
 Pictures = Callable[[nn.Module], list[tuple[str, np.ndarray]]]  # names and images [H,W,3]
 
-# Flags that may change when a run goes on: they say where things are, or how far and how fast it goes.
+# Flags that may change when a run resumes: they say where files are, or how long and how fast it trains.
 FREE = {
     *("data_dir", "cache_dir", "output_dir", "skip_bad", "num_workers", "resume_from", "overwrite"),
     *("override", "num_epochs", "min_steps", "learning_rate", "weight_decay", "early_stopping_patience"),
     *("save_every_minutes", "max_skipped_steps", "picture_every", "config", "quiet"),
 }
-_PRIOR = "prior_checkpoint"  # of a configuration: the fingerprint of what that flag names
-# Flags whose value may change: the fingerprint of what they name, or the configuration, is compared instead.
+_PRIOR = "prior_checkpoint"  # key of a configuration: the fingerprint of the checkpoint that this flag names
+# Flags whose value may change too: instead of it, the fingerprint of the checkpoint or the configuration is compared.
 KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
-# Flags that an earlier version did not have, with the value that does what it did.
+# Flags that an earlier version did not have, each with the value that behaves like that version.
 NEWER = {"joined_texts": 0.0}
-_OF_NAME = {"data": "the clips or texts of train or dev are others", "teacher": "the teacher is another"}
+_OF_NAME = {"data": "the clips or texts of train or dev differ", "teacher": "the teacher differs"}
 
 
 def made_with(args: argparse.Namespace, *packs: Pack, **more: str) -> dict:
-    """What a run's result depends on beside its model: the flags, the clips and texts of its packs, and `more`."""
+    """What a run's result depends on besides its model: the flags, the clips and texts of its packs, and `more`."""
     flags = {name: value for name, value in vars(args).items() if name not in FREE | KNOWN_OTHERWISE}
     data = digest([[pack.info.get("content"), pack.ids, pack.texts] for pack in packs])
     return {**flags, "data": data, **more}
@@ -53,14 +53,14 @@ def made_with(args: argparse.Namespace, *packs: Pack, **more: str) -> dict:
 
 @dataclass
 class Stage:
-    """What is trained: its kind and what rebuilds it, the model, and loss(model, batch, draws) -> {"loss": ...}.
+    """What is trained: its kind, its configuration, the model, and loss(model, batch, draws) -> {"loss": ...}.
 
-    A loss keeps to the rules of models/whole_batch.py.
+    A loss follows the rules of models/whole_batch.py.
 
-    With score(accelerator, model, dev_loader) -> {"score": ...} the best epoch is the one of the highest dev score, and
-    among equal ones of the least dev loss, instead of the least dev loss alone.
+    The best epoch has the lowest dev loss. With score(accelerator, model, dev_loader) -> {"score": ...} it has the
+    highest dev score instead, and among equal scores the lowest dev loss.
 
-    pictures(model) -> names and images, which TensorBoard shows. record: of the script's call, kept as config.json.
+    pictures(model) -> names and images, which TensorBoard shows. record: the script's call, kept as config.json.
     """
 
     kind: str
@@ -88,7 +88,7 @@ class Progress:
     best_epoch: int = 0
 
     def note(self, dev: dict[str, float]) -> bool:
-        """Whether this epoch's dev losses are the best so far; then they are kept."""
+        """Whether this epoch's dev losses are the best so far; if so, they are kept."""
         criterion = -dev["score"] if "score" in dev else dev["loss"]
         improved = (criterion, dev["loss"]) < (self.best, self.best_loss)
         if improved:
@@ -96,19 +96,19 @@ class Progress:
         return improved
 
     def stops(self, settings: TrainSettings) -> bool:
-        """Whether dev has not got better for as long as early stopping waits; also of a run that is resumed."""
+        """Whether early stopping applies: dev has not improved for that many epochs. A resumed run asks this, too."""
         return 0 < settings.early_stopping_patience <= self.epoch - self.best_epoch
 
 
 class Means:
-    """Means of losses over clips, summed on the device and read once; of each loss this process has a part."""
+    """Means of losses over clips, summed on the device and read once; each process holds a part of each loss."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.count = 0
 
     def add(self, losses: Losses, clips: int) -> None:
-        """The losses of a batch, and the clips of the whole batch."""
+        """Add the losses of a batch; `clips` counts the whole batch."""
         for name, value in losses.items():
             value = value.detach().double() if value.device.type != "mps" else value.detach()
             self.sums[name] = self.sums.get(name, 0.0) + value * clips
@@ -126,7 +126,7 @@ class Means:
 
 @dataclass
 class EpochState:
-    """How far an epoch has come, beside the weights: with it a run goes on in the middle of one."""
+    """How far an epoch has come, besides the weights: with it, a run resumes in the middle of an epoch."""
 
     batches: int = 0  # read, of all processes together
     means: Means = field(default_factory=Means)
@@ -140,13 +140,13 @@ class EpochState:
         return self.norms / max(1, self.steps)
 
     def plain(self, batches: int, totals: tuple[dict[str, float], int]) -> dict:
-        """As last.pt keeps it; given what counts at the last step that was taken."""
+        """As last.pt keeps it; given the batches and the totals at the last completed step."""
         numbers = {name: getattr(self, name) for name in ("steps", "skipped_steps", "norms", "seconds")}
         return {**numbers, "batches": batches, "sums": totals[0], "clips": totals[1]}
 
     @classmethod
     def load(cls, state: object, device: torch.device, process: int) -> "EpochState":
-        """What `plain` gave; a ValueError where it is none of it. The first process takes the sums of all."""
+        """Read what `plain` gave; raises ValueError if it is something else. The first process takes all sums."""
         if not isinstance(state, dict):
             raise ValueError("no epoch")
         counts = [state.get(name) for name in ("batches", "steps", "skipped_steps", "clips")]
@@ -174,9 +174,9 @@ class Run:
     progress: Progress
     epoch: EpochState = field(default_factory=EpochState)
     scaler: torch.amp.GradScaler | None = None  # of fp16
-    changed: dict = field(default_factory=dict)  # what --override let change, until the log has it
+    changed: dict = field(default_factory=dict)  # what --override changed, until the log has it
     skipped_in_a_row: int = 0
-    dev_loss: float | None = None  # of the last epoch that this process has seen to its end
+    dev_loss: float | None = None  # of the last epoch that this process has completed
 
     def dev_shown(self) -> str:
         """The dev losses for the progress bar: the last one and that of the best epoch, once there are any."""
@@ -185,7 +185,7 @@ class Run:
         return last + best if math.isfinite(self.progress.best_loss) else ""
 
     def state(self) -> dict:
-        """What last.pt holds beside the average, as plain values."""
+        """What last.pt holds besides the averaged weights, as plain values."""
         parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
         parts |= {"scaler": self.scaler} if self.scaler is not None else {}
         changed = {"changed": self.changed} if self.changed else {}
@@ -193,13 +193,13 @@ class Run:
         return {name: part.state_dict() for name, part in parts.items()} | numbers
 
     def is_finite(self) -> bool:
-        """Whether all that last.pt would hold can be gone on with."""
+        """Whether everything that last.pt would hold is finite, so that a run can resume from it."""
         parts = {"model": self.model, "average": self.ema, "optimizer": self.optimizer}
         return not_finite({name: part.state_dict() for name, part in parts.items()}) is None
 
 
 def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelerator: Accelerator) -> None:
-    """Go on from a last.pt; today's learning rate and weight decay count from there."""
+    """Resume from a last.pt; from there on, the learning rate and weight decay of this call apply."""
     output_dir, device, process = Path(settings.output_dir), accelerator.device, accelerator.process_index
     content = load_checkpoint(path, stage.kind)
     _require_same_run(stage, content, path)
@@ -213,7 +213,7 @@ def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelera
     if run.scaler is not None and "scaler" in state:
         run.scaler.load_state_dict(state["scaler"])
     if "under_way" in state and run.changed:
-        print("note: the epoch that was under way begins again, with the weights that it had reached")
+        print("note: the interrupted epoch starts again, with the weights that it had reached")
     elif "under_way" in state:
         try:
             run.epoch = EpochState.load(state["under_way"], device, process)
@@ -232,7 +232,7 @@ def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelera
 
 
 def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
-    """UserError where a checkpoint holds no training state, or one of another model, text encoder or data set."""
+    """Raises UserError if a checkpoint has no training state, or that of another model, text encoder or data set."""
     if "training" not in content:
         raise UserError(f"{path}: holds no training state; resume from last.pt")
     ours, theirs = (config.get(_PRIOR) for config in (stage.config, content["config"]))
@@ -252,9 +252,9 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
 
 
 def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str, list]:
-    """What this run is made with that the stopped one was not, [before, now] by name; a UserError without --override.
+    """The settings that differ from the stopped run's, [before, now] by name; a UserError without --override.
 
-    An earlier version kept none of it.
+    Checkpoints of earlier versions kept none of them.
     """
     kept, ours = state.get("made_with", {}), stage.made_with
     if not isinstance(kept, dict):
@@ -269,9 +269,9 @@ def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str,
         _OF_NAME.get(name) or f"--{name} is {now}, was {before}" for name, (before, now) in changes.items()
     )
     if changes and not override:
-        raise UserError(f"{path}: the run was made otherwise ({said}); resume it as it was, or pass --override")
+        raise UserError(f"{path}: the run was started with other settings ({said}); restore them, or pass --override")
     if changes:
-        print(f"note: the run goes on otherwise than it was made: {said}")
+        print(f"note: resuming with changed settings: {said}")
     return changes
 
 
