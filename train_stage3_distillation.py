@@ -119,7 +119,7 @@ def make_student(teacher: TextToLatent, guidance_scale: float, num_layers: int) 
     shared = {name: value for name, value in teacher.state_dict().items() if not name.startswith("net.")}
     student.load_state_dict(shared, strict=False)
     student.net.start_from(teacher.net)
-    student.requires_grad_(False).net.requires_grad_(True)
+    student.requires_grad_(False).net.velocity_net.requires_grad_(True)
     return student
 
 

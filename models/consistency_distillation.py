@@ -26,6 +26,7 @@ from models.flow_matching import (
     time_grid,
 )
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.latent_predictor import LatentPredictor, PredictorConfig, start_around
 from models.layers import require_head_sizes
 from models.velocity_net import TimeTable, VelocityNet
 from models.whole_batch import Draws, masked_mean
@@ -51,6 +52,8 @@ class StudentConfig:
     prior_type: str = "none"  # likewise
     use_sync_guidance: bool = False  # likewise
     gamma_guidance: float | None = None  # likewise; None: of a version that did not keep it
+    start: str = "noise"  # likewise
+    start_layers: int = 2  # likewise
     max_frames: int | None = None  # likewise
 
     def __post_init__(self) -> None:
@@ -73,6 +76,8 @@ class StudentConfig:
             prior_type=teacher.prior_type,
             use_sync_guidance=teacher.use_sync_guidance,
             gamma_guidance=teacher.gamma_guidance if teacher.use_sync_guidance else 0.0,
+            start=teacher.start,
+            start_layers=teacher.start_layers,
             max_frames=teacher.max_frames,
         )
 
@@ -86,6 +91,9 @@ class Student(nn.Module):
         super().__init__()
         self.config = config
         self.velocity_net = VelocityNet(config, knows_step=True)
+        self.mean = None
+        if config.start == "mean":  # the teacher's, which is not trained further
+            self.mean = LatentPredictor(PredictorConfig.of_mean(config)).requires_grad_(False)
 
     def start_from(self, teacher: LatentFlowMatcher) -> None:
         """Copy the teacher's velocity net, with as many of its layers as the student has, evenly spaced.
@@ -97,6 +105,8 @@ class Student(nn.Module):
         for name, part in teacher.velocity_net.named_children():
             if name != "layers":
                 getattr(self.velocity_net, name).load_state_dict(part.state_dict())
+        if self.mean is not None:
+            self.mean.load_state_dict(teacher.mean.state_dict())
         for layer, number in zip(self.velocity_net.layers, kept, strict=True):
             layer.load_state_dict(teacher.velocity_net.layers[number].state_dict())
 
@@ -172,7 +182,8 @@ class Student(nn.Module):
         table: TimeTable | None = None,
     ) -> Tensor:
         """Latents [B,N,D] of texts cond [B,L,C], cond_mask [B,L], mask [B,N]; each clip's noise comes from its seed."""
-        z_0 = sample_noise(seeds, mask.sum(1).tolist(), self.config.latent_dim).to(cond.device)
+        noise = sample_noise(seeds, mask.sum(1).tolist(), self.config.latent_dim).to(cond.device)
+        z_0 = start_around(self.mean, noise, cond, cond_mask, mask)
         velocity = self.step_field(cond, cond_mask, mask, settings.num_steps, table)
         return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver)
 

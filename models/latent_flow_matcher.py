@@ -4,6 +4,9 @@
 
 The sum of the first two terms is the field: the loss fits it, the sampler integrates it. The third term acts only in
 sampling; its gradient is scaled to the norm of the field, so that gamma is a share of it.
+
+A trajectory starts in noise, z_0 ~ N(0,I), or in noise around the mean latents of its text, z_0 ~ N(mu(x),I): a
+coupling that depends on the data (Albergo et al. 2024), whose shorter paths need fewer steps.
 """
 
 from collections.abc import Sequence
@@ -25,6 +28,7 @@ from models.flow_matching import (
     sample_times,
     time_grid,
 )
+from models.latent_predictor import LatentPredictor, PredictorConfig, latent_regression_loss, start_around
 from models.layers import require_head_sizes
 from models.mamba_prior import PRIORS, PriorConfig, build_prior
 from models.sync_guidance import SyncConfig, SyncGuidanceHead, sync_gradient
@@ -33,6 +37,7 @@ from models.whole_batch import Draws, masked_mean
 from runtime.config import described
 
 SPACES = ("latent", "pose")
+STARTS = ("noise", "mean")
 UNCONDITIONAL = ("prior", "null_text")
 GAMMA_UNITS = ("field", "gradient")
 # After a change of this interval, or of that of sync guidance, raise TRAJECTORIES_VERSION in training/trajectories.py.
@@ -64,6 +69,13 @@ class FlowConfig:
         0.01, "largest share of the velocity that guidance by synchrony may add, in the middle of a trajectory"
     )
     gamma_unit: str = "field"  # of gamma_guidance: a share of the field's norm, or a factor of the bare "gradient"
+    start: str = described(
+        "noise",
+        "where trajectories start: in noise; or in noise around the mean of a text's latents, which a regression "
+        "network, as in Direction 1, learns at the same time",
+        choices=STARTS,
+    )
+    start_layers: int = described(2, "layers of the network that learns the mean")
     num_inference_steps: int = described(50, "default number of steps in inference and evaluation")
     guidance_scale: float = described(
         2.0, "default scale of classifier-free guidance by the text in sampling; 1 disables it"
@@ -80,7 +92,12 @@ class FlowConfig:
         require_head_sizes(self.hidden_dim, self.num_heads)
         if self.prior_type not in ("none", *PRIORS):
             raise ValueError(f"prior_type '{self.prior_type}' must be none, {' or '.join(PRIORS)}")
-        for name, known in (("space", SPACES), ("guidance_from", UNCONDITIONAL), ("gamma_unit", GAMMA_UNITS)):
+        for name, known in (
+            ("space", SPACES),
+            ("guidance_from", UNCONDITIONAL),
+            ("gamma_unit", GAMMA_UNITS),
+            ("start", STARTS),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} '{getattr(self, name)}' must be one of {', '.join(known)}")
         if self.prior_type == "none":
@@ -97,7 +114,9 @@ class LatentFlowMatcher(nn.Module):
         self.config = config
         self.velocity_net = VelocityNet(config)
         self.null_token = nn.Parameter(0.02 * torch.randn(config.cond_dim))
-        self.prior = self.sync_head = None
+        self.prior = self.sync_head = self.mean = None
+        if config.start == "mean":
+            self.mean = LatentPredictor(PredictorConfig.of_mean(config))
         if config.prior_type != "none":
             self.prior = build_prior(
                 PriorConfig(config.prior_type, config.latent_dim, config.prior_hidden_dim, config.prior_layers)
@@ -127,10 +146,16 @@ class LatentFlowMatcher(nn.Module):
 
         z_1 [B,N,D] normalised latents, mask [B,N], cond [B,L,C]. L_prior = lambda(t) ||v - v_prior||^2, called
         `closeness`, compares the whole field with the prior. It counts only where the text was dropped, since there
-        both estimate the same drift: with a text it would pull every text to the mean of all.
+        both estimate the same drift: with a text it would pull every text to the mean of all. Where trajectories start
+        around the text's mean, `mean` is the regression loss of the network that learns it; the flow takes it as it is.
         labelled [B] bool: the clips that have a text, by default all. The others train the unconditional branch.
         """
         z_0 = draws.normal(*z_1.shape[1:]).to(z_1)  # [B,N,D]
+        of_mean: dict[str, Tensor] = {}
+        if self.mean is not None:
+            mean = self.mean(cond, cond_mask, mask)  # [B,N,D]
+            of_mean["mean"] = latent_regression_loss(mean, z_1, mask if labelled is None else mask & labelled[:, None])
+            z_0 = z_0 + mean.detach()
         t = sample_times(draws)  # [B]
         point = path_sample(z_0, z_1, t)
         drop = torch.zeros(len(z_1), dtype=torch.bool, device=z_1.device)
@@ -143,13 +168,14 @@ class LatentFlowMatcher(nn.Module):
         v_flow = self.velocity_net(point.z_t, t, self.velocity_net.context(cond, cond_mask, mask))  # [B,N,D]
         if self.prior is None:
             fit = masked_mean((v_flow - point.velocity) ** 2, real)
-            return {"loss": fit, "flow": fit}
+            return {"loss": sum(of_mean.values(), fit), "flow": fit, **of_mean}
         weight, v_prior = self.prior_weight(t, z_1), self.prior(point.z_t, t, mask)  # [B,1,1], [B,N,D]
         field = v_flow + weight * v_prior
         fit = masked_mean((field - point.velocity) ** 2, real)
         prior_fit = masked_mean((v_prior - point.velocity) ** 2, real)
         closeness = masked_mean(drop[:, None, None] * weight * (field - v_prior) ** 2, real)
-        return {"loss": fit + prior_fit + closeness, "flow": fit, "prior": prior_fit, "closeness": closeness}
+        loss = sum(of_mean.values(), fit + prior_fit + closeness)
+        return {"loss": loss, "flow": fit, "prior": prior_fit, "closeness": closeness, **of_mean}
 
     # ---- sampling ----------------------------------------------------------------------------------------------------
 
@@ -256,7 +282,8 @@ class LatentFlowMatcher(nn.Module):
         table: TimeTable | None = None,
     ) -> Tensor:
         """Latents [B,N,D] of texts cond [B,L,C], cond_mask [B,L], mask [B,N]; each clip's noise comes from its seed."""
-        z_0 = sample_noise(seeds, mask.sum(1).tolist(), self.config.latent_dim).to(cond.device)
+        noise = sample_noise(seeds, mask.sum(1).tolist(), self.config.latent_dim).to(cond.device)
+        z_0 = start_around(self.mean, noise, cond, cond_mask, mask)
         how = {"guidance_from": settings.guidance_from, "gamma": settings.gamma_guidance}
         velocity = self.guided_field(cond, cond_mask, mask, settings.guidance_scale, **how, table=table)
         return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver)

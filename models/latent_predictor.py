@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,17 @@ from models.flow_matching import SamplingSettings
 from models.layers import Context, DecoderLayer, require_head_sizes
 from models.whole_batch import masked_mean
 from runtime.config import described
+
+
+class StartsAtMean(Protocol):
+    """What the configuration of a flow, or of its student, says of the network that learns the mean."""
+
+    latent_dim: int
+    hidden_dim: int
+    num_heads: int
+    cond_dim: int
+    dropout: float
+    start_layers: int
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,14 @@ class PredictorConfig:
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
+
+    @classmethod
+    def of_mean(cls, config: "StartsAtMean") -> "PredictorConfig":
+        """Of the network that tells a flow, or its student, the mean of a text's latents."""
+        sizes = {
+            name: getattr(config, name) for name in ("latent_dim", "hidden_dim", "num_heads", "cond_dim", "dropout")
+        }
+        return cls(**sizes, num_layers=config.start_layers)
 
 
 class LatentPredictor(nn.Module):
@@ -96,6 +115,11 @@ class LatentPredictor(nn.Module):
     ) -> Tensor:
         """The latents [B,N,D] of each text; seeds and settings change nothing here."""
         return self(cond, cond_mask, mask)
+
+
+def start_around(mean: LatentPredictor | None, noise: Tensor, cond: Tensor, cond_mask: Tensor, mask: Tensor) -> Tensor:
+    """Where trajectories start, z_0 [B,N,D]: in noise, around what `mean`, if any, predicts for the text."""
+    return noise if mean is None else noise + mean(cond, cond_mask, mask)
 
 
 def latent_regression_loss(prediction: Tensor, z_1: Tensor, mask: Tensor) -> Tensor:

@@ -34,9 +34,7 @@ class LengthPredictor(nn.Module):
 
     def forward(self, cond: Tensor, cond_mask: Tensor) -> Tensor:
         """The median length in frames [B], a real number."""
-        frames = (
-            F.softplus(at_least_fp32(self.token(cond).squeeze(-1))) * cond_mask
-        )  # bf16: no odd ones above 256
+        frames = F.softplus(at_least_fp32(self.token(cond).squeeze(-1))) * cond_mask  # bf16: no odd ones above 256
         return self.log_scale.exp() * frames.sum(1).clamp_min(1e-3)
 
     def loss(self, cond: Tensor, cond_mask: Tensor, frames: Tensor, labelled: Tensor | None = None) -> Tensor:

@@ -185,6 +185,50 @@ def test_the_sampled_field_is_the_sum_that_the_design_writes(
     torch.testing.assert_close(sampled, expected, rtol=1e-5, atol=3e-5)  # gamma 5 magnifies the rounding of a product
 
 
+@pytest.fixture
+def around_mean(matcher: LatentFlowMatcher) -> LatentFlowMatcher:
+    """A matcher whose trajectories start around the mean of their text, every weight of it random."""
+    torch.manual_seed(2)
+    model = LatentFlowMatcher(dataclasses.replace(matcher.config, start="mean", start_layers=1))
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return model.eval().requires_grad_(False)
+
+
+def test_a_trajectory_may_start_around_the_mean_of_its_text(around_mean, inputs):
+    _, cond, cond_mask, mask = inputs
+    settings = around_mean.resolve(SamplingSettings(num_steps=2, guidance_scale=1.0))
+    mean = around_mean.mean(cond, cond_mask, mask)
+    assert mean[mask].abs().min() > 0
+    z_0 = sample_noise([5, 6], [9, 6], 4) + mean
+    velocity = around_mean.guided_field(cond, cond_mask, mask, 1.0)
+    expected = sample_ode(velocity, z_0, time_grid(2), settings.solver)
+    torch.testing.assert_close(around_mean.sample(cond, cond_mask, mask, [5, 6], settings), expected)
+    alone = around_mean.sample(cond[1:, :3], cond_mask[1:, :3], mask[1:, :6], [6], settings)
+    torch.testing.assert_close(alone, expected[1:, :6])  # whatever its batch
+
+
+def test_the_mean_is_learnt_from_texts_and_the_flow_does_not_move_it(around_mean, inputs):
+    z_1, cond, cond_mask, mask = inputs
+    around_mean.requires_grad_(True)
+    losses = around_mean.loss(z_1, mask, cond, cond_mask, Draws.of("ab"), torch.tensor([True, False]))
+    parameter = around_mean.mean.out.weight
+    of_mean, *_ = torch.autograd.grad(losses["mean"], parameter, retain_graph=True)
+    of_all, *_ = torch.autograd.grad(losses["loss"], parameter)
+    torch.testing.assert_close(of_all, of_mean)
+    other = torch.where(torch.tensor([False, True])[:, None, None], z_1 + 1, z_1)  # of the clip without a text
+    changed = around_mean.loss(other, mask, cond, cond_mask, Draws.of("ab"), torch.tensor([True, False]))
+    torch.testing.assert_close(changed["mean"], losses["mean"])
+
+
+def test_a_student_starts_where_its_teacher_does(around_mean, inputs):
+    _, cond, cond_mask, mask = inputs
+    student = Student(StudentConfig.of_teacher(around_mean.config, 2.0, 2)).eval()
+    student.start_from(around_mean)
+    torch.testing.assert_close(student.mean(cond, cond_mask, mask), around_mean.mean(cond, cond_mask, mask))
+    assert not any(parameter.requires_grad for parameter in student.mean.parameters())
+
+
 def test_guidance_without_a_prior_leads_away_from_the_null_text():
     assert FlowConfig(prior_type="simple").guidance_from == "prior"
     assert FlowConfig(prior_type="none").guidance_from == "null_text"

@@ -56,7 +56,14 @@ def with_random_weights(module: nn.Module, scale: float = 0.1) -> nn.Module:
 
 
 def make_generator(
-    kind: str, prior: str, stride: int, statistics: Statistics, *, presence: float = 1.0, **how: object
+    kind: str,
+    prior: str,
+    stride: int,
+    statistics: Statistics,
+    *,
+    presence: float = 1.0,
+    start: str = "noise",
+    **how: object,
 ) -> Generator:
     """A small generator of random weights; `presence`: what its latents say of it on average, above a half: there."""
     torch.manual_seed(0)
@@ -64,7 +71,7 @@ def make_generator(
     if kind == PREDICTOR:
         net = LatentPredictor(PredictorConfig(9, 16, 2, 2, cond_dim=16, num_queries=10))
     else:
-        config = FlowConfig(**FLOW_SIZES, prior_type=prior, temporal_stride=stride)
+        config = FlowConfig(**FLOW_SIZES, prior_type=prior, temporal_stride=stride, start=start)
         net = LatentFlowMatcher(config)
         net.sync_head.target_correlation.fill_(0.8)
         if kind == STUDENT:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_generation import make_generator
 
-from checkpoints import FLOW, load_autoencoder, load_text_to_latent
+from checkpoints import FLOW, load_autoencoder, load_checkpoint, load_text_to_latent
 from models.autoencoder import PoseSpace
 from models.flow_matching import sample_noise, sample_ode, time_grid
 from models.layers import lengths_to_mask
@@ -100,6 +100,20 @@ def test_a_trajectory_begins_with_noise_of_its_own_and_ends_where_the_teacher_si
             np.testing.assert_allclose(path[:, -1], end[0].numpy(), atol=1e-4)
 
 
+def test_a_trajectory_starts_around_the_mean_of_its_text_where_the_teacher_does(statistics: Statistics, tmp_path):
+    teacher = make_generator(FLOW, "simple", 1, statistics, start="mean").model
+    pack = trajectory_pack(teacher, "t", STARTS, None, in_folder(tmp_path, statistics), **HOW)
+    plain = make_generator(FLOW, "simple", 1, statistics).model
+    other = trajectory_pack(plain, "t", STARTS, None, in_folder(tmp_path, statistics), **HOW)
+    dim = teacher.net.config.latent_dim
+    for name, text, path in zip(pack.ids, pack.texts, states(pack).values(), strict=True):
+        mask = torch.ones(1, len(path), dtype=torch.bool)
+        with torch.no_grad():
+            mean = teacher.net.mean(*teacher.embed_text([text]), mask)[0].numpy()
+        moved = path[:, :dim] - states(other)[name][:, :dim]
+        np.testing.assert_allclose(moved, mean, atol=1e-5)
+
+
 def test_noise_is_neither_that_of_another_split_nor_of_a_users_seed(statistics: Statistics, tmp_path):
     teacher = make_generator(FLOW, "simple", 1, statistics).model
     dev = [Start("c", "s e a", num_latents=5), *STARTS[1:]]
@@ -149,3 +163,16 @@ def test_a_pretrained_encoder_reads_joined_texts_too(bert: Path, trained, data_d
     signed = {text for pack in packs["trajectories"] for text in pack.texts}
     assert len(signed) > 14  # more than train and dev have
     assert signed <= {text for pack in packs["texts"] for text in pack.texts}
+
+
+def test_flow_student_and_evaluation_start_around_the_mean(trained, data_dir: Path, tmp_path: Path):
+    paths = {"D": data_dir, "A": trained.autoencoder}
+    commands.call("flow", "--num_epochs 1 --start mean --start_layers 1", O=tmp_path / "flow", **paths)
+    teacher = tmp_path / "flow" / "best_model.pt"
+    commands.call("student", "--num_epochs 1", F=teacher, O=tmp_path / "student", **paths)
+    flow, student = (load_checkpoint(tmp_path / kind / "best_model.pt", kind) for kind in ("flow", "student"))
+    of_mean = {name for name in flow["weights"] if name.startswith("net.mean.")}
+    assert of_mean
+    assert all(torch.equal(student["weights"][name], flow["weights"][name]) for name in of_mean)
+    commands.call("evaluate_flow", F=tmp_path / "student" / "best_model.pt", O=tmp_path / "evaluation", **paths)
+    assert json.loads((tmp_path / "evaluation" / "metrics_test.json").read_text())["model"]["dtw"] > 0

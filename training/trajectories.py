@@ -17,6 +17,7 @@ from dataset import LatentDataset, collate
 from models.consistency_distillation import teacher_trajectory
 from models.flow_matching import DEFAULT_SOLVER, sample_noise
 from models.latent_flow_matcher import FlowConfig
+from models.latent_predictor import start_around
 from models.layers import lengths_to_mask
 from models.text_to_latent import TextToLatent
 from poses.pack import Item, Items, Pack, cached_pack, digest
@@ -124,8 +125,9 @@ def trajectory_pack(
         lengths = [start.num_latents for start in batch]
         mask = lengths_to_mask(torch.tensor(lengths, device=device))
         seeds = [int(digest([seed, start.id, first + row])[:15], 16) for row, start in enumerate(batch)]
-        z_0 = sample_noise(seeds, lengths, dim).to(device)
-        velocity = teacher.net.guided_field(*condition_on(batch), mask, guidance_scale)
+        noise, texts_read = sample_noise(seeds, lengths, dim).to(device), condition_on(batch)
+        z_0 = start_around(teacher.net.mean, noise, *texts_read, mask)
+        velocity = teacher.net.guided_field(*texts_read, mask, guidance_scale)
         states = teacher_trajectory(velocity, z_0, num_teacher_steps, num_segments)  # [B,S+1,N,D]
         states = states.transpose(1, 2).flatten(2).float().cpu().numpy()
         return [
