@@ -1,4 +1,4 @@
-"""MediaPipe's landmarks as numpy arrays: a file a clip, or a folder of files, one a frame."""
+"""MediaPipe's landmarks as numpy arrays: one file per clip, or a folder with one file per frame."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
         raise UserError(f"is {list(values.shape)}; expected {SHAPES}")
     sizes = {BODY + 2 * HAND + face: face for face in (0, NUM_FACE, NUM_FACE_WITH_IRIS)}
     if values.shape[1] not in (NUM_WHOLE_BODY, *sizes):
-        raise UserError(f"has {values.shape[1]} points a frame; expected {SHAPES}")
+        raise UserError(f"has {values.shape[1]} points per frame; expected {SHAPES}")
     scored = _third_is_score(values) if values.shape[2] == 3 else values.shape[2] == 4
     from_mediapipe = scores is None and values.shape[2] == 4
     if scores is None:
@@ -131,10 +131,10 @@ def nmm_of_mesh(face: np.ndarray | None, size: tuple[float, float]) -> np.ndarra
 
 
 def _from_flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Body [33,4] with visibility, face [468 or 478,3] or none, hands [21,3] + [21,3], all in one row a frame."""
+    """Body [33,4] with visibility, face [468 or 478,3] or none, hands [21,3] + [21,3], all in one row per frame."""
     sizes = {4 * BODY + 3 * (2 * HAND + face): face for face in (0, NUM_FACE, NUM_FACE_WITH_IRIS)}
     if values.shape[1] not in sizes:
-        raise UserError(f"has {values.shape[1]} numbers a frame; expected {SHAPES}")
+        raise UserError(f"has {values.shape[1]} numbers per frame; expected {SHAPES}")
     num_face, frames = sizes[values.shape[1]], len(values)
     body, face, hands = np.split(values, [4 * BODY, 4 * BODY + 3 * num_face], axis=1)
     body, hands = body.reshape(frames, BODY, 4), hands.reshape(frames, 2 * HAND, 3)

@@ -24,11 +24,11 @@ from runtime.untrusted import read_npy_shape
 
 FORMATS = {
     "pose": ".pose files of MediaPipe Holistic, full or reduced",
-    "arrays": "MediaPipe's landmarks, .npy or .npz, a file a clip",
-    "array_frames": "MediaPipe's landmarks, a folder of .npy files a clip, one a frame",
-    "json_frames": "OpenPose's or DWPose's JSON, a folder a clip, a file a frame",
-    "mmpose": "MMPose's JSON, a file a clip ('instance_info')",
-    "skels": "Progressive Transformers' .skels, a line a clip",
+    "arrays": "MediaPipe's landmarks, .npy or .npz, one file per clip",
+    "array_frames": "MediaPipe's landmarks, one folder per clip, with one .npy file per frame",
+    "json_frames": "OpenPose's or DWPose's JSON, one folder per clip, with one file per frame",
+    "mmpose": "MMPose's JSON, one file per clip ('instance_info')",
+    "skels": "Progressive Transformers' .skels, one line per clip",
 }
 ENDINGS = (".pose", ".npy", ".npz", ".json", ".skels")
 USUAL_UNITS = {"arrays": "unit", "array_frames": "unit", "mmpose": "pixels", "skels": "shoulders"}
@@ -76,7 +76,7 @@ def find_sources(folder: Path) -> Iterator[Source]:
 
 
 def frame_paths(source: Source) -> list[Path]:
-    """The files of a recording that is one file a frame, in order of their numbers."""
+    """The files of a recording with one file per frame, in order of their numbers."""
     first = source.path
     prefix = json_frames.clip_prefix(first)
     paths = [
@@ -91,7 +91,7 @@ def frame_paths(source: Source) -> list[Path]:
 
 
 def content_of_source(source: Source) -> str:
-    """What tells a recording from another in its place: of one that is a file a frame, every file counts."""
+    """What tells a recording from another in its place: of one with a file per frame, every file counts."""
     if source.kind not in ("json_frames", "array_frames"):
         return content_of(source.path)
     return digest([[path.name, content_of(path)] for path in frame_paths(source)])

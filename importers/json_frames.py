@@ -1,4 +1,4 @@
-"""OpenPose's, DWPose's and MMPose's JSON: a file a frame (or one for all), in each the people that were found."""
+"""OpenPose's, DWPose's and MMPose's JSON: one file per frame (or one for all), each with the people that were found."""
 
 import re
 from collections.abc import Sequence

@@ -29,10 +29,10 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
     numbered = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
     lines = [line for _, line in numbered]
     if not lines:
-        raise UserError(f"{path}: holds no text; write ID|text a line")
+        raise UserError(f"{path}: holds no text; write one ID|text per line")
     delimiter = next((mark for mark in DELIMITERS if mark in lines[0]), None)
     if delimiter is None:
-        raise UserError(f"{path}: its first line has neither bar, tab nor comma; write ID|text a line")
+        raise UserError(f"{path}: its first line has neither bar, tab nor comma; write one ID|text per line")
     rows = _rows(path, content, lines, delimiter)
     corpus, asked = delimiter == "|" and is_corpus_row(rows[0]), text_column or id_column
     if corpus and asked:
@@ -48,7 +48,7 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
         line = "PHOENIX's first line" if corpus else "its first line"
         raise UserError(
             f"{path}: {line} ({', '.join(header)[:120]}) does not name {wanted}; "
-            "pass --id_column and --text_column as that line names them, or write ID|text a line"
+            "pass --id_column and --text_column as that line names them, or write one ID|text per line"
         )
     if not text_column and len(header) > 2 and header[text_at].lower() in UNSURE_COLUMNS:
         raise UserError(

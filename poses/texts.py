@@ -1,4 +1,4 @@
-"""Files that say what is signed: ID|text a line, the corpus.csv of PHOENIX-2014-T, and texts to sign, one a line."""
+"""Files that say what is signed: ID|text lines, the corpus.csv of PHOENIX-2014-T, and texts to sign, one per line."""
 
 import re
 from collections.abc import Sequence
@@ -88,22 +88,24 @@ def _phoenix_columns(path: Path, lines: list[str]) -> tuple[int, int] | None:
 
 
 def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
-    """The texts of a file to sign, a line each, and their IDs where every line is ID|text (or PHOENIX's corpus.csv).
+    """The texts of a file to sign, one per line, and their IDs where every line is ID|text (or PHOENIX's corpus.csv).
 
     A bar after a word without blanks ends an ID; such lines must be all or none. IDs can be names of files.
     """
     try:
         lines = read_lines(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; it should hold a text a line") from None
+        raise UserError(f"{path}: no such file; it should hold one text per line") from None
     if not lines:
-        raise UserError(f"{path}: holds no text; write one a line")
+        raise UserError(f"{path}: holds no text; write one per line")
     marked = [bool(_ID.match(line)) for _, line in lines]
     if not any(marked):
         if all("|" in line for _, line in lines):
-            raise UserError(f"{path}: a bar on every line, but no IDs before it: they have no blanks; rename them")
+            raise UserError(
+                f"{path}: every line has a '|', but the text before it holds blanks, so it is no ID; rename the IDs"
+            )
         if all("\t" in line for _, line in lines):
-            raise UserError(f"{path}: a tab on every line, as tables have it; write ID|text, or a text a line")
+            raise UserError(f"{path}: a tab on every line, as tables have it; write ID|text, or one text per line")
         return None, [composed(line) for _, line in lines]
     if not all(marked):
         number, _ = lines[marked.index(False)]

@@ -322,8 +322,8 @@ def test_a_full_disk_leaves_nothing_half_written(data: Path, trained, data_dir, 
 
 def test_texts_that_cannot_be_read(trained, data_dir, refused, tmp_path: Path):
     paths = {"D": data_dir, "O": tmp_path / "o.npy", "T": tmp_path / "texts.txt", **trained.paths}
-    assert "texts.txt: no such file; it should hold a text a line" in refused("inference_texts", **paths)
-    for content, message in ((b"\xff\xfe\x00", "not UTF-8"), (b"\n \n", "holds no text; write one a line")):
+    assert "texts.txt: no such file; it should hold one text per line" in refused("inference_texts", **paths)
+    for content, message in ((b"\xff\xfe\x00", "not UTF-8"), (b"\n \n", "holds no text; write one per line")):
         paths["T"].write_bytes(content)
         assert f"texts.txt: {message}" in refused("inference_texts", **paths)
     assert listing(tmp_path) == ["texts.txt"]

@@ -100,7 +100,7 @@ def test_ids_of_texts_to_sign_are_not_signed(tmp_path: Path):
         (".a|hello\n", "cannot be the name of a file"),
         ("\n \n", "holds no text"),
         ("id|text\n", "holds column names alone"),
-        ("clip one|hello\nclip two|world\n", "a bar on every line, but no IDs before it: they have no blanks"),
+        ("clip one|hello\nclip two|world\n", "the text before it holds blanks, so it is no ID"),
         ("a1\thello\na2\tworld\n", "a tab on every line, as tables have it"),
         ("hello".encode("utf-16"), "UTF-16"),
     ],
