@@ -19,8 +19,8 @@ from pathlib import Path
 from importers.conversion import convert
 from importers.holistic import require_packages, silence_native_logs
 from importers.people import WHOM
-from importers.plan import Source, add_plan_arguments, claim, name_sources, plan_clips
-from importers.video import PICTURE_ENDINGS, VIDEO_ENDINGS, content_of_source, find_sources, header_rate, read_recording
+from importers.plan import VIDEO_ENDINGS, Source, add_plan_arguments, claim, name_sources, plan_clips
+from importers.video import PICTURE_ENDINGS, content_of_source, find_sources, header_rate, read_recording
 from poses.files import same_rate
 from runtime import errors
 from runtime.arguments import make_parser

@@ -47,6 +47,8 @@ def parse_arguments() -> argparse.Namespace:
     args = arguments.parse_with_text_encoder(parser)
     refuse_without("--use_ssm_prior", args.use_ssm_prior, PRIOR_FLAGS, parser, args)
     refuse_without("--start mean", args.start == "mean", ("--start_layers",), parser, args)
+    if args.start == "mean" and args.prior_checkpoint:
+        parser.error("--prior_checkpoint: a prior that is trained alone starts in noise; leave --start mean out")
     refuse_without("--use_sync_guidance", args.use_sync_guidance, ("--gamma_guidance",), parser, args)
     return args
 

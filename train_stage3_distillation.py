@@ -41,7 +41,7 @@ from training.latents import LatentSource, conditions, latent_dataset, text_pack
 from training.precision import width_of
 from training.settings import TrainSettings
 from training.state import Losses
-from training.trajectories import join_starts, starts_of_clips, trajectory_pack
+from training.trajectories import TRAJECTORIES_VERSION, join_starts, starts_of_clips, trajectory_pack
 
 NUM_SEGMENTS = max(STEP_COUNTS)
 TEACHERS_OWN = ("hidden_dim", "num_heads")  # the student starts as a copy
@@ -168,7 +168,8 @@ def main() -> None:
         return split_loader(LatentDataset(pack, texts, signers), split, settings, accelerator)
 
     student = make_student(teacher, guidance_scale, args.num_layers or teacher.net.config.num_layers)
-    stage = latent_stages.latent_stage(STUDENT, student, loss, source, args, teacher=content["fingerprint"])
+    made_from = {"teacher": content["fingerprint"], "trajectories": str(TRAJECTORIES_VERSION)}
+    stage = latent_stages.latent_stage(STUDENT, student, loss, source, args, **made_from)
     train(accelerator, stage, loader("train"), loader("dev"), partial(loader, "test"), settings)
 
 

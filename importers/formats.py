@@ -11,10 +11,10 @@ import numpy as np
 from importers import arrays, json_frames
 from importers.geometry import check_body, image_units, outside, swap_hands
 from importers.plan import Source, files_in
-from importers.pose_files import SIGNED_DEPTH, read_pose_recording
+from importers.pose_files import NO_DEPTH, SIGNED_DEPTH, read_pose_recording
 from importers.recording import Recording, content_of, make_recording
 from importers.skeletons import NUM_SKELS, SKELS, SKELS_LEFT_HAND, SKELS_RIGHT_HAND, map_points
-from poses.face import is_flat
+from poses.face import has_depth, is_flat
 from poses.files import FASTEST, MISSING, SLOWEST
 from poses.pack import digest
 from poses.presence import collapsed
@@ -32,7 +32,7 @@ FORMATS = {
 }
 ENDINGS = (".pose", ".npy", ".npz", ".json", ".skels")
 USUAL_UNITS = {"arrays": "unit", "array_frames": "unit", "mmpose": "pixels", "skels": "shoulders"}
-BESIDE = 0.05  # of the picture: OpenPose and DWPose find no point farther outside
+BESIDE, MANY_BESIDE = 0.05, 0.5  # of the picture, and of the frames: a few hands are guessed beyond the border
 FRAME_VALUES = 3000  # an array of at most so many numbers is one frame
 
 
@@ -154,12 +154,15 @@ def _to_image(
     notes = []
     if face is not None:
         there = np.isfinite(face).all((1, 2)) & ~collapsed(face, 0.0)
-        in_pictures = there.any() and is_flat(face[there])
+        in_pictures = has_depth(face[there]) and is_flat(face[there])
+        if there.any() and not has_depth(face[there]):
+            notes.append(NO_DEPTH)
+            there[:] = False
         depth = face[..., 2:] * (1.0 if in_pictures else scale[0])
         face = np.where(there[:, None, None], np.concatenate([face[..., :2] * scale + offset, depth], axis=2), 0)
         if in_pictures:
             notes.append("depth of the face in pictures, x and y in pixels; read as such")
-        elif reading.units == "signed":
+        elif reading.units == "signed" and there.any():
             notes.append(SIGNED_DEPTH)
         if reading.size is None:
             notes.append(
@@ -167,8 +170,12 @@ def _to_image(
             )
     nmm = arrays.nmm_of_mesh(face, reading.size or (1, 1))
     points = points * scale + offset
-    if kind == "json_frames" and seen.any() and not -BESIDE <= points[seen].min() <= points[seen].max() <= 1 + BESIDE:
-        raise UserError("points lie outside the picture; --width and --height are those of another one")
+    beside = (((points < -BESIDE) | (points > 1 + BESIDE)).any(2) & seen).any(1)  # [T]
+    if kind == "json_frames" and reading.size and reading.units != "shoulders" and beside.mean() > MANY_BESIDE:
+        raise UserError(
+            f"points lie outside the picture in {beside.mean():.0%} of the frames; --width and --height are those of "
+            "another one"
+        )
     if outside(points, seen):
         notes.append("the nose or a shoulder lies outside the picture; are --width, --height and --units right?")
     return points, np.where(seen, visibility, 0), nmm, notes
@@ -227,10 +234,11 @@ def read_skels(path: Path, part: int) -> np.ndarray:
         frames = numbers.reshape(-1, NUM_SKELS * 3 + 1)
     except ValueError:
         raise UserError(f"line {part + 1} is not a whole number of frames of 151 numbers") from None
-    counter = frames[:, -1]
-    if not (np.diff(counter) >= 0).all() or not 0 <= counter[0] <= counter[-1] <= 1.001:
+    shown = np.flatnonzero(frames[:, :-1].any(1))
+    counter = frames[: shown[-1] + 1, -1] if len(shown) else frames[:, -1]  # without padding at the end
+    if not (np.diff(counter) >= 0).all():
         raise UserError(
-            f"line {part + 1}: the last of a frame's 151 numbers is no counter that rises to 1; write 150 numbers of "
+            f"line {part + 1}: the last of a frame's 151 numbers is no counter that rises; write 150 numbers of "
             "joints, then the counter"
         )
     return frames[:, :-1].reshape(-1, NUM_SKELS, 3)

@@ -77,7 +77,8 @@ def check_body(points: np.ndarray, seen: np.ndarray) -> None:
             f"the nose lies below the shoulders in {below.mean():.0%} of the frames: y points upwards, or the picture "
             "is upside down; y must point downwards"
         )
-    facts = hands_on_arms(points, seen, np.full(len(points), width), np.zeros(1, int))
+    told = seen & seen[:, WRISTS].all(1)[:, None]
+    facts = hands_on_arms(points, told, np.full(len(points), width), np.zeros(1, int))
     if exchanged_hands(points, seen, width) > 0.7 or facts["exchanged"][0] >= CONTRADICTS:
         raise UserError("each hand lies at the other arm's wrist: left and right are exchanged; pass --swap_hands")
 

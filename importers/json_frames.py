@@ -143,7 +143,7 @@ def places_of(numbers: Sequence[int | None]) -> tuple[np.ndarray, tuple[str, ...
     missing = int(frames[-1]) + 1 - len(numbers)
     if missing > len(numbers):
         return in_order, ("fewer than half of the frames are there; they are taken to follow one another",)
-    return frames, (*notes, f"{missing} frames are missing") if missing else notes
+    return frames.astype(np.int64), (*notes, f"missing frames: {missing}") if missing else notes
 
 
 def _follow(

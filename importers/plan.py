@@ -17,6 +17,23 @@ from runtime.untrusted import read_json
 
 MADE_BY = "made_by.json"  # in a data set's folder: the script and the flags that its clips were made with
 
+VIDEO_ENDINGS = (
+    ".mp4",
+    ".mov",
+    ".m4v",
+    ".avi",
+    ".mkv",
+    ".webm",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".flv",
+    ".3gp",
+    ".mts",
+    ".ogv",
+    ".gif",
+)
+
 _IN_RATES = f"between {SLOWEST:g} and {FASTEST:g} frames per second"
 _frames_a_second = number_parser(float, _IN_RATES, lambda value: SLOWEST <= value <= FASTEST, FASTEST)
 
@@ -158,8 +175,9 @@ def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tup
     for split, path in given:
         for name, text in read_texts(path, args.text_column, args.id_column).items():
             clip_id = clip_name(name, endings, by_path=args.ids == "path")
-            if clip_id not in known:  # a table may name the videos that the poses were made of
-                clip_id = next((stem for stem in (clip_id.rsplit(".", 1)[0],) if stem in known), clip_id)
+            stem, dot, ending = clip_id.rpartition(".")
+            if clip_id not in known and stem in known and dot + ending.lower() in VIDEO_ENDINGS:
+                clip_id = stem  # the table names the videos that the poses were made of
             if said.get(clip_id, (split, text)) != (split, text):
                 raise UserError(f"{path}: '{clip_id}' has another text or another split too; IDs must be unique")
             said[clip_id] = (split, text)

@@ -9,6 +9,7 @@ from importers.geometry import TRUNK, image_units
 from importers.people import follow_keypoints, note_on_people
 from importers.recording import Recording, make_recording
 from poses import face, layout
+from poses.face import has_depth
 from poses.files import PosePoints, depth_scale, full_recording, lacking, read_pose_points
 from poses.writing import BODY_NAMES, FACE_NUMBERS
 from runtime.errors import UserError
@@ -43,12 +44,12 @@ def read_pose_recording(path: Path, units: str | None, size: tuple[int, int] | N
     file, square = _in_pixels(file, targets, units)
     if depth != 1:
         notes.append("depth of the face in pictures, as most converters write it; brought to pixels")
-    elif units == "signed":
+    elif units == "signed" and "FACE_LANDMARKS" in file.names:
         notes.append(SIGNED_DEPTH)
     points, confidence = file.points[:, 0], file.confidence[:, 0]  # [T,N,C], [T,N]
     if not lacking({name: len(names) for name, names in file.names.items()}):
         full = full_recording(path, file, depth)
-        if points.shape[-1] < 3:
+        if FACE_NUMBERS not in file.names and not has_depth(points[:, file.places["FACE_LANDMARKS"]]):
             notes.append(NO_DEPTH)
         nmm = np.where(full.face_seen[:, None], full.nmm, np.nan)
     else:
@@ -135,7 +136,7 @@ def _reduced_face(file: PosePoints, depth: float) -> tuple[np.ndarray | None, st
         return None, f"FACE_LANDMARKS has {len(names)} points, too few: the face counts as unseen"
     place = file.places["FACE_LANDMARKS"]
     mesh, confidence = file.points[:, 0, place], file.confidence[:, 0, place]
-    if mesh.shape[-1] < 3:
+    if not has_depth(mesh):
         return None, NO_DEPTH
     full = np.zeros((len(mesh), face.NUM_FACE, 3))
     kept = [number for number, name in enumerate(names) if name.isdigit() and int(name) < face.NUM_FACE]

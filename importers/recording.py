@@ -15,6 +15,7 @@ import numpy as np
 from poses import layout
 from poses.face import split_nmm
 from poses.files import MAX_KEYPOINT, MAX_NMM, same_rate
+from poses.interpolation import MAX_INTERPOLATED_GAP
 from poses.pack import digest
 from poses.presence import HALF, shown_keypoints
 from runtime.errors import UserError
@@ -23,6 +24,7 @@ from runtime.untrusted import read_json
 
 PARTS = ("body", "face", "left hand", "right hand")  # whose frames the report counts
 PROBE = 2**16  # bytes that are read at a place to tell a file from another
+FAR_APART = 3  # times the usual distance in time: two frames so far apart have others missing between them
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def make_recording(
 def at_even_rate(recording: Recording, stamps: np.ndarray, fps: float) -> Recording:
     """The recording, whose frames were taken at `stamps` [T] seconds (rising), at an even rate of `fps`.
 
-    Numbers between two frames are interpolated where both saw them; elsewhere the nearer frame is taken.
+    Numbers between two frames are interpolated where both saw them; elsewhere the nearer frame is taken. Between frames
+    that lie far apart, as where pictures are missing, nothing was seen.
     """
     frames = int((stamps[-1] - stamps[0]) * fps + 1e-6) + 1
     moments = (stamps[0] + np.arange(frames) / fps).clip(max=stamps[-1])
@@ -102,17 +105,22 @@ def at_even_rate(recording: Recording, stamps: np.ndarray, fps: float) -> Record
     weight = (moments - stamps[before]) / np.maximum(stamps[after] - stamps[before], 1e-9)
     weight = weight.clip(0, 1).astype(np.float32)
 
+    usual = np.median(np.diff(stamps)) if len(stamps) > 1 else 0.0
+    near = stamps[after] - stamps[before] <= max((MAX_INTERPOLATED_GAP + 1) / fps, FAR_APART * usual)
+    near |= np.minimum(moments - stamps[before], stamps[after] - moments) <= 0.5 * usual  # beside a frame that is there
+
     def between(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
         shape = (-1, *[1] * (values.ndim - 1))
         both = (seen[before] & seen[after]).reshape(len(weight), -1, *[1] * (values.ndim - 2))
         mixed = values[before] + weight.reshape(shape) * (values[after] - values[before])
         return np.where(both, mixed, np.where(weight.reshape(shape) < 0.5, values[before], values[after]))
 
+    nmm = between(recording.nmm, np.isfinite(recording.nmm))
     return replace(
         recording,
         keypoints=between(recording.keypoints, recording.seen),
-        visibility=between(recording.visibility, recording.seen),
-        nmm=between(recording.nmm, np.isfinite(recording.nmm)),
+        visibility=between(recording.visibility, recording.seen) * near[:, None],
+        nmm=np.where(near[:, None], nmm, np.float32(np.nan)),
         fps=float(fps),
     )
 

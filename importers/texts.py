@@ -41,7 +41,7 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
     id_at = _find(header, id_column, ID_COLUMNS)
     text_at = _find(header, text_column, TEXT_COLUMNS)
     if id_at is None or text_at is None or id_at == text_at:
-        if delimiter == "|" and not asked and (corpus or len(header) == 2):
+        if delimiter == "|" and not asked and (corpus or lines[0].rstrip("| ").count("|") <= 1):
             return {clip_id: " ".join(text.split()) for clip_id, text in texts_by_id(path, numbered).items()}
         missing = [f"'{name}'" for name, at in ((id_column, id_at), (text_column, text_at)) if name and at is None]
         wanted = f"the column {' and '.join(missing)}" if missing else "a column for the ID and one for the text"
@@ -50,7 +50,7 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
             f"{path}: {line} ({', '.join(header)[:120]}) does not name {wanted}; "
             "pass --id_column and --text_column as that line names them, or write one ID|text per line"
         )
-    if not text_column and len(header) > 2 and header[text_at].lower() in UNSURE_COLUMNS:
+    if not text_column and sum(map(bool, header)) > 2 and header[text_at].lower() in UNSURE_COLUMNS:
         raise UserError(
             f"{path}: is '{header[text_at]}' what is signed? Its columns are {', '.join(header)[:120]}; "
             "pass --text_column"

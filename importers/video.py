@@ -11,7 +11,7 @@ import numpy as np
 from importers.holistic import Detector, Holistic
 from importers.json_frames import places_of
 from importers.people import Person, choose, find_people, hand_movement, note_on_people, window
-from importers.plan import Source, files_in
+from importers.plan import VIDEO_ENDINGS, Source, files_in
 from importers.recording import Recording, at_even_rate, content_of, make_recording
 from poses import layout
 from poses.face import nmm_from_face_mesh
@@ -23,22 +23,6 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
 
-VIDEO_ENDINGS = (
-    ".mp4",
-    ".mov",
-    ".m4v",
-    ".avi",
-    ".mkv",
-    ".webm",
-    ".mpg",
-    ".mpeg",
-    ".wmv",
-    ".flv",
-    ".3gp",
-    ".mts",
-    ".ogv",
-    ".gif",
-)
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 LOOKS = 4  # per second, for faces, and for whose hands move
 VISIBLE = 0.5  # a point that MediaPipe finds less visible is a guess, which moves by itself
@@ -134,7 +118,7 @@ def open_folder(folder: Path, fps: float | None) -> Frames:
     numbers = {path: int(found[-1]) for path in paths if (found := re.findall(r"\d+", path.stem))}
     notes = []
     if 0 < len(numbers) < len(paths):
-        notes.append(f"{len(paths) - len(numbers)} pictures have no number in their name, and are left out")
+        notes.append(f"pictures without a number in their name, which are left out: {len(paths) - len(numbers)}")
         paths = list(numbers)
     paths.sort(key=lambda path: (numbers.get(path, 0), path.name))
     places, more = places_of([numbers.get(path) for path in paths])

@@ -26,7 +26,7 @@ from models.flow_matching import (
     time_grid,
 )
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
-from models.latent_predictor import LatentPredictor, PredictorConfig, start_around
+from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, start_around
 from models.layers import require_head_sizes
 from models.velocity_net import TimeTable, VelocityNet
 from models.whole_batch import Draws, masked_mean
@@ -58,6 +58,8 @@ class StudentConfig:
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
+        if self.start not in STARTS:
+            raise ValueError(f"start '{self.start}' must be one of {', '.join(STARTS)}")
         object.__setattr__(self, "step_counts", tuple(self.step_counts))  # a checkpoint keeps a list
 
     @classmethod

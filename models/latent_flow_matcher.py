@@ -28,7 +28,7 @@ from models.flow_matching import (
     sample_times,
     time_grid,
 )
-from models.latent_predictor import LatentPredictor, PredictorConfig, latent_regression_loss, start_around
+from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, latent_regression_loss, start_around
 from models.layers import require_head_sizes
 from models.mamba_prior import PRIORS, PriorConfig, build_prior
 from models.sync_guidance import SyncConfig, SyncGuidanceHead, sync_gradient
@@ -37,7 +37,6 @@ from models.whole_batch import Draws, masked_mean
 from runtime.config import described
 
 SPACES = ("latent", "pose")
-STARTS = ("noise", "mean")
 UNCONDITIONAL = ("prior", "null_text")
 GAMMA_UNITS = ("field", "gradient")
 # After a change of this interval, or of that of sync guidance, raise TRAJECTORIES_VERSION in training/trajectories.py.
@@ -154,8 +153,9 @@ class LatentFlowMatcher(nn.Module):
         of_mean: dict[str, Tensor] = {}
         if self.mean is not None:
             mean = self.mean(cond, cond_mask, mask)  # [B,N,D]
-            of_mean["mean"] = latent_regression_loss(mean, z_1, mask if labelled is None else mask & labelled[:, None])
-            z_0 = z_0 + mean.detach()
+            with_text = mask if labelled is None else mask & labelled[:, None]
+            of_mean["mean"] = latent_regression_loss(mean, z_1, with_text)
+            z_0 = z_0 + mean.detach() * with_text[..., None]
         t = sample_times(draws)  # [B]
         point = path_sample(z_0, z_1, t)
         drop = torch.zeros(len(z_1), dtype=torch.bool, device=z_1.device)
@@ -262,6 +262,7 @@ class LatentFlowMatcher(nn.Module):
             "guidance_scale": settings.guidance_scale,
             "guidance_from": settings.guidance_from,
             "solver": settings.solver,
+            "start": self.config.start,
             "space": self.config.space,
             "prior": self.config.prior_type,
             "sync_guidance": settings.use_sync_guidance,

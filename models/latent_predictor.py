@@ -13,6 +13,8 @@ from models.layers import Context, DecoderLayer, require_head_sizes
 from models.whole_batch import masked_mean
 from runtime.config import described
 
+STARTS = ("noise", "mean")  # where a flow's trajectories start; the mean is that of a `LatentPredictor`
+
 
 class StartsAtMean(Protocol):
     """What the configuration of a flow, or of its student, says of the network that learns the mean."""

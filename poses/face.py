@@ -88,6 +88,11 @@ def nmm_from_face_mesh(face: np.ndarray) -> np.ndarray:
     return np.concatenate(ordered, axis=1).astype(np.float32)
 
 
+def has_depth(mesh: np.ndarray) -> bool:
+    """Whether face meshes [T,N,C] have depth: a head's yaw and pitch cannot be told without it."""
+    return mesh.shape[-1] > 2 and mesh.size > 0 and bool(np.ptp(mesh[..., 2]) > 0)
+
+
 def is_flat(mesh: np.ndarray) -> bool:
     """Whether face meshes [T,N,3] have z in pictures, where x and y are in pixels: no face is so flat."""
     across, deep = np.ptp(mesh[..., 0], axis=1).mean(), np.ptp(mesh[..., 2], axis=1).mean()

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from poses import layout
-from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, is_flat, nmm_from_face_mesh
+from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, has_depth, is_flat, nmm_from_face_mesh
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
 from poses.presence import MISSING, seen_in_generated, shown_keypoints
 from poses.texts import texts_by_id
@@ -241,7 +241,7 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     trimmed = frames.start + int((~seen[frames.stop :].any(1)).sum())
     if trimmed:
         notes["frames at the ends saw nothing and were left out"] = trimmed
-    repeated, equal = _repeated(keypoints[frames])
+    repeated, equal = _repeated(np.where(seen[frames][..., None], keypoints[frames], 0))
     if repeated > REPEATED:
         notes["frames at the end repeat the one before, as padding does; cut them off, or they are learnt"] = repeated
     if equal > max(REPEATED, EQUAL_SHARE * len(keypoints[frames])):
@@ -264,9 +264,8 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
 
 
 def _repeated(keypoints: np.ndarray) -> tuple[int, int]:
-    """How many frames of keypoints [T,75,2] equal the frame before them in every number: at the end, and before it."""
-    known = np.nan_to_num(keypoints)
-    equal = (known[1:] == known[:-1]).all((1, 2)) & known[1:].any((1, 2))
+    """How many frames of keypoints [T,75,2], 0 where unseen, equal the frame before: at the end, and before the end."""
+    equal = (keypoints[1:] == keypoints[:-1]).all((1, 2)) & keypoints[1:].any((1, 2))
     at_end = int(equal[::-1].cumprod().sum())
     return at_end, int(equal.sum()) - at_end
 
@@ -520,7 +519,7 @@ def depth_scale(file: PosePoints) -> float:
     place = file.places.get("FACE_LANDMARKS", slice(0))
     there = (file.confidence[:, 0, place] > 0).all(1)
     mesh = file.points[there, 0, place]
-    if not mesh.size or mesh.shape[-1] < 3:
+    if not has_depth(mesh):
         return 1.0
     return float(file.size[0]) if is_flat(mesh) else 1.0
 
@@ -545,7 +544,7 @@ def full_recording(path: Path, file: PosePoints, z_scale: float | None = None) -
     if len(file.names.get(FACE_NUMBERS, ())) == layout.NMM_DIM:
         nmm, known, *_ = np.moveaxis(points[:, file.places[FACE_NUMBERS]], -1, 0)
         face_seen = (known > 0).all(axis=1)
-    elif points.shape[-1] < 3:  # a head's turn cannot be told without depth
+    elif not has_depth(points[:, file.places["FACE_LANDMARKS"]]):
         nmm, face_seen = np.zeros((len(points), layout.NMM_DIM)), np.zeros(len(points), bool)
     else:
         face = file.places["FACE_LANDMARKS"]

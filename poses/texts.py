@@ -11,7 +11,7 @@ from runtime.files import composed, read_lines
 PHOENIX_COLUMNS = ("name", "video", "start", "end", "speaker", "orth", "translation")  # of its corpus.csv
 _TRANSLATION = "translation"  # the column of these that holds the text
 _HEADERS = {(name, text) for name in ("id", "name") for text in ("text", "sentence", _TRANSLATION)}
-_TABLE_LINES = 3  # a text may hold a bar, but so many lines with as many bars each are a table
+_TABLE_LINES = 10  # a text may hold a bar, but so many lines with as many bars each are a table
 _ID = re.compile(r"[^\s|]+\s*\|")  # a word without blanks before a bar
 _FILE_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 
@@ -24,7 +24,8 @@ def texts_by_id(path: Path, lines: list[tuple[int, str]], what: str = "text") ->
     if lines and tuple(field.strip().lower() for field in lines[0][1].split("|")) in _HEADERS:
         say(f"{path}: its first line, {lines[0][1]}, names the columns and is no clip")
         lines = lines[1:]
-    columns = _phoenix_columns(path, [line for _, line in lines])
+    lines = [(number, line) for number, line in lines if line.strip("| \t")]  # an empty row of a table is no clip
+    columns = _phoenix_columns(path, [line for _, line in lines], what)
     texts: dict[str, str] = {}
     forms: dict[str, str] = {}  # the IDs by their composed form
     for number, line in lines:
@@ -66,7 +67,7 @@ def is_corpus_row(fields: Sequence[str]) -> bool:
     return fields[1].endswith(".png") or fields[1].startswith(fields[0])
 
 
-def _phoenix_columns(path: Path, lines: list[str]) -> tuple[int, int] | None:
+def _phoenix_columns(path: Path, lines: list[str], what: str) -> tuple[int, int] | None:
     """How many columns stand between ID and text in PHOENIX's corpus.csv, and how many after the text.
 
     None for a file that is none of them.
@@ -79,9 +80,9 @@ def _phoenix_columns(path: Path, lines: list[str]) -> tuple[int, int] | None:
     elif first[:2] in (["name", "video"], ["id", "folder"]) or (len(first) > 3 and first[1].endswith(".png")):
         raise UserError(f"{path}: PHOENIX's corpus.csv without translations; use PHOENIX-2014-T's, or write ID|text")
     else:
-        bars = {line.count("|") for line in lines}
+        bars = {line.rstrip("| ").count("|") for line in lines}
         if len(lines) >= _TABLE_LINES and len(bars) == 1 and bars.isdisjoint({0, 1}):
-            raise UserError(f"{path}: every line has {bars.pop() + 1} columns; write ID|text")
+            raise UserError(f"{path}: every line has {bars.pop() + 1} columns; write ID|{what}")
         return None
     say(f"{path}: read as PHOENIX's corpus.csv, its translations as the texts")
     return column - 1, last - column

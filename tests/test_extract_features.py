@@ -21,6 +21,7 @@ from importers import holistic, video
 from importers.holistic import Landmarks
 from importers.people import WHOM, Person, choose, find_people, hand_movement, window
 from importers.plan import Source
+from importers.recording import Recording, at_even_rate
 from importers.video import Frames, extract, find_sources, open_folder
 from poses import layout
 from poses.face import NUM_FACE_WITH_IRIS, nmm_from_face_mesh
@@ -404,6 +405,23 @@ def test_shards_that_are_none(shard: str, videos: Videos, extracted, capsys: pyt
     assert "is not I/N" in capsys.readouterr().err
 
 
+def test_nothing_is_seen_where_many_pictures_are_missing():
+    numbers = np.array([*range(10), *range(30, 40)])
+    seen = np.ones((20, 75))
+    recording = Recording(np.full((20, 75, 2), 0.5), seen, np.ones((20, 64), np.float32), 25.0)
+    even = at_even_rate(recording, numbers / 25, 25.0)
+    shown = even.visibility.any(1)
+    assert len(shown) == 40
+    assert np.flatnonzero(~shown).tolist() == [*range(10, 30)]
+    assert (np.isfinite(even.nmm).all(1) == shown).all()
+    few = np.delete(np.arange(20), [5, 6])
+    assert at_even_rate(
+        dataclasses.replace(recording, **{k: getattr(recording, k)[:18] for k in ("keypoints", "visibility", "nmm")}),
+        few / 25,
+        25.0,
+    ).visibility.all()
+
+
 def test_pictures_are_frames_by_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A picture that is missing leaves a gap in time; one without a number is none of the frames."""
     monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace())
@@ -411,7 +429,7 @@ def test_pictures_are_frames_by_their_numbers(tmp_path: Path, monkeypatch: pytes
         (tmp_path / name).touch()
     opened = open_folder(tmp_path, 10.0)
     assert [round(stamp * 10) for stamp, _ in opened.frames] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
-    assert opened.notes == ["1 pictures have no number in their name, and are left out", "1 frames are missing"]
+    assert opened.notes == ["pictures without a number in their name, which are left out: 1", "missing frames: 1"]
 
 
 def test_more_shards_than_clips(videos: Videos, refused):

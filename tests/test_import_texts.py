@@ -42,6 +42,11 @@ def test_a_column_that_may_not_be_what_is_signed_is_asked_for(column: str, tmp_p
     assert "IDs from the column 'id', texts from 'english'" in capsys.readouterr().out
 
 
+def test_bars_at_the_ends_of_lines_are_no_columns(tmp_path: Path):
+    assert read_texts(write(tmp_path / "t.txt", "a|one|\nb|two|\nc|\n")) == {"a": "one", "b": "two", "c": ""}
+    assert read_texts(write(tmp_path / "t.csv", "id|gloss|\na|ONE|\n")) == {"a": "ONE"}
+
+
 def test_lines_of_id_and_text(tmp_path: Path):
     assert read_texts(write(tmp_path / "t.txt", "\ufeffclip_a|der wind\r\n\nclip_b | sie  sagt \n")) == {
         "clip_a": "der wind",

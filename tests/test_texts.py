@@ -81,7 +81,7 @@ def test_a_text_may_hold_a_bar(data: Path):
 
 
 def test_bars_at_the_end_of_a_line_are_no_text(data: Path):
-    write(data / "train.txt", "train0|one|\ntrain1|two\n")
+    write(data / "train.txt", "train0|one|\n||\ntrain1|two\n")
     assert list_clips(data, "train") == {"train0": "one", "train1": "two"}
 
 

@@ -33,6 +33,7 @@ from runtime.processes import shared_map
 
 # Raise a version when the same pack, weights or arguments give other content.
 LATENTS_VERSION, TEXTS_VERSION = 4, 2
+LEAST_STD = 0.01  # of one that hardly ever changes
 CONSTANT_STD = 0.1  # of a latent dimension that is constant in train, so that a differing dev clip stays within ten
 
 
@@ -191,7 +192,7 @@ def set_latent_scale(model: ScaledLatents, latents: Pack) -> None:
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
     model.latent_mean.copy_(torch.from_numpy(mean))
-    model.latent_std.copy_(torch.from_numpy(np.where(std < 1e-4, CONSTANT_STD, std)))
+    model.latent_std.copy_(torch.from_numpy(np.where(std < 1e-4, CONSTANT_STD, np.maximum(std, LEAST_STD))))
 
 
 def set_sync_targets(head: SyncGuidanceHead, latents: Pack) -> None:

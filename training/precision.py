@@ -44,6 +44,11 @@ def _precision(asked: str, kept: str | None, device: str, width: int, path: Path
     ours = "no" if here.value == FP32 else str(here.value)
     if kept is None:
         return Choice(ours, here.why)
+    if kept == "fp16" and device == "cpu":
+        raise UserError(
+            f"{path}: the run computes in fp16, which needs a GPU; resume it there, or in fp32 "
+            "(--mixed_precision no --override)"
+        )
     if kept != "no" and device == "cpu" and not has_bf16():
         raise UserError(
             f"{path}: the run computes in {kept}, which is slow on this processor, since it has no instructions for "
