@@ -210,6 +210,10 @@ def plot_quality(output_dir: Path, lines: Sequence[Line]) -> list[Path]:
                 if value is not None:
                     axis.axhline(value, color="grey", linestyle=style, linewidth=1, label=baseline)
             axis.set(xscale="log", xlabel=title, title=metric.column.title)
+            if name == "steps":
+                counts = sorted({line.row.num_steps for line in steps})
+                axis.set_xticks(counts, counts)
+                axis.minorticks_off()
             axis.grid(alpha=0.3)
         axes[0, 0].legend(fontsize=8)
         paths.append(_save(figure, output_dir / f"quality_{name}.png"))
