@@ -73,7 +73,8 @@ class Draws:
         if dropped >= 2**16:
             return x * 0
         bits = self.words((count + 3) // 4).view(torch.int16)[:, :count].reshape(x.shape)
-        return torch.where(bits >= dropped - 2**15, x * (2**16 / (2**16 - dropped)), 0.0)
+        kept = (bits >= dropped - 2**15).float().mul_(2**16 / (2**16 - dropped))  # bf16 would round the factor
+        return (x * kept).to(x.dtype)
 
 
 def _mix(words: Tensor) -> Tensor:
