@@ -29,7 +29,7 @@ import numpy as np
 import generation_arguments
 from checkpoints import FLOW, PREDICTOR, STUDENT
 from evaluation.sync import nmm_scale
-from generation import PARTS, Generated, Generator, load_generator, stripped
+from generation import PARTS, Generated, Generator, load_generator, stripped, widest_layer
 from models.flow_matching import SamplingSettings
 from models.speed import Speed
 from poses.files import SPLITS, list_clips, read_pose
@@ -49,6 +49,7 @@ from runtime.arguments import (
 )
 from runtime.errors import UserError
 from runtime.files import write_whole
+from runtime.precision import use_threads
 
 HOST = "127.0.0.1"
 TITLE = "Text to signing"
@@ -119,6 +120,9 @@ def load_directions(args: argparse.Namespace) -> list[Direction]:
         if label in directions:
             raise UserError(f"--flow_checkpoint {path}: given several times; name it once")
         directions[label] = Direction(label, generator, {name: path, "autoencoder": args.autoencoder_checkpoint})
+    generators = [direction.generator for direction in directions.values()]
+    width = max(widest_layer(generator.model, generator.autoencoder) for generator in generators)
+    use_threads(width, device.type)  # each model has set the threads for itself as it was loaded
     for direction in directions.values():
         if args.data_dir is not None:
             direction.generator.require_data(args.data_dir, args.cache_dir, args.autoencoder_checkpoint)

@@ -237,7 +237,7 @@ def load_generator(
     model, content = load_text_to_latent(checkpoint, kinds, parent, device, text_encoder)
     fingerprints = {"autoencoder": parent["fingerprint"], content["kind"]: content["fingerprint"]}
     if as_asked:
-        speed = replace(speed, precision=settle(speed.precision, device.type, _width(model, autoencoder)))
+        speed = replace(speed, precision=settle(speed.precision, device.type, widest_layer(model, autoencoder)))
     speed = replace(speed, packed=device.type == "cpu" and not speed.compiled)
     try:
         return Generator(autoencoder, statistics, model, sampling, speed, fingerprints)
@@ -245,6 +245,6 @@ def load_generator(
         raise UserError(f"--{error} ({checkpoint}); leave the flag out or use another checkpoint") from None
 
 
-def _width(model: TextToLatent, autoencoder: PoseAutoencoder) -> int:
+def widest_layer(model: TextToLatent, autoencoder: PoseAutoencoder) -> int:
     """Of the widest network that signs."""
     return max(model.net.config.hidden_dim, model.net.config.cond_dim, autoencoder.config.hidden_dim)
