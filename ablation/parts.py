@@ -20,7 +20,7 @@ from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.lifetime import PARENT
-from runtime.untrusted import read_json
+from runtime.untrusted import read_kept
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = "part.json"
@@ -56,15 +56,8 @@ def keys_of(parts: Sequence[Part], data: str) -> dict[str, str]:
 
 def read_record(folder: Path) -> dict:
     """The record of a part, empty where it never ran. UserError of a damaged one."""
-    try:
-        record = read_json(folder / RECORD)
-    except FileNotFoundError:
-        return {}
-    except UserError:
-        record = None
-    if not _is_record(record):
-        raise UserError(f"{folder / RECORD}: not the record of a part; delete {folder}, and the part runs again")
-    return record
+    damaged = f"not the record of a part; delete {folder}, and the part runs again"
+    return read_kept(folder / RECORD, _is_record, damaged) or {}
 
 
 def _is_record(record: object) -> bool:

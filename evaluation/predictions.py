@@ -46,8 +46,8 @@ def _missing_body(clips: Sequence[Clip], references: Sequence[Reference]) -> str
     """Says that clips never show points of the body that their references do: no distance counts those."""
     above_legs = slice(0, 2 * layout.LEFT_HIP)
     lacking = [
-        name
-        for name, clip, real in ((real.id, clip, real) for clip, real in zip(clips, references, strict=True))
+        real.id
+        for clip, real in zip(clips, references, strict=True)
         if (real.seen[:, above_legs].any(0) & ~clip.seen[:, above_legs].any(0)).any()
     ]
     if not lacking:
@@ -65,7 +65,8 @@ def prediction_path(folder: Path, clip_id: str) -> Path:
     if len(found) > 1:
         raise UserError(f"{paths[0]}: stands beside {paths[1].name}; remove the one of an earlier run")
     if not found:
-        alike = (path.name for path in folder.iterdir() if composed(path.stem).lower() == composed(clip_id).lower())
+        others = (path for path in folder.iterdir() if path.suffix != ".json")  # those are what made a clip
+        alike = (path.name for path in others if composed(path.stem).lower() == composed(clip_id).lower())
         there = next((f"; {name!a} is another name or format" for name in sorted(alike)), "")
         raise UserError(f"{paths[0]}: no such file, nor .pose; every clip of the split needs its prediction{there}")
     return found[0]

@@ -121,13 +121,13 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
     return points[..., :2], _with_hands(points, visibility) if from_mediapipe else visibility, face
 
 
-def nmm_of_mesh(face: np.ndarray | None, size: tuple[float, float]) -> np.ndarray | None:
-    """NMM numbers [T,64] of meshes in image units, NaN where there is none; size: (width, height) of the picture."""
-    if face is None:
-        return None
-    there = np.isfinite(face).all((1, 2)) & ~collapsed(face, 0.0)
-    scaled = np.nan_to_num(face) * np.array([size[0], size[1], size[0]])
-    return np.where(there[:, None], nmm_from_face_mesh(scaled), np.nan)
+def nmm_of_mesh(face: np.ndarray, size: tuple[float, float]) -> np.ndarray:
+    """NMM numbers [T,64] of meshes in image units, zeros where there is none, as NaN there.
+
+    size: (width, height) of the picture.
+    """
+    scaled = face * np.array([size[0], size[1], size[0]])
+    return np.where(collapsed(face, 0.0)[:, None], np.nan, nmm_from_face_mesh(scaled))
 
 
 def _from_flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

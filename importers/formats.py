@@ -151,24 +151,10 @@ def _to_image(
     seen = np.isfinite(points).all(2) & (visibility > 0) & found
     usual = USUAL_UNITS.get(kind) or ("pixels" if np.abs(points[seen]).max(initial=0) > 3 else "unit")
     scale, offset = image_units(points, seen, reading.units, usual, reading.size)
-    notes = []
+    nmm, notes = None, []
     if face is not None:
-        there = np.isfinite(face).all((1, 2)) & ~collapsed(face, 0.0)
-        in_pictures = has_depth(face[there]) and is_flat(face[there])
-        if there.any() and not has_depth(face[there]):
-            notes.append(NO_DEPTH)
-            there[:] = False
-        depth = face[..., 2:] * (1.0 if in_pictures else scale[0])
-        face = np.where(there[:, None, None], np.concatenate([face[..., :2] * scale + offset, depth], axis=2), 0)
-        if in_pictures:
-            notes.append("depth of the face in pictures, x and y in pixels; read as such")
-        elif reading.units == "signed" and there.any():
-            notes.append(SIGNED_DEPTH)
-        if reading.size is None:
-            notes.append(
-                "the picture's size is not known, so the face is measured as if it were square (--width, --height)"
-            )
-    nmm = arrays.nmm_of_mesh(face, reading.size or (1, 1))
+        face, notes = _face_to_image(face, scale, offset, reading)
+        nmm = arrays.nmm_of_mesh(face, reading.size or (1, 1))
     points = points * scale + offset
     beside = (((points < -BESIDE) | (points > 1 + BESIDE)).any(2) & seen).any(1)  # [T]
     if kind == "json_frames" and reading.size and reading.units != "shoulders" and beside.mean() > MANY_BESIDE:
@@ -179,6 +165,29 @@ def _to_image(
     if outside(points, seen):
         notes.append("the nose or a shoulder lies outside the picture; are --width, --height and --units right?")
     return points, np.where(seen, visibility, 0), nmm, notes
+
+
+def _face_to_image(
+    face: np.ndarray, scale: np.ndarray, offset: np.ndarray, reading: ReadingFlags
+) -> tuple[np.ndarray, list[str]]:
+    """Face meshes [T,N,3] in image units, zeros where there is none, and notes; x and y become scale * x + offset."""
+    notes = []
+    there = np.isfinite(face).all((1, 2)) & ~collapsed(face, 0.0)
+    if there.any() and not has_depth(face[there]):
+        notes.append(NO_DEPTH)
+        there[:] = False
+    depth_scale = scale[0]
+    if there.any() and is_flat(face[there]):
+        notes.append("depth of the face in pictures, x and y in pixels; read as such")
+        depth_scale = 1.0
+    elif there.any() and reading.units == "signed":
+        notes.append(SIGNED_DEPTH)
+    if reading.size is None:
+        notes.append(
+            "the picture's size is not known, so the face is measured as if it were square (--width, --height)"
+        )
+    moved = np.concatenate([face[..., :2] * scale + offset, face[..., 2:] * depth_scale], axis=2)
+    return np.where(there[:, None, None], moved, 0), notes
 
 
 def _fps(reading: ReadingFlags) -> float:

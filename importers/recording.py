@@ -20,7 +20,7 @@ from poses.pack import digest
 from poses.presence import HALF, shown_keypoints
 from runtime.errors import UserError
 from runtime.files import write_whole
-from runtime.untrusted import read_json
+from runtime.untrusted import read_kept
 
 PARTS = ("body", "face", "left hand", "right hand")  # whose frames the report counts
 PROBE = 2**16  # bytes that are read at a place to tell a file from another
@@ -197,16 +197,8 @@ def record_path(output_dir: Path, split: str, clip_id: str) -> Path:
 
 def read_record(output_dir: Path, split: str, clip_id: str) -> dict | None:
     """What the report says of a clip; None where the clip is not complete yet. UserError of a damaged record."""
-    path = record_path(output_dir, split, clip_id)
-    try:
-        record = read_json(path)
-    except FileNotFoundError:
-        return None
-    except UserError:
-        record = None
-    if not _is_record(record):
-        raise UserError(f"{path}: not the record of a clip; remove the file, and its clip is made again")
-    return record
+    damaged = "not the record of a clip; remove the file, and its clip is made again"
+    return read_kept(record_path(output_dir, split, clip_id), _is_record, damaged)
 
 
 def _is_record(record: object) -> bool:

@@ -18,7 +18,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -326,6 +326,22 @@ def read_json(path: Path, at_most: int = MAX_JSON_BYTES) -> object:
         return parse_json(read_regular(path, at_most))
     except Refusal as refusal:
         raise UserError(f"{path}: not readable JSON ({refusal}); write it again") from None
+
+
+def read_kept(path: Path, is_whole: Callable[[object], bool], damaged: str) -> Any:
+    """What a JSON file of this project's own keeps, None without the file.
+
+    Raises UserError, which says `damaged`, if it is no JSON or `is_whole` finds something missing.
+    """
+    try:
+        content = read_json(path)
+    except FileNotFoundError:
+        return None
+    except UserError:
+        content = None
+    if not is_whole(content):
+        raise UserError(f"{path}: {damaged}")
+    return content
 
 
 def parse_json(data: bytes | str) -> object:
