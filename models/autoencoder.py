@@ -26,6 +26,7 @@ from runtime.config import described
 # maximum it would grow without end on clips that lose no motion by it, such as letters that a lexicon spells.
 FIRST_NOISE, MOST_NOISE, NOISE_PACE = 0.03, 0.25, 3.0
 MEASURED_EVERY = 8  # clips, for the motion that is kept
+CALM = 0.1  # normalised numbers: below it, the error of a change from frame to frame is squared
 
 
 @dataclass(frozen=True)
@@ -332,13 +333,16 @@ class PoseSpace(nn.Module):
 
 @dataclass(frozen=True)
 class AutoencoderLoss:
-    """Errors of every level, of the hands' shape and of the velocity, over the numbers that were seen; and a mild KL.
+    """Errors of every level, the hands' shape, the face and the velocity, over the numbers that were seen; a mild KL.
 
     An absent articulator that was seen for an instant (`poses.presence.steady`) does not count either.
     """
 
     hand_weight: float = described(2.0, "weight of the hands' numbers relative to the others")
     hand_shape_weight: float = described(1.0, "weight of the hands relative to their wrists")
+    face_weight: float = described(
+        0.3, "weight of the face by itself, where each of its features counts alike, however many numbers it has"
+    )
     velocity_weight: float = described(1.0, "weight of the change from frame to frame")
     level_weight: float = described(0.5, "weight of the decoder's first outputs, body and hands")
     kl_weight: float = described(1e-4, "weight of the latents' distance to a standard normal distribution")
@@ -371,6 +375,7 @@ class AutoencoderLoss:
         loss = (
             parts["reconstruction"]
             + self.hand_shape_weight * parts["hand_shape"]
+            + self.face_weight * parts["face"]
             + self.velocity_weight * parts["velocity"]
             + self.level_weight * parts["coarse"]
             + self.kl_weight * parts["kl"]
@@ -395,10 +400,24 @@ class AutoencoderLoss:
         return {
             "reconstruction": _error(levels.pose, pose, scaled),
             "hand_shape": _error(levels.relative, model.hand_frame.relative(pose), hands * wrists),
-            "velocity": _error(levels.pose.diff(dim=1), pose.diff(dim=1), pairs, beta=0.1),
+            "face": self.face(*(x[..., layout.NMM] for x in (levels.pose, pose, weight))),
+            "velocity": _error(levels.pose.diff(dim=1), pose.diff(dim=1), pairs, beta=CALM),
             "coarse": _error(levels.body, pose[..., layout.BODY], body)
             + _error(levels.hands, pose[..., layout.HANDS], hands),
         }
+
+    @staticmethod
+    def face(made: Tensor, real: Tensor, weight: Tensor) -> Tensor:
+        """How far a face is from the real one, and its change from frame to frame, scalar; all are [B,T,64].
+
+        Some data have the head's pose alone: among all numbers of a frame, its three would count for nothing, and the
+        decoder would guess the head from the hands.
+        """
+        sizes = [place.stop - place.start for place in layout.NMM_SLICES.values()]
+        alike = torch.cat([weight.new_full((size,), 1 / size) for size in sizes])  # [64]
+        pairs = weight[:, 1:] * weight[:, :-1]
+        change = _error(made.diff(dim=1), real.diff(dim=1), pairs * alike, beta=CALM)
+        return _error(made, real, weight * alike) + change
 
     @staticmethod
     def motion_lost(

@@ -240,10 +240,28 @@ def test_the_noise_follows_from_the_motion_that_is_kept(
     assert float(losses["latent_noise"]) == pytest.approx(float(model.latent_noise))
 
     loss = AutoencoderLoss()
-    parts = [losses["reconstruction"], losses["hand_shape"], losses["velocity"], losses["coarse"], losses["kl"]]
-    weights = [1, loss.hand_shape_weight, loss.velocity_weight, loss.level_weight, loss.kl_weight]
-    total = sum(float(part.detach()) * weight for part, weight in zip(parts, weights, strict=True))
+    weights = {"reconstruction": 1, "hand_shape": loss.hand_shape_weight, "face": loss.face_weight}
+    weights |= {"velocity": loss.velocity_weight, "coarse": loss.level_weight, "kl": loss.kl_weight}
+    total = sum(float(losses[part].detach()) * weight for part, weight in weights.items())
     assert float(losses["loss"].detach()) == pytest.approx(total, rel=1e-5)
+
+
+def test_every_feature_of_the_face_counts_alike():
+    """Three numbers of the head as much as forty of the mouth; what was not measured counts for nothing."""
+    real, made = torch.zeros(2, 5, layout.NMM_DIM), torch.zeros(2, 5, layout.NMM_DIM)
+    far = {"facial_aus": 1.5, "head_pose": 2.5, "eye_gaze": 3.5, "mouth_shape": 4.5}  # smooth L1: half less
+    for name, place in layout.NMM_SLICES.items():
+        made[..., place.start - layout.NMM.start : place.stop - layout.NMM.start] = far[name]
+    weight = torch.ones_like(real)
+    assert float(AutoencoderLoss.face(made, real, weight)) == pytest.approx(2.5)
+
+    head = slice(layout.HEAD_POSE.start - layout.NMM.start, layout.HEAD_POSE.stop - layout.NMM.start)
+    weight = torch.zeros_like(real)
+    weight[..., head] = 1
+    assert float(AutoencoderLoss.face(made, real, weight)) == pytest.approx(2.0)
+    made[:, 2:, head] += 1  # one step in four, by 1
+    assert float(AutoencoderLoss.face(made, real, weight)) == pytest.approx(2.0 + 0.6 + (1 - 0.05) / 4)
+    assert float(AutoencoderLoss.face(made, real, 0 * weight)) == 0
 
 
 @pytest.mark.parametrize(("kept", "shrinks"), [(1.0, False), (0.5, True)])

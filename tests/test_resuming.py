@@ -92,6 +92,16 @@ def test_a_run_without_the_noise_does_not_go_on_with_it(trained, data_dir, tmp_p
     assert "--motion_kept 0.9 contradicts 1.0 in" in said
 
 
+def test_an_autoencoder_of_before_goes_on_without_the_weight_of_the_face_alone(trained, data_dir, tmp_path, capsys):
+    content = torch.load(trained.autoencoder.with_name("last.pt"), weights_only=True)
+    assert content["training"]["made_with"].pop("face_weight") > 0
+    torch.save(content, tmp_path / "last.pt")
+    more = f"--num_epochs 3 --resume_from {tmp_path / 'last.pt'}"
+    said = commands.one_sentence(capsys, lambda: commands.call("autoencoder", more, D=data_dir, O=tmp_path))
+    assert "--face_weight is 0.3, was 0.0" in said
+    commands.call("autoencoder", f"{more} --face_weight 0", D=data_dir, O=tmp_path)
+
+
 def test_a_student_of_before_goes_on_without_joined_texts_alone(trained, data_dir, tmp_path, capsys):
     content = torch.load(trained.student.with_name("last.pt"), weights_only=True)
     assert content["training"]["made_with"].pop("joined_texts") == 0.5
