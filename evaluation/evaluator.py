@@ -143,7 +143,7 @@ def score_clips(
 def pair_values(pair: tuple[Clip, Clip], scale: Array, *natural: Array | TrainFrames) -> dict[str, object]:
     """The values of one clip beside its reference; scale [64]: of `nmm_scale`."""
     prediction, reference = (clip.rebuilt() for clip in pair)  # once for all metrics
-    values = closeness_scores(prediction, reference) | {"dtwp": dtwp(prediction, reference)}
+    values = closeness_scores(prediction, reference, scale) | {"dtwp": dtwp(prediction, reference)}
     values |= presence_scores(prediction, reference) | motion_scores(prediction, reference)
     values |= sync_scores(prediction, reference, scale)
     return values | (naturalness_scores(prediction, reference, *natural) if natural else {})

@@ -21,6 +21,8 @@ from evaluation.clips import Array, Clip
 from poses import layout
 from poses.motion import WRISTS_AND_HANDS, mean_speeds, mean_where, mostly_seen
 
+STILL = 1e-6  # of the face's scales, over all frames: less is rounding, not motion
+
 
 def align(a: Array, b: Array) -> Array:
     """The path [P,2] of full dynamic time warping between a [T',D] and b [T,D], Euclidean local cost, no window."""
@@ -101,11 +103,34 @@ def mean_squared_errors(prediction: Clip, reference: Clip, path: Array | None) -
     return {**errors, "mse_aligned": aligned}
 
 
-def closeness_scores(prediction: Clip, reference: Clip) -> dict[str, float]:
-    """The values of a clip by `dtw`, `dtw_mje` and `mean_squared_errors`."""
+def face_correlation(prediction: Clip, reference: Clip, path: Array | None, scale: Array) -> float:
+    """Correlation of the face's numbers, each around its mean in the clip, with the reference's along `dtw`'s path.
+
+    It is the mean over the four features of their correlations. A feature that stands still in the prediction alone has
+    0; one that does so in the reference is left out. NaN where none remains. scale [64]: of `sync.nmm_scale`.
+    """
+    if path is None:
+        return math.nan
+    x, y = prediction.rebuilt(), reference.rebuilt()
+    i, j = path.T
+    both = x.compared(y, i, j)[0][:, layout.NMM] & (scale > 0)
+    faces = [pose[:, layout.NMM] / np.where(scale > 0, scale, 1.0) for pose in (x.pose[i], y.pose[j])]
+    made, real = (np.where(both, face - mean_where(face, both, axis=0), 0.0) for face in faces)
+    correlations = []
+    for part in layout.FACE_SLICES:
+        a, b = made[:, part], real[:, part]
+        a_norm, b_norm = np.linalg.norm(a), np.linalg.norm(b)
+        if b_norm > STILL:
+            correlations.append((a * b).sum() / (a_norm * b_norm) if a_norm > STILL else 0.0)
+    return float(np.mean(correlations)) if correlations else math.nan
+
+
+def closeness_scores(prediction: Clip, reference: Clip, scale: Array) -> dict[str, float]:
+    """The values of a clip by `dtw`, `dtw_mje`, `mean_squared_errors` and `face_correlation`, which needs the scale."""
     distance, path = dtw(prediction, reference)
     errors = dtw_mje(prediction, reference) | mean_squared_errors(prediction, reference, path)
-    return {"dtw": distance, **errors, "frames": len(reference.pose)}
+    face = face_correlation(prediction, reference, path, scale)
+    return {"dtw": distance, **errors, "face_correlation": face, "frames": len(reference.pose)}
 
 
 def compare_speeds(prediction: Clip, reference: Clip, keypoints: Array, order: int = 1) -> tuple[float, float]:

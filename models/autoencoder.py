@@ -413,8 +413,9 @@ class AutoencoderLoss:
         Some data have the head's pose alone: among all numbers of a frame, its three would count for nothing, and the
         decoder would guess the head from the hands.
         """
-        sizes = [place.stop - place.start for place in layout.NMM_SLICES.values()]
-        alike = torch.cat([weight.new_full((size,), 1 / size) for size in sizes])  # [64]
+        alike = torch.empty_like(weight[0, 0])  # [64]
+        for part in layout.FACE_SLICES:
+            alike[part] = 1 / (part.stop - part.start)
         pairs = weight[:, 1:] * weight[:, :-1]
         change = _error(made.diff(dim=1), real.diff(dim=1), pairs * alike, beta=CALM)
         return _error(made, real, weight * alike) + change

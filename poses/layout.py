@@ -44,6 +44,7 @@ NMM_FEATURES: dict[str, tuple[int, ...]] = {
     "mouth_shape": (20, 2),
 }
 NMM_SLICES = {"facial_aus": FACIAL_AUS, "head_pose": HEAD_POSE, "eye_gaze": EYE_GAZE, "mouth_shape": MOUTH_SHAPE}
+FACE_SLICES = tuple(slice(part.start - NMM.start, part.stop - NMM.start) for part in NMM_SLICES.values())  # of `NMM`
 
 # Body keypoints by name; "left" and "right" are the signer's.
 NOSE = 0

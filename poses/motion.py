@@ -13,7 +13,6 @@ MOSTLY = 0.5  # a keypoint's motion is compared where the reference saw it in th
 HAND_AND_WRIST = ((layout.LEFT_HAND_KEYPOINTS, layout.LEFT_WRIST), (layout.RIGHT_HAND_KEYPOINTS, layout.RIGHT_WRIST))
 _KEYPOINTS = np.arange(layout.NUM_KEYPOINTS)
 WRISTS_AND_HANDS = np.concatenate([np.append(_KEYPOINTS[hand], wrist) for hand, wrist in HAND_AND_WRIST])
-FACE_GROUPS = tuple(layout.NMM_SLICES.values())
 
 
 def keypoints_seen(seen: np.ndarray) -> np.ndarray:
@@ -105,6 +104,5 @@ def face_energy(pose: np.ndarray, seen: np.ndarray, scale: np.ndarray) -> np.nda
     change, both = _steps(pose[:, layout.NMM], seen[:, layout.NMM])
     both = both & (scale > 0)
     change = np.abs(change) / np.where(scale > 0, scale, 1.0)
-    groups = [slice(group.start - layout.NMM.start, group.stop - layout.NMM.start) for group in FACE_GROUPS]
-    energy = np.stack([mean_where(change[:, group], both[:, group], axis=1) for group in groups])
+    energy = np.stack([mean_where(change[:, part], both[:, part], axis=1) for part in layout.FACE_SLICES])
     return mean_where(energy, np.isfinite(energy), axis=0)

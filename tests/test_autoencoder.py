@@ -249,13 +249,12 @@ def test_the_noise_follows_from_the_motion_that_is_kept(
 def test_every_feature_of_the_face_counts_alike():
     """Three numbers of the head as much as forty of the mouth; what was not measured counts for nothing."""
     real, made = torch.zeros(2, 5, layout.NMM_DIM), torch.zeros(2, 5, layout.NMM_DIM)
-    far = {"facial_aus": 1.5, "head_pose": 2.5, "eye_gaze": 3.5, "mouth_shape": 4.5}  # smooth L1: half less
-    for name, place in layout.NMM_SLICES.items():
-        made[..., place.start - layout.NMM.start : place.stop - layout.NMM.start] = far[name]
+    for far, place in zip((1.5, 2.5, 3.5, 4.5), layout.FACE_SLICES, strict=True):  # smooth L1: half less
+        made[..., place] = far
     weight = torch.ones_like(real)
     assert float(AutoencoderLoss.face(made, real, weight)) == pytest.approx(2.5)
 
-    head = slice(layout.HEAD_POSE.start - layout.NMM.start, layout.HEAD_POSE.stop - layout.NMM.start)
+    head = layout.FACE_SLICES[1]
     weight = torch.zeros_like(real)
     weight[..., head] = 1
     assert float(AutoencoderLoss.face(made, real, weight)) == pytest.approx(2.0)

@@ -117,7 +117,9 @@ def without(pose: np.ndarray, *parts: slice, frames: slice = slice(None)) -> Cli
 
 def distances(prediction: Clip, reference: Clip) -> dict[str, float]:
     """Every figure of closeness that a hand has a part in."""
-    scores = metrics.closeness_scores(prediction, reference) | {"dtwp": dtwp(prediction, reference)}
+    scores = metrics.closeness_scores(prediction, reference, np.ones(layout.NMM_DIM)) | {
+        "dtwp": dtwp(prediction, reference)
+    }
     sign = recognition.sign_distances([prediction], [reference])[0, 0]
     names = ("dtw", "dtw_mje", "dtw_mje_left_hand", "mse", "mse_manual", "dtwp")
     return {**{name: scores[name] for name in names}, "sign": sign}
@@ -162,6 +164,9 @@ def test_a_lost_face_costs_and_a_face_that_the_reference_lost_asks_nothing():
     assert metrics.dtw(lost, whole)[0] > 0
     assert metrics.dtw(whole, lost)[0] == 0
     assert np.isnan(metrics.mean_squared_errors(whole, lost, None)["mse_nmm"])
+    scale = np.ones(layout.NMM_DIM)
+    assert metrics.closeness_scores(lost, whole, scale)["face_correlation"] == 0
+    assert np.isnan(metrics.closeness_scores(whole, lost, scale)["face_correlation"])
 
 
 def motion(prediction: Clip, reference: Clip) -> dict[str, float]:

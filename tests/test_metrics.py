@@ -112,9 +112,40 @@ def test_mse_by_part_frame_by_frame_and_along_the_path():
     assert errors["mse"] == pytest.approx(0)
 
 
+def face_correlation(prediction: np.ndarray, reference: np.ndarray, scale: np.ndarray | None = None) -> float:
+    prediction, reference = Clip.generated(prediction), Clip.generated(reference)
+    scale = sync.nmm_scale([reference]) if scale is None else scale
+    return metrics.face_correlation(prediction, reference, metrics.dtw(prediction, reference)[1], scale)
+
+
+def test_the_face_follows_the_reference_or_the_hands():
+    """1 for the same face, however slow and wherever it is; 0 for one that stands still; -1 for its mirror image."""
+    reference = make_clip(0)
+    reference[:, layout.NMM] *= 0.01  # so that the path is that of the body
+    other = reference.copy()
+    other[:, layout.NMM] = 0.7 + 2 * reference[:, layout.NMM]
+    assert face_correlation(reference, reference) == pytest.approx(1)
+    assert face_correlation(other, reference) == pytest.approx(1)
+    assert face_correlation(np.repeat(other, 2, axis=0), reference) == pytest.approx(1)
+    other[:, layout.NMM] = 0.7 - reference[:, layout.NMM]
+    assert face_correlation(other, reference) == pytest.approx(-1)
+    other[:, layout.NMM] = 0.7
+    assert face_correlation(other, reference) == 0
+    assert math.isnan(face_correlation(reference, other, np.ones(layout.NMM_DIM)))
+
+    other[:, layout.MOUTH_SHAPE] = reference[:, layout.MOUTH_SHAPE]  # one feature of four, though most of the numbers
+    assert face_correlation(other, reference) == pytest.approx(1 / 4)
+    still = reference.copy()
+    still[:, layout.EYE_GAZE] = 0.3
+    assert face_correlation(other, still, np.ones(layout.NMM_DIM)) == pytest.approx(1 / 3)
+    unrelated = [face_correlation(make_clip(seed), reference) for seed in range(1, 40)]
+    assert abs(np.mean(unrelated)) < 0.1
+
+
 def test_the_reference_scores_perfect():
     references = make_references(hide=True)
     row = evaluate_row(references, references)
+    assert row["face_correlation"] == pytest.approx(1)
     for name in (
         "dtw",
         "dtw_mje",
@@ -201,7 +232,7 @@ def test_short_clips_have_energies_of_both(frames: int):
 def test_no_feature_of_the_face_outweighs_another():
     """Each of the four features, moving by one scale a frame in all its numbers, adds a quarter of the energy."""
     scale = np.random.default_rng(0).uniform(0.01, 10, layout.NMM_DIM)
-    for group in motion.FACE_GROUPS:
+    for group in layout.NMM_SLICES.values():
         pose = np.zeros((4, layout.POSE_DIM))
         pose[:, group] = np.arange(4)[:, None]
         pose[:, layout.NMM] *= scale
