@@ -109,7 +109,7 @@ demo: .venv/installed
 	$(DEMO_PYTHON) train_stage1_autoencoder.py $(DEMO_TRAIN) --output_dir demo/autoencoder --batch_size 16 --num_epochs 30 \
 		--learning_rate 2e-3 --max_seq_len 64 --latent_dim 24 --temporal_stride 4 --hidden_dim 128 --num_heads 4 \
 		--encoder_layers 2 --coarse_layers 1 --medium_layers 1 --fine_layers 2 --dropout 0 --ema_decay 0.99 \
-		--latent_noise 0.2
+		--latent_noise 0.25
 	$(call say,4/11  Stage 2 Direction 1: predictor,text to latents in one pass)
 	$(DEMO_PYTHON) train_stage2_predictor.py $(DEMO_TRAIN) $(DEMO_NET) --output_dir demo/predictor --num_epochs 45 \
 		--ema_decay 0.99

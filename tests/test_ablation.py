@@ -160,7 +160,7 @@ def test_the_parts_differ_in_what_their_names_say():
     evaluation = flags["evaluation_flow_50_steps_from_null_text_seed0"]
     assert set(evaluation) ^ set(flags["evaluation_flow_50_steps_seed0"]) == {"--guidance_from", "null_text"}
     one = flags["autoencoder_stride1"]  # six numbers of a latent are measured at every stride, the others learnt
-    assert (one[one.index("--latent_dim") + 1], one[one.index("--temporal_stride") + 1]) == ("12", "1")
+    assert (one[one.index("--latent_dim") + 1], one[one.index("--temporal_stride") + 1]) == ("14", "1")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"autoencoder": 3}'])
