@@ -1,4 +1,4 @@
-"""How close a clip is to its reference: distances after time warping, squared errors, and how much it moves.
+"""How close a clip is to its reference: distances after time warping, errors, the face, and how much it moves.
 
     T    frames of the reference, T' of the prediction         pose    [T,214]; seen [T,214] bool
     P    steps of an alignment path                            path    [P,2], frame of the prediction, of the reference

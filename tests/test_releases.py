@@ -71,7 +71,8 @@ def signed(release: Path, name: str, num_steps: int | None, monkeypatch: pytest.
 def test_the_autoencoders_dev_loss_is_that_of_then(release: Path):
     model, _, _ = load_autoencoder(release / "autoencoder.pt")
     batch, then = dev_batch(release, "pose", "seen"), recorded(release)["dev"]["autoencoder"]
-    losses = AutoencoderLoss()(model, batch["pose"], batch["seen"], batch["present"], batch["pose_mask"])
+    loss = AutoencoderLoss(face_weight=0.0)  # no release weighed the face by itself
+    losses = loss(model, batch["pose"], batch["seen"], batch["present"], batch["pose_mask"])
     assert {name: losses[name].item() for name in then} == pytest.approx(then, rel=1e-4)
 
 
