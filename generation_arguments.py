@@ -100,8 +100,7 @@ def add_image_size_argument(parser: argparse.ArgumentParser) -> None:
         type=image_side,
         metavar=("WIDTH", "HEIGHT"),
         help="width and height of the picture, in pixels, for .pose files; those of the recordings keep the signer's "
-        "proportions "
-        f"(default {' '.join(map(str, IMAGE_SIZE))})",
+        f"proportions (default {' '.join(map(str, IMAGE_SIZE))})",
     )
 
 

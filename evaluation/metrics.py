@@ -4,9 +4,8 @@
     P    steps of an alignment path                            path    [P,2], frame of the prediction, of the reference
 
 Clips of all sources are treated alike (`clips.Clip`). Unseen numbers never enter a metric: they are rebuilt from the
-seen ones to find an alignment, and left out of every average. If only one of two clips has a hand, the
-other is given one at its wrist (`clips.Placed`), and it counts. If both lack it, nothing counts. An absent hand does
-not move.
+seen ones to find an alignment, and left out of every average. If only one of two clips has a hand, the other is given
+one at its wrist (`clips.Placed`), and it counts. If both lack it, nothing counts. An absent hand does not move.
 
 Every metric has a value per clip, NaN where it is undefined. `registry.py` says how the values are summarised.
 """

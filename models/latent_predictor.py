@@ -45,7 +45,7 @@ class PredictorConfig:
         require_head_sizes(self.hidden_dim, self.num_heads)
 
     @classmethod
-    def of_mean(cls, config: "StartsAtMean") -> "PredictorConfig":
+    def of_mean(cls, config: StartsAtMean) -> "PredictorConfig":
         """Of the network that tells a flow, or its student, the mean of a text's latents."""
         sizes = {
             name: getattr(config, name) for name in ("latent_dim", "hidden_dim", "num_heads", "cond_dim", "dropout")
