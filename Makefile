@@ -49,6 +49,11 @@ test-video: .venv-video/installed
 		pytest-timeout==2.4.0
 	.venv-video/bin/python -m pytest tests/test_extract_real_videos.py
 
+# On a machine with a CUDA GPU: training and signing against a CPU, in every precision, and mamba-ssm's kernels.
+.PHONY: test-cuda
+test-cuda: .venv/tested-with
+	$(BIN)/python -m pytest tests/test_cuda.py
+
 # For demo_app.py alone, which needs gradio: a Python of its own that finds torch and the rest in .venv.
 .PHONY: .venv-app
 .venv-app: .venv-app/installed

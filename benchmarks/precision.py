@@ -1,6 +1,7 @@
-"""Where bf16 pays on this processor: a training step and a clip of every model, in fp32 and in bf16, by width.
+"""Where bf16 pays on this machine: a training step and a clip of every model, in fp32 and in bf16, by width.
 
     python benchmarks/precision.py [--rounds 3] [--clips 8] [--write]
+    python benchmarks/precision.py --device cuda --clips 32 --rounds 10    # a GPU: by the clock, with its memory
 
 Random weights, one thread, CPU seconds: other work on the machine slows both sides and changes neither's share. A
 training step is that of training/engine.py: forward, backward, clipping, AdamW and the moving average, on clips of 120
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from checkpoints import AUTOENCODER, FLOW, PREDICTOR, STUDENT
 from generation import Generator
+from generation_arguments import add_device_argument, resolve_device
 from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
 from models.consistency_distillation import STEP_COUNTS, Student, StudentConfig
 from models.flow_matching import SamplingSettings
@@ -29,6 +31,7 @@ from models.text_to_latent import TextToLatent
 from models.whole_batch import Draws, WholeBatch, part_of
 from poses.layout import POSE_DIM
 from runtime import cpu
+from runtime.timing import Clock
 from training import engine
 from training.settings import TrainSettings
 
@@ -62,7 +65,8 @@ def training_step(kind: str, width: int, clips: int) -> Callable[[bool], None]:
     z, states = torch.randn(clips, FRAMES // stride, latent), torch.randn(clips, max(STEP_COUNTS) + 1, 1, 1)
     cond, cond_mask = torch.randn(clips, WORDS, 64), torch.ones(clips, WORDS, dtype=torch.bool)
     mask, frames = torch.ones(z.shape[:2], dtype=torch.bool), torch.ones(pose.shape[:2], dtype=torch.bool)
-    present, draws = torch.ones(clips, FRAMES, 3, dtype=torch.bool), Draws.of(list(map(str, range(clips))))
+    present = torch.ones(clips, FRAMES, 3, dtype=torch.bool)
+    draws = Draws.of(list(map(str, range(clips))), device=z.device)
 
     def loss() -> Tensor:
         if kind == AUTOENCODER:
@@ -75,7 +79,7 @@ def training_step(kind: str, width: int, clips: int) -> Callable[[bool], None]:
 
     def step(in_bf16: bool) -> None:
         whole = WholeBatch(draws, total=lambda part: part, share=1.0)
-        with part_of(whole), torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
+        with part_of(whole), torch.autocast(z.device.type, torch.bfloat16, enabled=in_bf16):
             value = loss()
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -92,22 +96,32 @@ def signing(kind: str, width: int, clips: int) -> Callable[[bool], object]:
     autoencoder, made = frozen(autoencoder_of(width)), {}
     for precision in PRECISIONS:
         model = frozen(TextToLatent(network_of(kind, width), encoder))
-        settings, speed = SamplingSettings(4 if kind == STUDENT else None), Speed(precision, packed=True)
+        packed = model.latent_mean.device.type == "cpu"
+        settings, speed = SamplingSettings(4 if kind == STUDENT else None), Speed(precision, packed=packed)
         made[precision] = Generator(autoencoder, unit_statistics(), model, settings, speed)
     frames = [FRAMES if clips > 1 else 50] * clips
     return lambda in_bf16: made[PRECISIONS[in_bf16]].generate([TEXT] * clips, list(range(clips)), frames)
 
 
-def in_turn(side: Callable[[bool], object], rounds: int) -> list[float]:
-    """The least CPU seconds of both precisions, after one turn of warm-up."""
+def in_turn(side: Callable[[bool], object], rounds: int, device: torch.device) -> tuple[list[float], list[float]]:
+    """The least seconds of both precisions, after one turn of warm-up: of the CPU, or by the clock and a GPU's queue.
+
+    Also the most memory in GB that each had of a GPU, weights and their optimiser included.
+    """
     seconds: tuple[list[float], ...] = ([], [])
+    memory, on_gpu = [0.0, 0.0], device.type == "cuda"
     for turn in range(rounds + 1):
         for in_bf16 in (False, True):
-            started = time.process_time()
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats(device)
+            clock, started = Clock(device), time.process_time()
             side(in_bf16)
+            lap = clock.lap() if on_gpu else time.process_time() - started
             if turn:
-                seconds[in_bf16].append(time.process_time() - started)
-    return [min(of_one) for of_one in seconds]
+                seconds[in_bf16].append(lap)
+            if on_gpu:
+                memory[in_bf16] = torch.cuda.max_memory_allocated(device) / 2**30
+    return [min(of_one) for of_one in seconds], memory
 
 
 def threads_in_turn(step: Callable[[bool], None], rounds: int) -> list[float]:
@@ -127,19 +141,22 @@ def main() -> None:
     parser = make_parser(__doc__, rounds=3)
     parser.add_argument("--clips", type=int, default=8, help="clips of a training step and of a batch (default 8)")
     parser.add_argument("--widths", type=int, nargs="+", default=list(SIZES), choices=SIZES, help="hidden_dim")
+    add_device_argument(parser)
     parser.add_argument("--threads", action="store_true", help="also time a small step on one and on two threads")
     args = parser.parse_args()
     cpu.tune()
     torch.set_num_threads(1)
-    rows = []
+    rows, device = [], resolve_device(args.device)
     for width in args.widths:
         kinds = (AUTOENCODER, PREDICTOR, FLOW, STUDENT)
-        sides = {f"training step, {kind}": training_step(kind, width, args.clips) for kind in kinds}
-        sides |= {f"one clip, {kind}": signing(kind, width, 1) for kind in (PREDICTOR, STUDENT)}
-        sides |= {f"a batch, {kind}": signing(kind, width, args.clips) for kind in (PREDICTOR, STUDENT)}
-        for name, side in sides.items():
-            fp32, bf16 = in_turn(side, args.rounds)
-            rows.append([name, width, f"{fp32:.3f}", f"{bf16:.3f}", round(fp32 / bf16, 2)])
+        sides = {f"training step, {kind}": (training_step, kind, width, args.clips) for kind in kinds}
+        sides |= {f"one clip, {kind}": (signing, kind, width, 1) for kind in (PREDICTOR, STUDENT)}
+        sides |= {f"a batch, {kind}": (signing, kind, width, args.clips) for kind in (PREDICTOR, STUDENT)}
+        for name, (make, *sizes) in sides.items():
+            with device:
+                (fp32, bf16), memory = in_turn(make(*sizes), args.rounds, device)
+            rows.append([name, width, f"{fp32:.4f}", f"{bf16:.4f}", round(fp32 / bf16, 2)])
+            rows[-1] += [round(size, 2) for size in memory] if device.type == "cuda" else []
             print(*rows[-1], file=sys.stderr)
     report: dict[str, object] = {"clips": args.clips, "rows": rows}
     if args.threads:
@@ -149,9 +166,15 @@ def main() -> None:
         about = (
             f"`benchmarks/precision.py --write` measured this section: random weights, {args.clips} clips of {FRAMES} "
         )
-        about += f"frames (one clip: 50), CPU seconds of one thread, {processor()}. Width 512: the default sizes."
         header = ["what", "width", "fp32, s", "bf16, s", "fp32 / bf16"]
-        write_section("Precision", paragraph(about), table(header, rows))
+        if device.type == "cuda":
+            how = f"on an {torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}; GB: the most of its memory"
+            header += ["fp32, GB", "bf16, GB"]
+        else:
+            how = f"CPU seconds of one thread, {processor()}"
+        about += f"frames (one clip: 50), {how}. Width 512: the default sizes."
+        title = "Precision on a GPU" if device.type == "cuda" else "Precision"
+        write_section(title, paragraph(about), table(header, rows))
 
 
 if __name__ == "__main__":

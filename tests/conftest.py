@@ -2,7 +2,8 @@
 
 import os
 
-os.environ |= {"ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    before = torch.backends.mkldnn.matmul.fp32_precision
+    before = torch.backends.mkldnn.matmul.fp32_precision, torch.backends.cudnn.allow_tf32
     yield
-    torch.backends.mkldnn.matmul.fp32_precision = before
+    torch.backends.mkldnn.matmul.fp32_precision, torch.backends.cudnn.allow_tf32 = before
 
 
 def test_products_are_as_exact_as_fp32() -> None:
@@ -78,6 +78,13 @@ def test_choosing_a_device_tunes_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(cpu, "keep_freed_memory", pytest.fail)
     resolve_device("cpu")
     make_accelerator("no")
+
+
+def test_fp32_is_fp32_on_a_gpu_too() -> None:
+    """PyTorch lets cuDNN compute fp32 convolutions in TF32; nothing may be left of that."""
+    cpu.tune()
+    assert torch.backends.cudnn.conv.fp32_precision != "tf32"
+    assert torch.backends.cuda.matmul.fp32_precision != "tf32"
 
 
 def test_every_script_that_computes_tunes_once() -> None:

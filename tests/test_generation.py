@@ -63,6 +63,7 @@ def make_generator(
     *,
     presence: float = 1.0,
     start: str = "noise",
+    device: str = "cpu",
     **how: object,
 ) -> Generator:
     """A small generator of random weights; `presence`: what its latents say of it on average, above a half: there."""
@@ -83,7 +84,7 @@ def make_generator(
     model.latent_mean[shares] = presence
     model.latent_std[shares] = 0.3 if presence < 1 else 0.01
     for module in (autoencoder, model):
-        module.eval().requires_grad_(False)
+        module.eval().requires_grad_(False).to(device)
     sampling = SamplingSettings(num_steps=4 if kind == STUDENT else None)
     return Generator(autoencoder, statistics, model, sampling, Speed(**how))
 
