@@ -132,7 +132,7 @@ def load_checkpoint(path: Path, *kinds: str) -> dict:
 
 
 def read_checkpoint(path: Path, *kinds: str) -> dict:
-    """The same as it was written, tensors and plain values only, on the CPU."""
+    """A checkpoint's content as it was written, by whatever version: tensors on the CPU, and plain values."""
     path = Path(path)
     writes = f"{SCRIPT_OF[kinds[0]]} writes one (best_model.pt)"
     if path.is_dir() and not (path / WEIGHTS_FILE).exists():

@@ -1,7 +1,7 @@
 """Compare two evaluations of the same clips, metric by metric, with paired 95 % intervals of the difference.
 
     python compare_metrics.py runs/evaluation_flow runs/evaluation_predictor --split test
-    python compare_metrics.py runs/evaluation_flow runs/evaluation_flow --row_b nearest_text
+    python compare_metrics.py runs/evaluation_flow runs/evaluation_flow --row_b nearest_text --split test
 
 A and B are what evaluate.py wrote: its OUTPUT_DIR, or a clips_{split}.npz in it. Both are scored on the same resampled
 clips, so that the difficulty of a clip cancels out. If an interval contains 0, the data show no difference. A metric is

@@ -70,7 +70,7 @@ def on_signers(data_dir: Path, signers: dict[str, Counter[str]]) -> Iterator[str
 def main() -> None:
     parser = make_parser(__doc__)
     add_data_arguments(parser, default=DATA_DIR)
-    parser.add_argument("--num_workers", type=natural_int, default=4, help="processes that read clips")
+    parser.add_argument("--num_workers", type=natural_int, default=4, help="processes that read clips (default 4)")
     parser.add_argument(
         "--visibility_threshold",
         type=fraction,

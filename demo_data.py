@@ -1,7 +1,7 @@
 """Make the demo's data set: real letters of one manual alphabet, and words joined from them.
 
     pip install --no-deps spoken-to-signed==0.4.0       # 600 .pose clips of letters, 20 alphabets, MIT licence
-    python demo_data.py --output_dir demo/data --alphabet ase --num_words 250
+    python demo_data.py --output_dir demo/data --alphabet ase
 
 Writes the data layout (README, "Your own data"), the text of a word being its letters ("h e l l o"); `spelling.json`,
 which says which letter is signed when: ID → [[letter, first frame, end frame], ...]; and `held_out.txt`, a line

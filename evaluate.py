@@ -70,7 +70,9 @@ def parse_arguments() -> argparse.Namespace:
         "--autoencoder_checkpoint", type=Path, help="best_model.pt of stage 1: needed with a model, and for 'frechet'"
     )
     parser.add_argument(
-        "--back_translation_checkpoint", type=Path, help="best_model.pt of train_pose_to_text.py: for BLEU to WER"
+        "--back_translation_checkpoint",
+        type=Path,
+        help="best_model.pt of train_pose_to_text.py: for BLEU, ROUGE-L, chrF, WER and text_log_likelihood",
     )
     parser.add_argument(
         "--num_beams", type=positive_int, default=4, help="beams of the back-translator; 1 is greedy (default 4)"
@@ -180,7 +182,7 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
     named = list_signers(args.data_dir, args.split, [reference.id for reference in with_text])
     known = models.generator.model.signers
     if unknown := sorted(set(named.values()) - set(known)) if known else []:
-        print(f"the model has learnt nothing of {', '.join(unknown)}: it signs as the mean of its signers instead")
+        print(f"not in the model's train data: {', '.join(unknown)}; their clips are signed as the mean of its signers")
     return with_text, fps
 
 

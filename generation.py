@@ -141,7 +141,7 @@ class Generator:
     ) -> Iterator[tuple[int, Generated]]:
         """As `generate`, but yields (index, clip) batch by batch, clips of like length together.
 
-        Reads WINDOW texts at a time, then signs them in order of clip length: the length of a text says little of it.
+        Reads WINDOW texts at a time, then signs them in order of their clips' lengths, which are known only then.
         Several processes share the batches, and each gets all clips.
         """
         indices, signed_together = range(len(texts)), 1 if self.speed.precision == "int8" else batch_size
@@ -246,5 +246,5 @@ def load_generator(
 
 
 def widest_layer(model: TextToLatent, autoencoder: PoseAutoencoder) -> int:
-    """Of the widest network that signs."""
+    """The width of the widest network that signs."""
     return max(model.net.config.hidden_dim, model.net.config.cond_dim, autoencoder.config.hidden_dim)

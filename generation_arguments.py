@@ -125,8 +125,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--solver",
         choices=SOLVER_NAMES,
-        help="midpoint and heun evaluate the network twice per step "
-        f"(default {DEFAULT_SOLVER}; a student has its own steps)",
+        help="ODE solver: ab2 (Adams-Bashforth) and euler evaluate the network once per step, midpoint and heun twice "
+        f"(default {DEFAULT_SOLVER}; a student takes euler only)",
     )
     parser.add_argument(
         "--use_ssm_prior",

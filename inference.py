@@ -47,9 +47,14 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         "--target_length", type=frames, help="frames of the clip, at most 5000 (default: predicted from the text)"
     )
     parser.add_argument(
-        "--num_samples", type=positive_int, default=1, help="clips for each text (those of Direction 1 are equal)"
+        "--num_samples",
+        type=positive_int,
+        default=1,
+        help="clips for each text; those of Direction 1 are equal (default 1)",
     )
-    parser.add_argument("--seed", type=natural_int, default=0, help="random seed; clip k of a text uses seed + k")
+    parser.add_argument(
+        "--seed", type=natural_int, default=0, help="random seed; clip k of a text uses seed + k (default 0)"
+    )
     parser.add_argument(
         "--signer",
         type=composed,

@@ -59,9 +59,9 @@ HANDS = (layout.LEFT_HAND, layout.RIGHT_HAND)
 
 
 class WithOtherClips(PoseDataset):
-    """Clips of train; beside one whose hand was never seen stands `other` [T,214], another clip at its length.
+    """Clips of train. One that never shows a hand gets `other` [T,214], another clip, resampled to its length.
 
-    (seed, epoch, index) alone decide which.
+    (seed, epoch, index) alone decide which other clip.
     """
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
@@ -92,7 +92,7 @@ def draw_unseen_hands(model: PoseToText, batch: Batch, draws: Draws) -> torch.Te
 
 
 def loss(model: PoseToText, batch: Batch, draws: Draws) -> Losses:
-    """Of the clips that have a text: one without would teach that its signs say nothing."""
+    """The translation loss of the clips that have a text; an empty one would teach that signs say nothing."""
     pose = draw_unseen_hands(model, batch, draws) if model.training else batch["pose"]
     return {"loss": translation_loss(model, pose, batch["pose_mask"], list(map(normalize_text, batch["text"])))}
 
@@ -145,7 +145,7 @@ def main() -> None:
     train_loader, dev_loader = loader("train"), loader("dev")
     model = PoseToText(config, statistics)
     if cut := sum(model.too_long(texts)):
-        print(f"{cut} of {len(texts)} train texts have more than {config.max_tokens} subwords: it misses their ends")
+        print(f"{cut} of {len(texts)} train texts have more than {config.max_tokens} subwords: their ends are not read")
     stage = Stage(
         POSE_TO_TEXT,
         model,

@@ -41,7 +41,9 @@ def parse_arguments() -> argparse.Namespace:
     add_dataclass_arguments(parser, "training", TrainSettings, num_epochs=100, learning_rate=1e-4)
     add_dataclass_arguments(parser, "autoencoder", AutoencoderConfig)
     add_dataclass_arguments(parser, "loss", AutoencoderLoss)
-    parser.add_argument("--text_encoder", help="ignored; accepted so that all stages take the same flags")
+    parser.add_argument(
+        "--text_encoder", help="has no effect, as the autoencoder reads no text; the stages that do take the same flag"
+    )
     return parser.parse_args()
 
 

@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--use_ssm_prior", action="store_true", help="add the unconditional state-space prior")
     arguments.add_prior_type_argument(parser)
     parser.add_argument(
-        "--prior_checkpoint", type=Path, help="best_model.pt of train_stage2_prior.py: a prior that is not trained here"
+        "--prior_checkpoint", type=Path, help="best_model.pt of train_stage2_prior.py: its prior is used as it is"
     )
     args = arguments.parse_with_text_encoder(parser)
     refuse_without("--use_ssm_prior", args.use_ssm_prior, PRIOR_FLAGS, parser, args)

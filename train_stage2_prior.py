@@ -4,7 +4,7 @@
         --autoencoder_checkpoint runs/autoencoder/best_model.pt --batch_size 32 --num_epochs 100 --learning_rate 1e-4 \\
         --hidden_dim 256 --max_seq_len 120 --num_workers 4
 
-It does not use texts. train_stage2_latent_flow.py --prior_checkpoint builds on the result. Latents are computed once
+The prior reads no texts. train_stage2_latent_flow.py --prior_checkpoint builds on the result. Latents are computed once
 and kept in --cache_dir. Writes best_model.pt, last.pt, log.jsonl and TensorBoard events to OUTPUT_DIR.
 """
 

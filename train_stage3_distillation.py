@@ -72,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
         "--joined_texts",
         type=fraction,
         default=0.5,
-        help="share of trajectories whose text joins parts of two train texts, split at spaces (default 0.5)",
+        help="share of trajectories whose text begins as one train text and ends as another (default 0.5)",
     )
     parser.add_argument(
         "--num_layers",

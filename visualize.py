@@ -1,7 +1,6 @@
 """Look at clips, generated ones beside real ones: as a page to play and sort them, a video, a GIF or a sheet of frames.
 
-    python visualize.py --evaluation runs/evaluation_flow runs/evaluation_predictor --data_dir data/phoenix14t \\
-        --output flow.html
+    python visualize.py --evaluation runs/evaluation_predictor --data_dir data/phoenix14t --output page.html
     python visualize.py --data_dir data/phoenix14t --split test --output test.html
     python visualize.py --clips "real=data/test/poses/ID.npz" "flow, 4 steps=output_pose.npy" --output clips.mp4 \\
         --sheet clips.png --captions data/spelling.json

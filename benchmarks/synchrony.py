@@ -3,7 +3,7 @@
     python benchmarks/synchrony.py --data_dir data/mine
 
 The classifier is that of the metric `sync_confidence` (evaluation/sync_classifier.py). Its AUC on test is that of clips
-it never saw: 0.5 says that this data set holds no signal that guidance by synchrony could follow, 1 that a glance
+it never saw: 0.5 says that this data set holds no signal that sync guidance could follow, 1 that a glance
 suffices. `head` and `mouth` see that part of the face alone. `control` takes the face from another clip, at the same
 instants: what it finds is no synchrony. Prints JSON.
 """

@@ -71,7 +71,7 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
         "mean distance of the frames (all 214 numbers) that dynamic time warping (DTW) pairs": [
             Metric("dtw", LOWER, mean_of, column=Column(4, "DTW", 3))
         ],
-        "mean distance of the keypoints, which DTW of keypoints alone pairs, image units: all, body, each hand": [
+        "mean distance of the keypoints along the DTW path of keypoints alone, image units: all, body, each hand": [
             Metric("dtw_mje", LOWER, mean_of),
             Metric("dtw_mje_body", LOWER, mean_of),
             Metric("dtw_mje_left_hand", LOWER, mean_of),
@@ -98,7 +98,9 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
             Metric("presence_agreement", HIGHER, ratio_of, ("hand_presence",)),
             Metric("presence_agreement_both", NEITHER, ratio_of, ("both_hands_presence",)),
         ],
-        "the same for the face": [Metric("face_presence_agreement", HIGHER, ratio_of, ("face_presence",))],
+        "share of face-frames in which clip and reference agree on whether the face is visible": [
+            Metric("face_presence_agreement", HIGHER, ratio_of, ("face_presence",))
+        ],
     },
     "text read back": {
         "BLEU: runs of up to 1, 2, 3 and 4 words in common with the text (characters in scripts without spaces)": [
@@ -120,7 +122,9 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
         "mean speed of hands and wrists divided by the reference's; 0 stands still": [
             Metric("motion_ratio", NEAR_1, ratio_of, ("hand_speeds",), Column(2, "motion ratio", 3))
         ],
-        "the same for arms and hands": [Metric("speed_ratio", NEAR_1, ratio_of, ("speeds",))],
+        "mean speed of arms and hands divided by the reference's": [
+            Metric("speed_ratio", NEAR_1, ratio_of, ("speeds",))
+        ],
         "mean jerk of arms and hands divided by the reference's; above 1 they tremble": [
             Metric("jerk_ratio", NEAR_1, ratio_of, ("jerks",), Column(3, "jerk ratio", 2))
         ],

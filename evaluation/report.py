@@ -184,10 +184,10 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
     notes = []
     if any(is_marked(row) for row in rows.values()):
         notes.append(
-            f"* motion ratio outside {least}-{most}: DTW, MSE, BLEU and recognition reward stillness, so this column's "
-            "other numbers mean nothing by themselves"
+            f"* motion ratio outside {least}-{most}: DTW, MSE, BLEU and recognition reward stillness, so the other "
+            "numbers of such a row (a column of this table) mean nothing by themselves"
         )
-    notes.append("[ ] 95 % interval over clips (bootstrap); the other columns' intervals are in the JSON")
+    notes.append("[ ] 95 % interval over clips (bootstrap); the intervals of the other rows are in the JSON")
     length = LENGTH_SOURCES[report["length_source"]]
     notes.append(f"{report['num_clips']} clips of {report['split']}; length of a generated clip: {length}")
     rows_of: dict[str, list[str]] = {}  # by the remark
@@ -203,7 +203,9 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
         if report[title]:
             notes.append(f"{title}: " + ", ".join(f"{key}={value}" for key, value in report[title].items()))
     if BACK_TRANSLATION not in report["checkpoints"]:
-        notes.append("warning: no BLEU, ROUGE-L, chrF and WER; they need --back_translation_checkpoint")
+        notes.append(
+            "warning: no BLEU, ROUGE-L, chrF, WER and text_log_likelihood; they need --back_translation_checkpoint"
+        )
     return notes
 
 

@@ -43,7 +43,7 @@ def convert(
     if len(pending) < len(clips):
         say(f"{len(clips) - len(pending)} of {len(clips)} clips are there already")
     if changed:
-        print(f"{len(changed)} recordings are others than before, such as {changed[0]}: their clips are made again")
+        print(f"{len(changed)} recordings have changed, such as {changed[0]}: their clips are made again")
     rate = fps if isinstance(fps, float) else None
     left_out: dict[str, str] = {}
     results = parallel_map(_convert_one, pending, num_workers, read, content_of, output_dir, rate, shared)
@@ -76,7 +76,7 @@ def convert(
     if left_out and not skip_bad:
         raise UserError(
             f"{len(left_out)} of {len(clips)} recordings were left out, such as {first[0]}: {first[1]}; "
-            f"the others are written (--skip_bad: this is no error)"
+            f"the others are written (with --skip_bad this is no error)"
         )
     print(f"wrote {len(records)} clips to {output_dir} and their report to {report_path}")
 

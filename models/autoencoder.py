@@ -43,7 +43,7 @@ class AutoencoderConfig:
     temporal_stride: int = described(1, "frames per latent: 1, 2 or 4")
     dropout: float = described(0.1, "probability that training drops an activation")
     presence: bool = described(
-        True, "store in the latents which hands and whether the face are visible; without it all are always drawn"
+        True, "store in the latents whether each hand and the face are visible; without it all are always drawn"
     )
     body_frame: bool = described(
         True, "store a clip's body position and size once in its latents instead of leaving each latent to learn them"

@@ -47,14 +47,15 @@ class StudentConfig:
     space: str = "latent"
     dropout: float = 0.0
     step_counts: tuple[int, ...] = STEP_COUNTS
-    guidance_scale: float = 2.0  # the teacher's, which the student has learnt
-    guidance_from: str = "null_text"  # likewise
-    prior_type: str = "none"  # likewise
-    use_sync_guidance: bool = False  # likewise
-    gamma_guidance: float | None = None  # likewise; None: of a version that did not keep it
-    start: str = "noise"  # likewise
-    start_layers: int = 2  # likewise
-    max_frames: int | None = None  # likewise
+    # The teacher's, which the student has learnt:
+    guidance_scale: float = 2.0
+    guidance_from: str = "null_text"
+    prior_type: str = "none"
+    use_sync_guidance: bool = False
+    gamma_guidance: float | None = None  # None: of a version that did not keep it
+    start: str = "noise"
+    start_layers: int = 2
+    max_frames: int | None = None
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)

@@ -40,7 +40,8 @@ SPACES = ("latent", "pose")
 UNCONDITIONAL = ("prior", "null_text")
 GAMMA_UNITS = ("field", "gradient")
 # After a change of this interval, or of that of sync guidance, raise TRAJECTORIES_VERSION in training/trajectories.py.
-TEXT_GUIDANCE_INTERVAL = (0.0, 0.9)  # of t: near t = 1, guidance by the text only adds trembling
+# Of t: near t = 1, guidance by the text only adds trembling (limited interval, Kynkäänniemi et al. 2024, 2404.07724).
+TEXT_GUIDANCE_INTERVAL = (0.0, 0.9)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class FlowConfig:
     lambda_prior: float = described(0.1, "weight of the prior in the velocity at t = 0; it falls to 0 at t = 1")
     use_sync_guidance: bool = described(False, "train the sync head, and guide sampling with it")
     gamma_guidance: float = described(
-        0.01, "largest share of the velocity that guidance by synchrony may add, in the middle of a trajectory"
+        0.01, "largest share of the velocity that sync guidance may add, in the middle of a trajectory"
     )
     gamma_unit: str = "field"  # of gamma_guidance: a share of the field's norm, or a factor of the bare "gradient"
     start: str = described(

@@ -46,7 +46,7 @@ class PredictorConfig:
 
     @classmethod
     def of_mean(cls, config: StartsAtMean) -> "PredictorConfig":
-        """Of the network that tells a flow, or its student, the mean of a text's latents."""
+        """The configuration of the network that predicts the mean latents of a text, for a flow or its student."""
         sizes = {
             name: getattr(config, name) for name in ("latent_dim", "hidden_dim", "num_heads", "cond_dim", "dropout")
         }

@@ -7,7 +7,8 @@ A loss that follows four rules gives the same curve in one process and in many:
     a mean is `masked_mean` or `clip_mean`, never .mean(): its weights are summed over all processes
     clips of a batch do not affect each other, except through `std_over_batch`
 
-The value that it returns is this process's part: the parts of all processes add up to the loss of the whole batch.
+The value that it returns is this process's part: the parts of all processes add up to the loss of the whole batch. So a
+loss may scale and add means, but not multiply them, divide by them, or put them through a function.
 """
 
 import contextlib

@@ -1,9 +1,10 @@
-"""Non-manual features (NMM) from a MediaPipe face mesh.
+"""Non-manual markers (NMM) from a MediaPipe face mesh.
 
-All features are measured in the plane of the image after the head's roll is taken out (rotated so that the outer eye
-corners lie level) and are divided by the distance of the outer eye corners, so neither the size of the picture nor
-the distance to the camera matters. Head pose is in radians: yaw > 0 where the signer's left eye is farther from the
-camera than the right one, pitch > 0 where the chin is farther than the forehead, roll > 0 clockwise in the picture.
+Lengths are measured in the plane of the image after the head's roll is taken out (rotated so that the outer eye corners
+lie level), and are divided by the distance of the outer eye corners; gaze is divided by the width of its eye. So
+neither the size of the picture nor the distance to the camera matters. Head pose is in radians: yaw > 0 where the
+signer's left eye is farther from the camera than the right one, pitch > 0 where the chin is farther than the forehead,
+roll > 0 clockwise in the picture.
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ NUM_FACE, NUM_FACE_WITH_IRIS = 468, 478
 
 
 def nmm_from_face_mesh(face: np.ndarray) -> np.ndarray:
-    """NMM features [T,64] float32 of face meshes [T,468,3] (or [T,478,3], with irises).
+    """NMM [T,64] float32 of face meshes [T,468,3] (or [T,478,3], with irises).
 
     x and y share one unit (pixels, not image units, unless the image is square), y downwards; z is in that unit too
     or yaw and pitch come out too small. A frame whose eye corners coincide (no face) gives NaN.

@@ -469,13 +469,13 @@ class PosePoints:
     fps: float
 
     def of_one(self, who: np.ndarray) -> "PosePoints":
-        """The same of one person, who [T] is the number of whom in each frame."""
+        """The points of one person; who [T]: that person's number in each frame."""
         frames = np.arange(len(who))
         return replace(self, points=self.points[frames, who][:, None], confidence=self.confidence[frames, who][:, None])
 
     @property
     def num_people(self) -> int:
-        """Those whom any frame shows."""
+        """The number of people that any frame shows."""
         return int((self.confidence > 0).any((0, 2)).sum())
 
 

@@ -54,7 +54,7 @@ def prefer_onednn() -> bool:
 
 @contextmanager
 def small_products() -> Iterator[None]:
-    """Many products of a vector and a small matrix: there PyTorch's own choice is up to five times quicker."""
+    """Multiply by PyTorch's own choice within this block: for many small products it is up to five times quicker."""
     before = torch.backends.mkldnn.matmul.fp32_precision
     torch.backends.mkldnn.matmul.fp32_precision = "ieee"
     try:

@@ -42,7 +42,7 @@ class ScriptParser(argparse.ArgumentParser):
         self.add_argument(
             "--config", type=Path, metavar="FILE", help="read flags from this file, such as the config.json of a run"
         )
-        self.add_argument("--quiet", action="store_true", help="print only warnings and the last line")
+        self.add_argument("--quiet", action="store_true", help="print only warnings, errors and the last line")
 
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None

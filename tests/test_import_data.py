@@ -887,7 +887,7 @@ def test_a_recording_that_changed_is_read_again_and_no_other(imported, tmp_path:
     np.save(given / "two.npy", scored(POINTS[: FRAMES // 2])[..., :3])
     capsys.readouterr()
     imported("--source_fps 25")
-    assert "1 recordings are others than before, such as two.npy: their clips are made again" in capsys.readouterr().out
+    assert "1 recordings have changed, such as two.npy: their clips are made again" in capsys.readouterr().out
     assert len(keypoints(folder, "two")[0]) == FRAMES // 2
     after = {path: path.stat().st_mtime_ns for path in folder.glob("train/*/*")}
     assert {path for path in before if before[path] == after[path]} == {*folder.glob("train/*/one.*")}
@@ -943,7 +943,7 @@ def test_a_frame_that_changed_is_read_again(kind: str, imported, tmp_path: Path,
     frames[4].write_bytes(frames[9].read_bytes())
     capsys.readouterr()
     after, _ = keypoints(imported(flags))
-    assert "1 recordings are others than before" in capsys.readouterr().out
+    assert "1 recordings have changed" in capsys.readouterr().out
     assert np.flatnonzero((before != after).any((1, 2))).tolist() == [4]
     np.testing.assert_array_equal(after[4], before[9])
 

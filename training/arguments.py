@@ -11,6 +11,7 @@ from runtime.precision import AUTO
 
 SCRATCH_FLAGS = ("--scratch_dim", "--scratch_layers", "--vocab_size")
 VOCAB_SIZE = 8000
+AUTO_PRIOR = "mamba where there are a CUDA GPU, mamba-ssm and causal-conv1d, else simple"
 
 
 def add_text_encoder_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,10 +44,7 @@ def add_text_encoder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_prior_type_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--ssm_prior_type",
-        choices=(AUTO, *PRIORS),
-        default=AUTO,
-        help="auto: Mamba if its CUDA kernels are installed, else the simple prior (default auto)",
+        "--ssm_prior_type", choices=(AUTO, *PRIORS), default=AUTO, help=f"auto: {AUTO_PRIOR} (default auto)"
     )
 
 
@@ -54,7 +52,7 @@ def choose_prior_type(requested: str) -> str:
     """The prior of --ssm_prior_type, mamba or simple; prints what auto has chosen."""
     chosen = resolve_prior_type(requested)
     if requested == AUTO and processes.is_first():
-        say(f"prior: {chosen} (--ssm_prior_type auto: mamba if mamba-ssm and a GPU are available, else simple)")
+        say(f"prior: {chosen} (--ssm_prior_type auto: {AUTO_PRIOR})")
     return chosen
 
 

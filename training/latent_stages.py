@@ -115,7 +115,7 @@ def say_cut_texts(encoder: TextEncoder, texts: list[str]) -> None:
     longer = sum(count > encoder.max_tokens for count in encoder.count_tokens(texts))
     if longer:
         limit = encoder.max_tokens
-        print(f"{longer} of {len(texts)} train texts have more than {limit} tokens: the text encoder misses their ends")
+        print(f"{longer} of {len(texts)} train texts have more than {limit} tokens: their ends are not read")
 
 
 def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: torch.device) -> TextEncoder:

@@ -165,7 +165,7 @@ def latent_dataset(
         if labelled:
             print(f"{counted} and are left out")
         else:
-            say(f"{counted}: they train the unconditional branch only")
+            say(f"{counted}: they train the prior, if there is one, and the unconditional branch")
     return dataset
 
 

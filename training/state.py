@@ -39,12 +39,12 @@ FREE = {
 _PRIOR = "prior_checkpoint"  # key of a configuration: the fingerprint of the checkpoint that this flag names
 # Flags whose value may change too: instead of it, the fingerprint of the checkpoint or the configuration is compared.
 KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
-# Flags that an earlier version did not have, each with the value that behaves like that version.
+# Settings that an earlier version did not have, each with the value that behaves like that version.
 NEWER = {"face_weight": 0.0, "joined_texts": 0.0, "trajectories": "4"}
 _OF_NAME = {
     "data": "the clips or texts of train or dev differ",
     "teacher": "the teacher differs",
-    "trajectories": "trajectories have other noise since that version",
+    "trajectories": "this version draws other noise for the teacher's trajectories",
 }
 
 
