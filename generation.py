@@ -23,7 +23,7 @@ from poses.statistics import Statistics, statistics_path
 from runtime.errors import UserError
 from runtime.files import composed
 from runtime.precision import settle
-from runtime.processes import shared_map
+from runtime.processes import of_first, shared_map
 from runtime.timing import Clock
 
 PARTS = ("text", "sampling", "decoding")
@@ -152,7 +152,8 @@ class Generator:
         for first in range(0, len(indices), WINDOW):
             window = indices[first : first + WINDOW]
             read = self.read([texts[i] for i in window], [named[i] for i in window], batch_size)
-            frames = [lengths[i] for i in window] if lengths is not None else [text.frames for text in read]
+            predicted = of_first([text.frames for text in read])  # all must order alike, and rounding may differ
+            frames = [lengths[i] for i in window] if lengths is not None else predicted
             order = sorted(range(len(window)), key=lambda row: (frames[row], row))
             batches = [order[start : start + signed_together] for start in range(0, len(order), signed_together)]
             tasks = (

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 from runtime.console import say
+from runtime.processes import of_first
 
 AUTO = "auto"
 FP32, BF16 = "fp32", "bf16"
@@ -88,8 +89,12 @@ def said(precision: Choice, threads: Choice) -> str:
 
 
 def settle(asked: str, device: str, width: int) -> str:
-    """The precision of a script that signs; also sets its threads and prints both in one line."""
+    """The precision of a script that signs; also sets its threads and prints both in one line.
+
+    Of several processes the first decides: the others may run on another kind of processor.
+    """
     precision = choose_precision(device, width, has_tiles()) if asked == AUTO else Choice(asked, "as asked")
+    precision = of_first(precision)
     say(said(precision, use_threads(width, device)))
     return str(precision.value)
 

@@ -52,6 +52,11 @@ def gather(value: Any) -> list:
     return values
 
 
+def of_first(value: Any) -> Any:
+    """The value of the first process, for all; this process's own where it works `alone`."""
+    return value if count() == 1 or _alone else gather(value)[0]
+
+
 def shared_map(function: Callable, tasks: Iterable, num_workers: int, *shared: Any, at_a_time: int = 64) -> Iterator:
     """`parallel_map` whose tasks all processes share; each gets all results, in order.
 

@@ -21,7 +21,7 @@ from models.latent_predictor import start_around
 from models.layers import lengths_to_mask
 from models.text_to_latent import TextToLatent
 from poses.pack import Item, Items, Pack, cached_pack, digest
-from runtime.processes import gather
+from runtime.processes import of_first
 from training.latents import LatentSource, conditions, shared_items
 
 DOING = "teacher's trajectories"
@@ -137,7 +137,7 @@ def trajectory_pack(
 
     def items() -> Items:
         open_starts = [start for start in starts if start.num_latents is None]
-        lengths = iter(gather(lengths_of(open_starts))[0])  # those of the first process: rounding may differ
+        lengths = iter(of_first(lengths_of(open_starts)))  # rounding may differ
         known = [replace(start, num_latents=start.num_latents or next(lengths)) for start in starts]
         known.sort(key=lambda start: start.num_latents)
         firsts = range(0, len(known), batch_size)
