@@ -210,6 +210,7 @@ class PoseAutoencoder(nn.Module):
         self.config = config
         self.body_frame = BodyFrame(statistics) if config.body_frame else None
         self.hand_frame = HandFrame(statistics.framed if config.body_frame else statistics)
+        self.register_buffer("face_moves", torch.from_numpy(statistics.moves[layout.NMM]), persistent=False)  # [64]
         self.encoder = PoseEncoder(config)
         self.decoder = PoseDecoder(config)
         self.noise_level = None
@@ -400,22 +401,23 @@ class AutoencoderLoss:
         return {
             "reconstruction": _error(levels.pose, pose, scaled),
             "hand_shape": _error(levels.relative, model.hand_frame.relative(pose), hands * wrists),
-            "face": self.face(*(x[..., layout.NMM] for x in (levels.pose, pose, weight))),
+            "face": self.face(*(x[..., layout.NMM] for x in (levels.pose, pose, weight)), model.face_moves),
             "velocity": _error(levels.pose.diff(dim=1), pose.diff(dim=1), pairs, beta=CALM),
             "coarse": _error(levels.body, pose[..., layout.BODY], body)
             + _error(levels.hands, pose[..., layout.HANDS], hands),
         }
 
     @staticmethod
-    def face(made: Tensor, real: Tensor, weight: Tensor) -> Tensor:
-        """How far a face is from the real one, and its change from frame to frame, scalar; all are [B,T,64].
+    def face(made: Tensor, real: Tensor, weight: Tensor, moves: Tensor) -> Tensor:
+        """How far a face is from the real one, and its change from frame to frame, scalar; made, real, weight [B,T,64].
 
-        Some data have the head's pose alone: among all numbers of a frame, its three would count for nothing, and the
-        decoder would guess the head from the hands.
+        Each of the four features counts alike, by its numbers that move in train (moves [64] bool). Some data have the
+        head's pose alone: among all numbers of a frame, its three would count for nothing, and the decoder would guess
+        the head from the hands. In others a feature is measured in part.
         """
-        alike = torch.empty_like(weight[0, 0])  # [64]
+        alike = moves.to(weight.dtype)  # [64]
         for part in layout.FACE_SLICES:
-            alike[part] = 1 / (part.stop - part.start)
+            alike[part] /= alike[part].sum().clamp_min(1)
         pairs = weight[:, 1:] * weight[:, :-1]
         change = _error(made.diff(dim=1), real.diff(dim=1), pairs * alike, beta=CALM)
         return _error(made, real, weight * alike) + change

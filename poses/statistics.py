@@ -97,6 +97,11 @@ class Statistics:
         """Twelve hexadecimal digits that differ where the data do; `framed` follows from the same clips."""
         return _fingerprint(self, _ARRAYS)
 
+    @property
+    def moves(self) -> np.ndarray:
+        """Which numbers change in train, [214] bool."""
+        return self.std != 1
+
     def normalize(self, pose: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
         """Pose [T,214] in data units -> normalised; a dimension unseen in the whole clip becomes 0, the mean."""
         normalized = (pose - self.mean) / self.std

@@ -251,16 +251,19 @@ def test_every_feature_of_the_face_counts_alike():
     real, made = torch.zeros(2, 5, layout.NMM_DIM), torch.zeros(2, 5, layout.NMM_DIM)
     for far, place in zip((1.5, 2.5, 3.5, 4.5), layout.FACE_SLICES, strict=True):  # smooth L1: half less
         made[..., place] = far
-    weight = torch.ones_like(real)
-    assert float(AutoencoderLoss.face(made, real, weight)) == pytest.approx(2.5)
+    weight, moves = torch.ones_like(real), torch.ones(layout.NMM_DIM, dtype=torch.bool)
+    assert float(AutoencoderLoss.face(made, real, weight, moves)) == pytest.approx(2.5)
+    still = layout.FACE_SLICES[0].start + 2  # of the first feature, two numbers move in train: they stand for it
+    moves[still : layout.FACE_SLICES[0].stop] = made[..., still : layout.FACE_SLICES[0].stop] = 0
+    assert float(AutoencoderLoss.face(made, real, weight, moves)) == pytest.approx(2.5)
 
     head = layout.FACE_SLICES[1]
     weight = torch.zeros_like(real)
     weight[..., head] = 1
-    assert float(AutoencoderLoss.face(made, real, weight)) == pytest.approx(2.0)
+    assert float(AutoencoderLoss.face(made, real, weight, moves)) == pytest.approx(2.0)
     made[:, 2:, head] += 1  # one step in four, by 1
-    assert float(AutoencoderLoss.face(made, real, weight)) == pytest.approx(2.0 + 0.6 + (1 - 0.05) / 4)
-    assert float(AutoencoderLoss.face(made, real, 0 * weight)) == 0
+    assert float(AutoencoderLoss.face(made, real, weight, moves)) == pytest.approx(2.0 + 0.6 + (1 - 0.05) / 4)
+    assert float(AutoencoderLoss.face(made, real, 0 * weight, moves)) == 0
 
 
 @pytest.mark.parametrize(("kept", "shrinks"), [(1.0, False), (0.5, True)])
