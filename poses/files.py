@@ -21,7 +21,7 @@ import numpy as np
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, has_depth, is_flat, nmm_from_face_mesh
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
-from poses.presence import MISSING, seen_in_generated, shown_keypoints
+from poses.presence import MISSING, shown_keypoints, shown_numbers
 from poses.texts import texts_by_id
 from poses.writing import FACE_NUMBERS
 from runtime.errors import UserError
@@ -332,8 +332,7 @@ def read_pose(path: Path, reading: Reading | None = None) -> Clip:
         raise UserError(
             f"{path}: {pose.dtype} [{_shape(pose.shape)}]; expected float [T,{layout.POSE_DIM}], T at least 1"
         )
-    seen = np.isfinite(pose) & seen_in_generated(pose)
-    return Clip(path.stem, "", pose.astype(np.float32), seen, _fps_beside(path))
+    return Clip(path.stem, "", pose.astype(np.float32), shown_numbers(pose), _fps_beside(path))
 
 
 def _fps_beside(path: Path) -> float | None:

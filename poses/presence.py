@@ -87,7 +87,14 @@ def without_absent(pose: np.ndarray, present: np.ndarray) -> np.ndarray:
     return np.where(by_number(present), pose, np.zeros((), pose.dtype))
 
 
-def seen_in_generated(pose: np.ndarray) -> np.ndarray:
-    """What a generated pose [T,214] in data units shows, [T,214] bool: all but what `without_absent` removed."""
-    shown = [(pose[:, place] != 0).any(1) for place in ARTICULATORS.values()]
-    return by_number(np.stack(shown, axis=1))
+def shown_numbers(pose: np.ndarray) -> np.ndarray:
+    """What a pose [T,214] of a file shows, [T,214] bool, by the rules of a data set's own files.
+
+    Keypoints by `shown_keypoints`. A face of zeros is absent; a feature of the face that is zero in every frame was not
+    measured.
+    """
+    points, nmm = layout.frame_to_keypoints(pose), pose[:, layout.NMM]
+    features = (pose[:, place] for place in layout.NMM_SLICES.values())
+    measured = np.concatenate([np.full(feature.shape[1], feature.any()) for feature in features])
+    face = (nmm != 0).any(1, keepdims=True) & measured & np.isfinite(nmm)
+    return np.concatenate([np.repeat(shown_keypoints(points), 2, axis=1), face], axis=1)

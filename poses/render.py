@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from poses import layout
 from poses.face import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
-from poses.presence import collapsed
+from poses.presence import shown_keypoints
 from runtime.errors import UserError
 from runtime.files import temporary_beside, write_whole
 
@@ -37,7 +37,6 @@ FINGER_COLOURS = {  # they tell crossing fingers apart; the thumb is drawn last,
 PALM = [*layout.PALM, layout.PALM[0]]
 MOUTH = [layout.LEFT_MOUTH, layout.RIGHT_MOUTH]
 TORSO = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.RIGHT_HIP, layout.LEFT_HIP]
-NEAR_ZERO = 0.03  # image units: a generated keypoint this near to (0, 0) stands for one that was never seen
 GIF_MAX_FPS, GIF_COLOURS = 50, 64
 STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
 
@@ -269,11 +268,10 @@ class _Pen:
 def visible_points(pose: np.ndarray, aspect: float) -> np.ndarray:
     """Keypoints [T,75,2] of a pose [T,214] in image heights; NaN for what was not seen."""
     points = layout.frame_to_keypoints(np.asarray(pose, dtype=np.float64)).copy()
-    points[(np.abs(points) < NEAR_ZERO).all(-1)] = np.nan
+    points[~shown_keypoints(points)] = np.nan
     for place in layout.HAND_KEYPOINTS.values():
         hand = points[:, place]
-        at_origin = np.abs(hand).mean((1, 2)) < 2 * NEAR_ZERO
-        hand[~np.isfinite(hand).all((1, 2)) | at_origin | collapsed(hand)] = np.nan
+        hand[~np.isfinite(hand).all((1, 2))] = np.nan
     return points * [aspect, 1.0]
 
 

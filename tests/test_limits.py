@@ -15,7 +15,7 @@ from dataset import collate
 from models.autoencoder import PoseSpace
 from models.text_encoder import PretrainedTextEncoder, ScratchTextConfig, ScratchTextEncoder, train_tokenizer
 from poses.interpolation import resample
-from poses.presence import seen_in_generated
+from poses.presence import shown_numbers
 from poses.splits import load_split
 from poses.statistics import Statistics, compute_statistics
 from runtime.errors import UserError
@@ -28,7 +28,7 @@ def test_a_clip_beyond_the_longest_of_training_is_signed_at_that_and_stretched(k
     object.__setattr__(limited.model.net.config, "max_frames", 12)
     at_limit, shorter = (clip.pose for clip in generator.generate(["sea", "sea"], [1, 1], [12, 7]))
     stretched, same = (clip.pose for clip in limited.generate(["sea", "sea"], [1, 1], [24, 7]))
-    shown = seen_in_generated(stretched)
+    shown = shown_numbers(stretched)
     assert shown.mean() > 0.3
     assert np.abs(stretched - resample(at_limit, 24))[shown].max() < 1e-5
     assert np.abs(same - shorter).max() < 1e-5

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluation.clips import Clip
 from poses import layout
 from poses.files import read_pose
 from poses.presence import (
@@ -13,10 +14,11 @@ from poses.presence import (
     by_number,
     is_there,
     presence,
-    seen_in_generated,
+    shown_numbers,
     steady,
     without_absent,
 )
+from poses.render import visible_points
 from poses.writing import write_clip
 
 
@@ -76,7 +78,7 @@ def test_what_is_absent_is_zeros_and_is_read_as_unseen(data_dir: Path, tmp_path:
     assert not clip[: len(pose) // 2, layout.LEFT_HAND].any()
     assert not clip[:, layout.NMM].any()
     np.testing.assert_array_equal(clip[by_number(present)], pose[by_number(present)])
-    np.testing.assert_array_equal(seen_in_generated(clip), by_number(present))
+    np.testing.assert_array_equal(shown_numbers(clip), by_number(present))
     for name in ("clip.npy", "clip.pose"):
         write_clip(tmp_path / name, clip, 25.0)
         read = read_pose(tmp_path / name)
@@ -87,3 +89,19 @@ def test_what_is_absent_is_zeros_and_is_read_as_unseen(data_dir: Path, tmp_path:
 def test_a_decoder_that_hesitates_does_not_flicker():
     probability = np.array([0.9] * 6 + [0.4, 0.6, 0.4] + [0.9] * 6)[:, None]
     assert is_there(probability).all()
+
+
+def test_a_file_is_shown_as_it_is_scored(data_dir: Path, tmp_path: Path):
+    """One rule for pictures, pages and metrics: a hand in one point and keypoints at (0, 0) are absent for all."""
+    pose = read_pose(sorted((data_dir / "train" / "poses").glob("*.npz"))[0]).pose
+    pose[pose == 0] = 0.5
+    pose[:3, layout.RIGHT_HAND] = 0.4  # in one point
+    legs = slice(2 * layout.LEFT_HIP, layout.BODY.stop)
+    pose[:, legs] = 0
+    np.save(tmp_path / "clip.npy", pose)
+    read, scored = read_pose(tmp_path / "clip.npy"), Clip.generated(pose)
+    assert not read.seen[:3, layout.RIGHT_HAND].any()
+    assert not read.seen[:, legs].any()
+    drawn = np.isfinite(visible_points(pose, 1.0)).all(-1)
+    np.testing.assert_array_equal(drawn, read.seen[:, : 2 * layout.NUM_KEYPOINTS : 2])
+    np.testing.assert_array_equal(scored.seen[6:], read.seen[6:])  # a gap of three frames may be filled
