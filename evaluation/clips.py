@@ -9,7 +9,7 @@ from poses import layout
 from poses.interpolation import fill_gaps
 from poses.motion import HAND_AND_WRIST
 from poses.pack import Pack
-from poses.presence import ARTICULATORS, by_number, presence, shown_keypoints
+from poses.presence import ARTICULATORS, by_number, presence, shown_numbers
 
 Array = np.ndarray
 Scores = dict[str, Array]  # the values of the clips by name: [N] or [N,K], NaN where undefined
@@ -34,7 +34,7 @@ class Clip:
     @classmethod
     def generated(cls, pose: Array) -> "Clip":
         """A model's clip, in memory or from a file: zeros where something is absent."""
-        return cls._of(pose, _shown(pose))
+        return cls._of(pose, shown_numbers(pose))
 
     @classmethod
     def real(cls, pose: Array, seen: Array) -> "Clip":
@@ -44,7 +44,7 @@ class Clip:
         """
         seen = seen.copy()
         seen[:, layout.NMM] = seen[:, layout.NMM].any(1, keepdims=True) & seen[:, layout.NMM].any(0)
-        return cls._of(pose, _shown(np.where(seen, pose, np.zeros((), pose.dtype))))
+        return cls._of(pose, shown_numbers(np.where(seen, pose, np.zeros((), pose.dtype))))
 
     @classmethod
     def _of(cls, pose: Array, seen: Array) -> "Clip":
@@ -86,13 +86,16 @@ class Clip:
                 place = pose[:, wrist] if self.seen[:, wrist].any() else np.full((len(pose), 2), MIDDLE)
                 pose[np.ix_(absent, here)] = np.tile(place[absent], layout.NUM_HAND)
                 placed[np.ix_(absent, here)] = True
-            pose[face, layout.NMM], placed[face, layout.NMM] = 0.0, True
+            lacking = face[:, None] | ~self.seen[:, layout.NMM].any(0)  # the face, or a feature that no frame shows
+            pose[:, layout.NMM][lacking] = 0.0
+            placed[:, layout.NMM] = lacking
         return Placed(pose, self.seen, placed)
 
 
 @dataclass(frozen=True)
 class Placed(Clip):
-    """A clip as distances read it: all points of an absent hand lie at its arm's wrist, and an absent face is zeros.
+    """A clip as distances read it: all points of an absent hand lie at its arm's wrist, and an absent face is zeros, as
+    is a number of the face that the clip never shows.
 
     placed [T,214] bool: the numbers that were set in this way.
 
@@ -121,19 +124,6 @@ class Placed(Clip):
         hands = layout.HANDS
         asked[:, hands] |= reference.placed[:, hands][j] & self.seen[:, hands][i]
         return asked & self.known[i], asked
-
-
-def _shown(pose: Array) -> Array:
-    """What a file's pose [T,214] shows, [T,214] bool, by the rules of a data set's own files.
-
-    Keypoints at (0, 0), a hand shrunk to a point and a face of zeros are absent; a feature of the face that is zero in
-    every frame was not measured.
-    """
-    points, nmm = layout.frame_to_keypoints(pose), pose[:, layout.NMM]
-    features = (pose[:, place] for place in layout.NMM_SLICES.values())
-    measured = np.concatenate([np.full(feature.shape[1], feature.any()) for feature in features])
-    face = (nmm != 0).any(1, keepdims=True) & measured
-    return np.concatenate([np.repeat(shown_keypoints(points), 2, axis=1), face], axis=1)
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,9 @@ def dtw(prediction: Clip, reference: Clip) -> tuple[float, Array | None]:
 
     Numbers never seen in the clip are dropped, the path is found on rebuilt poses, and then the unseen numbers of each
     pair of frames are left out. With everything seen it is the DTW distance divided by the path's length. A number that
-    the reference shows and the prediction lacks (other than an absent hand or face) is charged the mean error of the
-    rest of its frame, so omitting numbers cannot lower the distance. (NaN, None) if nothing was seen.
+    the reference shows and the prediction lacks (other than of a hand or of the face, see `clips.Placed`) is charged
+    the mean error of the rest of its frame, so omitting numbers cannot lower the distance. (NaN, None) if nothing was
+    seen.
     """
     aligned = _along_path(prediction, reference, slice(None))
     if aligned is None:
@@ -64,12 +65,12 @@ def dtw(prediction: Clip, reference: Clip) -> tuple[float, Array | None]:
     return float(mean_where(np.sqrt(squares), both.any(1))), path
 
 
-def dtw_mje(prediction: Clip, reference: Clip) -> dict[str, float]:
+def dtw_mje(prediction: Clip, reference: Clip) -> tuple[dict[str, float], Array | None]:
     """DTW mean joint error (DTW-MJE, Huang et al. 2021), image units: all keypoints, the body's, and each hand's.
 
-    NaN if none is compared. The path is that of DTW over the 75 keypoints as vectors [T,150], as in `dtw`. At each of
-    its steps the error is the mean, over keypoints compared in that frame, of the distance in the plane; the metric is
-    the mean over the steps. All parts share this path: hands are compared as the whole signer was aligned.
+    NaN if none is compared. The path [P,2] is that of DTW over the 75 keypoints as vectors [T,150], as in `dtw`. At
+    each of its steps the error is the mean, over keypoints compared in that frame, of the distance in the plane; the
+    metric is the mean over the steps. All parts share this path: hands are compared as the whole signer was aligned.
     """
     parts = {
         "dtw_mje": slice(None),
@@ -79,13 +80,13 @@ def dtw_mje(prediction: Clip, reference: Clip) -> dict[str, float]:
     }
     aligned = _along_path(prediction, reference, layout.MANUAL)
     if aligned is None:
-        return dict.fromkeys(parts, math.nan)
-    _, difference, both, _ = aligned
+        return dict.fromkeys(parts, math.nan), None
+    path, difference, both, _ = aligned
     shape = (len(difference), layout.NUM_KEYPOINTS, 2)
     seen = both.reshape(shape).all(-1)
     distance = np.linalg.norm(difference.reshape(shape), axis=-1)  # [P,75]
     errors = {name: mean_where(distance[:, part], seen[:, part], axis=1) for name, part in parts.items()}  # [P] each
-    return {name: float(mean_where(error, np.isfinite(error))) for name, error in errors.items()}
+    return {name: float(mean_where(error, np.isfinite(error))) for name, error in errors.items()}, path
 
 
 def mean_squared_errors(prediction: Clip, reference: Clip, path: Array | None) -> dict[str, float]:
@@ -103,10 +104,12 @@ def mean_squared_errors(prediction: Clip, reference: Clip, path: Array | None) -
 
 
 def face_correlation(prediction: Clip, reference: Clip, path: Array | None, scale: Array) -> float:
-    """Correlation of the face's numbers, each around its mean in the clip, with the reference's along `dtw`'s path.
+    """Correlation of the face's numbers, each around its mean in the clip, with the reference's along `dtw_mje`'s path.
 
-    It is the mean over the four features of their correlations. A feature that stands still in the prediction alone has
-    0; one that does so in the reference is left out. NaN where none remains. scale [64]: of `sync.nmm_scale`.
+    That path follows the keypoints alone: one that also followed the face would make any two faces alike. The value is
+    the mean over the four features of their correlations. A feature that stands still in the prediction alone, or that
+    it lacks, has 0; one that stands still in the reference is left out. NaN where none remains. scale [64]: of
+    `sync.nmm_scale`.
     """
     if path is None:
         return math.nan
@@ -127,8 +130,9 @@ def face_correlation(prediction: Clip, reference: Clip, path: Array | None, scal
 def closeness_scores(prediction: Clip, reference: Clip, scale: Array) -> dict[str, float]:
     """The values of a clip by `dtw`, `dtw_mje`, `mean_squared_errors` and `face_correlation`, which needs the scale."""
     distance, path = dtw(prediction, reference)
-    errors = dtw_mje(prediction, reference) | mean_squared_errors(prediction, reference, path)
-    face = face_correlation(prediction, reference, path, scale)
+    joints, keypoint_path = dtw_mje(prediction, reference)
+    errors = joints | mean_squared_errors(prediction, reference, path)
+    face = face_correlation(prediction, reference, keypoint_path, scale)
     return {"dtw": distance, **errors, "face_correlation": face, "frames": len(reference.pose)}
 
 

@@ -85,8 +85,8 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
             Metric("mse_manual", LOWER, mean_of),
             Metric("mse_nmm", LOWER, mean_of),
         ],
-        "correlation of the face with the reference's face within a clip, along the DTW path; 0 if it is unrelated, or "
-        "stands still": [Metric("face_correlation", HIGHER, mean_of)],
+        "correlation of the face with the reference's face within a clip, along the DTW path of the keypoints; 0 if "
+        "it is unrelated, or stands still": [Metric("face_correlation", HIGHER, mean_of)],
         f"share of clips whose nearest real clip has the same text; `_top{TOP}`: one of the {TOP} nearest has it": [
             Metric("recognition", HIGHER, mean_of, column=Column(1, "recognition", 3)),
             Metric("recognition_top5", HIGHER, mean_of),
@@ -192,6 +192,12 @@ class Remark(NamedTuple):
 
 
 REMARKS = {
+    "face_clips": Remark(
+        "face_correlation",
+        lambda values: np.isfinite(values).sum(),
+        "face_correlation uses {} clips: those whose reference shows a face that moves",
+        True,
+    ),
     "sync_undefined": Remark(
         "sync_correlation",
         lambda values: np.isnan(values[:, 0]).sum(),

@@ -86,9 +86,25 @@ def sync_null(hands: Array, face: Array) -> tuple[float, float]:
     return tuple(float(mean_where(values, np.isfinite(values))) for values in (correlations, lags))
 
 
+def alike(prediction: Clip, reference: Clip, scale: Array) -> tuple[Clip, Array]:
+    """The prediction and the scale [64] by which its face moves in the same numbers as its reference's.
+
+    What the reference lacks gets scale 0. What the prediction lacks throughout stands still, as an absent hand does.
+    """
+    asked = reference.seen[:, layout.NMM].any(0)
+    lacking = asked & ~prediction.seen[:, layout.NMM].any(0)
+    if lacking.any() and prediction.seen.any():
+        pose, seen = prediction.pose.copy(), prediction.seen.copy()
+        pose[:, layout.NMM][:, lacking] = 0.0
+        seen[:, layout.NMM] |= lacking
+        prediction = Clip(pose, seen)
+    return prediction, np.where(asked, scale, 0.0)
+
+
 def sync_scores(prediction: Clip, reference: Clip, scale: Array) -> dict[str, object]:
     """Correlation and lag of a clip, of its reference, and of the clip with its face shuffled in time, [3] each; and
     the faces' mean energies [2], times the reference's frames. scale [64]: of `nmm_scale`."""
+    prediction, scale = alike(prediction, reference, scale)
     energies = [smooth_energies(clip, scale) for clip in (prediction, reference)]
     null_correlation, null_lag = sync_null(*energies[0])
     face_speeds = [float(mean_where(face, np.isfinite(face))) for _, face in energies]

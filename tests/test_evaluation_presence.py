@@ -146,7 +146,7 @@ def test_a_hand_that_is_not_there_is_at_its_wrist():
     pose[:, layout.LEFT_HAND] = np.tile(wrist, layout.NUM_HAND) + ring
     both, one_handed = Clip.generated(pose), without(pose, layout.LEFT_HAND)
     for prediction, reference in ((both, one_handed), (one_handed, both)):
-        errors = metrics.dtw_mje(prediction, reference)
+        errors, _ = metrics.dtw_mje(prediction, reference)
         assert errors["dtw_mje_left_hand"] == pytest.approx(0.1)
         assert (errors["dtw_mje_right_hand"], errors["dtw_mje_body"]) == pytest.approx((0, 0))
         assert errors["dtw_mje"] == pytest.approx(0.1 * layout.NUM_HAND / layout.NUM_KEYPOINTS)

@@ -93,7 +93,7 @@ def test_dtw_mje_is_the_mean_distance_of_keypoints_in_the_plane():
     prediction = reference.copy()
     prediction[:, layout.MANUAL] += np.tile([0.3, 0.4], layout.NUM_KEYPOINTS)
     prediction[:, layout.NMM] += 100  # keypoints only
-    errors = metrics.dtw_mje(Clip.generated(prediction), Clip.generated(reference))
+    errors, _ = metrics.dtw_mje(Clip.generated(prediction), Clip.generated(reference))
     assert tuple(errors.values()) == pytest.approx((0.5, 0.5, 0.5, 0.5))
 
 
@@ -115,7 +115,7 @@ def test_mse_by_part_frame_by_frame_and_along_the_path():
 def face_correlation(prediction: np.ndarray, reference: np.ndarray, scale: np.ndarray | None = None) -> float:
     prediction, reference = Clip.generated(prediction), Clip.generated(reference)
     scale = sync.nmm_scale([reference]) if scale is None else scale
-    return metrics.face_correlation(prediction, reference, metrics.dtw(prediction, reference)[1], scale)
+    return metrics.face_correlation(prediction, reference, metrics.dtw_mje(prediction, reference)[1], scale)
 
 
 def test_the_face_follows_the_reference_or_the_hands():
@@ -138,8 +138,38 @@ def test_the_face_follows_the_reference_or_the_hands():
     still = reference.copy()
     still[:, layout.EYE_GAZE] = 0.3
     assert face_correlation(other, still, np.ones(layout.NMM_DIM)) == pytest.approx(1 / 3)
-    unrelated = [face_correlation(make_clip(seed), reference) for seed in range(1, 40)]
-    assert abs(np.mean(unrelated)) < 0.1
+
+
+@pytest.mark.parametrize("unit", [0.01, 1.0, 100.0])
+def test_two_unrelated_faces_do_not_correlate_in_any_unit(unit: float):
+    """The alignment does not follow the face: it would make any two faces alike, the more the larger their numbers."""
+    clips = [make_clip(seed) for seed in range(40)]
+    for clip in clips:
+        clip[:, layout.NMM] *= unit
+    assert abs(np.mean([face_correlation(clip, clips[0]) for clip in clips[1:]])) < 0.1
+
+
+def test_a_feature_of_the_face_that_a_clip_lacks_costs():
+    """Zeros throughout are worth no more than a still face; what the reference lacks counts for neither."""
+    (reference,) = make_references(1)
+    scale, lacking = np.full(layout.NMM_DIM, 0.1), reference.pose.copy()
+    lacking[:, layout.EYE_GAZE] = lacking[:, layout.MOUTH_SHAPE] = 0
+    clip = Clip.generated(lacking)
+    scores = metrics.closeness_scores(clip, reference, scale)
+    assert scores["dtw"] > 1
+    assert scores["mse_nmm"] > 0.1
+    assert scores["face_correlation"] == pytest.approx(1 / 2)
+    still = reference.pose.copy()
+    still[:, layout.EYE_GAZE] = still[:, layout.MOUTH_SHAPE] = 0.5
+    both = [sync.sync_scores(c, reference, scale)["face_speeds"] for c in (clip, Clip.generated(still))]
+    assert both[0][0] == pytest.approx(both[1][0])
+    assert both[0][0] < 0.8 * both[0][1]
+
+    less = Reference(clip.pose, clip.seen, "less", "")
+    scores = metrics.closeness_scores(reference, less, scale)
+    assert scores["dtw"] == pytest.approx(0)
+    made, real = sync.sync_scores(reference, less, scale)["face_speeds"]
+    assert made == pytest.approx(real)
 
 
 def test_the_reference_scores_perfect():
