@@ -37,13 +37,17 @@ class Estimate:
         return float(self.at(np.ones((1, num_clips)))[0])
 
     def with_interval(self, counts: Array) -> tuple[float | None, ...]:
-        """The metric of all clips, and its interval from resamples `counts`; None where undefined."""
+        """The metric of all clips, and its interval from resamples `counts`; None where undefined.
+
+        One clip has no interval, and neither has a metric that only one clip defines.
+        """
         value = self.of_all(counts.shape[1])
         if not math.isfinite(value):
             return None, None, None
         samples = self.at(counts[: self.resamples])
-        samples = samples[np.isfinite(samples)]
-        if not len(samples):
+        known = np.isfinite(samples)
+        samples = samples[known]
+        if not len(samples) or counts.shape[1] == 1 or (not known.all() and np.ptp(samples) == 0):
             return value, None, None
         if self.centred:
             return value, value - 1.96 * float(samples.std()), value + 1.96 * float(samples.std())

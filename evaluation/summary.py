@@ -44,7 +44,10 @@ def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[
 
     Each side is one run, or one of each seed: then the means are compared, and the interval is wide enough for another
     draw of clips and of seeds: the variance over clips and that between the seeds' differences, over their number, add.
+    Two or three seeds tell little of their own variance, so the interval is Student's t's, with the degrees of freedom
+    of Welch and Satterthwaite. A clip for which a value of one side is undefined counts for neither.
     """
+    ours, theirs = _of_common_clips(ours, theirs)
     a, b = ([estimates(scores) for scores in side] for side in (ours, theirs))
     num_clips = len(ours[0]["dtw"])
     counts = bootstrap_counts(num_clips)
@@ -53,10 +56,38 @@ def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[
         value, low, high = difference.with_interval(counts)
         first, second = (np.array([found[name].of_all(num_clips) for found in side]) for side in (a, b))
         if len(a) > 1 and low is not None:
-            between_seeds = np.var(first - second, ddof=1) / len(a)
-            half = 1.96 * math.sqrt(((high - low) / (2 * 1.96)) ** 2 + between_seeds)
+            over_clips, between_seeds = ((high - low) / (2 * 1.96)) ** 2, np.var(first - second, ddof=1) / len(a)
+            half = _t_quantile(over_clips, between_seeds, len(a) - 1) * math.sqrt(over_clips + between_seeds)
             low, high = value - half, value + half
         means = (float(each.mean()) for each in (first, second))
         first, second = (mean if math.isfinite(mean) else None for mean in means)
         table[name] = {"a": first, "b": second, "difference": value, "low": low, "high": high}
     return table
+
+
+def _of_common_clips(*sides: Sequence[Scores]) -> list[list[Scores]]:
+    """The same values, undefined (NaN) for every clip for which one of the runs has none."""
+    runs = [scores for side in sides for scores in side]
+    num_clips, undefined = len(runs[0]["dtw"]), {}
+    for name, values in runs[0].items():
+        if all(name in scores for scores in runs) and values.dtype.kind == "f" and len(values) == num_clips:
+            rows = [np.isnan(scores[name]).reshape(num_clips, -1).any(1) for scores in runs]
+            undefined[name] = np.logical_or.reduce(rows)
+    return [[{**scores, **_without(scores, undefined)} for scores in side] for side in sides]
+
+
+def _without(scores: Scores, undefined: dict[str, Array]) -> Scores:
+    found = {}
+    for name, rows in undefined.items():
+        found[name] = scores[name].copy()
+        found[name][rows] = np.nan
+    return found
+
+
+def _t_quantile(over_clips: float, between_seeds: float, freedom: int) -> float:
+    """The 97.5 % quantile for the sum of a variance that is known and one estimated with `freedom` degrees."""
+    from scipy.special import stdtrit  # here: visualize.py reads the list of metrics, and starts faster
+
+    if not between_seeds:
+        return 1.96
+    return float(stdtrit(freedom * ((over_clips + between_seeds) / between_seeds) ** 2, 0.975))
