@@ -13,9 +13,11 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
+
 from evaluation.clips import Scores
 from evaluation.registry import DEPENDS_ON, count_remarks, remarks
-from evaluation.report import BACK_TRANSLATION, ROWS, read_clips, read_report
+from evaluation.report import BACK_TRANSLATION, LENGTH_SOURCES, REFERENCE, ROWS, read_clips, read_report
 from evaluation.summary import compare
 from poses.files import SPLITS
 from runtime import errors
@@ -47,7 +49,15 @@ def read_judges(path: Path) -> dict[str, object]:
     """What the metrics of a clips_{split}.npz depend on besides its clips, from the report beside it."""
     report = read_report(path.with_name(path.name.replace("clips_", "metrics_", 1)).with_suffix(".json"))
     translator = (report["checkpoints"].get(BACK_TRANSLATION), report["settings"].get("num_beams"))
-    return {**report["checkpoints"], BACK_TRANSLATION: translator, "thresholds": report.get("thresholds")}
+    judges = {**report["checkpoints"], BACK_TRANSLATION: translator, "thresholds": report.get("thresholds")}
+    return judges | {"length_source": report["length_source"]}
+
+
+def have_equal_references(a: dict[str, Scores], b: dict[str, Scores]) -> bool:
+    """Whether two evaluations scored against the same real clips, by their lengths and their hands' motion."""
+    of_reference = [rows.get(REFERENCE, {}) for rows in (a, b)]
+    shared = [name for name in ("frames", "hand_speeds") if all(name in scores for scores in of_reference)]
+    return all(np.allclose(*(scores[name] for scores in of_reference), rtol=1e-4, equal_nan=True) for name in shared)
 
 
 def are_one(a: object, b: object) -> bool:
@@ -67,8 +77,16 @@ def main() -> None:
     ids_b, theirs = read_row(paths[1], args.row_b)
     if ids_a != ids_b:
         raise UserError(f"{args.b}: scored other clips than {args.a}; compare evaluations of the same split and data")
+    if not have_equal_references(*(read_clips(path)[1] for path in paths)):
+        raise UserError(
+            f"{args.b}: its references are others than those of {args.a}, though of the same IDs: the data set was "
+            "prepared or imported anew between the two; evaluate both again"
+        )
     table = compare([ours], [theirs])
     judges_a, judges_b = map(read_judges, paths)
+    lengths = [judges["length_source"] for judges in (judges_a, judges_b)]
+    if lengths[0] != lengths[1]:
+        print("lengths of the clips: A " + ", B ".join(LENGTH_SOURCES[length] for length in lengths))
     for judge in (name for name in DEPENDS_ON if not are_one(judges_a.get(name), judges_b.get(name))):
         if left_out := [name for name in table if name in DEPENDS_ON[judge]]:
             table = {name: line for name, line in table.items() if name not in left_out}

@@ -49,7 +49,7 @@ from runtime.lifetime import is_first
 
 OF_FLOWS = tuple(f"--{field.name}" for field in fields(SamplingSettings))
 OF_TRAIN = ("random_clip", "nearest_text")  # rows of train clips
-OF_MODELS = ("--batch_size", "--oracle_length", "--shuffle_texts", "--precision")
+OF_MODELS = ("--batch_size", "--oracle_length", "--shuffle_texts", "--precision", "--text_encoder")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -213,6 +213,11 @@ def main() -> None:
     saved = args.output_dir / f"predictions_{args.split}"
     if args.save_predictions and args.predictions_dir and saved.resolve() == args.predictions_dir.resolve():
         raise UserError(f"--save_predictions would overwrite {args.predictions_dir}; choose another --output_dir")
+    if not args.save_predictions and saved.is_dir() and args.predictions_dir != saved:
+        raise UserError(
+            f"{saved}: holds the clips of an earlier evaluation, which would stand beside the figures of this one; add "
+            "--save_predictions, remove that folder, or choose another --output_dir"
+        )
     models = load_models(args, device)
     references, fps = read_scored(args, models)
     train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
@@ -235,9 +240,6 @@ def main() -> None:
             clips["shuffled_texts"], _ = generate_clips(models.generator, references, wrong, args)
         clips["model"], latency = generate_clips(models.generator, references, texts, args)
         length_source = "oracle" if args.oracle_length else "predicted"
-    if args.save_predictions and is_first():
-        fps = models.statistics.info.get("fps") or fps
-        write_predictions(saved, references, clips["model"], f".{args.format}", fps, args.image_size)
 
     evaluator = Evaluator(
         references, train, models.autoencoder, models.statistics, models.translator, args.num_workers, judge
@@ -266,6 +268,9 @@ def main() -> None:
     )
     if not is_first():
         return
+    if args.save_predictions:
+        fps = models.statistics.info.get("fps") or fps
+        write_predictions(saved, references, clips["model"], f".{args.format}", fps, args.image_size)
     write_config(args.output_dir / f"config_{args.split}.json", args.record)
     paths = [*write_report(args.output_dir, report), write_clips(args.output_dir, args.split, references, scores)]
     say(format_table(report))

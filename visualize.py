@@ -22,7 +22,7 @@ import numpy as np
 
 from evaluation.predictions import prediction_path, read_prediction
 from evaluation.registry import METRICS, NEITHER, SUBJECTS, estimates
-from evaluation.report import read_clips
+from evaluation.report import REFERENCE, read_clips
 from evaluation.sync import nmm_scale
 from poses.files import SPLITS, Clip, Reading, list_clips, read_clip, read_pose, shared_rate
 from poses.page import MEASURES, Entry, Measure, Shown, write_page
@@ -36,7 +36,6 @@ from runtime.errors import UserError
 from runtime.untrusted import read_json
 
 MOVING = {".mp4": video, ".gif": gif}
-REFERENCE = "reference"  # the label of real clips
 MOST_COLUMNS = 200  # of a sheet: a picture of 32,000 pixels
 Captions = list[tuple[str, int, int]]  # text, first frame, end frame
 

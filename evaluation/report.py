@@ -24,7 +24,8 @@ from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.untrusted import NpzArchive, read_json, shown
 
-ROWS = ("model", "shuffled_texts", "reference", "reconstruction", "mean_pose", "random_clip", "nearest_text")
+REFERENCE = "reference"  # the row of the real clips
+ROWS = ("model", "shuffled_texts", REFERENCE, "reconstruction", "mean_pose", "random_clip", "nearest_text")
 BACK_TRANSLATION, SYNC_CLASSIFIER = "back_translation", "sync_classifier"  # their places among the checkpoints
 LENGTH_SOURCES = {
     "predicted": "predicted from the text",

@@ -113,6 +113,17 @@ def test_two_rows_compare_and_other_clips_do_not(evaluated, data_dir, tmp_path, 
         assert reason in capsys.readouterr().err
 
 
+def test_evaluations_on_two_preparations_of_the_data_do_not_compare(evaluated, tmp_path, capsys):
+    shutil.copytree(evaluated, tmp_path / "other")
+    with np.load(evaluated / "clips_dev.npz") as archive:
+        other = {**archive, "reference/frames": archive["reference/frames"] // 2}
+    np.savez(tmp_path / "other" / "clips_dev.npz", **other)
+    with pytest.raises(SystemExit) as stop:
+        call(compare_metrics.main, evaluated, tmp_path / "other")
+    assert stop.value.code == 2
+    assert "prepared or imported anew" in capsys.readouterr().err
+
+
 def test_figures_of_two_judges_do_not_compare(evaluated, tmp_path, capsys):
     shutil.copytree(evaluated, tmp_path / "other")
     path = tmp_path / "other" / "metrics_dev.json"
@@ -302,6 +313,15 @@ def test_saved_predictions_do_not_replace_those_that_are_scored(data_dir, tmp_pa
         call(evaluate.main, *words, "--split", "dev", "--save_predictions")
     assert stop.value.code == 2
     assert "--save_predictions would overwrite" in capsys.readouterr().err
+
+
+def test_clips_of_an_earlier_evaluation_do_not_stay_beside_new_figures(data_dir, tmp_path, capsys):
+    """visualize.py would show those clips with these figures."""
+    (tmp_path / "out" / "predictions_dev").mkdir(parents=True)
+    with pytest.raises(SystemExit) as stop:
+        call(evaluate.main, "--data_dir", data_dir, "--predictions_dir", tmp_path, "--output_dir", tmp_path / "out")
+    assert stop.value.code == 2
+    assert "holds the clips of an earlier evaluation" in capsys.readouterr().err
 
 
 def test_a_model_is_not_scored_on_data_of_another_rate(data_dir, trained, tmp_path, capsys):
