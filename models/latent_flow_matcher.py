@@ -246,13 +246,17 @@ class LatentFlowMatcher(nn.Module):
         if settings.gamma_guidance and not guided:
             raise ValueError("gamma_guidance: this flow has no sync guidance, or it is switched off")
         gamma = config.gamma_guidance if settings.gamma_guidance is None else settings.gamma_guidance
+        guidance_from = settings.guidance_from or config.guidance_from
+        scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
+        if guidance_from == "null_text" and scale != 1 and config.cfg_dropout == 0:
+            raise ValueError("guidance_from null_text: this flow was trained with cfg_dropout 0 and knows no null text")
         return SamplingSettings(
             num_steps=config.num_inference_steps if settings.num_steps is None else settings.num_steps,
-            guidance_scale=config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale,
+            guidance_scale=scale,
             solver=settings.solver or DEFAULT_SOLVER,
             use_ssm_prior=config.prior_type != "none",
             use_sync_guidance=guided,
-            guidance_from=settings.guidance_from or config.guidance_from,
+            guidance_from=guidance_from,
             gamma_guidance=gamma if guided else 0.0,
         )
 

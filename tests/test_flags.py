@@ -110,6 +110,14 @@ def test_the_command_line_overrides_the_file(config, monkeypatch):
     assert (args.dropout, args.use_ssm_prior, args.seed, args.batch_size) == (0.25, True, 9, 32)
 
 
+@pytest.mark.parametrize("flags", [(), ("--use_ssm_prior", "--guidance_from", "null_text")])
+def test_guidance_away_from_a_null_text_that_nothing_trains_is_refused(flags, monkeypatch, capsys):
+    words = ("--data_dir", "d", "--output_dir", "o", "--autoencoder_checkpoint", "a", "--cfg_dropout", "0", *flags)
+    said = refusal(capsys, lambda: parse(FLOW_SCRIPT, *words, monkeypatch=monkeypatch))
+    assert "--cfg_dropout 0 never trains the null text" in said
+    assert parse(FLOW_SCRIPT, *words, "--guidance_scale", "1", monkeypatch=monkeypatch).cfg_dropout == 0
+
+
 def test_a_default_of_the_file_does_not_count_as_typed(config, monkeypatch, capsys):
     """--scratch_dim needs --text_encoder scratch where it is given, and not where the file says that it was not."""
     args = parse(FLOW_SCRIPT, "--config", config(WHOLE, defaults={"scratch_dim": 77}), monkeypatch=monkeypatch)
