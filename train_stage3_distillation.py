@@ -34,6 +34,7 @@ from runtime.arguments import (
     natural_float,
     positive_int,
 )
+from runtime.console import say
 from runtime.errors import UserError
 from training import latent_stages
 from training.engine import split_loader, start, train
@@ -149,6 +150,7 @@ def main() -> None:
         if split == "train":
             num_joined = round(args.joined_texts * args.trajectories_per_clip)
             more = join_starts(starts, num_joined, settings.seed)
+            say(f"trajectories: {args.trajectories_per_clip} for each train clip, {num_joined} of them of joined texts")
             starts = [*starts * (args.trajectories_per_clip - num_joined), *more]
             if texts is not None:
                 texts = text_pack(teacher.text_encoder, [start.text for start in starts], source.cache_dir)

@@ -1,7 +1,8 @@
 """What an ablation runs: parts, each one command of the project with a folder of its own, run once and resumed.
 
-A part's key is its command and the keys of what it needs, so a changed flag runs again what depends on it and nothing
-else. `part.json` in its folder keeps the key and, once it is done, its seconds.
+A part's key is its command, the settings that this version has and earlier ones had not, and the keys of what it needs.
+So a changed flag runs again what depends on it and nothing else. `part.json` in its folder keeps the key and, once it
+is done, its seconds.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.lifetime import PARENT
 from runtime.untrusted import read_kept
+from training.state import NEWER
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = "part.json"
@@ -46,10 +48,10 @@ class Part:
 
 
 def keys_of(parts: Sequence[Part], data: str) -> dict[str, str]:
-    """What each part's result depends on, hashed: `data`, its command, and what it needs."""
+    """What each part's result depends on, hashed: `data`, its command, this version's settings, and what it needs."""
     keys: dict[str, str] = {}
     for part in parts:
-        made_from = [data, part.script, part.flags, [keys[name] for name in part.needs]]
+        made_from = [data, part.script, part.flags, sorted(NEWER.items()), [keys[name] for name in part.needs]]
         keys[part.name] = hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
     return keys
 
