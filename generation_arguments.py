@@ -1,4 +1,4 @@
-"""Flags of the scripts that sign, declared once: models, device, number format, and sampling."""
+"""Flags of the scripts that sign, declared once: texts, models, device, number format, and sampling."""
 
 import argparse
 import dataclasses
@@ -11,9 +11,50 @@ from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES, SamplingSettings
 from models.latent_flow_matcher import UNCONDITIONAL
 from poses.writing import IMAGE_SIZE
 from runtime import processes
-from runtime.arguments import image_side, natural_float, positive_int
+from runtime.arguments import add_cache_argument, frames, image_side, natural_float, natural_int, positive_int
 from runtime.errors import UserError
+from runtime.files import composed
 from runtime.precision import AUTO, BF16, FP32, WIDE, has_bf16
+
+
+def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
+    """What both inference scripts take besides their checkpoints."""
+    texts = parser.add_mutually_exclusive_group(required=True)
+    texts.add_argument("--text", help="the text to sign")
+    texts.add_argument(
+        "--text_file", type=Path, help="a file with one text per line; with ID|text, each clip is named after its ID"
+    )
+    parser.add_argument(
+        "--output_path",
+        type=Path,
+        default=Path("output_pose.npy"),
+        help="a .npy of [T,214] float32 in data units, or a .pose; several clips get _0001, _0002 … in the order of "
+        "their texts (default output_pose.npy)",
+    )
+    add_image_size_argument(parser)
+    parser.add_argument(
+        "--target_length", type=frames, help="frames of the clip, at most 5000 (default: predicted from the text)"
+    )
+    parser.add_argument(
+        "--num_samples",
+        type=positive_int,
+        default=1,
+        help="clips for each text; those of Direction 1 are equal (default 1)",
+    )
+    parser.add_argument(
+        "--seed", type=natural_int, default=0, help="random seed; clip k of a text uses seed + k (default 0)"
+    )
+    parser.add_argument(
+        "--signer",
+        type=composed,
+        help="who signs, one of the checkpoint's signers (default: the seed draws one for each clip)",
+    )
+    parser.add_argument("--batch_size", type=positive_int, default=32, help="clips generated at a time (default 32)")
+    parser.add_argument("--data_dir", type=Path, help="stop unless this data set's statistics match the checkpoint's")
+    add_cache_argument(parser)
+    add_moved_text_encoder_argument(parser)
+    add_speed_arguments(parser)
+    add_device_argument(parser)
 
 
 def add_autoencoder_argument(parser: argparse.ArgumentParser) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 import generation_arguments
 from checkpoints import FLOW, STUDENT
 from generation import load_generator
-from inference import add_inference_arguments, read_jobs, sign_to_files
 from models.speed import Speed
 from runtime import cpu, errors
 from runtime.arguments import make_parser
+from signing import read_jobs, sign_to_files
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
         "--flow_checkpoint", required=True, type=Path, help="best_model.pt of stage 2 or 3, or an exported folder"
     )
     generation_arguments.add_autoencoder_argument(parser)
-    add_inference_arguments(parser)
+    generation_arguments.add_inference_arguments(parser)
     generation_arguments.add_sampling_arguments(parser)
     args = parser.parse_args()
     jobs = read_jobs(args)

@@ -25,7 +25,7 @@ from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tok
 from models.text_to_latent import TextToLatent
 from models.velocity_net import VelocityNet
 from poses.layout import POSE_DIM
-from poses.presence import by_number, presence, seen_in_generated
+from poses.presence import by_number, presence, shown_numbers
 from poses.statistics import Statistics
 from runtime.errors import UserError
 
@@ -115,6 +115,13 @@ def test_same_noise_same_clip_whatever_the_batch_or_the_padding(kind, prior, str
         assert clip.pose.std() > 0.01
 
 
+def test_processes_order_clips_by_the_lengths_of_the_first(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
+    """Each predicts them with its own rounding; from other lengths it would sign the texts in another order."""
+    generator = make_generator(PREDICTOR, "none", 1, statistics)
+    monkeypatch.setattr(generation, "of_first", lambda lengths: [9, 5, 7, 6][: len(lengths)])
+    assert [len(clip.pose) for clip in generator.generate(TEXTS, SEEDS)] == [9, 5, 7, 6]
+
+
 @pytest.mark.parametrize("kind", [PREDICTOR, FLOW])
 def test_the_predicted_length_does_not_depend_on_the_batch(kind, statistics: Statistics):
     generator = make_generator(kind, "none", 1, statistics)
@@ -186,7 +193,7 @@ def test_what_is_absent_is_zeros_and_nothing_else_is(statistics: Statistics):
     clips = make_generator(FLOW, "none", 1, statistics, presence=0.5).generate(TEXTS, SEEDS, LENGTHS)
     absent = 0
     for clip in clips:
-        seen = seen_in_generated(clip.pose)
+        seen = shown_numbers(clip.pose)
         np.testing.assert_array_equal(clip.pose != 0, seen)  # all of a hand, or nothing
         np.testing.assert_array_equal(seen, by_number(presence(seen)))  # as steady as real clips are read
         absent += (~seen).sum()

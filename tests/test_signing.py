@@ -10,9 +10,9 @@ import commands
 import numpy as np
 import pytest
 
-from inference import read_jobs
 from poses.statistics import STATISTICS_FILE
 from runtime.errors import UserError
+from signing import read_jobs
 
 
 def flags(output_path: str | Path, text: str | None = "hello", text_file: Path | None = None, num_samples: int = 1):
