@@ -64,6 +64,8 @@ def main() -> None:
     for split in SPLITS:  # test's, too: its errors are reported before training, not after it
         pack(split)
     statistics = load_statistics(args.data_dir, args.cache_dir, pack("train"))
+    if pack("train").lengths("pose").max() > args.max_seq_len:
+        config = dataclasses.replace(config, max_frames=args.max_seq_len)
     if config.body_frame and statistics.framed is None:
         raise errors.UserError(
             f"{statistics_path(args.data_dir, args.cache_dir)}: of an earlier version, which knew no body frame; run "

@@ -17,6 +17,7 @@ from evaluation.sync import nmm_scale, sync_scores
 from evaluation.sync_classifier import SyncJudge
 from evaluation.text_metrics import text_scores
 from models.autoencoder import PoseAutoencoder
+from poses.interpolation import resample, resample_seen
 from poses.pack import Pack
 from poses.presence import is_there, without_absent
 from poses.statistics import Statistics
@@ -85,11 +86,19 @@ class Evaluator:
         """The latents [N,D] of each clip, of equal clips once; none without an autoencoder."""
         if self.autoencoder is None:
             return []
-        prepared = [(self.statistics.normalize(clip.filled(), clip.seen), clip.present) for clip in clips]
+        prepared = [self._prepared(clip) for clip in clips]
         keys = [hashlib.sha256(pose.tobytes() + present.tobytes()).digest() for pose, present in prepared]
         new = {key: clip for key, clip in zip(keys, prepared, strict=True) if key not in self._latents}
         self._latents |= zip(new, shared_map(self._encode, new.values(), 0), strict=True)
         return [self._latents[key] for key in keys]
+
+    def _prepared(self, clip: Clip) -> tuple[Array, Array]:
+        """A clip's normalised pose and its presence, squeezed to the frames that the autoencoder knows."""
+        pose, present = self.statistics.normalize(clip.filled(), clip.seen), clip.present
+        limit = self.autoencoder.config.max_frames
+        if limit is None or len(pose) <= limit:
+            return pose, present
+        return resample(pose, limit), resample_seen(present, limit)
 
     def _encode(self, clip: tuple[Array, Array]) -> Array:
         """The latents of a normalised pose and its presence."""
@@ -103,7 +112,10 @@ class Evaluator:
 
     @torch.no_grad()
     def reconstruct(self) -> list[Clip]:
-        """Every reference through the autoencoder: the ceiling of any generator over its latents."""
+        """Every reference through the autoencoder, as a generator signs: the ceiling of any over its latents.
+
+        A reference longer than any clip that the autoencoder knows is squeezed, and its reconstruction stretched.
+        """
         pairs = zip(self.references, self.reference_latents, strict=True)
         made, count = shared_map(self._reconstruct, pairs, 0), len(self.references)
         return list(progress_bar(made, "reconstructing", "clip", total=count))
@@ -111,10 +123,15 @@ class Evaluator:
     def _reconstruct(self, pair: tuple[Reference, Array]) -> Clip:
         reference, z = pair
         device = next(self.autoencoder.parameters()).device
-        mask = torch.ones(1, len(reference.pose), dtype=torch.bool, device=device)
+        length = len(reference.pose)
+        frames = min(length, self.autoencoder.config.max_frames or length)
+        mask = torch.ones(1, frames, dtype=torch.bool, device=device)
         decoded = self.autoencoder.decode(torch.from_numpy(z)[None].to(device), mask)
         pose, probability = (part[0].cpu().numpy() for part in decoded)
-        return Clip.generated(without_absent(self.statistics.denormalize(pose), is_there(probability)))
+        pose, present = self.statistics.denormalize(pose), is_there(probability)
+        if frames < length:
+            pose, present = resample(pose, length), resample_seen(present, length)
+        return Clip.generated(without_absent(pose, present))
 
 
 def score_clips(

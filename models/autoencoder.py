@@ -56,6 +56,7 @@ class AutoencoderConfig:
     motion_kept: float = described(
         1.0, "adapt that noise until reconstructions keep this share of the hands' motion; 1 keeps it fixed"
     )
+    max_frames: int | None = None  # what longer train clips were cut to; None: none was longer
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)

@@ -10,10 +10,13 @@ import torch
 from made_up import write_data
 from test_generation import make_generator
 
-from checkpoints import FLOW, PREDICTOR, STUDENT, load_checkpoint
+from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_checkpoint
 from dataset import collate
+from evaluation.clips import read_references
+from evaluation.evaluator import Evaluator
 from models.autoencoder import PoseSpace
 from models.text_encoder import PretrainedTextEncoder, ScratchTextConfig, ScratchTextEncoder, train_tokenizer
+from poses import layout
 from poses.interpolation import resample
 from poses.presence import shown_numbers
 from poses.splits import load_split
@@ -32,6 +35,20 @@ def test_a_clip_beyond_the_longest_of_training_is_signed_at_that_and_stretched(k
     assert shown.mean() > 0.3
     assert np.abs(stretched - resample(at_limit, 24))[shown].max() < 1e-5
     assert np.abs(same - shorter).max() < 1e-5
+
+
+def test_a_reconstruction_beyond_the_longest_of_training_is_squeezed_and_stretched(data_dir: Path, tmp_path: Path):
+    """The autoencoder never saw longer clips; a generator over its latents signs as many frames and stretches them."""
+    commands.call("autoencoder", "--max_seq_len 20", D=data_dir, O=tmp_path)
+    autoencoder, statistics, content = load_autoencoder(tmp_path / "best_model.pt", torch.device("cpu"))
+    assert content["config"]["max_frames"] == 20
+    train, references = load_split(data_dir, "train"), read_references(load_split(data_dir, "dev"))
+    evaluator = Evaluator(references, train, autoencoder, statistics)
+    for reference, z, made in zip(references, evaluator.reference_latents, evaluator.reconstruct(), strict=True):
+        frames = min(20, len(reference.pose))
+        assert len(z) == autoencoder.num_latents(frames)
+        assert len(made.pose) == len(reference.pose) > 20
+        assert np.abs(np.diff(made.pose[:, layout.BODY], axis=0)).max() > 0
 
 
 def test_the_length_that_is_learnt_is_the_clips_own(tmp_path: Path):

@@ -55,6 +55,12 @@ def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
             f"by its statistics ({statistics.fingerprint}), not by those of {own}; check the row 'reconstruction' of "
             "evaluate.py, or train it on this data set"
         )
+    limit = autoencoder.config.max_frames
+    if limit is not None and limit < args.max_seq_len:
+        print(
+            f"note: {args.autoencoder_checkpoint} was trained on at most {limit} frames of a clip at a time, less than "
+            f"--max_seq_len {args.max_seq_len}: it may be worse at longer clips"
+        )
     return LatentSource(
         autoencoder,
         statistics,

@@ -245,7 +245,8 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
             raise UserError(f"{path}: trained without --prior_checkpoint; leave the flag out")
         raise UserError(f"{path}: trained with the prior of fingerprint {shown(theirs)}; name it by --prior_checkpoint")
     for name, value in stage.config.items():
-        require_equal(f"--{name}", value, content["config"].get(name, value), path)
+        if name != "max_frames":  # no flag: it follows from --max_seq_len, which `_changes` compares
+            require_equal(f"--{name}", value, content["config"].get(name, value), path)
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
     if not same_text_encoder(content["text_encoder"], stage.text_encoder):
         raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
