@@ -12,9 +12,10 @@ from models.latent_flow_matcher import UNCONDITIONAL
 from poses.writing import IMAGE_SIZE
 from runtime import processes
 from runtime.arguments import add_cache_argument, frames, image_side, natural_float, natural_int, positive_int
+from runtime.config import AUTO
 from runtime.errors import UserError
 from runtime.files import composed
-from runtime.precision import AUTO, BF16, FP32, WIDE, has_bf16
+from runtime.precision import BF16, FP32, WIDE, has_bf16
 
 
 def add_inference_arguments(parser: argparse.ArgumentParser) -> None:

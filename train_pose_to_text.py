@@ -25,6 +25,7 @@ from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
 from models.text_encoder import train_tokenizer
 from models.whole_batch import Draws
 from poses import layout
+from poses.files import SPLITS
 from poses.interpolation import resample
 from poses.splits import load_split, load_statistics
 from runtime import cpu, errors
@@ -122,9 +123,7 @@ def main() -> None:
     settings = build_dataclass(TrainSettings, args)
     accelerator = start(settings, args.hidden_dim)
 
-    packs = {
-        split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad) for split in ("train", "dev", "test")
-    }
+    packs = {split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad) for split in SPLITS}
     statistics = load_statistics(args.data_dir, args.cache_dir, packs["train"])
     texts = [normalize_text(text) for text in packs["train"].texts]
     if not any(texts):

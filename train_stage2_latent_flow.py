@@ -29,8 +29,12 @@ from training.settings import TrainSettings
 from training.state import Losses
 
 PRIOR_FLAGS = (
-    *("--ssm_prior_type", "--lambda_prior", "--prior_hidden_dim", "--prior_layers"),
-    *("--prior_checkpoint", "--guidance_from"),
+    "--ssm_prior_type",
+    "--lambda_prior",
+    "--prior_hidden_dim",
+    "--prior_layers",
+    "--prior_checkpoint",
+    "--guidance_from",
 )
 
 

@@ -32,7 +32,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from models.flow_matching import path_sample, sample_times
 from models.layers import ScaledLatents, TimestepEmbedding, modulate, zero_init
 from models.whole_batch import Draws, masked_mean
-from runtime.config import described
+from runtime.config import AUTO, described
 from runtime.cpu import small_products
 
 PRIORS = ("mamba", "simple")
@@ -415,7 +415,7 @@ class SimpleSSMPrior(SSMPrior):
 
 def resolve_prior_type(requested: str) -> str:
     """'auto', 'mamba' or 'simple' -> 'mamba' or 'simple'; auto is Mamba where its kernels can run, else simple."""
-    if requested == "auto":
+    if requested == AUTO:
         return "mamba" if mamba_kernels_available() else "simple"
     if requested not in PRIORS:
         raise ValueError(f"no prior is called {requested!r}: auto, mamba or simple")

@@ -21,12 +21,11 @@ from models.layers import (
     require_head_sizes,
     rotary,
 )
+from models.text_encoder import BEGIN, END, PAD
 from models.whole_batch import Dropout, masked_mean
 from poses import layout
 from poses.statistics import Statistics
 from runtime.config import described
-
-BEGIN, END, PAD = "[CLS]", "[SEP]", "[PAD]"
 
 
 @dataclass(frozen=True)

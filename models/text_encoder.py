@@ -20,6 +20,8 @@ SCRATCH = "scratch"
 MAX_TOKENS = 256
 # Texts that tell tokenizers of one vocabulary apart: capitals, accents in two forms, digits, marks, another script.
 _PROBES = ["Hello, WORLD 42!", "\u00c7a co\u00fbte 3,50 \u20ac", "E\u0301te\u0301", "\u4f60\u597d  don't"]
+BEGIN, END, PAD = "[CLS]", "[SEP]", "[PAD]"  # of the tokenizers that are trained here
+VOCAB_SIZE = 8000  # their subwords at most, by default
 
 
 def _hub_reachable() -> bool:
@@ -127,7 +129,7 @@ class ScratchTextConfig:
             raise ValueError(f"scratch_dim {self.dim} must be a multiple of {2 * self.num_heads}")
 
 
-def train_tokenizer(texts: list[str], vocab_size: int = 8000) -> str:
+def train_tokenizer(texts: list[str], vocab_size: int = VOCAB_SIZE) -> str:
     """A byte-level BPE tokenizer (no unknown character) learnt on texts, lower-cased; returned as JSON."""
     tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase(), normalizers.Strip()])
@@ -135,14 +137,14 @@ def train_tokenizer(texts: list[str], vocab_size: int = 8000) -> str:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=["[PAD]", "[CLS]", "[SEP]"],
+        special_tokens=[PAD, BEGIN, END],
         min_frequency=2,
         show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+        single=f"{BEGIN} $A {END}", special_tokens=[(name, tokenizer.token_to_id(name)) for name in (BEGIN, END)]
     )
     return tokenizer.to_str()
 

@@ -4,6 +4,7 @@ import dataclasses
 from typing import TypeVar
 
 T = TypeVar("T")
+AUTO = "auto"  # the value of a flag that leaves the choice to the script
 
 
 def described(default: T, meaning: str, **more: object) -> T:

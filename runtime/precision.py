@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import torch
 
+from runtime.config import AUTO
 from runtime.console import say
 from runtime.processes import of_first
 
-AUTO = "auto"
 FP32, BF16 = "fp32", "bf16"
 WIDE = 384  # hidden_dim from which bf16 is faster on AMX for single clips, too; for batches it is from 256 on
 SMALL = 256  # hidden_dim below which one thread is used

@@ -3,14 +3,13 @@
 import argparse
 
 from models.mamba_prior import PRIORS, resolve_prior_type
-from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, ScratchTextConfig
+from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, VOCAB_SIZE, ScratchTextConfig
 from runtime import processes
 from runtime.arguments import natural_int, positive_int, refuse_without
+from runtime.config import AUTO
 from runtime.console import say
-from runtime.precision import AUTO
 
 SCRATCH_FLAGS = ("--scratch_dim", "--scratch_layers", "--vocab_size")
-VOCAB_SIZE = 8000
 AUTO_PRIOR = "mamba where there are a CUDA GPU, mamba-ssm and causal-conv1d, else simple"
 
 

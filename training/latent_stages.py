@@ -23,9 +23,9 @@ from runtime.arguments import (
     add_repeated_arguments,
     add_sequence_arguments,
 )
+from runtime.config import AUTO
 from runtime.console import say
 from runtime.errors import UserError
-from runtime.precision import AUTO
 from training.arguments import choose_prior_type
 from training.engine import split_loader
 from training.latents import LatentSource, latent_dataset

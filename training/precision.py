@@ -7,9 +7,10 @@ from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from checkpoint_checks import WEIGHTS_FILE, read_header
 from runtime import processes
+from runtime.config import AUTO
 from runtime.console import say
 from runtime.errors import UserError
-from runtime.precision import AUTO, FP32, Choice, choose_precision, has_bf16, has_tiles, said, use_threads
+from runtime.precision import FP32, Choice, choose_precision, has_bf16, has_tiles, said, use_threads
 from training.run_folder import resume_path
 from training.settings import PRECISIONS, TrainSettings
 

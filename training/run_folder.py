@@ -5,8 +5,9 @@ from pathlib import Path
 
 from checkpoint_checks import WEIGHTS_FILE
 from runtime.claims import require_unclaimed
+from runtime.config import AUTO
 from runtime.errors import UserError
-from training.settings import AUTO, TrainSettings
+from training.settings import TrainSettings
 
 BEST, LAST, LOG, TENSORBOARD = "best_model.pt", "last.pt", "log.jsonl", "tensorboard"
 

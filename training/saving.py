@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader
 
 from checkpoints import save_checkpoint
 from dataset import Batch
+from runtime.config import AUTO
 from runtime.files import write_whole
 from runtime.lifetime import GO_ON, LOST, Stopped, handled
 from training.run_folder import BEST, LAST, LOG
-from training.settings import AUTO, TrainSettings
+from training.settings import TrainSettings
 from training.state import Run, Stage
 
 STOPPING = ("SIGINT", "SIGTERM", "SIGUSR1")

@@ -5,9 +5,8 @@ from dataclasses import MISSING, dataclass
 
 from runtime import precision
 from runtime.arguments import folder_name, fraction, natural_float, natural_int, positive_float
-from runtime.config import described
+from runtime.config import AUTO, described
 
-AUTO = "auto"  # of --resume_from
 PRECISIONS = ("no", "fp16", "bf16")
 
 
@@ -33,10 +32,10 @@ class TrainSettings:
         1.0, "largest norm of a step's gradient; a larger one is scaled down", parse=positive_float
     )
     mixed_precision: str = described(
-        precision.AUTO,
+        AUTO,
         "number format of matrix products: no is fp32; auto is bf16 on a CPU with AMX for networks at least "
         f"{precision.WIDE} wide, else fp32",
-        choices=(precision.AUTO, *PRECISIONS),
+        choices=(AUTO, *PRECISIONS),
     )
     ema_decay: float = described(
         0.999, "decay of the moving average of the weights, which best_model.pt holds", parse=fraction
