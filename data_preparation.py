@@ -14,19 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from poses import geometry
-from poses.files import (
-    SPLITS,
-    VISIBILITY_THRESHOLD,
-    Reading,
-    list_signers,
-    require_signers,
-    says_something,
-    shared_rate,
-)
+from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, shared_rate
 from poses.geometry import Geometry
 from poses.pack import Pack
 from poses.splits import load_split
 from poses.statistics import compute_statistics, save_statistics
+from poses.texts import list_signers, require_signers, says_something
 from runtime import errors
 from runtime.arguments import add_data_arguments, fraction, make_parser, natural_int, positive_float
 from runtime.console import say

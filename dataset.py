@@ -9,11 +9,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from poses import layout
-from poses.files import says_something
 from poses.interpolation import resample, resample_seen
 from poses.pack import Pack
 from poses.presence import presence
 from poses.statistics import Statistics
+from poses.texts import says_something
 from runtime.parallel import as_loader_worker
 
 Item = dict[str, np.ndarray | str]  # of one clip

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from poses import face, files, layout
+from poses.holistic import read_pose_file
 from poses.interpolation import between, frames_around
 from runtime.arguments import make_parser, natural_int
 from runtime.console import progress_bar, say
@@ -112,7 +113,7 @@ def read_alphabet(lexicon_dir: Path, alphabet: str) -> dict[str, Letter]:
 
 def read_letter(path: Path) -> Letter:
     """Read a letter's clip, brought to 25 fps, and find where the hand holds it, between its way up and down."""
-    recording = files.read_pose_file(path, z_scale=1.0)  # the letters' depth as it is: their heads hardly turn
+    recording = read_pose_file(path, z_scale=1.0)  # the letters' depth as it is: their heads hardly turn
     nmm = np.where(recording.face_seen[:, None], recording.nmm, np.float32(np.nan))
     take = Take(recording.keypoints, recording.visibility, nmm)
     if recording.fps > 0 and abs(recording.fps - FPS) > 0.1:

@@ -37,9 +37,10 @@ from generation import PARTS, Generator, load_generator
 from models.autoencoder import PoseAutoencoder
 from models.flow_matching import SamplingSettings
 from models.speed import Speed, pack_linears
-from poses.files import SPLITS, list_signers, same_rate, says_something, signers_path
+from poses.files import SPLITS, same_rate
 from poses.splits import load_split, load_statistics
 from poses.statistics import Statistics, statistics_path
+from poses.texts import list_signers, says_something, signers_path
 from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
 from runtime.console import progress_bar, say

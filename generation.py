@@ -16,10 +16,10 @@ from models.flow_matching import SamplingSettings
 from models.layers import lengths_to_mask
 from models.speed import Speed, speed_up, why_not_compilable
 from models.text_to_latent import TextToLatent
-from poses.files import says_something
 from poses.interpolation import resample, resample_seen
 from poses.presence import is_there, without_absent
 from poses.statistics import Statistics, statistics_path
+from poses.texts import says_something
 from runtime.errors import UserError
 from runtime.files import composed
 from runtime.precision import settle

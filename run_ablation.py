@@ -20,10 +20,11 @@ from ablation.parts import run_parts
 from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
 from ablation.report import plot_quality, plot_training, read_lines, write_tables
 from generation import load_generator
-from poses.files import SPLITS, list_signers
+from poses.files import SPLITS
 from poses.pack import digest
 from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
+from poses.texts import list_signers
 from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
 from runtime.claims import claimed

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 
 from evaluation.clips import Clip, Reference, clip_of
-from poses.files import says_something
 from poses.pack import Pack
 from poses.statistics import Statistics
+from poses.texts import says_something
 from runtime.errors import UserError
 
 

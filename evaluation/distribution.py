@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluation.clips import Array, Clip, Scores
 from evaluation.recognition import sign_distances
-from poses.files import says_something
+from poses.texts import says_something
 from runtime.processes import shared_map
 
 LATENTS = ("latents", "latents_clip", "reference_latents", "reference_latents_clip")  # values of `latent_scores`

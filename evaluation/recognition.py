@@ -9,8 +9,8 @@ import numpy as np
 
 from evaluation.clips import Array, Clip, Reference, Scores
 from poses import layout
-from poses.files import says_something
 from poses.motion import keypoints_seen, shoulder_frame
+from poses.texts import says_something
 from runtime.processes import shared_map
 
 TOP = 5  # references among which `recognition_top5` looks for the text

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from importers.plan import PlannedClip, Source
 from importers.recording import PARTS, Recording, at_rate, read_record, remove_recording, write_recording
-from poses.files import SPLITS, same_rate, says_something
-from poses.texts import texts_by_id
+from poses.files import SPLITS, same_rate
+from poses.texts import says_something, texts_by_id
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.files import read_lines, write_whole

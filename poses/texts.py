@@ -1,7 +1,8 @@
-"""Files that say what is signed: ID|text lines, the corpus.csv of PHOENIX-2014-T, and texts to sign, one per line."""
+"""Files of texts and signers: ID|text, ID|signer, PHOENIX-2014-T's corpus.csv, and texts to sign, one a line."""
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from runtime.console import say
@@ -118,3 +119,38 @@ def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
     if unfit is not None:
         raise UserError(f"{path}: the ID '{unfit}' cannot be the name of a file; leave out / and \\ and a first dot")
     return list(texts), list(texts.values())
+
+
+def says_something(text: str) -> bool:
+    """Whether a text has more than spaces and punctuation: an empty text, or '...', describes no clip."""
+    categories = map(unicodedata.category, text)
+    return any(category[0] not in "PZ" and category not in ("Cc", "Cf") for category in categories)
+
+
+def signers_path(data_dir: Path, split: str) -> Path:
+    return data_dir / f"{split}.signers.txt"
+
+
+def list_signers(data_dir: Path, split: str, ids: Iterable[str]) -> dict[str, str]:
+    """Who signs each clip of a split, by ID, from {split}.signers.txt (one ID|signer per line); empty without the file.
+
+    Raises UserError if a clip of `ids` has no signer there. Lines of other clips, such as damaged ones, are left out.
+    """
+    path = signers_path(data_dir, split)
+    if not path.is_file():
+        return {}
+    signers = {composed(clip_id): signer for clip_id, signer in texts_by_id(path, read_lines(path), "signer").items()}
+    named = {clip_id: signers.get(composed(clip_id), "") for clip_id in ids}
+    without = [clip_id for clip_id, signer in named.items() if not signer]
+    if without:
+        raise UserError(
+            f"{path}: names no signer for {len(without)} clips, such as '{without[0]}'; add them, or remove the file"
+        )
+    return named
+
+
+def require_signers(data_dir: Path, split: str, named: bool, of_train: bool) -> None:
+    """Raises UserError if train names its signers and this split does not."""
+    if of_train and not named:
+        path = signers_path(data_dir, split)
+        raise UserError(f"{path}: no such file, but train has one; name its signers, or remove that of train")

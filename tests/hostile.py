@@ -33,7 +33,8 @@ from importers.arrays import read_arrays
 from importers.arrays import read_frames as read_array_frames
 from importers.json_frames import read_frames as read_json_frames
 from poses import layout
-from poses.files import read_keypoints, read_nmm, read_pose_file
+from poses.files import read_keypoints, read_nmm
+from poses.holistic import read_pose_file
 from poses.pack import Pack, write_pack
 from poses.statistics import FramedStatistics, Statistics
 from runtime.errors import UserError

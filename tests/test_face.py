@@ -8,7 +8,7 @@ import pytest
 
 from poses import layout
 from poses.face import OUTER_LIP, nmm_from_face_mesh, split_nmm
-from poses.files import read_pose_file
+from poses.holistic import read_pose_file
 from poses.interpolation import fill_gaps
 from runtime.errors import UserError
 

@@ -31,7 +31,8 @@ from importers.recording import content_of
 from importers.skeletons import BODY_25, OPENPOSE_18, SKELS
 from poses import layout
 from poses.face import nmm_from_face_mesh
-from poses.files import read_clip, read_pose_file
+from poses.files import read_clip
+from poses.holistic import read_pose_file
 from runtime import errors
 from runtime.errors import UserError
 

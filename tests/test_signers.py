@@ -13,8 +13,8 @@ from test_generation import LENGTHS, SEEDS, TEXTS, make_generator, with_random_w
 from checkpoints import FLOW, PREDICTOR, STUDENT, load_checkpoint
 from generation import Generator
 from models.text_to_latent import TextToLatent
-from poses.files import list_signers
 from poses.statistics import Statistics
+from poses.texts import list_signers
 from runtime.errors import UserError
 
 NAMES = ("anna", "ben")

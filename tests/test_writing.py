@@ -12,7 +12,8 @@ from evaluation.clips import Clip, Reference
 from evaluation.predictions import read_predictions, write_predictions
 from poses import layout
 from poses.face import nmm_from_face_mesh
-from poses.files import read_pose, read_pose_file
+from poses.files import read_pose
+from poses.holistic import read_pose_file
 from poses.writing import BODY_LIMBS, FACE_NUMBERS, HAND_LIMBS, face_mesh, write_clip
 from runtime.errors import UserError
 

@@ -14,9 +14,10 @@ from models.autoencoder import AutoencoderConfig, PoseSpace
 from models.mamba_prior import PriorAlone, PriorConfig
 from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, TextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
-from poses.files import SPLITS, says_something
+from poses.files import SPLITS
 from poses.pack import digest
 from poses.statistics import Statistics, statistics_path
+from poses.texts import says_something
 from runtime.arguments import (
     add_data_arguments,
     add_dataclass_arguments,

@@ -20,13 +20,13 @@ from models.text_encoder import PretrainedTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
 from poses import layout
 from poses.body_frame import FRAME_VERSION
-from poses.files import list_signers, require_signers, says_something
 from poses.interpolation import RESAMPLE_VERSION
 from poses.motion import ENERGY_VERSION, face_energy, hand_energy
 from poses.pack import Item, Items, Pack, cached_pack, digest
 from poses.presence import PRESENCE_VERSION
 from poses.splits import load_split
 from poses.statistics import Statistics
+from poses.texts import list_signers, require_signers, says_something
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.processes import shared_map

@@ -13,9 +13,9 @@ from generation import Generator
 from models.autoencoder import PoseAutoencoder
 from models.pose_to_text import PoseToText
 from models.text_to_latent import TextToLatent
-from poses.files import says_something
 from poses.presence import is_there, without_absent
 from poses.render import draw_sheet
+from poses.texts import says_something
 from training.latents import LatentSource
 from training.state import Pictures
 

@@ -1,0 +1,176 @@
+"""Reading `.pose` files of MediaPipe Holistic, as pose-format and this project write them."""
+
+import struct
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from poses import layout
+from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, has_depth, is_flat, nmm_from_face_mesh
+from poses.interpolation import fill_gaps
+from poses.writing import FACE_NUMBERS
+from runtime.errors import UserError
+from runtime.untrusted import MAX_ARRAY_BYTES, read_regular
+
+LEAST_SHOULDERS = 0.01  # image units: shoulders nearer to each other are in another unit
+
+# The components of a full Holistic file, with the numbers of points that each may have.
+COMPONENTS = {
+    "POSE_LANDMARKS": (layout.NUM_BODY,),
+    "FACE_LANDMARKS": (NUM_FACE, NUM_FACE_WITH_IRIS),
+    "LEFT_HAND_LANDMARKS": (layout.NUM_HAND,),
+    "RIGHT_HAND_LANDMARKS": (layout.NUM_HAND,),
+}
+
+
+def lacking(sizes: Mapping[str, int]) -> list[str]:
+    """The components that are missing or reduced in a file with components of these sizes.
+
+    A file of our own holds the face numbers themselves, so that it needs no mesh.
+    """
+    own = sizes.get(FACE_NUMBERS) == layout.NMM_DIM
+    needed = {name: full for name, full in COMPONENTS.items() if not (own and name == "FACE_LANDMARKS")}
+    return [name for name, full in needed.items() if sizes.get(name) not in full]
+
+
+@dataclass(frozen=True)
+class PoseRecording:
+    """One `.pose` file: keypoints [T,75,2] in image units (0..1), visibility [T,75] (0..1), nmm [T,64] in the order of
+    `layout.NMM_FEATURES`, face_seen [T] bool (False: nmm interpolated in time; no face at all: zeros), fps (frames per
+    second). All float32 but face_seen."""
+
+    keypoints: np.ndarray
+    visibility: np.ndarray
+    nmm: np.ndarray
+    face_seen: np.ndarray
+    fps: float
+
+
+@dataclass(frozen=True)
+class PosePoints:
+    """What a `.pose` file holds: the names of each component's points, and where these lie among all N.
+
+    points [T,P,N,C] of P people, confidence [T,P,N], size of the picture (width, height) in pixels, and as the header
+    says it, fps, 0 for unknown.
+    """
+
+    names: dict[str, list[str]]
+    places: dict[str, slice]
+    points: np.ndarray
+    confidence: np.ndarray
+    size: np.ndarray
+    header_size: tuple[int, int]
+    fps: float
+
+    def of_one(self, who: np.ndarray) -> "PosePoints":
+        """The points of one person; who [T]: that person's number in each frame."""
+        frames = np.arange(len(who))
+        return replace(self, points=self.points[frames, who][:, None], confidence=self.confidence[frames, who][:, None])
+
+    @property
+    def num_people(self) -> int:
+        """The number of people that any frame shows."""
+        return int((self.confidence > 0).any((0, 2)).sum())
+
+
+def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoints:
+    """The points of a `.pose` file (v0.1 or v0.2); raises UserError if it is damaged.
+
+    size: (width, height) of the picture in pixels, where it is not what the file's header says.
+    """
+    from pose_format import Pose  # here, so that the mesh features need no .pose library
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file = Pose.read(read_regular(path, MAX_ARRAY_BYTES))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (struct.error, ValueError, IndexError, KeyError, TypeError, NotImplementedError, MemoryError, OverflowError):
+        raise UserError(f"{path}: not a readable .pose file (truncated, or another format?); fetch it again") from None
+    if file.body.data.ndim != 4 or 0 in file.body.data.shape[:2]:
+        raise UserError(f"{path}: zero frames or no person; leave the file out or record it again")
+    header_size = (file.header.dimensions.width, file.header.dimensions.height)
+    picture = np.array(size or header_size)
+    if (picture <= 0).any():
+        raise UserError(
+            f"{path}: its header gives an image of {picture[0]} x {picture[1]} pixels; export it again "
+            "(or import it with --width and --height)"
+        )
+    names = {component.name: list(component.points) for component in file.header.components}
+    ends = np.cumsum([0, *map(len, names.values())]).tolist()
+    places = {name: slice(start, end) for name, start, end in zip(names, ends[:-1], ends[1:], strict=True)}
+    points = np.nan_to_num(np.ma.getdata(file.body.data))
+    confidence = np.nan_to_num(np.asarray(file.body.confidence))
+    return PosePoints(names, places, points, confidence, picture, header_size, float(file.body.fps))
+
+
+def depth_scale(file: PosePoints) -> float:
+    """The factor that converts the face mesh's z to the unit of its x: the picture's width for z in widths, else 1.
+
+    The usual converter leaves z in image widths although x and y are pixels; yaw and pitch would then be near 0.
+    """
+    place = file.places.get("FACE_LANDMARKS", slice(0))
+    there = (file.confidence[:, 0, place] > 0).all(1)
+    mesh = file.points[there, 0, place]
+    if not has_depth(mesh):
+        return 1.0
+    return float(file.size[0]) if is_flat(mesh) else 1.0
+
+
+def full_recording(path: Path, file: PosePoints, z_scale: float | None = None) -> PoseRecording:
+    """The first person of a full MediaPipe Holistic file.
+
+    The face numbers come from the component that `write_clip` writes, where it is there, or else from the mesh, whose z
+    is multiplied by `z_scale` (default: what `depth_scale` finds). What was not found, such as a hand, is zeros with
+    visibility 0.
+    """
+    if wrong := lacking({name: len(names) for name, names in file.names.items()}):
+        wrong = [f"{name} (it has {len(file.names.get(name, ()))} points)" for name in wrong]
+        raise UserError(
+            f"{path}: not a full MediaPipe Holistic file: missing or reduced are {', '.join(wrong)}; "
+            "use the unreduced file, with 33 body, 468 or 478 face and 21 + 21 hand points"
+        )
+    points, confidence = file.points[:, 0], file.confidence[:, 0]  # [T,N,C], [T,N]
+    manual = [file.places[name] for name in COMPONENTS if name != "FACE_LANDMARKS"]
+    visibility = np.concatenate([confidence[:, place] for place in manual], axis=1).clip(0, 1)
+    keypoints = np.concatenate([points[:, place, :2] / file.size for place in manual], axis=1)
+    if len(file.names.get(FACE_NUMBERS, ())) == layout.NMM_DIM:
+        nmm, known, *_ = np.moveaxis(points[:, file.places[FACE_NUMBERS]], -1, 0)
+        face_seen = (known > 0).all(axis=1)
+    elif not has_depth(points[:, file.places["FACE_LANDMARKS"]]):
+        nmm, face_seen = np.zeros((len(points), layout.NMM_DIM)), np.zeros(len(points), bool)
+    else:
+        face = file.places["FACE_LANDMARKS"]
+        scale = np.array([1.0, 1.0, depth_scale(file) if z_scale is None else z_scale])
+        nmm = nmm_from_face_mesh(points[:, face, :3] * scale)
+        face_seen = (confidence[:, face] > 0).all(axis=1) & np.isfinite(nmm).all(axis=1)
+    return PoseRecording(
+        (keypoints * (visibility[..., None] > 0)).astype(np.float32),
+        visibility.astype(np.float32),
+        fill_gaps(nmm, np.repeat(face_seen[:, None], layout.NMM_DIM, axis=1))[0],
+        face_seen,
+        file.fps,
+    )
+
+
+def read_pose_file(path: Path, z_scale: float | None = None) -> PoseRecording:
+    """The recording of a full MediaPipe Holistic `.pose` file of one person, as `full_recording` has it.
+
+    Raises UserError for several people, too, and if the points are not pixels of the picture.
+    """
+    file = read_pose_points(path)
+    if file.num_people > 1:
+        raise UserError(f"{path}: shows {file.num_people} people; import_data.py follows one of them")
+    recording = full_recording(path, file, z_scale)
+    shoulders = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
+    pair = recording.keypoints[(recording.visibility[:, shoulders] > 0).all(1)][:, shoulders]
+    if len(pair) and np.median(np.linalg.norm(pair[:, 0] - pair[:, 1], axis=1)) < LEAST_SHOULDERS:
+        raise UserError(
+            f"{path}: its points are no pixels of its picture, {file.size[0]} x {file.size[1]}; export it before it is "
+            "normalised, or bring it in with import_data.py --units"
+        )
+    return recording
