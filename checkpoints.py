@@ -12,7 +12,10 @@ other values in config.json, and a model card. Every script that reads a checkpo
 import dataclasses
 import hashlib
 import json
+import os
 import re
+import socket
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -37,17 +40,10 @@ from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.mamba_prior import PriorAlone, PriorConfig
 from models.pose_to_text import PoseToText, PoseToTextConfig
-from models.text_encoder import (
-    SCRATCH,
-    PretrainedTextEncoder,
-    ScratchTextConfig,
-    ScratchTextEncoder,
-    TextEncoder,
-    TextEncoderNotLoadable,
-)
+from models.text_encoder import SCRATCH, PretrainedTextEncoder, ScratchTextConfig, ScratchTextEncoder, TextEncoder
 from models.text_to_latent import Network, TextToLatent
 from poses.statistics import Statistics
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 from runtime.files import write_whole, write_whole_folder
 from runtime.untrusted import read_regular, shown
 
@@ -260,16 +256,50 @@ def same_text_encoder(one: dict | None, other: dict | None) -> bool:
     return one == other
 
 
-def open_text_encoder(name: str, device: torch.device | str, where: str | None = None) -> PretrainedTextEncoder:
+def open_text_encoder(name: str, device: torch.device | str = "cpu", where: str | None = None) -> PretrainedTextEncoder:
     """The pretrained encoder of this name or folder; `where`: the checkpoint that was trained with it, if any."""
     try:
-        return PretrainedTextEncoder(name, device)
-    except TextEncoderNotLoadable as error:
+        return _read_text_encoder(name, device)
+    except ValueError as error:
         if where is not None:
             raise UserError(f"{where}: its {error}; name its present place by --text_encoder") from None
         raise UserError(
             f"{error}; pass a local folder that holds one, or train one from scratch: --text_encoder {SCRATCH}"
         ) from None
+
+
+def _read_text_encoder(name: str, device: torch.device | str) -> PretrainedTextEncoder:
+    """A pretrained encoder from a local folder, the hub, or its cache. Raises ValueError."""
+    from transformers import AutoModel, AutoTokenizer, logging  # slow to import, and needless for `scratch`
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    is_folder = os.path.isdir(name)
+    where = f"text encoder {name}" if is_folder else f"text encoder '{name}'"
+    if not is_folder and (os.path.isabs(name) or name.count("/") > 1):  # no name of the hub
+        raise ValueError(f"{where} could not be loaded (no such folder)")
+    local = {"local_files_only": not _hub_reachable()}  # without a hub the cache counts, and nothing is retried
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **local)
+        model = AutoModel.from_pretrained(name, **local).to(device)
+    except Exception as error:  # each format of weights and each tokenizer has errors of its own
+        raise ValueError(f"{where} could not be loaded ({first_line(error)})") from None
+    try:
+        return PretrainedTextEncoder(name, tokenizer, model)
+    except ValueError as error:
+        raise ValueError(f"{where} {error}") from None
+
+
+def _hub_reachable() -> bool:
+    """Whether the model hub's name can be looked up, or a proxy does that."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    host = urllib.parse.urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True
 
 
 def build_text_encoder(

@@ -33,10 +33,9 @@ from common import (
 from generated import Signer
 from sampling import sampler_and_decoder
 
-from checkpoints import STUDENT
+from checkpoints import STUDENT, open_text_encoder
 from evaluation.clips import Clip, Reference
 from evaluation.evaluator import Evaluator
-from models.text_encoder import PretrainedTextEncoder
 from poses.pack import write_pack
 from runtime.cpu import keep_freed_memory, prefer_onednn
 
@@ -96,7 +95,7 @@ def main() -> None:
     args = make_parser(__doc__, rounds=2).parse_args()
     onednn = prefer_onednn()
     keep_freed_memory()
-    encoder = PretrainedTextEncoder(str(make_text_encoder(args.work_dir / "text_encoder")))
+    encoder = open_text_encoder(str(make_text_encoder(args.work_dir / "text_encoder")))
     generator = make_generator(STUDENT, encoder, make_autoencoder(), 4, packed=True)
     frames = {n: sampler_and_decoder(generator, CLIPS_OF_FRAMES, n) for n in FRAMES}
     batch = {n: sampler_and_decoder(generator, n, FRAMES_OF_BATCHES) for n in BATCHES}

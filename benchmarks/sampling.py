@@ -37,7 +37,7 @@ from common import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
-from checkpoints import FLOW, PREDICTOR, STUDENT
+from checkpoints import FLOW, PREDICTOR, STUDENT, open_text_encoder
 from generation import PARTS, Generator
 from models.text_encoder import PretrainedTextEncoder
 from runtime.cpu import keep_freed_memory, prefer_onednn
@@ -156,7 +156,7 @@ def one_clip(encoder_folder: Path, rounds: int) -> dict[str, object]:
     """Direction 1 and the student, one clip: weights as PyTorch keeps them, packed, as shipped, and int8."""
     names, sides = ("direction_1", "student_4", "student_4_of_4_layers"), {}
     for kind, precision, packed in (("plain", "fp32", False), ("packed", "fp32", True), ("int8", "int8", True)):
-        made = make_generators(PretrainedTextEncoder(str(encoder_folder)), precision, packed)
+        made = make_generators(open_text_encoder(str(encoder_folder)), precision, packed)
         sides |= {f"{name}_{kind}": made[name] for name in names}
     one = latency(sides, rounds)
     milliseconds = {side: round(1000 * parts["total"], 1) for side, parts in one.items()}
@@ -328,7 +328,7 @@ def main() -> None:
     folder, capabilities = make_text_encoder(args.work_dir / "text_encoder"), torch.cpu.get_capabilities()
     kinds = ("fp32", "bf16") if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else ("fp32",)
     for kind in kinds:
-        encoder = PretrainedTextEncoder(str(folder))
+        encoder = open_text_encoder(str(folder))
         report[kind] = measure(make_generators(encoder, kind), args.rounds, args.clips)
         if not args.no_compiled:
             report[kind]["compiled"] = compiled(encoder, kind, args.rounds)

@@ -26,10 +26,9 @@ from common import machine, make_parser, make_text_encoder, paragraph, print_jso
 from generated import run_script, write_autoencoder, write_split
 from torch.utils.flop_counter import FlopCounterMode
 
-from checkpoints import load_autoencoder
+from checkpoints import load_autoencoder, open_text_encoder
 from dataset import LengthBatches, collate
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
-from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
 from models.whole_batch import Draws, WholeBatch, part_of
 from poses.files import list_clips, read_clip
@@ -134,7 +133,7 @@ def make_loop(side: str, work: Path, data: Path, stride: int) -> Loop:
     """`ours`, `plain` as a script begins, or `plain_same`, under the same products and memory as ours."""
     if side != "plain":
         cpu.tune()
-    encoder = PretrainedTextEncoder(str(work / "text_encoder"))
+    encoder = open_text_encoder(str(work / "text_encoder"))
     autoencoder, statistics, content = load_autoencoder(work / f"autoencoder_{stride}.pt")
     source = LatentSource(autoencoder, statistics, content["fingerprint"], data, work / "cache", LONGEST, "resample")
     dataset = latent_dataset(source, "train", encoder, torch.device("cpu"))

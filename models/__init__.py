@@ -1,4 +1,4 @@
-"""Networks and mathematics. Nothing here reads flags or scripts, nor files other than pretrained text encoders'.
+"""Networks and mathematics. Nothing here reads flags, scripts or files.
 
 The configurations carry the help texts of the flags that the scripts make of their fields (`runtime.config.described`).
 

@@ -13,6 +13,7 @@ from torch.ao.quantization import quantize_dynamic
 
 from models.layers import CrossAttention, FeedForward, SelfAttention
 from runtime.cpu import uses_onednn
+from runtime.errors import first_line
 
 PACKED_FOR = 64  # rows that oneDNN lays weights out for; from that size on it is the layout of any number of rows
 
@@ -79,7 +80,7 @@ def why_not_compilable(device: torch.device) -> str | None:
     try:
         torch.compile(torch.sin)(torch.ones(2, device=device))
     except RuntimeError as error:  # no compiler, no Python headers, no Triton: each has an error of its own
-        return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
+        return first_line(error)
     return None
 
 

@@ -3,17 +3,16 @@
 import functools
 import hashlib
 import json
-import os
-import socket
-import urllib.parse
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 
 from models.layers import Encoder, lengths_to_mask
+from runtime.errors import first_line
 
 DEFAULT_TEXT_ENCODER = "bert-base-multilingual-cased"
 SCRATCH = "scratch"
@@ -24,60 +23,26 @@ BEGIN, END, PAD = "[CLS]", "[SEP]", "[PAD]"  # of the tokenizers that are traine
 VOCAB_SIZE = 8000  # their subwords at most, by default
 
 
-def _hub_reachable() -> bool:
-    """Whether the model hub's name can be looked up, or a proxy does that."""
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True
-    host = urllib.parse.urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
-    try:
-        socket.getaddrinfo(host, 443)
-    except OSError:
-        return False
-    return True
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
-
-
-class TextEncoderNotLoadable(Exception):
-    """A pretrained encoder is neither on the hub, nor in its cache, nor in a local folder."""
-
-
 class PretrainedTextEncoder:
-    """A frozen Hugging Face encoder, named on the hub or in a local folder. Its weights stay out of checkpoints.
+    """A frozen Hugging Face encoder and its tokenizer; `name` is that of the hub or of its folder. Its weights stay out
+    of checkpoints.
 
-    Raises TextEncoderNotLoadable.
+    Raises ValueError if it cannot read texts.
     """
 
-    def __deepcopy__(self, memo: dict) -> "PretrainedTextEncoder":
-        return self  # frozen: the average of a model's weights shares it
-
-    def __init__(self, name: str, device: torch.device | str = "cpu") -> None:
-        from transformers import AutoModel, AutoTokenizer, logging  # slow to import, and needless for `scratch`
-
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        self.name, self.device = name, torch.device(device)
-        where = name if os.path.isdir(name) else f"'{name}'"
-        if not os.path.isdir(name) and (os.path.isabs(name) or name.count("/") > 1):  # no name of the hub
-            raise TextEncoderNotLoadable(f"text encoder {where} could not be loaded (no such folder)")
-        local = {"local_files_only": not _hub_reachable()}  # without a hub the cache counts, and nothing is retried
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(name, **local)
-            self.model = AutoModel.from_pretrained(name, **local).to(self.device).eval().requires_grad_(False)
-        except Exception as error:  # each format of weights and each tokenizer has errors of its own
-            raise TextEncoderNotLoadable(f"text encoder {where} could not be loaded ({_first_line(error)})") from None
-        if len(self.tokenizer) <= len(set(self.tokenizer.all_special_ids)):  # transformers makes up an empty one
-            raise TextEncoderNotLoadable(
-                f"text encoder {where} could not be loaded (its tokenizer's files are missing)"
-            )
+    def __init__(self, name: str, tokenizer: Any, model: nn.Module) -> None:
+        self.name, self.tokenizer, self.model = name, tokenizer, model.eval().requires_grad_(False)
+        if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # transformers makes up an empty one
+            raise ValueError("could not be loaded (its tokenizer's files are missing)")
         try:
             width = self.encode(_PROBES)[0].shape[-1]
         except Exception as error:  # a decoder, or a tokenizer that cannot pad: each fails in a way of its own
-            raise TextEncoderNotLoadable(f"text encoder {where} cannot read texts ({_first_line(error)})") from None
-        if width != getattr(self.model.config, "hidden_size", None):
-            raise TextEncoderNotLoadable(f"text encoder {where} does not tell its width (hidden_size)")
+            raise ValueError(f"cannot read texts ({first_line(error)})") from None
+        if width != getattr(model.config, "hidden_size", None):
+            raise ValueError("does not tell its width (hidden_size)")
+
+    def __deepcopy__(self, memo: dict) -> "PretrainedTextEncoder":
+        return self  # frozen: the average of a model's weights shares it
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -110,7 +75,7 @@ class PretrainedTextEncoder:
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Texts -> token embeddings [B,L,C] and mask [B,L]."""
         tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
-        tokens = tokens.to(self.device)
+        tokens = tokens.to(self.model.device)
         return self.model(**tokens).last_hidden_state, tokens["attention_mask"].bool()
 
 

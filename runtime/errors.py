@@ -14,6 +14,11 @@ class UserError(Exception):
     """Something the user can fix. The message names the file, what is wrong with it, and what to do."""
 
 
+def first_line(error: Exception) -> str:
+    """What an error of another library says first, shortened."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
+
+
 # PyTorch's messages when a process that it waits for has ended or is silent; it has no type of error for this.
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "pair closure")
 _FIRST_TO_SPEAK = 15.0  # seconds for which other processes let the first print its error, and the launcher end them

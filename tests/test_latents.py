@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from checkpoints import open_text_encoder
 from models.layers import ScaledLatents
 from models.mamba_prior import PriorAlone, PriorConfig
-from models.text_encoder import PretrainedTextEncoder
 from poses.pack import write_pack
 from training.engine import parameter_groups
 from training.latents import set_latent_scale
@@ -38,7 +38,7 @@ def test_weight_decay_leaves_a_state_spaces_dynamics_alone(prior_type: str):
 
 
 def test_the_average_of_the_weights_shares_a_frozen_text_encoder(bert: Path):
-    encoder = PretrainedTextEncoder(str(bert))
+    encoder = open_text_encoder(str(bert))
     assert copy.deepcopy(encoder) is encoder
 
 

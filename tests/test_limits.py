@@ -10,12 +10,12 @@ import torch
 from made_up import write_data
 from test_generation import make_generator
 
-from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_checkpoint
+from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_checkpoint, open_text_encoder
 from dataset import collate
 from evaluation.clips import read_references
 from evaluation.evaluator import Evaluator
 from models.autoencoder import PoseSpace
-from models.text_encoder import PretrainedTextEncoder, ScratchTextConfig, ScratchTextEncoder, train_tokenizer
+from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer
 from poses import layout
 from poses.interpolation import resample
 from poses.presence import shown_numbers
@@ -90,6 +90,6 @@ def test_a_text_beyond_the_encoders_tokens_is_refused_not_cut(statistics: Statis
     long = "a b c d e f g h " * 40
     with pytest.raises(UserError, match=r"the text 'a b c .*…' has \d+ tokens, of which the text encoder reads 256"):
         generator.generate(["sea", long], [0, 1], [9, 9])
-    encoder = PretrainedTextEncoder(str(bert))
+    encoder = open_text_encoder(str(bert))
     assert encoder.count_tokens(["hello world", long]) == [4, 322]
     assert encoder.encode([long])[0].shape[1] == encoder.max_tokens == 256
