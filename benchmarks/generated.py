@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from common import ROOT
 
-import demo_data
 from checkpoints import AUTOENCODER, save_checkpoint
+from importers import spelling
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
 from poses import face
 from poses.statistics import STATISTICS_FILE, Statistics
@@ -33,19 +33,19 @@ class Signer:
     """Makes clips: `sign` gives the same clip for the same letters, frames and seed."""
 
     def __init__(self) -> None:
-        self.letters = demo_data.read_alphabet(demo_data.find_lexicon(), ALPHABET)
+        self.letters = spelling.read_alphabet(spelling.find_lexicon(), ALPHABET)
 
     def text(self, frames: int, rng: np.random.Generator) -> str:
         """Random letters, as many as fit into so many frames."""
         return "".join(rng.choice(sorted(self.letters), max(1, frames // FRAMES_A_LETTER)))
 
-    def sign(self, text: str, frames: int, rng: np.random.Generator) -> demo_data.Take:
-        take = demo_data.join_letters(self.letters, text, rng).take
+    def sign(self, text: str, frames: int, rng: np.random.Generator) -> spelling.Take:
+        take = spelling.join_letters(self.letters, text, rng).take
         take = take.at(np.linspace(0, len(take) - 1, frames))
         noisy = [
             (part + rng.normal(scale=NOISE, size=part.shape)).astype(np.float32) for part in (take.keypoints, take.nmm)
         ]
-        return demo_data.Take(noisy[0] * (take.visibility > 0)[..., None], take.visibility, noisy[1])
+        return spelling.Take(noisy[0] * (take.visibility > 0)[..., None], take.visibility, noisy[1])
 
 
 def write_split(

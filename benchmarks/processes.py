@@ -21,6 +21,7 @@ import common
 import torch
 
 import demo_data
+from importers import spelling
 from runtime.lifetime import GO_ON
 
 TRAIN = "--batch_size 8 --learning_rate 1e-3 --num_workers 0 --warmup_steps 2 --max_seq_len 40"
@@ -51,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
 def make_data(folder: Path) -> Path:
     """Words of joined letters, prepared; made once."""
     if not (folder / "normalization_stats.npz").is_file():
-        letters = demo_data.read_alphabet(demo_data.find_lexicon(), "ase")
+        letters = spelling.read_alphabet(spelling.find_lexicon(), "ase")
         words = [word for word in (common.ROOT / "demo_words.txt").read_text().split() if word.isalpha()]
         chosen = iter(sorted(set(words), key=lambda word: (len(word), word)))
         counts = {**CLIPS, "train": CLIPS["train"] - len(letters)}  # each letter is a clip of train too

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import demo_data
+from importers import spelling
 from poses import layout
 from poses.statistics import FramedStatistics, Statistics
 
@@ -21,7 +22,7 @@ WORDS = {"train": ["seal", "last", "tale", "lose", "toast", "sole"], "dev": ["se
 
 def write_letters(folder: Path) -> Path:
     """Six real letters and six words of them to train on, two new words each for dev and test."""
-    letters = demo_data.read_alphabet(demo_data.find_lexicon(), "ase")
+    letters = spelling.read_alphabet(spelling.find_lexicon(), "ase")
     demo_data.write_data(folder, "ase", {letter: letters[letter] for letter in "aelost"}, WORDS, seed=0)
     return folder
 

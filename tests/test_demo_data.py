@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import demo_data
+from importers import spelling
 from poses import files, layout
 from runtime.errors import UserError
 
@@ -18,8 +19,8 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def letters() -> dict[str, demo_data.Letter]:
-    return demo_data.read_alphabet(demo_data.find_lexicon(), "ase")
+def letters() -> dict[str, spelling.Letter]:
+    return spelling.read_alphabet(spelling.find_lexicon(), "ase")
 
 
 def make(folder: Path, *flags: str) -> Path:
@@ -86,8 +87,8 @@ def test_a_rerun_replaces_what_was_there(tmp_path: Path):
     assert not (tmp_path / ".partial").exists()
 
 
-def test_a_joined_word_holds_the_real_letters(letters: dict[str, demo_data.Letter]):
-    spelled = demo_data.join_letters(letters, "sun", np.random.default_rng(0))
+def test_a_joined_word_holds_the_real_letters(letters: dict[str, spelling.Letter]):
+    spelled = spelling.join_letters(letters, "sun", np.random.default_rng(0))
     assert [segment[0] for segment in spelled.segments] == ["s", "u", "n"]
     assert len(spelled.take) == len(spelled.take.pose)
     for name, start, end in spelled.segments:
@@ -96,8 +97,8 @@ def test_a_joined_word_holds_the_real_letters(letters: dict[str, demo_data.Lette
         assert np.abs(real - middle).max((1, 2)).min() < 0.01
 
 
-def test_takes_differ_and_move_without_jumps(letters: dict[str, demo_data.Letter]):
-    first, second = (demo_data.join_letters(letters, "hello", np.random.default_rng(seed)) for seed in (0, 1))
+def test_takes_differ_and_move_without_jumps(letters: dict[str, spelling.Letter]):
+    first, second = (spelling.join_letters(letters, "hello", np.random.default_rng(seed)) for seed in (0, 1))
     assert first.segments != second.segments
     for spelled in (first, second):
         hand = spelled.take.keypoints[:, layout.RIGHT_HAND_KEYPOINTS]
@@ -105,19 +106,19 @@ def test_takes_differ_and_move_without_jumps(letters: dict[str, demo_data.Letter
         assert np.abs(np.diff(hand[inside], axis=0)).mean((1, 2)).max() < 0.06  # image units a frame
 
 
-def test_a_double_letter_is_seen_to_be_two(letters: dict[str, demo_data.Letter]):
-    spelled = demo_data.join_letters(letters, "ll", np.random.default_rng(0))
+def test_a_double_letter_is_seen_to_be_two(letters: dict[str, spelling.Letter]):
+    spelled = spelling.join_letters(letters, "ll", np.random.default_rng(0))
     (_, _, end), (_, start, _) = spelled.segments
     x = spelled.take.keypoints[:, layout.RIGHT_HAND_KEYPOINTS.start, 0]
     assert x[end:start].min() < min(x[end - 1], x[start]) - 0.02
 
 
-def test_texts_become_letters(letters: dict[str, demo_data.Letter]):
-    assert demo_data.letters_of("Zoé K", letters) == ["z", "o", "e", "k"]
+def test_texts_become_letters(letters: dict[str, spelling.Letter]):
+    assert spelling.letters_of("Zoé K", letters) == ["z", "o", "e", "k"]
     with pytest.raises(UserError, match="'7'"):
-        demo_data.letters_of("7up", letters)
+        spelling.letters_of("7up", letters)
     with pytest.raises(UserError, match="no letters"):
-        demo_data.letters_of("  ", letters)
+        spelling.letters_of("  ", letters)
 
 
 def test_an_alphabet_without_listed_words_gets_random_strings(capsys: pytest.CaptureFixture):
@@ -153,4 +154,4 @@ def test_a_foreign_data_set_is_left_alone(tmp_path: Path):
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install --no-deps spoken-to-signed"):
-        demo_data.find_lexicon()
+        spelling.find_lexicon()

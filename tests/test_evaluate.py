@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import compare_metrics
-import demo_data
 import evaluate
 import train_pose_to_text
 from checkpoints import load_autoencoder
@@ -21,6 +20,7 @@ from evaluation.clips import Clip, Reference, read_references
 from evaluation.evaluator import Evaluator
 from evaluation.predictions import read_predictions, require_finite
 from evaluation.report import ROWS, format_table
+from importers import spelling
 from poses import layout
 from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
@@ -221,7 +221,7 @@ def test_the_back_translator_is_not_trained_without_texts_of_dev(untold, capsys)
 
 
 def test_predictions_are_read_from_npy_and_pose_files(tmp_path):
-    letter = next(demo_data.find_lexicon().rglob("*.pose"))
+    letter = next(spelling.find_lexicon().rglob("*.pose"))
     shutil.copy(letter, tmp_path / "b.pose")
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(0.3, 0.7, (3, layout.POSE_DIM)))
     nothing = np.zeros((1, layout.POSE_DIM))

@@ -24,8 +24,8 @@ from recordings import (
     write_openpose,
 )
 
-import demo_data
 import import_data
+from importers import spelling
 from importers.people import WHOM
 from importers.recording import content_of
 from importers.skeletons import BODY_25, OPENPOSE_18, SKELS
@@ -168,7 +168,7 @@ def test_arrays_without_a_face_leave_it_unseen(imported, tmp_path: Path):
 @pytest.fixture(scope="session")
 def letter() -> Path:
     """A real clip: MediaPipe's full holistic, in a .pose file."""
-    return next((demo_data.find_lexicon() / "ase").glob("*.pose"))
+    return next((spelling.find_lexicon() / "ase").glob("*.pose"))
 
 
 def test_a_pose_file_keeps_points_rate_and_face(imported, letter: Path, tmp_path: Path):
@@ -523,7 +523,7 @@ def test_mmpose_files_may_end_in_a_number(imported, tmp_path: Path):
 @pytest.fixture
 def letter_of_two(imported, tmp_path: Path) -> np.ndarray:
     """A .pose of two people, a still one at the left and a letter; the letter's own keypoints."""
-    letter = next(path for path in sorted(demo_data.find_lexicon().rglob("*.pose")) if path.stat().st_size > 10**5)
+    letter = next(path for path in sorted(spelling.find_lexicon().rglob("*.pose")) if path.stat().st_size > 10**5)
     with open(letter, "rb") as file:
         pose = Pose.read(file.read())
     still = np.repeat(pose.body.data[:1], len(pose.body.data), axis=0)
@@ -546,7 +546,7 @@ def test_one_of_the_people_of_a_pose_file_is_followed(letter_of_two: np.ndarray,
 
 
 def test_a_normalised_pose_file_is_refused_and_converted_when_named(refused, imported, tmp_path: Path):
-    letter = sorted(demo_data.find_lexicon().rglob("*.pose"))[0]
+    letter = sorted(spelling.find_lexicon().rglob("*.pose"))[0]
     with open(letter, "rb") as file:
         pose = Pose.read(file.read())
     pose.normalize(
@@ -565,7 +565,7 @@ def test_a_normalised_pose_file_is_refused_and_converted_when_named(refused, imp
 
 
 def test_a_pose_file_in_other_units_has_the_same_points_and_the_same_face(imported, tmp_path: Path):
-    letter = sorted(demo_data.find_lexicon().rglob("*.pose"))[0]
+    letter = sorted(spelling.find_lexicon().rglob("*.pose"))[0]
     shutil.copy(letter, tmp_path / "in" / "clip.pose")
     as_it_is = imported("", "pixels")
     with open(letter, "rb") as file:
@@ -585,7 +585,7 @@ def test_a_pose_file_in_other_units_has_the_same_points_and_the_same_face(import
 
 
 def test_the_size_of_a_pose_files_picture_can_be_given(refused, imported, tmp_path: Path):
-    letter = sorted(demo_data.find_lexicon().rglob("*.pose"))[0]
+    letter = sorted(spelling.find_lexicon().rglob("*.pose"))[0]
     shutil.copy(letter, tmp_path / "in" / "clip.pose")
     as_it_is = imported("", "as_it_is")
     with open(letter, "rb") as file:
@@ -606,7 +606,7 @@ def test_the_size_of_a_pose_files_picture_can_be_given(refused, imported, tmp_pa
 
 def test_a_face_keeps_its_depth_where_a_pose_file_is_centred_on_the_shoulders(imported, tmp_path: Path):
     """z in pictures of the file's own width, as converters write it, whatever square the body is put into."""
-    letter = sorted(demo_data.find_lexicon().rglob("*.pose"))[0]
+    letter = sorted(spelling.find_lexicon().rglob("*.pose"))[0]
     with open(letter, "rb") as file:
         pose = Pose.read(file.read())
     pose.body.data[..., 2] /= pose.header.dimensions.width

@@ -37,8 +37,8 @@ from conftest import write_letters
 from test_training import same
 from tqdm import tqdm
 
-import demo_data
 from checkpoints import load_checkpoint
+from importers import spelling
 from poses.statistics import STATISTICS_FILE
 from runtime import errors, files
 from runtime.arguments import make_parser, natural_int, positive_int
@@ -417,7 +417,7 @@ def make_data(work: Path) -> dict[str, Path]:
     """Prepared letters to train on, and recordings to import."""
     data, recordings = write_letters(work / "data"), work / "recordings"
     recordings.mkdir()
-    for path in sorted((demo_data.find_lexicon() / "ase").rglob("*.pose"))[:12]:
+    for path in sorted((spelling.find_lexicon() / "ase").rglob("*.pose"))[:12]:
         shutil.copy(path, recordings)
     call = Call.start(["data_preparation.py", "--data_dir", str(data)], work / "data.txt", cold=False)
     if code := call.wait(10 * PATIENCE):
