@@ -18,7 +18,7 @@ import numpy as np
 from evaluation.clips import Scores
 from evaluation.registry import DEPENDS_ON, count_remarks, remarks
 from evaluation.report import BACK_TRANSLATION, LENGTH_SOURCES, REFERENCE, ROWS, read_clips, read_report
-from evaluation.summary import compare
+from evaluation.summary import common_clips, compare
 from poses.files import SPLITS
 from runtime import errors
 from runtime.arguments import make_parser
@@ -82,7 +82,7 @@ def main() -> None:
             f"{args.b}: its references are others than those of {args.a}, though of the same IDs: the data set was "
             "prepared or imported anew between the two; evaluate both again"
         )
-    table = compare([ours], [theirs])
+    ([ours], [theirs]), table = common_clips([ours], [theirs]), compare([ours], [theirs])
     judges_a, judges_b = map(read_judges, paths)
     lengths = [judges["length_source"] for judges in (judges_a, judges_b)]
     if lengths[0] != lengths[1]:

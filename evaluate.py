@@ -212,9 +212,10 @@ def main() -> None:
     device = generation_arguments.join_processes(args.device)
 
     saved = args.output_dir / f"predictions_{args.split}"
-    if args.save_predictions and args.predictions_dir and saved.resolve() == args.predictions_dir.resolve():
+    scores_saved = args.predictions_dir is not None and saved.resolve() == args.predictions_dir.resolve()
+    if args.save_predictions and scores_saved:
         raise UserError(f"--save_predictions would overwrite {args.predictions_dir}; choose another --output_dir")
-    if not args.save_predictions and saved.is_dir() and args.predictions_dir != saved:
+    if not args.save_predictions and saved.is_dir() and not scores_saved:
         raise UserError(
             f"{saved}: holds the clips of an earlier evaluation, which would stand beside the figures of this one; add "
             "--save_predictions, remove that folder, or choose another --output_dir"

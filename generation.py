@@ -203,6 +203,7 @@ class Generator:
         poses = []
         for row, probability, real, length in zip(pose, presence, frames.tolist(), lengths, strict=True):
             clip, present = self.statistics.denormalize(row[:real]), is_there(probability[:real])
+            clip[:, ~self.statistics.shown] = 0.0  # legs that no train clip shows
             if real != length:  # training squeezed clips that long: this one gets its own length back
                 clip, present = resample(clip, length), resample_seen(present, length)
             poses.append(without_absent(clip, present))

@@ -53,12 +53,6 @@ def parse_arguments() -> argparse.Namespace:
     refuse_without("--start mean", args.start == "mean", ("--start_layers",), parser, args)
     if args.start == "mean" and args.prior_checkpoint:
         parser.error("--prior_checkpoint: a prior that is trained alone starts in noise; leave --start mean out")
-    from_null_text = not args.use_ssm_prior or args.guidance_from == "null_text"
-    if args.cfg_dropout == 0 and args.guidance_scale != 1 and from_null_text:
-        parser.error(
-            "--cfg_dropout 0 never trains the null text that guidance would move away from; add --guidance_scale 1, or "
-            "drop some texts"
-        )
     refuse_without("--use_sync_guidance", args.use_sync_guidance, ("--gamma_guidance",), parser, args)
     return args
 
@@ -100,6 +94,11 @@ def main() -> None:
         return latent_stages.latent_loader(source, split, encoder, settings, accelerator)
 
     train_loader = loader("train")
+    if config.without_null_text and not train_loader.dataset.num_unlabelled and settings.resume_from is None:
+        raise errors.UserError(
+            "--cfg_dropout 0 never trains the null text that guidance would move away from; add --guidance_scale 1, or "
+            "drop some texts"
+        )
     model = TextToLatent(LatentFlowMatcher(config), encoder, source.signer_names())
     if prior is None:
         set_latent_scale(model, train_loader.dataset.latents)

@@ -51,7 +51,8 @@ def keys_of(parts: Sequence[Part], data: str) -> dict[str, str]:
     """What each part's result depends on, hashed: `data`, its command, this version's settings, and what it needs."""
     keys: dict[str, str] = {}
     for part in parts:
-        made_from = [data, part.script, part.flags, sorted(NEWER.items()), [keys[name] for name in part.needs]]
+        of_version = sorted(NEWER.items()) if part.trains else []
+        made_from = [data, part.script, part.flags, of_version, [keys[name] for name in part.needs]]
         keys[part.name] = hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
     return keys
 
@@ -89,6 +90,7 @@ def run_part(part: Part, key: str, output_dir: Path, threads: int) -> float:
     if folder.exists() and not record:
         raise UserError(f"{folder}: holds something that is no part of an ablation; choose another --output_dir")
     if folder.exists() and record["key"] != key:
+        say(f"{part.name}: runs again, since it was made with other flags or data, or by an earlier version")
         shutil.rmtree(folder)
         record = {}
     flags = [str(output_dir / flag[1:]) if flag.startswith("@") else flag for flag in part.flags]

@@ -56,16 +56,17 @@ def network_of(kind: str, width: int) -> nn.Module:
     return LatentFlowMatcher(flow) if kind == FLOW else Student(StudentConfig.of_teacher(flow, 2.0, layers))
 
 
-def training_step(kind: str, width: int, clips: int) -> Callable[[bool], None]:
+def training_step(kind: str, width: int, clips: int, device: torch.device) -> Callable[[bool], None]:
     """A function that takes one step, in bf16 or not."""
     torch.manual_seed(0)
-    model = (autoencoder_of(width) if kind == AUTOENCODER else network_of(kind, width)).train()
+    model = (autoencoder_of(width) if kind == AUTOENCODER else network_of(kind, width)).train().to(device)
     _, _, stride, latent, _ = SIZES[width]
-    pose, seen = torch.randn(clips, FRAMES, POSE_DIM), torch.ones(clips, FRAMES, POSE_DIM, dtype=torch.bool)
-    z, states = torch.randn(clips, FRAMES // stride, latent), torch.randn(clips, max(STEP_COUNTS) + 1, 1, 1)
-    cond, cond_mask = torch.randn(clips, WORDS, 64), torch.ones(clips, WORDS, dtype=torch.bool)
-    mask, frames = torch.ones(z.shape[:2], dtype=torch.bool), torch.ones(pose.shape[:2], dtype=torch.bool)
-    present = torch.ones(clips, FRAMES, 3, dtype=torch.bool)
+    with device:  # what only holds numbers
+        pose, seen = torch.randn(clips, FRAMES, POSE_DIM), torch.ones(clips, FRAMES, POSE_DIM, dtype=torch.bool)
+        z, states = torch.randn(clips, FRAMES // stride, latent), torch.randn(clips, max(STEP_COUNTS) + 1, 1, 1)
+        cond, cond_mask = torch.randn(clips, WORDS, 64), torch.ones(clips, WORDS, dtype=torch.bool)
+        mask, frames = torch.ones(z.shape[:2], dtype=torch.bool), torch.ones(pose.shape[:2], dtype=torch.bool)
+        present = torch.ones(clips, FRAMES, 3, dtype=torch.bool)
     draws = Draws.of(list(map(str, range(clips))), device=z.device)
 
     def loss() -> Tensor:
@@ -90,13 +91,12 @@ def training_step(kind: str, width: int, clips: int) -> Callable[[bool], None]:
     return step
 
 
-def signing(kind: str, width: int, clips: int) -> Callable[[bool], object]:
+def signing(kind: str, width: int, clips: int, device: torch.device) -> Callable[[bool], object]:
     """A function that signs so many clips of 50 frames, or of 120 where it is a batch; the student takes 4 steps."""
     encoder = ScratchTextEncoder(ScratchTextConfig(train_tokenizer([TEXT], 100), 64, 1))
-    autoencoder, made = frozen(autoencoder_of(width)), {}
+    autoencoder, made = frozen(autoencoder_of(width)).to(device), {}
     for precision in PRECISIONS:
-        model = frozen(TextToLatent(network_of(kind, width), encoder))
-        packed = model.latent_mean.device.type == "cpu"
+        model, packed = frozen(TextToLatent(network_of(kind, width), encoder)).to(device), device.type == "cpu"
         settings, speed = SamplingSettings(4 if kind == STUDENT else None), Speed(precision, packed=packed)
         made[precision] = Generator(autoencoder, unit_statistics(), model, settings, speed)
     frames = [FRAMES if clips > 1 else 50] * clips
@@ -106,7 +106,7 @@ def signing(kind: str, width: int, clips: int) -> Callable[[bool], object]:
 def in_turn(side: Callable[[bool], object], rounds: int, device: torch.device) -> tuple[list[float], list[float]]:
     """The least seconds of both precisions, after one turn of warm-up: of the CPU, or by the clock and a GPU's queue.
 
-    Also the most memory in GB that each had of a GPU, weights and their optimiser included.
+    Also the most memory in GB that a GPU held in each, with all that `side` keeps.
     """
     seconds: tuple[list[float], ...] = ([], [])
     memory, on_gpu = [0.0, 0.0], device.type == "cuda"
@@ -153,10 +153,10 @@ def main() -> None:
         sides |= {f"one clip, {kind}": (signing, kind, width, 1) for kind in (PREDICTOR, STUDENT)}
         sides |= {f"a batch, {kind}": (signing, kind, width, args.clips) for kind in (PREDICTOR, STUDENT)}
         for name, (make, *sizes) in sides.items():
-            with device:
-                (fp32, bf16), memory = in_turn(make(*sizes), args.rounds, device)
+            (fp32, bf16), memory = in_turn(make(*sizes, device), args.rounds, device)
             rows.append([name, width, f"{fp32:.4f}", f"{bf16:.4f}", round(fp32 / bf16, 2)])
-            rows[-1] += [round(size, 2) for size in memory] if device.type == "cuda" else []
+            if device.type == "cuda":  # of signing both models are in memory, so it is of neither
+                rows[-1] += [round(size, 2) if make is training_step else None for size in memory]
             print(*rows[-1], file=sys.stderr)
     report: dict[str, object] = {"clips": args.clips, "rows": rows}
     if args.threads:

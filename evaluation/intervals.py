@@ -17,6 +17,7 @@ from evaluation.distribution import frechet_distance, moments
 RESAMPLES, SEED = 1000, 0
 FRECHET_RESAMPLES = 200
 LEVEL = (2.5, 97.5)  # percentiles
+LEAST_DEFINED = 0.8  # share of resamples: less than with two clips (0.86 of them or more), more than with one
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Estimate:
         samples = self.at(counts[: self.resamples])
         known = np.isfinite(samples)
         samples = samples[known]
-        if not len(samples) or counts.shape[1] == 1 or (not known.all() and np.ptp(samples) == 0):
+        if not len(samples) or counts.shape[1] == 1 or (known.mean() < LEAST_DEFINED and np.ptp(samples) == 0):
             return value, None, None
         if self.centred:
             return value, value - 1.96 * float(samples.std()), value + 1.96 * float(samples.std())

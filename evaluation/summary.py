@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evaluation.clips import Array, Scores
+from evaluation.distribution import LATENTS
 from evaluation.intervals import Estimate, bootstrap_counts
 from evaluation.registry import count_remarks, estimates
 
@@ -47,7 +48,7 @@ def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[
     Two or three seeds tell little of their own variance, so the interval is Student's t's, with the degrees of freedom
     of Welch and Satterthwaite. A clip for which a value of one side is undefined counts for neither.
     """
-    ours, theirs = _of_common_clips(ours, theirs)
+    ours, theirs = common_clips(ours, theirs)
     a, b = ([estimates(scores) for scores in side] for side in (ours, theirs))
     num_clips = len(ours[0]["dtw"])
     counts = bootstrap_counts(num_clips)
@@ -65,12 +66,14 @@ def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[
     return table
 
 
-def _of_common_clips(*sides: Sequence[Scores]) -> list[list[Scores]]:
-    """The same values, undefined (NaN) for every clip for which one of the runs has none."""
+def common_clips(*sides: Sequence[Scores]) -> list[list[Scores]]:
+    """The same values, undefined (NaN) for every clip for which one of the runs has none; latents as they are."""
     runs = [scores for side in sides for scores in side]
     num_clips, undefined = len(runs[0]["dtw"]), {}
     for name, values in runs[0].items():
-        if all(name in scores for scores in runs) and values.dtype.kind == "f" and len(values) == num_clips:
+        if name in LATENTS or not all(name in scores for scores in runs):
+            continue
+        if values.dtype.kind == "f" and len(values) == num_clips:
             rows = [np.isnan(scores[name]).reshape(num_clips, -1).any(1) for scores in runs]
             undefined[name] = np.logical_or.reduce(rows)
     return [[{**scores, **_without(scores, undefined)} for scores in side] for side in sides]

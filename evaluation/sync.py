@@ -96,7 +96,8 @@ def alike(prediction: Clip, reference: Clip, scale: Array) -> tuple[Clip, Array]
     if lacking.any() and prediction.seen.any():
         pose, seen = prediction.pose.copy(), prediction.seen.copy()
         pose[:, layout.NMM][:, lacking] = 0.0
-        seen[:, layout.NMM] |= lacking
+        there = seen[:, layout.NMM].any(1, keepdims=True)
+        seen[:, layout.NMM] |= lacking & (there | ~there.any())  # a face that is never there stands still throughout
         prediction = Clip(pose, seen)
     return prediction, np.where(asked, scale, 0.0)
 

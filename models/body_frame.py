@@ -23,8 +23,7 @@ class BodyFrame(nn.Module):
         if statistics.framed is None:
             raise ValueError("the statistics know no body frame")
         self.register_buffer("axis", torch.from_numpy(AXIS), persistent=False)
-        shown = (statistics.mean != 0) | (statistics.std != 1)  # else no train clip ever shows it
-        self.register_buffer("shown", torch.from_numpy(shown), persistent=False)
+        self.register_buffer("shown", torch.from_numpy(statistics.shown), persistent=False)
         for name in ("mean", "std"):
             self.register_buffer(name, torch.as_tensor(getattr(statistics, name), dtype=torch.float32))
         for name in ("mean", "std", "place_mean", "place_std"):

@@ -103,6 +103,11 @@ class FlowConfig:
         if self.prior_type == "none":
             object.__setattr__(self, "guidance_from", "null_text")
 
+    @property
+    def without_null_text(self) -> bool:
+        """Whether guidance moves away from a null text that no text with words is dropped for."""
+        return self.guidance_from == "null_text" and self.guidance_scale != 1 and self.cfg_dropout == 0
+
 
 class LatentFlowMatcher(nn.Module):
     """The field over normalised latents: velocity net, unconditional prior, sync head, and a token for "no text"."""
@@ -248,8 +253,6 @@ class LatentFlowMatcher(nn.Module):
         gamma = config.gamma_guidance if settings.gamma_guidance is None else settings.gamma_guidance
         guidance_from = settings.guidance_from or config.guidance_from
         scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
-        if guidance_from == "null_text" and scale != 1 and config.cfg_dropout == 0:
-            raise ValueError("guidance_from null_text: this flow was trained with cfg_dropout 0 and knows no null text")
         return SamplingSettings(
             num_steps=config.num_inference_steps if settings.num_steps is None else settings.num_steps,
             guidance_scale=scale,

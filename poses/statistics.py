@@ -102,6 +102,11 @@ class Statistics:
         """Which numbers change in train, [214] bool."""
         return self.std != 1
 
+    @property
+    def shown(self) -> np.ndarray:
+        """Which numbers some train clip shows, [214] bool."""
+        return (self.mean != 0) | (self.std != 1)
+
     def normalize(self, pose: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
         """Pose [T,214] in data units -> normalised; a dimension unseen in the whole clip becomes 0, the mean."""
         normalized = (pose - self.mean) / self.std

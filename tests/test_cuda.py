@@ -56,14 +56,15 @@ def test_a_stage_trains_as_on_a_cpu(name, trained, data_dir, tmp_path):
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_trains_and_resumes_in_half_precision(name, precision, trained, data_dir, tmp_path):
-    wide = losses(train(name, "cuda", tmp_path / "fp32", trained, data_dir))
-    flag = f"--mixed_precision {precision}"
+    steps = "--batch_size 2"  # six steps an epoch: fp16 may skip the first ones, until its scale fits
+    wide = losses(train(name, "cuda", tmp_path / "fp32", trained, data_dir, steps))
+    flag = f"--mixed_precision {precision} {steps}"
     whole = losses(train(name, "cuda", tmp_path / "whole", trained, data_dir, flag))
     train(name, "cuda", tmp_path / "parts", trained, data_dir, f"{flag} --num_epochs 1")
     again = train(name, "cuda", tmp_path / "parts", trained, data_dir, f"{flag} --resume_from auto --override")
     assert again[0]["mixed_precision"] == precision
     skipped = sum(line.get("skipped_steps", 0) for line in again)  # of a scale of fp16 that begins too high
-    assert skipped <= 2
+    assert skipped <= (6 if precision == "fp16" else 0)
     for key, value in whole.items():
         assert value == pytest.approx(wide[key], rel=0.1 if not skipped else 0.5, abs=2e-3), key
     # fewer epochs make another cosine, so that only the end's losses are like those of one whole run
@@ -161,7 +162,7 @@ def test_a_mixer_by_the_kernels_is_that_of_a_cpu(b, length, d_model):
     results = {}
     for device in ("cpu", "cuda"):
         mixer.to(device).zero_grad()
-        own = x.to(device).requires_grad_()
+        own = x.clone().to(device).requires_grad_()
         y = mixer(own)
         (y * weight.to(device)).sum().backward()
         results[device] = [y, own.grad, *(parameter.grad for parameter in mixer.parameters())]

@@ -167,3 +167,5 @@ def test_a_clip_counts_for_both_sides_or_for_neither():
 def test_one_clip_has_no_interval(values):
     row = summarise({"dtw": np.array(values)})
     assert (row["dtw"], row["dtw_low"], row["dtw_high"]) == (0.5, None, None)
+    row = summarise({"dtw": np.array([0.5, 0.5, np.nan, np.nan])})
+    assert (row["dtw"], row["dtw_low"], row["dtw_high"]) == (0.5, 0.5, 0.5)

@@ -110,12 +110,11 @@ def test_the_command_line_overrides_the_file(config, monkeypatch):
     assert (args.dropout, args.use_ssm_prior, args.seed, args.batch_size) == (0.25, True, 9, 32)
 
 
-@pytest.mark.parametrize("flags", [(), ("--use_ssm_prior", "--guidance_from", "null_text")])
-def test_guidance_away_from_a_null_text_that_nothing_trains_is_refused(flags, monkeypatch, capsys):
-    words = ("--data_dir", "d", "--output_dir", "o", "--autoencoder_checkpoint", "a", "--cfg_dropout", "0", *flags)
-    said = refusal(capsys, lambda: parse(FLOW_SCRIPT, *words, monkeypatch=monkeypatch))
-    assert "--cfg_dropout 0 never trains the null text" in said
-    assert parse(FLOW_SCRIPT, *words, "--guidance_scale", "1", monkeypatch=monkeypatch).cfg_dropout == 0
+def test_guidance_away_from_a_null_text_that_nothing_trains_is_refused(trained, data_dir, tmp_path: Path, capsys):
+    paths = {"D": data_dir, "A": trained.autoencoder, "O": tmp_path}
+    flags = "--cfg_dropout 0 --guidance_from null_text"
+    assert "never trains the null text" in one_sentence(capsys, lambda: commands.call("flow", flags, **paths))
+    commands.call("flow", f"{flags} --guidance_scale 1 --num_epochs 1", **paths)
 
 
 def test_a_default_of_the_file_does_not_count_as_typed(config, monkeypatch, capsys):

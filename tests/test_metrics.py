@@ -165,6 +165,12 @@ def test_a_feature_of_the_face_that_a_clip_lacks_costs():
     assert both[0][0] == pytest.approx(both[1][0])
     assert both[0][0] < 0.8 * both[0][1]
 
+    away = lacking.copy()  # where the face is not there at all, nothing stands still
+    away[: len(away) // 2, layout.NMM] = 0
+    with_face, without = (sync.alike(Clip.generated(pose), reference, scale)[0].seen[:3] for pose in (lacking, away))
+    assert with_face[:, layout.NMM].all()
+    assert not without[:, layout.NMM].any()
+
     less = Reference(clip.pose, clip.seen, "less", "")
     scores = metrics.closeness_scores(reference, less, scale)
     assert scores["dtw"] == pytest.approx(0)
