@@ -280,8 +280,9 @@ def _draw_body(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View, uni
     neck = points[[layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean(0)
     if np.isfinite(points[TORSO]).all():
         pen.polygon(points[TORSO], (247, 248, 250))
-    pen.line(np.stack([neck, (neck + 2 * points[MOUTH].mean(0)) / 3]), BODY_COLOUR, 0.045 * unit)
-    head = _draw_face(pen, points, frame, view)
+    chin = points[MOUTH].mean(0) if np.isfinite(points[MOUTH]).all() else points[layout.NOSE]
+    pen.line(np.stack([neck, (neck + 2 * chin) / 3]), BODY_COLOUR, 0.045 * unit)
+    head = _draw_face(pen, points, frame, view) or _draw_head(pen, points, view)
     for a, b in layout.BONES.body:
         if min(a, b) >= layout.LEFT_SHOULDER or not head:
             pen.line(points[[a, b]], BODY_COLOUR, (0.045 if min(a, b) >= layout.LEFT_SHOULDER else 0.02) * unit)
@@ -339,6 +340,29 @@ def _draw_face(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View) -> 
     pen.polygon(place(mouth[:, 0], mouth_y + mouth[:, 1]), LIPS, (150, 60, 58), 0.6 * pixels)
     if aus[12] > 0.02:
         pen.polygon(ellipse(0.0, mouth_y, 0.32 * np.ptp(mouth[:, 0]), aus[12] / 2), (70, 24, 26))
+    return True
+
+
+def _draw_head(pen: _Pen, points: np.ndarray, view: View) -> bool:
+    """A bare head around the keypoints of eyes and ears, for data without a face mesh; False without both eyes."""
+    eyes = [points[layout.LEFT_EYES], points[layout.RIGHT_EYES]]
+    if not all(np.isfinite(eye).all(1).any() for eye in eyes):
+        return False
+    eyes = np.array([eye[np.isfinite(eye).all(1)].mean(0) for eye in eyes])  # [2,2]
+    level, origin = eyes[0] - eyes[1], eyes.mean(0)
+    roll, half = np.arctan2(level[1], level[0]), 0.22 * view.shoulder_width  # heads turn, and shoulders hardly
+    ears = points[[layout.LEFT_EAR, layout.RIGHT_EAR]]
+    centre = ears.mean(0) if np.isfinite(ears).all() else origin
+    angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+    across, down = half * np.cos(angle), half * (0.1 + 1.3 * np.sin(angle))
+    outline = np.stack(
+        [across * np.cos(roll) - down * np.sin(roll), across * np.sin(roll) + down * np.cos(roll)], axis=1
+    )
+    pixels = 0.05 * float(np.linalg.norm(pen.place(centre + half * np.array([1.0, 0.0])) - pen.place(centre)))
+    pen.polygon(centre + outline, SKIN, BODY_COLOUR, pixels)
+    for eye in eyes:
+        pen.polygon(eye + 0.09 * half * np.stack([np.cos(angle), np.sin(angle)], axis=1), INK)
+    pen.line(np.stack([origin, points[layout.NOSE]]), (176, 164, 152), pixels)
     return True
 
 

@@ -178,3 +178,21 @@ def test_a_video_that_fails_half_way_leaves_no_file(tmp_path: Path, monkeypatch:
     with pytest.raises(ValueError, match="no more"):
         render.video([("a", signer(7))], tmp_path / "clip.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_data_without_a_face_mesh_have_a_head():
+    """Two eyes are enough for it; without them there is none."""
+    pose = signer()
+    pose[:, layout.NMM] = 0
+    pose[:, layout.HEAD_POSE] = 0.1  # all that some data measure of a face
+
+    def skin(unseen: list[int]) -> int:
+        points = layout.frame_to_keypoints(pose)
+        points[:, unseen] = 0
+        shown = np.concatenate([points.reshape(len(pose), -1), pose[:, layout.NMM]], axis=1)
+        return int((pixels(shown) == render.SKIN).all(-1).sum())
+
+    mouth, eyes = [layout.LEFT_MOUTH, layout.RIGHT_MOUTH], [layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER]
+    assert skin([]) > 300
+    assert skin(mouth) == pytest.approx(skin([]), rel=0.05)
+    assert skin(eyes) == 0
