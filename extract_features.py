@@ -19,7 +19,7 @@ from pathlib import Path
 from importers.conversion import convert
 from importers.holistic import require_packages, silence_native_logs
 from importers.people import WHOM
-from importers.plan import VIDEO_ENDINGS, Source, add_plan_arguments, claim, name_sources, plan_clips
+from importers.plan import VIDEO_ENDINGS, Source, add_plan_arguments, mark_made_by, name_sources, plan_clips
 from importers.video import PICTURE_ENDINGS, content_of_source, find_sources, header_rate, read_recording
 from poses.files import same_rate
 from runtime import errors
@@ -78,7 +78,7 @@ def main() -> None:
     if args.fps is None:
         check_rates([clip.source for clip in clips], args.source_fps, args.num_workers)
     flags = {name: getattr(args, name) for name in ("fps", "source_fps", "person", "ids")}
-    claim(args.output_dir, "extract_features.py", flags, clips)
+    mark_made_by(args.output_dir, "extract_features.py", flags, clips)
     convert(
         clips,
         read_recording,

@@ -24,7 +24,7 @@ from importers.formats import (
 )
 from importers.geometry import UNITS
 from importers.people import WHOM
-from importers.plan import Source, add_plan_arguments, claim, name_sources, plan_clips
+from importers.plan import Source, add_plan_arguments, mark_made_by, name_sources, plan_clips
 from runtime import errors
 from runtime.arguments import make_parser, positive_int
 from runtime.console import say
@@ -90,7 +90,7 @@ def main() -> None:
     size = (args.width, args.height) if args.width else None
     reading = ReadingFlags(args.units, size, args.source_fps, args.person, args.swap_hands)
     flags = {name: getattr(args, name) for name in ("fps", "source_fps", "units", "width", "height", "person", "ids")}
-    claim(args.output_dir, "import_data.py", {**flags, "swap_hands": args.swap_hands or None}, clips)
+    mark_made_by(args.output_dir, "import_data.py", {**flags, "swap_hands": args.swap_hands or None}, clips)
     convert(
         clips, read_recording, content_of_source, args.output_dir, args.fps, args.num_workers, args.skip_bad, reading
     )

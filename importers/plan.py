@@ -227,7 +227,7 @@ def assign_splits(ids: list[str], split: str | tuple[float, ...]) -> dict[str, s
     return chosen
 
 
-def claim(output_dir: Path, script: str, flags: dict, clips: list[PlannedClip]) -> None:
+def mark_made_by(output_dir: Path, script: str, flags: dict, clips: list[PlannedClip]) -> None:
     """Mark a data set's folder as made by this script with these flags; raises UserError if other ones made it."""
     path, mine = output_dir / MADE_BY, {"script": script, **flags}
     if path.is_file():
