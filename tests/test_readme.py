@@ -10,6 +10,8 @@ from pathlib import Path
 import commands
 import pytest
 
+from ablation import plan
+
 ROOT = commands.ROOT
 READMES = [ROOT / "README.md", ROOT / "README.vi.md"]
 PAGES = [*READMES, *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
@@ -171,3 +173,32 @@ def test_every_link_within_the_project_leads_somewhere(page: Path):
         target = page.parent / path if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_the_recipe_of_the_docs_is_that_of_the_ablation():
+    """docs/training.md, "A small data set", and ablation/small.json name the same flags for every stage."""
+    code = code_lines(ROOT / "docs" / "training.md")
+    variables = dict(re.match(r'([SAT])="(.*)"', line).groups() for line in code if re.match(r'[SAT]="', line))
+    recipe = plan.read_recipe(ROOT / "ablation" / "small.json")
+    recipe["flow"] += ["--use_sync_guidance", *recipe["prior"]]
+    own = ("--data_dir", "--output_dir", "--autoencoder_checkpoint", "--teacher_checkpoint")
+    for stage, script in (
+        ("autoencoder", "train_stage1_autoencoder.py"),
+        ("predictor", "train_stage2_predictor.py"),
+        ("flow", "train_stage2_latent_flow.py"),
+        ("student", "train_stage3_distillation.py"),
+    ):
+        (line,) = (line for line in code if line.startswith(f"python {script} $S"))
+        words = shlex.split(re.sub(r"\$([SAT])", lambda name: variables[name[1]], line))[2:]
+        assert without(words, own) == without(recipe[stage], own), stage
+
+
+def without(words: list[str], flags: tuple[str, ...]) -> dict[str, list[str]]:
+    """The values of each flag, but for those of `flags`."""
+    values: dict[str, list[str]] = {}
+    for word in words:
+        if word.startswith("--"):
+            latest = values.setdefault(word, [])
+        else:
+            latest.append(word)
+    return {flag: value for flag, value in values.items() if flag not in flags}
