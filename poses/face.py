@@ -10,6 +10,7 @@ roll > 0 clockwise in the picture.
 import numpy as np
 
 from poses import layout
+from poses.layout import ActionUnit
 
 # Points of the face mesh; "left" and "right" are the signer's.
 LEFT_EYE_OUTER, LEFT_EYE_INNER, LEFT_LID_UPPER, LEFT_LID_LOWER, LEFT_IRIS = 263, 362, 386, 374, 473
@@ -47,25 +48,27 @@ def nmm_from_face_mesh(face: np.ndarray) -> np.ndarray:
         return np.linalg.norm(plane[:, a] - plane[:, b], axis=1)
 
     lip_line = (y[:, LIP_UPPER_OUTER] + y[:, LIP_LOWER_OUTER]) / 2
-    facial_aus = [
-        y[:, LEFT_EYE_INNER] - y[:, LEFT_BROW_INNER],  # 0, 1: height of the inner brows
-        y[:, RIGHT_EYE_INNER] - y[:, RIGHT_BROW_INNER],
-        y[:, LEFT_EYE_OUTER] - y[:, LEFT_BROW_OUTER],  # 2, 3: height of the outer brows
-        y[:, RIGHT_EYE_OUTER] - y[:, RIGHT_BROW_OUTER],
-        distance(LEFT_BROW_GAP, RIGHT_BROW_GAP),  # 4: gap between the brows
-        distance(LEFT_LID_UPPER, LEFT_LID_LOWER),  # 5, 6: opening of the eyes
-        distance(RIGHT_LID_UPPER, RIGHT_LID_LOWER),
-        distance(LEFT_LID_LOWER, LEFT_LIP_CORNER),  # 7, 8: cheeks
-        distance(RIGHT_LID_LOWER, RIGHT_LIP_CORNER),
-        (distance(LEFT_BROW_GAP, LEFT_EYE_INNER) + distance(RIGHT_BROW_GAP, RIGHT_EYE_INNER)) / 2,  # 9: inner brows
-        lip_line - y[:, LEFT_LIP_CORNER],  # 10, 11: pull of the lip corners, upwards positive
-        lip_line - y[:, RIGHT_LIP_CORNER],
-        distance(LIP_UPPER_INNER, LIP_LOWER_INNER),  # 12: gap of the inner lips
-        distance(LEFT_LIP_CORNER, RIGHT_LIP_CORNER),  # 13: width of the mouth
-        (distance(LIP_UPPER_OUTER, LIP_UPPER_INNER) + distance(LIP_LOWER_INNER, LIP_LOWER_OUTER)) / 2,  # 14: lips
-        distance(LIP_LOWER_OUTER, CHIN),  # 15: lower lip to chin
-        y[:, LIP_UPPER_OUTER],  # 16: line of the eyes to upper lip
-    ]
+    brows_to_eyes = (distance(LEFT_BROW_GAP, LEFT_EYE_INNER) + distance(RIGHT_BROW_GAP, RIGHT_EYE_INNER)) / 2
+    lip_height = (distance(LIP_UPPER_OUTER, LIP_UPPER_INNER) + distance(LIP_LOWER_INNER, LIP_LOWER_OUTER)) / 2
+    units = {
+        ActionUnit.LEFT_INNER_BROW: y[:, LEFT_EYE_INNER] - y[:, LEFT_BROW_INNER],
+        ActionUnit.RIGHT_INNER_BROW: y[:, RIGHT_EYE_INNER] - y[:, RIGHT_BROW_INNER],
+        ActionUnit.LEFT_OUTER_BROW: y[:, LEFT_EYE_OUTER] - y[:, LEFT_BROW_OUTER],
+        ActionUnit.RIGHT_OUTER_BROW: y[:, RIGHT_EYE_OUTER] - y[:, RIGHT_BROW_OUTER],
+        ActionUnit.BROW_GAP: distance(LEFT_BROW_GAP, RIGHT_BROW_GAP),
+        ActionUnit.LEFT_EYE_OPENING: distance(LEFT_LID_UPPER, LEFT_LID_LOWER),
+        ActionUnit.RIGHT_EYE_OPENING: distance(RIGHT_LID_UPPER, RIGHT_LID_LOWER),
+        ActionUnit.LEFT_CHEEK: distance(LEFT_LID_LOWER, LEFT_LIP_CORNER),
+        ActionUnit.RIGHT_CHEEK: distance(RIGHT_LID_LOWER, RIGHT_LIP_CORNER),
+        ActionUnit.BROWS_TO_EYES: brows_to_eyes,
+        ActionUnit.LEFT_LIP_CORNER: lip_line - y[:, LEFT_LIP_CORNER],
+        ActionUnit.RIGHT_LIP_CORNER: lip_line - y[:, RIGHT_LIP_CORNER],
+        ActionUnit.LIP_GAP: distance(LIP_UPPER_INNER, LIP_LOWER_INNER),
+        ActionUnit.MOUTH_WIDTH: distance(LEFT_LIP_CORNER, RIGHT_LIP_CORNER),
+        ActionUnit.LIP_HEIGHT: lip_height,
+        ActionUnit.LIP_TO_CHIN: distance(LIP_LOWER_OUTER, CHIN),
+        ActionUnit.EYES_TO_LIP: y[:, LIP_UPPER_OUTER],
+    }
     yaw = np.arctan(z[:, LEFT_EYE_OUTER] - z[:, RIGHT_EYE_OUTER])  # the eye line has length 1
     pitch = np.arctan2(z[:, CHIN] - z[:, FOREHEAD], y[:, CHIN] - y[:, FOREHEAD])
 
@@ -74,7 +77,7 @@ def nmm_from_face_mesh(face: np.ndarray) -> np.ndarray:
         return (looking_at - (plane[:, outer] + plane[:, inner]) / 2) / distance(outer, inner)[:, None]
 
     features = {
-        "facial_aus": np.stack(facial_aus, axis=1),
+        "facial_aus": np.stack([units[unit] for unit in ActionUnit], axis=1),
         "head_pose": np.stack([yaw, pitch, roll], axis=1),
         "eye_gaze": np.concatenate(
             [

@@ -5,6 +5,7 @@ Keypoints follow MediaPipe Holistic: 33 body, 21 left hand, 21 right hand, each 
 """
 
 from dataclasses import dataclass
+from enum import IntEnum, auto
 from itertools import pairwise
 
 import numpy as np
@@ -35,6 +36,34 @@ BODY_DIM = BODY.stop - BODY.start
 HANDS_DIM = HANDS.stop - HANDS.start
 MANUAL_DIM = MANUAL.stop - MANUAL.start
 NMM_DIM = NMM.stop - NMM.start
+
+
+class ActionUnit(IntEnum):
+    """The numbers of FACIAL_AUS in their order: distances, as `poses/face.py` measures them, no FACS intensities."""
+
+    LEFT_INNER_BROW = 0  # heights above the eye
+    RIGHT_INNER_BROW = auto()
+    LEFT_OUTER_BROW = auto()
+    RIGHT_OUTER_BROW = auto()
+    BROW_GAP = auto()
+    LEFT_EYE_OPENING = auto()
+    RIGHT_EYE_OPENING = auto()
+    LEFT_CHEEK = auto()  # from the lower lid to the corner of the lips
+    RIGHT_CHEEK = auto()
+    BROWS_TO_EYES = auto()
+    LEFT_LIP_CORNER = auto()  # pull of the corner, upwards positive
+    RIGHT_LIP_CORNER = auto()
+    LIP_GAP = auto()  # between the inner lips
+    MOUTH_WIDTH = auto()
+    LIP_HEIGHT = auto()  # mean of upper and lower lip
+    LIP_TO_CHIN = auto()
+    EYES_TO_LIP = auto()  # from the line of the eyes to the upper lip
+
+
+# What places an eye and its brow: heights of the brow's inner and outer end, opening of the eye.
+LEFT_EYE_UNITS = [ActionUnit.LEFT_INNER_BROW, ActionUnit.LEFT_OUTER_BROW, ActionUnit.LEFT_EYE_OPENING]
+RIGHT_EYE_UNITS = [ActionUnit.RIGHT_INNER_BROW, ActionUnit.RIGHT_OUTER_BROW, ActionUnit.RIGHT_EYE_OPENING]
+
 
 # The keys of an NMM pickle, with the shape of one frame, in the order in which they fill `NMM`.
 NMM_FEATURES: dict[str, tuple[int, ...]] = {

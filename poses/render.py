@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from poses import layout
 from poses.face import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
+from poses.layout import ActionUnit
 from poses.presence import shown_keypoints
 from runtime.errors import UserError
 from runtime.files import temporary_beside, write_whole
@@ -315,13 +316,13 @@ def _draw_face(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View) -> 
         return place(x + across * np.cos(angle), y + down * np.sin(angle))
 
     pixels = 0.05 * float(np.linalg.norm(pen.place(place(1.0, 0.0)) - pen.place(origin)))  # width of a stroke
-    mouth_y = aus[16] - mouth[OUTER_LIP.index(LIP_UPPER_OUTER), 1]
-    chin = mouth_y + mouth[OUTER_LIP.index(LIP_LOWER_OUTER), 1] + aus[15]
+    mouth_y = aus[ActionUnit.EYES_TO_LIP] - mouth[OUTER_LIP.index(LIP_UPPER_OUTER), 1]
+    chin = mouth_y + mouth[OUTER_LIP.index(LIP_LOWER_OUTER), 1] + aus[ActionUnit.LIP_TO_CHIN]
     top = -0.95
     pen.polygon(ellipse(0.0, (chin + top) / 2, 0.8, (chin - top) / 2), SKIN, BODY_COLOUR, pixels)
     for side, brow_inner, brow_outer, opening, (look_x, look_y) in (
-        (1, aus[0], aus[2], aus[5], gaze[1]),  # the signer's left, at the right of the picture
-        (-1, aus[1], aus[3], aus[6], gaze[0]),
+        (1, *aus[layout.LEFT_EYE_UNITS], gaze[1]),  # the signer's left, at the right of the picture
+        (-1, *aus[layout.RIGHT_EYE_UNITS], gaze[0]),
     ):
         pen.polygon(ellipse(side * 0.33, 0.02, 0.17, max(opening / 2, 0.01)), (255, 255, 255), INK, 0.6 * pixels)
         iris = min(0.07, max(opening / 2, 0.01))
@@ -338,8 +339,8 @@ def _draw_face(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View) -> 
         pen.line(brow, INK, 1.3 * pixels)
     pen.line(np.stack([origin, points[layout.NOSE]]), (176, 164, 152), pixels)
     pen.polygon(place(mouth[:, 0], mouth_y + mouth[:, 1]), LIPS, (150, 60, 58), 0.6 * pixels)
-    if aus[12] > 0.02:
-        pen.polygon(ellipse(0.0, mouth_y, 0.32 * np.ptp(mouth[:, 0]), aus[12] / 2), (70, 24, 26))
+    if aus[ActionUnit.LIP_GAP] > 0.02:
+        pen.polygon(ellipse(0.0, mouth_y, 0.32 * np.ptp(mouth[:, 0]), aus[ActionUnit.LIP_GAP] / 2), (70, 24, 26))
     return True
 
 

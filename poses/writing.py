@@ -33,6 +33,7 @@ from poses.face import (
     RIGHT_LID_LOWER,
     RIGHT_LID_UPPER,
 )
+from poses.layout import ActionUnit
 from poses.presence import shown_keypoints
 from runtime.files import write_whole
 
@@ -95,14 +96,14 @@ _EYES_AND_BROWS = (
         (LEFT_BROW_GAP, LEFT_BROW_INNER, LEFT_BROW_OUTER),
         (LEFT_EYE_INNER, LEFT_EYE_OUTER),
         (LEFT_LID_UPPER, LEFT_LID_LOWER),
-        [0, 2, 5],
+        layout.LEFT_EYE_UNITS,
     ),
     (
         -1,
         (RIGHT_BROW_GAP, RIGHT_BROW_INNER, RIGHT_BROW_OUTER),
         (RIGHT_EYE_INNER, RIGHT_EYE_OUTER),
         (RIGHT_LID_UPPER, RIGHT_LID_LOWER),
-        [1, 3, 6],
+        layout.RIGHT_EYE_UNITS,
     ),
 )
 
@@ -128,7 +129,7 @@ def face_mesh(pose: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
     aus, mouth = pose[:, layout.FACIAL_AUS], pose[:, layout.MOUTH_SHAPE].reshape(len(pose), -1, 2)
     roll = pose[:, layout.HEAD_POSE][:, 2]
     lip = {point: mouth[:, OUTER_LIP.index(point), 1] for point in (LIP_UPPER_OUTER, LIP_LOWER_OUTER)}
-    mouth_y = aus[:, 16] - lip[LIP_UPPER_OUTER]
+    mouth_y = aus[:, ActionUnit.EYES_TO_LIP] - lip[LIP_UPPER_OUTER]
     mesh = np.full((len(pose), NUM_FACE, 2), np.nan)
     for side, (gap, inner, outer), corners, lids, features in _EYES_AND_BROWS:
         inner_height, outer_height, opening = aus[:, features].T
@@ -136,14 +137,16 @@ def face_mesh(pose: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
             mesh[:, corner] = [side * x, 0.0]
         for lid, way in zip(lids, (-0.5, 0.5), strict=True):
             mesh[:, lid] = np.stack([np.full(len(pose), side * 0.33), way * opening], axis=1)
-        mesh[:, gap] = np.stack([side * aus[:, 4] / 2, 0.05 - inner_height], axis=1)
+        mesh[:, gap] = np.stack([side * aus[:, ActionUnit.BROW_GAP] / 2, 0.05 - inner_height], axis=1)
         mesh[:, inner] = np.stack([np.full(len(pose), side * 0.28), -inner_height], axis=1)
         mesh[:, outer] = np.stack([np.full(len(pose), side * 0.56), -outer_height], axis=1)
     shift = np.stack([np.zeros(len(pose)), mouth_y], axis=1)
     mesh[:, OUTER_LIP] = mouth + shift[:, None]
     for point, way in ((LIP_UPPER_INNER, -0.5), (LIP_LOWER_INNER, 0.5)):
-        mesh[:, point] = shift + np.stack([np.zeros(len(pose)), way * aus[:, 12]], axis=1)
-    mesh[:, CHIN] = shift + np.stack([np.zeros(len(pose)), lip[LIP_LOWER_OUTER] + aus[:, 15]], axis=1)
+        mesh[:, point] = shift + np.stack([np.zeros(len(pose)), way * aus[:, ActionUnit.LIP_GAP]], axis=1)
+    mesh[:, CHIN] = shift + np.stack(
+        [np.zeros(len(pose)), lip[LIP_LOWER_OUTER] + aus[:, ActionUnit.LIP_TO_CHIN]], axis=1
+    )
 
     eyes = layout.frame_to_keypoints(pose)[:, [layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER]] * image_size
     unit, origin = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=-1), eyes.mean(1)
