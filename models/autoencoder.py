@@ -387,7 +387,7 @@ class AutoencoderLoss:
             may_grow = model.latent_noise < MOST_NOISE
             lost = lost * (may_grow | (whole_value(lost) > 0))
             # This term is 0. Its gradient by the level is `lost`: a step lowers the noise where motion is lost, and
-            # raises it where none is.
+            # raises it where none is (a constraint's multiplier, as in GECO, Rezende & Viola 2018).
             loss = loss + (model.noise_level - model.noise_level.detach()) * lost
             parts["latent_noise"] = clip_mean(model.latent_noise.expand(len(pose)))
         return {"loss": loss, **parts}
