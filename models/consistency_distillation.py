@@ -25,7 +25,7 @@ from models.flow_matching import (
     sample_ode,
     time_grid,
 )
-from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher, describe
 from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, start_around
 from models.layers import require_head_sizes
 from models.velocity_net import TimeTable, VelocityNet
@@ -168,7 +168,8 @@ class Student(nn.Module):
             gamma_guidance=config.gamma_guidance,
         )
 
-    describe = LatentFlowMatcher.describe
+    def describe(self, settings: SamplingSettings) -> dict[str, object]:
+        return describe(self.config, settings)
 
     def time_table(self, settings: SamplingSettings) -> TimeTable:
         """The modulations that all clips sampled with these settings share. Valid for these weights only."""

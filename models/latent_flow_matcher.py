@@ -11,6 +11,7 @@ coupling that depends on the data (Albergo et al. 2024), whose shorter paths nee
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -264,18 +265,7 @@ class LatentFlowMatcher(nn.Module):
         )
 
     def describe(self, settings: SamplingSettings) -> dict[str, object]:
-        """What decides the latents besides text, length and seed; `settings` as `resolve` gives them."""
-        return {
-            "num_steps": settings.num_steps,
-            "guidance_scale": settings.guidance_scale,
-            "guidance_from": settings.guidance_from,
-            "solver": settings.solver,
-            "start": self.config.start,
-            "space": self.config.space,
-            "prior": self.config.prior_type,
-            "sync_guidance": settings.use_sync_guidance,
-            "gamma_guidance": settings.gamma_guidance,
-        }
+        return describe(self.config, settings)
 
     def time_table(self, settings: SamplingSettings) -> TimeTable:
         """The modulations that all clips sampled with these settings share. Valid for these weights only."""
@@ -296,3 +286,26 @@ class LatentFlowMatcher(nn.Module):
         how = {"guidance_from": settings.guidance_from, "gamma": settings.gamma_guidance}
         velocity = self.guided_field(cond, cond_mask, mask, settings.guidance_scale, **how, table=table)
         return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver)
+
+
+class SampledAlong(Protocol):
+    """What a flow's and a student's configuration have in common for their samples."""
+
+    start: str
+    space: str
+    prior_type: str
+
+
+def describe(config: SampledAlong, settings: SamplingSettings) -> dict[str, object]:
+    """What decides the latents besides text, length and seed; `settings` as `resolve` gives them."""
+    return {
+        "num_steps": settings.num_steps,
+        "guidance_scale": settings.guidance_scale,
+        "guidance_from": settings.guidance_from,
+        "solver": settings.solver,
+        "start": config.start,
+        "space": config.space,
+        "prior": config.prior_type,
+        "sync_guidance": settings.use_sync_guidance,
+        "gamma_guidance": settings.gamma_guidance,
+    }
