@@ -38,11 +38,10 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_row(path: Path, row: str) -> tuple[list[str], Scores]:
-    ids, rows = read_clips(path)
+def row_of(rows: dict[str, Scores], row: str, path: Path) -> Scores:
     if row not in rows:
         raise UserError(f"{path}: has no row '{row}'; it has {', '.join(rows)}")
-    return ids, rows[row]
+    return rows[row]
 
 
 def read_judges(path: Path) -> dict[str, object]:
@@ -73,11 +72,11 @@ def main() -> None:
     reports = [path.parent / name for path in paths for name in (path.name, f"metrics_{args.split}.json")]
     if args.output_path is not None and args.output_path.resolve() in [report.resolve() for report in reports]:
         raise UserError(f"--output_path {args.output_path}: is what is compared; choose another name")
-    ids_a, ours = read_row(paths[0], args.row_a)
-    ids_b, theirs = read_row(paths[1], args.row_b)
+    (ids_a, rows_a), (ids_b, rows_b) = map(read_clips, paths)
+    ours, theirs = row_of(rows_a, args.row_a, paths[0]), row_of(rows_b, args.row_b, paths[1])
     if ids_a != ids_b:
         raise UserError(f"{args.b}: scored other clips than {args.a}; compare evaluations of the same split and data")
-    if not have_equal_references(*(read_clips(path)[1] for path in paths)):
+    if not have_equal_references(rows_a, rows_b):
         raise UserError(
             f"{args.b}: its references are others than those of {args.a}, though of the same IDs: the data set was "
             "prepared or imported anew between the two; evaluate both again"

@@ -202,17 +202,26 @@ class Generator:
             pose, presence = (part.float().cpu().numpy() for part in decoded)  # [B,T,214], [B,T,3]
         poses = []
         for row, probability, real, length in zip(pose, presence, frames.tolist(), lengths, strict=True):
-            clip, present = self.statistics.denormalize(row[:real]), is_there(probability[:real])
-            clip[:, ~self.statistics.shown] = 0.0  # legs that no train clip shows
-            if real != length:  # training squeezed clips that long: this one gets its own length back
-                clip, present = resample(clip, length), resample_seen(present, length)
-            poses.append(without_absent(clip, present))
+            poses.append(finished(row[:real], probability[:real], self.statistics, length))
         decoding = clock.lap() / len(texts)
         seconds = [dict(zip(PARTS, (text.seconds, sampling, decoding), strict=True)) for text in texts]
         return list(map(Generated, poses, seconds, [text.signer for text in texts]))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.speed.precision == "bf16")
+
+
+def finished(pose: np.ndarray, presence: np.ndarray, statistics: Statistics, length: int) -> np.ndarray:
+    """A decoder's clip, pose [T,214] and presence [T,3], as a file holds it: [length,214] in data units.
+
+    Zeros stand where a hand or the face is absent, and for what no train clip shows. T is less than `length` where
+    training squeezed clips that long.
+    """
+    clip, present = statistics.denormalize(pose), is_there(presence)
+    clip[:, ~statistics.shown] = 0.0
+    if len(clip) != length:
+        clip, present = resample(clip, length), resample_seen(present, length)
+    return without_absent(clip, present)
 
 
 def load_generator(

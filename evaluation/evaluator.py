@@ -16,10 +16,10 @@ from evaluation.recognition import recognition_scores
 from evaluation.sync import nmm_scale, sync_scores
 from evaluation.sync_classifier import SyncJudge
 from evaluation.text_metrics import text_scores
+from generation import finished
 from models.autoencoder import PoseAutoencoder
 from poses.interpolation import resample, resample_seen
 from poses.pack import Pack
-from poses.presence import is_there, without_absent
 from poses.statistics import Statistics
 from runtime.console import progress_bar
 from runtime.errors import UserError
@@ -127,11 +127,8 @@ class Evaluator:
         frames = min(length, self.autoencoder.config.max_frames or length)
         mask = torch.ones(1, frames, dtype=torch.bool, device=device)
         decoded = self.autoencoder.decode(torch.from_numpy(z)[None].to(device), mask)
-        pose, probability = (part[0].cpu().numpy() for part in decoded)
-        pose, present = self.statistics.denormalize(pose), is_there(probability)
-        if frames < length:
-            pose, present = resample(pose, length), resample_seen(present, length)
-        return Clip.generated(without_absent(pose, present))
+        pose, presence = (part[0].cpu().numpy() for part in decoded)
+        return Clip.generated(finished(pose, presence, self.statistics, length))
 
 
 def score_clips(

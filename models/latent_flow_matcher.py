@@ -106,7 +106,7 @@ class FlowConfig:
 
     @property
     def without_null_text(self) -> bool:
-        """Whether guidance moves away from a null text that no text with words is dropped for."""
+        """Whether guidance moves away from the null text, which `cfg_dropout` never trains."""
         return self.guidance_from == "null_text" and self.guidance_scale != 1 and self.cfg_dropout == 0
 
 

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from dataset import PoseDataset
-from generation import Generator
+from generation import Generator, finished
 from models.autoencoder import PoseAutoencoder
 from models.pose_to_text import PoseToText
 from models.text_to_latent import TextToLatent
-from poses.presence import is_there, without_absent
 from poses.render import draw_sheet
 from poses.texts import says_something
 from training.latents import LatentSource
@@ -50,8 +49,8 @@ def reconstructions(dev: PoseDataset) -> Pictures:
             item, pose, mask, real = _normalised(dev, index, next(model.parameters()).device)
             present = torch.from_numpy(item["present"])[None].to(pose.device)
             decoded = model.decode(model.encode(pose, present, mask), mask)
-            made, probability = (part[0].float().cpu().numpy() for part in decoded)
-            made = without_absent(dev.statistics.denormalize(made), is_there(probability))
+            made, presence = (part[0].float().cpu().numpy() for part in decoded)
+            made = finished(made, presence, dev.statistics, len(made))
             drawn.append(draw(item["id"], [(f"real: {item['text']}", real), ("reconstructed", made)]))
         return drawn
 
