@@ -20,12 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.clip_values import Values, add_values, all_measures, choose_clips, split_of
 from evaluation.predictions import prediction_path, read_prediction
-from evaluation.registry import METRICS, NEITHER, SUBJECTS, estimates
-from evaluation.report import REFERENCE, read_clips
+from evaluation.report import REFERENCE
 from evaluation.sync import nmm_scale
+from poses.captions import each_frame, read_captions
 from poses.files import SPLITS, Clip, Reading, list_clips, read_clip, read_pose, shared_rate
-from poses.page import MEASURES, Entry, Measure, Shown, write_page
+from poses.page import MEASURES, Entry, Shown, write_page
 from poses.render import contact_sheet, gif, video
 from poses.statistics import prepared_reading
 from poses.writing import DEFAULT_FPS
@@ -37,8 +38,6 @@ from runtime.untrusted import read_json
 
 MOVING = {".mp4": video, ".gif": gif}
 MOST_COLUMNS = 200  # of a sheet: a picture of 32,000 pixels
-Captions = list[tuple[str, int, int]]  # text, first frame, end frame
-
 
 columns = number_parser(int, "a positive whole number", lambda value: value >= 1, MOST_COLUMNS)
 
@@ -93,33 +92,6 @@ def parse_arguments() -> argparse.Namespace:
     if args.sheet is not None and not args.clips:
         parser.error("--sheet draws --clips; name the clips, or leave --sheet out")
     return args
-
-
-def read_captions(path: Path) -> dict[str, Captions]:
-    """What is signed when, by the clips' IDs."""
-    try:
-        captions = {}
-        for clip_id, segments in read_json(path).items():
-            captions[clip_id] = [(str(text), start, end) for text, start, end in segments or []]
-            if not all(type(start) is int and type(end) is int for _, start, end in captions[clip_id]):
-                raise ValueError
-            if not all(0 <= start <= end for _, start, end in captions[clip_id]):
-                raise ValueError
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; demo_data.py writes spelling.json beside its splits") from None
-    except (ValueError, TypeError, AttributeError):
-        raise UserError(f"{path}: not JSON of the form {{ID: [[text, first frame, end frame], ...]}}") from None
-    return captions
-
-
-def each_frame(captions: Captions | None, length: int) -> list[str] | None:
-    """A caption for each of `length` frames, '' between two of them."""
-    if captions is None:
-        return None
-    texts = [""] * length
-    for text, start, end in captions:
-        texts[start:end] = [text] * (min(end, length) - start)
-    return texts
 
 
 def label_and_path(clip: str) -> tuple[str, Path]:
@@ -200,13 +172,14 @@ def show_split(args: argparse.Namespace) -> None:
         raise UserError("the folders of --evaluation need different labels, none of them 'reference': LABEL=DIR")
     split = args.split or (split_of(list(folders.values())) if folders else "dev")
     texts = list_clips(args.data_dir, split)
-    values: dict[str, dict[str, dict[str, float]]] = {clip_id: {} for clip_id in texts}  # by clip, metric and label
+    values: Values = {clip_id: {} for clip_id in texts}
     for label, folder in folders.items():
         scored = add_values(values, label, folder, split)
         texts = {clip_id: text for clip_id, text in texts.items() if clip_id in scored}
     measures = [measure for measure in all_measures() if any(measure.key in of_clip for of_clip in values.values())]
     sort = args.sort or ("dtw" if folders else None)
-    ids = chosen(list(texts), values, [*measures, *MEASURES], sort, next(iter(folders), REFERENCE), args.num_clips)
+    first = next(iter(folders), REFERENCE)
+    ids = choose_clips(list(texts), values, [*measures, *MEASURES], sort, first, args.num_clips)
     captions = read_captions(args.captions) if args.captions else {}
     reading = prepared_reading(args.data_dir, args.cache_dir)
 
@@ -226,62 +199,6 @@ def show_split(args: argparse.Namespace) -> None:
     title = f"{', '.join(folders) or args.data_dir.resolve().name}: {split}"
     write_page(args.output, title, entries, nmm_scale(list(references.values())), measures, sort, args.aspect)
     print(f"wrote {args.output} with {len(entries)} of {len(texts)} clips of {split}")
-
-
-def split_of(folders: list[Path]) -> str:
-    """The one split of which all folders have predictions."""
-    found = [split for split in SPLITS if all((folder / f"predictions_{split}").is_dir() for folder in folders)]
-    if len(found) > 1:
-        raise UserError(f"{folders[0]}: has predictions of {' and '.join(found)}; choose with --split")
-    if not found:
-        names = " and ".join(map(str, folders))
-        raise UserError(f"{names}: no predictions of one split; evaluate.py --save_predictions writes them")
-    return found[0]
-
-
-def add_values(values: dict[str, dict[str, dict[str, float]]], label: str, folder: Path, split: str) -> set[str]:
-    """Put what evaluate.py measured of each clip, and of the references, into `values`; the IDs of those clips."""
-    path = folder / f"clips_{split}.npz"
-    ids, rows = read_clips(path)
-    if not set(ids) <= set(values):
-        raise UserError(f"{path}: its clips are not those of the data set's {split}; pass its own --data_dir")
-    for row, name in (("model", label), (REFERENCE, REFERENCE)):
-        scores = {key: array for key, array in rows.get(row, {}).items() if "latents" not in key}
-        for key, estimate in estimates(scores).items():
-            for number, clip_id in enumerate(ids):
-                alone = np.zeros((1, len(ids)))
-                alone[0, number] = 1
-                values[clip_id].setdefault(key, {})[name] = float(estimate.at(alone)[0])
-    return set(ids)
-
-
-def all_measures() -> list[Measure]:
-    """The report's metrics, with what each says."""
-    about = {m.key: text for families in SUBJECTS.values() for text, metrics in families.items() for m in metrics}
-    return [Measure(metric.key, metric.better, about[metric.key]) for metric in METRICS if metric.better != NEITHER]
-
-
-def chosen(
-    ids: list[str],
-    values: dict[str, dict[str, dict[str, float]]],
-    measures: list[Measure],
-    sort: str | None,
-    label: str,
-    num_clips: int,
-) -> list[str]:
-    """The clips of the page: all, or so many of the worst."""
-    keys = [measure.key for measure in measures]
-    if sort is not None and sort not in keys:
-        raise UserError(f"--sort {sort}: no metric of these clips; choose from {', '.join(keys)}")
-    if len(ids) <= num_clips:
-        return ids
-    measure = next((measure for measure in measures if measure.key == sort and measure not in MEASURES), None)
-    if measure is None:
-        say(f"the page shows the first {num_clips} of {len(ids)} clips; --num_clips sets others")
-        return ids[:num_clips]
-    say(f"the page shows the {num_clips} of {len(ids)} clips that are worst by {sort}; --num_clips sets others")
-    worst = sorted(ids, key=lambda clip_id: measure.badness(values[clip_id].get(sort, {}), label, REFERENCE))
-    return sorted(worst[-num_clips:])
 
 
 def main() -> None:

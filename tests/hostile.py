@@ -33,12 +33,12 @@ from importers.arrays import read_arrays
 from importers.arrays import read_frames as read_array_frames
 from importers.json_frames import read_frames as read_json_frames
 from poses import layout
+from poses.captions import each_frame, read_captions
 from poses.files import read_keypoints, read_nmm
 from poses.holistic import read_pose_file
 from poses.pack import Pack, write_pack
 from poses.statistics import FramedStatistics, Statistics
 from runtime.errors import UserError
-from visualize import each_frame, read_captions
 
 FRAMES = 6
 Write = Callable[[Path], None]

@@ -9,11 +9,14 @@ from pathlib import Path
 import commands
 import numpy as np
 import pytest
+import torch
 from test_signers import with_signers
 
 import demo_app
+from app.directions import Direction, load_directions, sign
+from app.page import describe, fields_of, listen
+from app.shelf import ENDINGS, Shelf
 from checkpoints import FLOW
-from demo_app import Direction, Shelf, sign
 from generation import Generated
 from poses import layout
 from poses.files import read_pose
@@ -29,16 +32,19 @@ def flags(trained, *flows: Path, data_dir: Path | None = None) -> argparse.Names
         autoencoder_checkpoint=trained.autoencoder,
         data_dir=data_dir,
         cache_dir=None,
-        device="cpu",
         precision="fp32",
         compiled=False,
         text_encoder=None,
     )
 
 
+def load(args: argparse.Namespace) -> list[Direction]:
+    return load_directions(args, torch.device("cpu"))
+
+
 @pytest.fixture(scope="module")
 def directions(trained, data_dir: Path) -> dict[str, Direction]:
-    loaded = demo_app.load_directions(flags(trained, trained.flow, trained.student, data_dir=data_dir))
+    loaded = load(flags(trained, trained.flow, trained.student, data_dir=data_dir))
     return {direction.generator.model.net.kind: direction for direction in loaded}
 
 
@@ -52,8 +58,8 @@ def test_every_model_has_a_name(directions: dict[str, Direction]):
 
 def test_models_of_one_kind_are_told_apart_by_their_paths(trained):
     with pytest.raises(UserError, match="given several times; name it once"):
-        demo_app.load_directions(flags(trained, *[trained.flow] * 3))
-    names = [direction.name for direction in demo_app.load_directions(flags(trained, trained.flow, trained.flow))]
+        load(flags(trained, *[trained.flow] * 3))
+    names = [direction.name for direction in load(flags(trained, trained.flow, trained.flow))]
     assert names[1:] == ["Direction 2: flow", f"Direction 2: flow ({trained.flow})"]
 
 
@@ -132,7 +138,7 @@ def test_what_cannot_be_signed_is_one_sentence(kind: str, text: str, typed: dict
 
 
 def test_the_fields_say_what_the_models_take(directions: dict[str, Direction]):
-    fields = {kind: demo_app.fields_of(direction) for kind, direction in directions.items()}
+    fields = {kind: fields_of(direction) for kind, direction in directions.items()}
     assert {kind: [field["placeholder"] for field in both[:2]] for kind, both in fields.items()} == {
         "predictor": ["has none", "has none"],
         "flow": ["6", "2"],
@@ -148,14 +154,14 @@ def test_the_fields_say_what_the_models_take(directions: dict[str, Direction]):
 def test_who_signs_is_chosen_or_drawn(statistics: Statistics, directions: dict[str, Direction]):
     direction = Direction("Direction 2: flow", with_signers(FLOW, statistics), {})
     offered = {"choices": [("drawn by the seed", ""), "anna", "ben"], "value": "", "visible": True}
-    assert demo_app.fields_of(direction)[2] == offered
-    assert not any(demo_app.fields_of(of_one)[2]["visible"] for of_one in directions.values())
+    assert fields_of(direction)[2] == offered
+    assert not any(fields_of(of_one)[2]["visible"] for of_one in directions.values())
     for name in ("anna", "ben"):
         clip, record = sign(direction, "sea", length="9", signer=name)
         (expected,) = direction.generator.generate(["sea"], [0], [9], signers=[name])
         np.testing.assert_array_equal(clip.pose, expected.pose)
         assert record["signer"] == name
-        assert f"seed 0, 6 steps, signed by {name}, guidance 2" in demo_app.describe(record, "clip0001")
+        assert f"seed 0, 6 steps, signed by {name}, guidance 2" in describe(record, "clip0001")
     _, record = sign(direction, "sea", length="9")
     assert record["signer"] == direction.generator.model.draw_signer(0)
 
@@ -166,7 +172,7 @@ def test_a_clip_lies_on_the_shelf_in_every_format(directions: dict[str, Directio
     name = shelf.add(clip, record, "student")
     folder = shelf.folder / name
     assert shelf.video(name).read_bytes()[4:8] == b"ftyp"
-    assert {path.name for path in folder.iterdir()} == {"page.html", *(f"{name}{end}" for end in demo_app.ENDINGS)}
+    assert {path.name for path in folder.iterdir()} == {"page.html", *(f"{name}{end}" for end in ENDINGS)}
     np.testing.assert_array_equal(np.load(folder / f"{name}.npy"), clip.pose)
     viewed = read_pose(folder / f"{name}.pose")
     seen = viewed.seen[:, : layout.NMM.start]
@@ -175,24 +181,22 @@ def test_a_clip_lies_on_the_shelf_in_every_format(directions: dict[str, Directio
     )
     assert viewed.fps == 25
     assert json.loads((folder / f"{name}.json").read_text())["text"] == "s e a"
-    said = demo_app.describe(record, name)
-    for ending in demo_app.ENDINGS:
+    said = describe(record, name)
+    for ending in ENDINGS:
         assert f'href="/clips/{name}/{name}{ending}" download' in said
     assert "8 frames at 25 per second, seed 0, 4 steps, guidance 2" in said
     assert "their rate" not in said
-    assert "at 25 per second (the checkpoint's data did not say their rate)" in demo_app.describe(
-        {**record, "fps": None}, name
-    )
+    assert "at 25 per second (the checkpoint's data did not say their rate)" in describe({**record, "fps": None}, name)
 
 
 def test_the_latency_is_the_sum_of_its_parts():
     record = {"frames": 1, "fps": 25, "seed": 0, "num_steps": 1}
     record["seconds"] = {"text": 0.001, "sampling": 0.0203, "decoding": 0.003}
-    assert "made in 24.3 ms (text 1.0 + sampling 20.3 + decoding 3.0)" in demo_app.describe(record, "clip0001")
+    assert "made in 24.3 ms (text 1.0 + sampling 20.3 + decoding 3.0)" in describe(record, "clip0001")
 
 
 def test_the_shelf_keeps_the_newest(directions: dict[str, Direction], tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(demo_app, "KEPT", 2)
+    monkeypatch.setattr("app.shelf.KEPT", 2)
     shelf = Shelf(tmp_path / "clips", None)
     clip, record = sign(directions["predictor"], "s", length="2")
     names = [shelf.add(Generated(clip.pose, clip.seconds), record, "predictor") for _ in range(4)]
@@ -209,7 +213,7 @@ def run(*words: object) -> None:
 
 def test_a_port_in_use_is_one_sentence(trained, capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    with demo_app.listen(0) as taken:
+    with listen(0) as taken:
         host, port = taken.getsockname()
         models = ["--predictor_checkpoint", trained.predictor, "--autoencoder_checkpoint", trained.autoencoder]
         said = commands.one_sentence(capsys, lambda: run(*models, "--port", port))
@@ -239,4 +243,4 @@ def test_other_data_are_refused(trained, data_dir: Path, tmp_path: Path):
     statistics.mean[0] += 1
     statistics.save(tmp_path / STATISTICS_FILE)
     with pytest.raises(UserError, match="with statistics"):
-        demo_app.load_directions(flags(trained, data_dir=tmp_path))
+        load(flags(trained, data_dir=tmp_path))

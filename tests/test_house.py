@@ -20,7 +20,7 @@ FLOORS = (
     {"checkpoints"},
     {"generation", "generation_arguments"},
     {"training", "evaluation", "signing"},
-    {"ablation"},
+    {"ablation", "app"},
     {"scripts"},
     {"benchmarks"},
     {"tests"},

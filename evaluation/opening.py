@@ -1,0 +1,87 @@
+"""What `evaluate.py` opens: the models that its flags name, and the real clips that they are scored against."""
+
+import argparse
+from dataclasses import dataclass
+
+import torch
+
+import generation_arguments
+from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_pose_to_text
+from evaluation.back_translation import BackTranslator
+from evaluation.clips import Reference, read_references
+from evaluation.report import BACK_TRANSLATION
+from generation import Generator, load_generator
+from models.autoencoder import PoseAutoencoder
+from models.speed import Speed, pack_linears
+from poses.files import same_rate
+from poses.splits import load_split
+from poses.statistics import Statistics, statistics_path
+from poses.texts import list_signers, says_something, signers_path
+from runtime.errors import UserError
+
+
+@dataclass
+class Models:
+    """The models that the flags name, None for the others; fingerprints and settings go into the report."""
+
+    generator: Generator | None
+    autoencoder: PoseAutoencoder | None
+    statistics: Statistics
+    fingerprints: dict[str, str]  # of the checkpoints by kind
+    settings: dict[str, object]
+    translator: BackTranslator | None = None
+
+
+def load_models(args: argparse.Namespace, device: torch.device) -> Models:
+    checkpoint, kinds = args.flow_checkpoint, (FLOW, STUDENT)
+    if args.predictor_checkpoint is not None:
+        checkpoint, kinds = args.predictor_checkpoint, (PREDICTOR,)
+    given = {"predictions_dir": args.predictions_dir}
+    if checkpoint is not None:
+        sampling = generation_arguments.sampling_settings(args)
+        speed, how = Speed(args.precision, args.compiled), {"text_encoder": args.text_encoder, "kinds": kinds}
+        generator = load_generator(checkpoint, args.autoencoder_checkpoint, device, sampling, speed, **how)
+        settings = {**generator.settings, "seed": args.seed, "batch_size": args.batch_size}
+        if generator.model.signers:
+            named = signers_path(args.data_dir, args.split).is_file()
+            settings["signers"] = "those of the references" if named else "drawn by the seed"
+        models = Models(generator, generator.autoencoder, generator.statistics, {**generator.fingerprints}, settings)
+    elif args.autoencoder_checkpoint is not None:
+        autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
+        models = Models(None, autoencoder, statistics, {"autoencoder": content["fingerprint"]}, given)
+    else:
+        print("no --autoencoder_checkpoint, so there is no row 'reconstruction' and no metric 'frechet'")
+        models = Models(None, None, Statistics.load(statistics_path(args.data_dir, args.cache_dir)), {}, given)
+    if models.autoencoder is not None and device.type == "cpu":
+        pack_linears(models.autoencoder)
+    if args.back_translation_checkpoint is not None:
+        model, statistics, content = load_pose_to_text(args.back_translation_checkpoint, device)
+        models.translator = BackTranslator(model, statistics, args.num_beams)
+        models.fingerprints[BACK_TRANSLATION] = content["fingerprint"]
+        models.settings["num_beams"] = args.num_beams
+    return models
+
+
+def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Reference], float | None]:
+    """The clips to score against, and their frames per second; if a model signs them, only those that have a text."""
+    split = load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad)
+    fps, learnt = split.info.get("fps"), models.statistics.info.get("fps")
+    if fps and learnt and not same_rate(fps, learnt):
+        raise UserError(
+            f"{args.data_dir}: {fps:g} frames per second, but the checkpoint learnt from {learnt:g}; resample the data "
+            f"with data_preparation.py --fps {learnt:g}"
+        )
+    references = read_references(split)
+    if models.generator is None:
+        return references, fps
+    with_text = [reference for reference in references if says_something(reference.text)]
+    if not with_text:
+        raise UserError(f"{args.data_dir}/{args.split}.txt: every text is empty, so there is nothing to sign")
+    if len(with_text) < len(references):
+        left_out = len(references) - len(with_text)
+        print(f"{left_out} of {len(references)} clips of {args.split} have no text to sign and are left out")
+    named = list_signers(args.data_dir, args.split, [reference.id for reference in with_text])
+    known = models.generator.model.signers
+    if unknown := sorted(set(named.values()) - set(known)) if known else []:
+        print(f"not in the model's train data: {', '.join(unknown)}; their clips are signed as the mean of its signers")
+    return with_text, fps

@@ -1,0 +1,35 @@
+"""Captions of clips: what is signed when, as `demo_data.py` writes it to spelling.json."""
+
+from pathlib import Path
+
+from runtime.errors import UserError
+from runtime.untrusted import read_json
+
+Captions = list[tuple[str, int, int]]  # text, first frame, end frame
+
+
+def read_captions(path: Path) -> dict[str, Captions]:
+    """What is signed when, by the clips' IDs."""
+    try:
+        captions = {}
+        for clip_id, segments in read_json(path).items():
+            captions[clip_id] = [(str(text), start, end) for text, start, end in segments or []]
+            if not all(type(start) is int and type(end) is int for _, start, end in captions[clip_id]):
+                raise ValueError
+            if not all(0 <= start <= end for _, start, end in captions[clip_id]):
+                raise ValueError
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; demo_data.py writes spelling.json beside its splits") from None
+    except (ValueError, TypeError, AttributeError):
+        raise UserError(f"{path}: not JSON of the form {{ID: [[text, first frame, end frame], ...]}}") from None
+    return captions
+
+
+def each_frame(captions: Captions | None, length: int) -> list[str] | None:
+    """A caption for each of `length` frames, '' between two of them."""
+    if captions is None:
+        return None
+    texts = [""] * length
+    for text, start, end in captions:
+        texts[start:end] = [text] * (min(end, length) - start)
+    return texts
