@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from checkpoints import FLOW, load_weights
 from dataset import Batch
+from models.flow_matching import SamplingSettings
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.text_to_latent import TextToLatent
 from models.whole_batch import Draws
@@ -80,6 +81,11 @@ def main() -> None:
     latent_stages.look_through(source, with_texts=("train",))
     prior, of_prior = latent_stages.open_prior(args, source)
     encoder = latent_stages.make_text_encoder(args, source, accelerator.device)
+
+    def loader(split: str) -> DataLoader:
+        return latent_stages.latent_loader(source, split, encoder, settings, accelerator)
+
+    train_loader = loader("train")
     config = build_dataclass(
         FlowConfig,
         args,
@@ -87,19 +93,15 @@ def main() -> None:
         temporal_stride=source.autoencoder.config.temporal_stride,
         cond_dim=encoder.dim,
         max_frames=latent_stages.squeezed_to(source),
+        has_null_text=args.cfg_dropout > 0 or train_loader.dataset.num_unlabelled > 0,
         **of_prior,
     )
-
-    def loader(split: str) -> DataLoader:
-        return latent_stages.latent_loader(source, split, encoder, settings, accelerator)
-
-    train_loader = loader("train")
-    if config.without_null_text and not train_loader.dataset.num_unlabelled and settings.resume_from is None:
-        raise errors.UserError(
-            "--cfg_dropout 0 never trains the null text that guidance would move away from; add --guidance_scale 1, or "
-            "drop some texts"
-        )
-    model = TextToLatent(LatentFlowMatcher(config), encoder, source.signer_names())
+    net = LatentFlowMatcher(config)
+    try:
+        net.resolve(SamplingSettings())
+    except ValueError as error:
+        raise errors.UserError(f"{error}; add --guidance_scale 1, or drop some texts") from None
+    model = TextToLatent(net, encoder, source.signer_names())
     if prior is None:
         set_latent_scale(model, train_loader.dataset.latents)
     else:

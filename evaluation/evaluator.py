@@ -49,6 +49,7 @@ class Evaluator:
         self.limits = hand_limits(train, num_workers)
         self.train_frames = TrainFrames.build(train, references, num_workers)
         self.reference_spread = spread(references, self.texts, num_workers)
+        self.text_numbers = np.unique(self.texts, return_inverse=True)[1].astype(float)
         self._latents: dict[bytes, Array] = {}  # by what was encoded: many clips occur in several rows
         self.reference_latents = self.encode(references)
         self.reference_sync = None if judge is None else judge.score(references)
@@ -67,7 +68,8 @@ class Evaluator:
         natural = (self.limits, self.train_frames)
         scores = score_clips(clips, self.references, num_workers=self.num_workers, natural=natural)
         scores["train_distances"] = np.stack([scores["train_distances"], self.train_frames.real], axis=1)
-        scores["spreads"] = np.stack([spread(clips, self.texts, self.num_workers), self.reference_spread], axis=1)
+        spreads = [spread(clips, self.texts, self.num_workers), self.reference_spread, self.text_numbers]
+        scores["text_spreads"] = np.stack(spreads, axis=1)
         if self.autoencoder is not None:
             latents = [z if clip.seen.any() else z[:0] for z, clip in zip(self.encode(clips), clips, strict=True)]
             scores |= latent_scores(latents, self.reference_latents)

@@ -5,6 +5,7 @@ n-grams. So a bootstrap is one matrix product, counts [R,N] of R resamples by st
 counts for two models make the comparison a paired one.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,13 +26,15 @@ class Estimate:
     """at: counts [R,N], how often each clip is taken, to the metric of each of the R draws [R], NaN where undefined.
 
     centred: the interval is the metric ± 1.96 of the resamples' standard deviation, not their percentiles; for a
-    distance between distributions, which resampling can only enlarge. lowest: where the metric's range begins.
+    distance between distributions, which resampling can only enlarge. lowest: where the metric's range begins. groups
+    [N]: the interval is over groups of clips, which are drawn as wholes; -1: a clip of none.
     """
 
     at: Callable[[Array], Array]
     resamples: int = RESAMPLES
     centred: bool = False
     lowest: float = -math.inf
+    groups: Array | None = None
 
     def of_all(self, num_clips: int) -> float:
         """The metric of all clips, each taken once."""
@@ -40,15 +43,19 @@ class Estimate:
     def with_interval(self, counts: Array) -> tuple[float | None, ...]:
         """The metric of all clips, and its interval from resamples `counts`; None where undefined.
 
-        One clip has no interval, and neither has a metric that only one clip defines.
+        One clip has no interval, and neither has a metric that only one clip or group defines.
         """
         value = self.of_all(counts.shape[1])
         if not math.isfinite(value):
             return None, None, None
-        samples = self.at(counts[: self.resamples])
+        counts = counts[: self.resamples]
+        num_drawn = counts.shape[1] if self.groups is None else self.groups.max() + 1
+        if self.groups is not None:
+            counts = np.where(self.groups < 0, 0.0, bootstrap_counts(num_drawn, len(counts))[:, self.groups])
+        samples = self.at(counts)
         known = np.isfinite(samples)
         samples = samples[known]
-        if not len(samples) or counts.shape[1] == 1 or (known.mean() < LEAST_DEFINED and np.ptp(samples) == 0):
+        if not len(samples) or num_drawn == 1 or (known.mean() < LEAST_DEFINED and np.ptp(samples) == 0):
             return value, None, None
         if self.centred:
             return value, value - 1.96 * float(samples.std()), value + 1.96 * float(samples.std())
@@ -76,6 +83,17 @@ def ratio_of(values: Array) -> Estimate:
     """The sum of the first over the sum of the second of values [N,2]: no still clip can blow up a ratio of sums."""
     known = np.isfinite(values).all(1, keepdims=True)
     return from_sums(np.where(known, values, 0.0), _ratio)
+
+
+def ratio_by_text(values: Array) -> Estimate:
+    """`ratio_of` the first two of values [N,3], with an interval over texts, whose numbers are the third.
+
+    For distances between the clips of a text: two clips share theirs, so they are not two draws.
+    """
+    groups = np.full(len(values), -1)
+    known = np.isfinite(values).all(1)
+    groups[known] = np.unique(values[known, 2], return_inverse=True)[1]
+    return dataclasses.replace(ratio_of(values[:, :2]), groups=groups if known.any() else None)
 
 
 def bleu_of(order: int) -> Callable[[Array], Estimate]:

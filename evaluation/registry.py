@@ -13,7 +13,7 @@ import numpy as np
 
 from evaluation.clips import Array, Scores
 from evaluation.distribution import LATENTS
-from evaluation.intervals import Estimate, bleu_of, chrf_of, frechet_of, mean_of, ratio_of
+from evaluation.intervals import Estimate, bleu_of, chrf_of, frechet_of, mean_of, ratio_by_text, ratio_of
 from evaluation.naturalness import COPY_QUANTILE, REACH_QUANTILE
 from evaluation.recognition import TOP
 from evaluation.sync import MAX_LAG
@@ -156,7 +156,7 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
             Metric("frechet", LOWER, frechet_of, LATENTS, Column(5, "Fréchet", 2))
         ],
         "distance between the clips of one text, divided by that between the references of that text": [
-            Metric("diversity", NEAR_1, ratio_of, ("spreads",), Column(11, "diversity", 2))
+            Metric("diversity", NEAR_1, ratio_by_text, ("text_spreads",), Column(11, "diversity", 2))
         ],
         f"share of frames at least as close to a train frame as the closest {100 * COPY_QUANTILE:.0f} % of real ones": [
             Metric("copied_frames", NEAR_REFERENCE, mean_of)
@@ -240,7 +240,7 @@ REMARKS = {
         True,
     ),
     "diversity_clips": Remark(
-        "spreads",
+        "text_spreads",
         lambda values: np.isfinite(values).all(1).sum(),
         "diversity uses the {} clips that share their text with another",
         True,

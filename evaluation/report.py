@@ -17,7 +17,7 @@ import numpy as np
 
 from evaluation.clips import Reference, Scores
 from evaluation.distribution import LATENTS
-from evaluation.intervals import mean_of, ratio_of
+from evaluation.intervals import mean_of, ratio_by_text, ratio_of
 from evaluation.registry import METRICS, SUBJECTS, remarks
 from poses.files import SPLITS
 from runtime.errors import UserError
@@ -32,7 +32,7 @@ LENGTH_SOURCES = {
     "oracle": "the reference's (--oracle_length), which a user does not have",
     "given": "that of the clips in --predictions_dir",
 }
-WIDTHS = {mean_of: (), ratio_of: (2,)}  # of one clip's value
+WIDTHS = {mean_of: (), ratio_of: (2,), ratio_by_text: (3,)}  # of one clip's value
 MAX_CLIPS_BYTES = 2**33  # of the values of every clip of a split, latents included
 PLAUSIBLE_MOTION = (0.8, 1.2)  # outside, stillness or trembling makes the other metrics meaningless
 

@@ -192,7 +192,9 @@ class Student(nn.Module):
         return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver)
 
 
-def teacher_trajectory(velocity: Velocity, z_0: Tensor, num_teacher_steps: int, num_segments: int) -> Tensor:
+def teacher_trajectory(
+    velocity: Velocity, z_0: Tensor, num_teacher_steps: int, num_segments: int, jumps: Sequence[float] = ()
+) -> Tensor:
     """The teacher's states at num_segments + 1 equally spaced times, [B,num_segments+1,N,D].
 
     It is computed as one trajectory, so that a solver with a memory keeps it. The steps are divided among the segments
@@ -201,7 +203,7 @@ def teacher_trajectory(velocity: Velocity, z_0: Tensor, num_teacher_steps: int, 
     marks = [segment * num_teacher_steps // num_segments for segment in range(num_segments + 1)]
     parts = [torch.arange(stop - start) / (stop - start) for start, stop in pairwise(marks)]
     grid = torch.cat([segment + part for segment, part in enumerate(parts)] + [torch.tensor([num_segments])])
-    states = ode_states(velocity, z_0, (grid / num_segments).to(z_0.dtype))
+    states = ode_states(velocity, z_0, (grid / num_segments).to(z_0.dtype), jumps=jumps)
     return torch.stack([z_0, *(z for step, z in enumerate(states, 1) if step in marks)], dim=1)
 
 

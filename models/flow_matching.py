@@ -46,6 +46,16 @@ def expand(t: Tensor, like: Tensor) -> Tensor:
     return t.to(like.device).view(-1, *[1] * (like.ndim - 1))
 
 
+def reached(t: Tensor, time: float) -> Tensor:
+    """Whether t [...] is at `time` or later, up to the rounding of a time grid."""
+    return t >= time - 1e-6
+
+
+def within(t: Tensor, interval: tuple[float, float]) -> Tensor:
+    """Whether t [...] is in [low, high): a step from `high` on is outside."""
+    return reached(t, interval[0]) & ~reached(t, interval[1])
+
+
 def sample_times(draws: Draws) -> Tensor:
     """Logit-normal times [B] (Esser et al. 2024): more of them in the middle of the path, where it is hardest."""
     return torch.sigmoid(draws.normal())
@@ -123,20 +133,29 @@ def evaluation_times(grid: Tensor, solver: str) -> Tensor:
     return torch.stack(times).unique()
 
 
-def ode_states(velocity: Velocity, z: Tensor, grid: Tensor, solver: str = DEFAULT_SOLVER) -> Iterator[Tensor]:
+def ode_states(
+    velocity: Velocity, z: Tensor, grid: Tensor, solver: str = DEFAULT_SOLVER, jumps: Sequence[float] = ()
+) -> Iterator[Tensor]:
     """The states [B,...] of `sample_ode` at each of the times grid[1:], in order: z [B,...], grid [S+1]."""
-    last_v = last_dt = None
+    last_v = last_t = last_dt = None
     for t, t_next in pairwise(grid):
         dt = t_next - t
         if solver == "ab2":
+            if last_t is not None and any(reached(t, jump) and not reached(last_t, jump) for jump in jumps):
+                last_v = None  # what it says of the field's change ends here
             v = velocity(z, _batch(t, z))
             z = z + dt * (v if last_v is None else v + 0.5 * dt / last_dt * (v - last_v))
-            last_v, last_dt = v, dt
+            last_v, last_t, last_dt = v, t, dt
         else:
             z = SOLVERS[solver](velocity, z, t, dt)
         yield z
 
 
-def sample_ode(velocity: Velocity, z: Tensor, grid: Tensor, solver: str = DEFAULT_SOLVER) -> Tensor:
-    """Integrate dz/dt = velocity(z, t) along the times `grid` [S+1], from z [B,...] at its first to its last."""
-    return deque(ode_states(velocity, z, grid, solver), maxlen=1)[-1]
+def sample_ode(
+    velocity: Velocity, z: Tensor, grid: Tensor, solver: str = DEFAULT_SOLVER, jumps: Sequence[float] = ()
+) -> Tensor:
+    """Integrate dz/dt = velocity(z, t) along the times `grid` [S+1], from z [B,...] at its first to its last.
+
+    jumps: times at which the field is not continuous, such as the end of guidance. Adams-Bashforth begins anew there.
+    """
+    return deque(ode_states(velocity, z, grid, solver, jumps), maxlen=1)[-1]

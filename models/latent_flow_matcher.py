@@ -28,6 +28,7 @@ from models.flow_matching import (
     sample_ode,
     sample_times,
     time_grid,
+    within,
 )
 from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, latent_regression_loss, start_around
 from models.layers import require_head_sizes
@@ -87,6 +88,7 @@ class FlowConfig:
         "velocity network without text",
         choices=UNCONDITIONAL,
     )
+    has_null_text: bool = True  # whether training shows clips without text
     max_frames: int | None = None  # what longer clips were squeezed to; None: none was longer
 
     def __post_init__(self) -> None:
@@ -104,10 +106,10 @@ class FlowConfig:
         if self.prior_type == "none":
             object.__setattr__(self, "guidance_from", "null_text")
 
-    @property
-    def without_null_text(self) -> bool:
-        """Whether guidance moves away from the null text, which `cfg_dropout` never trains."""
-        return self.guidance_from == "null_text" and self.guidance_scale != 1 and self.cfg_dropout == 0
+
+def field_jumps(guidance_scale: float) -> tuple[float, ...]:
+    """The times at which guidance by the text begins and ends, and the field jumps. That of sync guidance is small."""
+    return TEXT_GUIDANCE_INTERVAL if guidance_scale != 1.0 else ()
 
 
 class LatentFlowMatcher(nn.Module):
@@ -219,7 +221,7 @@ class LatentFlowMatcher(nn.Module):
         in_units_of_field = self.config.gamma_unit == "field"
 
         def velocity(z_t: Tensor, t: Tensor) -> Tensor:
-            guides = guided and TEXT_GUIDANCE_INTERVAL[0] <= float(t[0]) <= TEXT_GUIDANCE_INTERVAL[1]
+            guides = guided and bool(within(t[0], TEXT_GUIDANCE_INTERVAL))
             if guides and from_null_text:
                 v_both = self.velocity_net(torch.cat([z_t, z_t]), torch.cat([t, t]), both, table=table)  # [2B,N,D]
                 v_text, v_null = v_both.chunk(2)
@@ -254,6 +256,8 @@ class LatentFlowMatcher(nn.Module):
         gamma = config.gamma_guidance if settings.gamma_guidance is None else settings.gamma_guidance
         guidance_from = settings.guidance_from or config.guidance_from
         scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
+        if guidance_from == "null_text" and scale != 1 and not config.has_null_text:
+            raise ValueError("guidance_from null_text: training never dropped a text (cfg_dropout 0)")
         return SamplingSettings(
             num_steps=config.num_inference_steps if settings.num_steps is None else settings.num_steps,
             guidance_scale=scale,
@@ -285,7 +289,9 @@ class LatentFlowMatcher(nn.Module):
         z_0 = start_around(self.mean, noise, cond, cond_mask, mask)
         how = {"guidance_from": settings.guidance_from, "gamma": settings.gamma_guidance}
         velocity = self.guided_field(cond, cond_mask, mask, settings.guidance_scale, **how, table=table)
-        return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver)
+        return sample_ode(
+            velocity, z_0, time_grid(settings.num_steps), settings.solver, field_jumps(settings.guidance_scale)
+        )
 
 
 class SampledAlong(Protocol):

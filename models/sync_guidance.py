@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.flow_matching import expand, predict_clean
+from models.flow_matching import expand, predict_clean, within
 from models.whole_batch import at_least_fp32, masked_mean
 
 SYNC_INTERVAL = (0.2, 0.8)  # of t: before, the clip is noise; after, it is settled
@@ -105,8 +105,7 @@ def sync_gradient(
     of clip; the unscaled gradient shrinks as clips get longer.
     t [B]. The velocity is a constant here: the gradient goes through the head only, not through the network.
     """
-    low, high = SYNC_INTERVAL
-    active = (t >= low) & (t <= high)
+    active = within(t, SYNC_INTERVAL)
     if not active.any():
         return torch.zeros_like(z_t)
     with torch.enable_grad():

@@ -11,6 +11,8 @@ from commands import one_sentence, refusal
 from test_training import same
 
 from checkpoints import AUTOENCODER, FLOW, load_checkpoint
+from models.flow_matching import SamplingSettings
+from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from poses.statistics import STATISTICS_FILE
 from runtime import console, errors
 
@@ -113,8 +115,11 @@ def test_the_command_line_overrides_the_file(config, monkeypatch):
 def test_guidance_away_from_a_null_text_that_nothing_trains_is_refused(trained, data_dir, tmp_path: Path, capsys):
     paths = {"D": data_dir, "A": trained.autoencoder, "O": tmp_path}
     flags = "--cfg_dropout 0 --guidance_from null_text"
-    assert "never trains the null text" in one_sentence(capsys, lambda: commands.call("flow", flags, **paths))
+    assert "training never dropped a text" in one_sentence(capsys, lambda: commands.call("flow", flags, **paths))
     commands.call("flow", f"{flags} --guidance_scale 1 --num_epochs 1", **paths)
+    net = LatentFlowMatcher(FlowConfig(**load_checkpoint(tmp_path / "best_model.pt", FLOW)["config"]))
+    with pytest.raises(ValueError, match="training never dropped a text"):
+        net.resolve(SamplingSettings(guidance_scale=2.0))
 
 
 def test_a_default_of_the_file_does_not_count_as_typed(config, monkeypatch, capsys):

@@ -15,9 +15,11 @@ from models.flow_matching import (
     SamplingSettings,
     Velocity,
     path_sample,
+    reached,
     sample_noise,
     sample_ode,
     time_grid,
+    within,
 )
 from models.latent_flow_matcher import GAMMA_UNITS, TEXT_GUIDANCE_INTERVAL, UNCONDITIONAL, FlowConfig, LatentFlowMatcher
 from models.layers import lengths_to_mask
@@ -82,6 +84,28 @@ def test_order_of_convergence(solver: str, order: int):
         return abs(z.item() - 0.5)
 
     assert math.log2(error(64) / error(128)) == pytest.approx(order, abs=0.1)
+
+
+@pytest.mark.parametrize(("jumps", "order"), [((), 1), ((0.9,), 2)])
+def test_adams_bashforth_keeps_its_order_where_the_field_jumps(jumps: tuple[float, ...], order: int):
+    """dz/dt = -z, and -3 z from t = 0.9 on, as where guidance ends: z(1) = exp(-1.2)."""
+
+    def error(num_steps: int) -> float:
+        def velocity(z: Tensor, t: Tensor) -> Tensor:
+            return -(1 + 2 * reached(t, 0.9))[:, None] * z
+
+        grid = time_grid(num_steps).double()
+        return abs(sample_ode(velocity, torch.ones(1, 1).double(), grid, "ab2", jumps).item() - math.exp(-1.2))
+
+    assert math.log2(error(400) / error(800)) == pytest.approx(order, abs=0.1)
+
+
+def test_an_interval_holds_its_beginning_and_not_its_end():
+    """Whatever the rounding of a grid: 0.2 is 0.19999999 where there are 50 steps."""
+    for num_steps in (10, 20, 40, 50, 100):
+        grid = time_grid(num_steps)
+        inside = [step for step in range(num_steps + 1) if within(grid[step], (0.2, 0.9))]
+        assert inside == list(range(num_steps // 5, 9 * num_steps // 10))
 
 
 def test_a_prior_added_to_a_field_that_was_fitted_alone_overshoots():
@@ -156,7 +180,7 @@ def parts(matcher: LatentFlowMatcher, inputs: tuple[Tensor, ...]) -> tuple[At, A
     )
 
 
-@pytest.mark.parametrize("t", [0.0, 0.1, 0.5, 0.95])
+@pytest.mark.parametrize("t", [0.0, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95])
 @pytest.mark.parametrize("scale", [1.0, 0.0, 2.5])
 @pytest.mark.parametrize(("guidance_from", "gamma_unit"), list(zip(UNCONDITIONAL, GAMMA_UNITS, strict=True)))
 def test_the_sampled_field_is_the_sum_that_the_design_writes(
@@ -168,13 +192,13 @@ def test_the_sampled_field_is_the_sum_that_the_design_writes(
     )
     z_t, cond, cond_mask, mask = inputs
     with_text, without_text, prior = (part(t) for part in parts)
-    free = scale == 1.0 or TEXT_GUIDANCE_INTERVAL[0] <= t <= TEXT_GUIDANCE_INTERVAL[1]
+    free = scale == 1.0 or TEXT_GUIDANCE_INTERVAL[0] <= t < TEXT_GUIDANCE_INTERVAL[1]
     scale_here = scale if free else 1.0
     drift = 0.3 * (1 - t) * prior
     without = prior if guidance_from == "prior" else without_text + drift
     expected = without + scale_here * (with_text + drift - without)
     time = torch.full((2,), t)
-    if SYNC_INTERVAL[0] <= t <= SYNC_INTERVAL[1]:
+    if SYNC_INTERVAL[0] <= t < SYNC_INTERVAL[1]:
         gradient = sync_gradient(matcher.sync_head, z_t, time, expected, mask, in_units_of_field=gamma_unit == "field")
         assert gradient.abs().max() > 1e-4
         expected = expected - gamma * gradient

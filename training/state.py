@@ -44,7 +44,7 @@ NEWER = {"face_weight": 0.0, "joined_texts": 0.0, "trajectories": "4"}
 _OF_NAME = {
     "data": "the clips or texts of train or dev differ",
     "teacher": "the teacher differs",
-    "trajectories": "this version draws other noise for the teacher's trajectories",
+    "trajectories": "this version computes the teacher's trajectories differently",
 }
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from dataset import LatentDataset, collate
 from models.consistency_distillation import teacher_trajectory
 from models.flow_matching import DEFAULT_SOLVER, sample_noise
-from models.latent_flow_matcher import FlowConfig
+from models.latent_flow_matcher import FlowConfig, field_jumps
 from models.latent_predictor import start_around
 from models.layers import lengths_to_mask
 from models.text_to_latent import TextToLatent
@@ -25,7 +25,7 @@ from runtime.processes import of_first
 from training.latents import LatentSource, conditions, shared_items
 
 DOING = "teacher's trajectories"
-TRAJECTORIES_VERSION = 5  # raised when the same starts, teacher and arguments give other trajectories
+TRAJECTORIES_VERSION = 6  # raised when the same starts, teacher and arguments give other trajectories
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def trajectory_pack(
         noise, texts_read = sample_noise(seeds, lengths, dim).to(device), condition_on(batch)
         z_0 = start_around(teacher.net.mean, noise, *texts_read, mask)
         velocity = teacher.net.guided_field(*texts_read, mask, guidance_scale)
-        states = teacher_trajectory(velocity, z_0, num_teacher_steps, num_segments)  # [B,S+1,N,D]
+        jumps = field_jumps(guidance_scale)
+        states = teacher_trajectory(velocity, z_0, num_teacher_steps, num_segments, jumps)  # [B,S+1,N,D]
         states = states.transpose(1, 2).flatten(2).float().cpu().numpy()
         return [
             (f"{start.id}#{first + row}", start.text, {"states": states[row, : start.num_latents]})
