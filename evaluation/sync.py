@@ -11,10 +11,9 @@ import numpy as np
 
 from evaluation.clips import Array, Clip
 from poses import layout
-from poses.motion import face_energy, hand_energy, mean_where
+from poses.motion import face_energy, hand_energy, mean_where, smoothed
 
 MAX_LAG = 10  # frames
-SIGMA = 2.0  # frames, the standard deviation of the Gaussian that clips are smoothed by
 BLURRED = 4  # energies at each end that nothing beyond the clip smooths: they would go up and down together
 NULL_SHUFFLES = 20  # of a clip's face in time, for what sync metrics give by chance
 
@@ -35,9 +34,7 @@ def smooth_energies(clip: Clip, scale: Array) -> tuple[Array, Array]:
 
     N is T-1 without BLURRED at each end, or without a sixth of a short clip.
     """
-    from scipy.ndimage import gaussian_filter1d  # here: visualize.py reads the list of metrics, and starts faster
-
-    pose = gaussian_filter1d(clip.filled().astype(np.float64), SIGMA, axis=0, mode="nearest")
+    pose = smoothed(clip.filled())
     end = min(BLURRED, (len(pose) - 1) // 6)
     kept = slice(end, max(0, len(pose) - 1 - end))
     return hand_energy(pose, clip.seen)[kept], face_energy(pose, clip.seen, scale)[kept]

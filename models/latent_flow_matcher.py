@@ -70,6 +70,7 @@ class FlowConfig:
     gamma_guidance: float = described(
         0.01, "largest share of the velocity that sync guidance may add, in the middle of a trajectory"
     )
+    sync_pulls_lag: bool = False  # see `SyncConfig.pulls_lag`
     gamma_unit: str = "field"  # of gamma_guidance: a share of the field's norm, or a factor of the bare "gradient"
     start: str = described(
         "noise",
@@ -131,7 +132,7 @@ class LatentFlowMatcher(nn.Module):
             ).requires_grad_(config.prior_checkpoint is None)
         if config.use_sync_guidance:
             self.sync_head = SyncGuidanceHead(
-                SyncConfig(latent_dim=config.latent_dim, temporal_stride=config.temporal_stride)
+                SyncConfig(config.latent_dim, temporal_stride=config.temporal_stride, pulls_lag=config.sync_pulls_lag)
             )
 
     def drop_text(self, cond: Tensor, cond_mask: Tensor, drop: Tensor) -> tuple[Tensor, Tensor]:

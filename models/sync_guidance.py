@@ -1,7 +1,7 @@
 """Hand-face synchrony of a latent clip: a head that reads motion energy, and the gradient that guides sampling.
 
-Motion energy is how fast hands and face move. Its Pearson correlation and lag are differentiable functions of the
-latents through `SyncGuidanceHead`. The guidance pulls the correlation to the mean of real train clips, the lag to 0.
+Motion energy is how fast hands and face move in a smoothed clip. The Pearson correlation of the two is a differentiable
+function of the latents through `SyncGuidanceHead`. The guidance pulls it to the mean of real train clips.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ class SyncConfig:
     hidden_dim: int = 128
     temporal_stride: int = 1
     max_lag: int = 5
+    pulls_lag: bool = False  # whether guidance also pulls the lag to 0, as that of earlier flows does
 
 
 class SyncGuidanceHead(nn.Module):
@@ -87,12 +88,17 @@ def soft_lag(energy: Tensor, mask: Tensor, max_lag: int, sharpness: float = 10.0
 
 
 def sync_loss(head: SyncGuidanceHead, z_1: Tensor, latent_mask: Tensor) -> Tensor:
-    """L_sync [B]: squared distance of a clip's hand-face correlation from real clips', and its squared relative lag."""
+    """L_sync [B]: squared distance of a clip's hand-face correlation from that of real clips.
+
+    pulls_lag of the head's configuration adds the squared relative lag.
+    """
     energy = head(z_1, latent_mask)
     mask = latent_mask.repeat_interleave(head.config.temporal_stride, dim=1)
     correlation = pearson(energy[..., 0], energy[..., 1], mask)
-    lag = soft_lag(energy, mask, head.config.max_lag) / head.config.max_lag
-    return (head.target_correlation - correlation) ** 2 + lag**2
+    loss = (head.target_correlation - correlation) ** 2
+    if head.config.pulls_lag:
+        loss = loss + (soft_lag(energy, mask, head.config.max_lag) / head.config.max_lag) ** 2
+    return loss
 
 
 def sync_gradient(

@@ -76,7 +76,18 @@ def mean_speeds(
     return mean_where(np.where(both, np.linalg.norm(change, axis=-1), 0.0), counted, axis=0)
 
 
-ENERGY_VERSION = 1  # raised when `hand_energy` or `face_energy` gives other values
+SMOOTHING = 2.0  # frames, the standard deviation of the Gaussian of `smoothed`
+ENERGY_VERSION = 2  # raised when `smoothed`, `hand_energy` or `face_energy` gives other values
+
+
+def smoothed(pose: np.ndarray) -> np.ndarray:
+    """A pose [T,214] without most of a detector's noise, for the energies of hands and face.
+
+    This noise is most of the motion from frame to frame of a real face, and has nothing to do with that of the hands.
+    """
+    from scipy.ndimage import gaussian_filter1d  # here: visualize.py reads the list of metrics, and starts faster
+
+    return gaussian_filter1d(pose.astype(np.float64), SMOOTHING, axis=0, mode="nearest")
 
 
 def hand_energy(pose: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.layers import lengths_to_mask
-from models.sync_guidance import SyncConfig, SyncGuidanceHead
+from models.sync_guidance import SyncConfig, SyncGuidanceHead, pearson, sync_loss
 from poses import layout
 from poses.pack import Pack, write_pack
 from poses.statistics import Statistics
@@ -42,6 +42,40 @@ def test_energy_is_unknown_where_nothing_was_seen(statistics: Statistics):
     assert np.isfinite(energy[:, 0]).all()
     assert np.flatnonzero(np.isnan(energy[:, 1])).tolist() == [4, 5, 6, 7, 8]
     assert np.isnan(energies(pose[:1], seen[:1], statistics)).all()
+
+
+def test_a_detectors_noise_is_hardly_energy(statistics: Statistics):
+    """A hand that goes to and fro in 20 frames, and noise of a tenth of its steps' size in every frame."""
+    rng, time = np.random.default_rng(0), np.arange(60)
+    still = np.full((60, layout.POSE_DIM), 0.5)
+    moved = still + 0.1 * np.sin(2 * np.pi * time / 20)[:, None]
+    noise = 0.003 * rng.normal(size=still.shape)
+    seen = np.ones(still.shape, bool)
+    of_noise, of_motion, of_both = (
+        energies(pose, seen, statistics)[4:-4, 0] for pose in (still + noise, moved, moved + noise)
+    )
+    assert of_noise.mean() < 0.05 * of_motion.mean()
+    assert np.corrcoef(of_motion, of_both)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("target", [0.0, 0.5])
+def test_guidance_pulls_the_correlation_to_its_target_and_leaves_the_lag(head, target: float):
+    """Steps down L_sync bring the correlation to the target, from above or below; earlier flows pull the lag, too."""
+    head.target_correlation.fill_(target)
+    z, mask = torch.randn(8, 12, 4), torch.ones(8, 12, dtype=torch.bool)
+
+    def correlation() -> torch.Tensor:
+        energy = head(z, mask)
+        return pearson(energy[..., 0], energy[..., 1], mask)
+
+    z.requires_grad_()
+    for _ in range(300):
+        (gradient,) = torch.autograd.grad(sync_loss(head, z, mask).sum(), z)
+        z.data -= 5 * gradient
+    torch.testing.assert_close(correlation(), torch.full((8,), target), rtol=0, atol=0.02)
+    early = SyncGuidanceHead(SyncConfig(latent_dim=4, hidden_dim=16, pulls_lag=True))
+    early.load_state_dict(head.state_dict())
+    assert (sync_loss(early, z, mask) > sync_loss(head, z, mask)).all()
 
 
 def test_what_was_not_seen_weighs_nothing(head):

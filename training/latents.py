@@ -21,7 +21,7 @@ from models.text_to_latent import TextToLatent
 from poses import layout
 from poses.body_frame import FRAME_VERSION
 from poses.interpolation import RESAMPLE_VERSION
-from poses.motion import ENERGY_VERSION, face_energy, hand_energy
+from poses.motion import ENERGY_VERSION, face_energy, hand_energy, smoothed
 from poses.pack import Item, Items, Pack, cached_pack, digest
 from poses.presence import PRESENCE_VERSION
 from poses.splits import load_split
@@ -74,10 +74,11 @@ class LatentSource:
 
 
 def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.ndarray:
-    """Motion energy of hands and face [T,2] of a denormalised pose [T,214], seen [T,214]; NaN where it was not seen.
+    """Motion energy of hands and face [T,2] of a pose [T,214], smoothed, seen [T,214]; NaN where it was not seen.
 
     The first frame repeats the second; a single frame has none.
     """
+    pose = smoothed(pose)
     hands = hand_energy(pose, seen)
     face = face_energy(pose, seen, statistics.std[layout.NMM])
     energy = np.stack([hands, face], axis=1).astype(np.float32)
