@@ -110,7 +110,7 @@ def main() -> None:
     if model.net.sync_head is not None:
         set_sync_targets(model.net.sync_head, train_loader.dataset.latents)
 
-    stage = latent_stages.latent_stage(FLOW, model, loss, source, args)
+    stage = latent_stages.latent_stage(FLOW, model, loss, source, args, criterion="flow")
     train(accelerator, stage, train_loader, loader("dev"), lambda: loader("test"), settings)
 
 

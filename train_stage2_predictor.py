@@ -69,7 +69,7 @@ def main() -> None:
     model = TextToLatent(LatentPredictor(config), encoder, source.signer_names())
     set_latent_scale(model, train_loader.dataset.latents)
 
-    stage = latent_stages.latent_stage(PREDICTOR, model, loss, source, args)
+    stage = latent_stages.latent_stage(PREDICTOR, model, loss, source, args, criterion="latent")
     train(accelerator, stage, train_loader, loader("dev"), lambda: loader("test"), settings)
 
 

@@ -43,7 +43,7 @@ def predict_clean(z_t: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
 
 def expand(t: Tensor, like: Tensor) -> Tensor:
     """t [B] -> [B,1,...] with as many dimensions as `like`, on its device."""
-    return t.to(like.device).view(-1, *[1] * (like.ndim - 1))
+    return t.to(like.device, non_blocking=True).view(-1, *[1] * (like.ndim - 1))
 
 
 def reached(t: Tensor, time: float) -> Tensor:

@@ -287,7 +287,7 @@ class TimestepEmbedding(nn.Module):
         )
 
     def forward(self, t: Tensor) -> Tensor:
-        angle = t.to(self.frequency.device).float()[:, None] * self.frequency  # [B,frequencies]
+        angle = t.to(self.frequency.device, non_blocking=True).float()[:, None] * self.frequency  # [B,frequencies]
         return self.net(torch.cat([angle.cos(), angle.sin()], dim=-1))
 
 

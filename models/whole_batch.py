@@ -74,8 +74,7 @@ class Draws:
         if dropped >= 2**16:
             return x * 0
         bits = self.words((count + 3) // 4).view(torch.int16)[:, :count].reshape(x.shape)
-        kept = (bits >= dropped - 2**15).float().mul_(2**16 / (2**16 - dropped))  # bf16 would round the factor
-        return (x * kept).to(x.dtype)
+        return x.masked_fill(bits < dropped - 2**15, 0.0) * (2**16 / (2**16 - dropped))
 
 
 def _mix(words: Tensor) -> Tensor:

@@ -206,6 +206,16 @@ def test_of_epochs_with_equal_scores_the_one_of_the_least_dev_loss_is_kept(stati
     assert load_checkpoint(tmp_path / "best_model.pt", KIND)["epoch"] == 2
 
 
+def test_the_best_epoch_is_that_of_the_part_that_the_stage_names(statistics, tmp_path, monkeypatch):
+    """A length that is learnt by heart must not decide which flow is kept."""
+    dev = iter([{"loss": 5.0, "flow": 3.0}, {"loss": 6.0, "flow": 1.0}, {"loss": 4.0, "flow": 2.0}, {"loss": 0.0}])
+    monkeypatch.setattr(engine, "evaluate_loss", lambda *_: next(dev))
+    loader = make_loader(ToyData(), 4, shuffle=False)
+    stage = Stage(KIND, nn.Linear(1, 1), {}, toy_loss, statistics, criterion="flow")
+    train(make_accelerator("no"), stage, loader, loader, lambda: loader, TrainSettings(str(tmp_path), num_epochs=3))
+    assert load_checkpoint(tmp_path / "best_model.pt", KIND)["epoch"] == 2
+
+
 def test_test_is_read_once_after_training(statistics, tmp_path, monkeypatch):
     events = []
     monkeypatch.setattr(engine, "train_epoch", lambda *args: events.append("train") or {"loss": 1.0})

@@ -160,7 +160,7 @@ def _train(
             saver.save_within_epoch(run, len(train_loader))
             raise
         _require_finite("dev loss", dev_losses, run, output_dir)
-        improved, run.dev_loss = progress.note(dev_losses), dev_losses["loss"]
+        improved, run.dev_loss = progress.note(dev_losses, stage.criterion), dev_losses["loss"]
         if main:
             record = _epoch_record(run, train_losses, dev_losses, num_clips, time.perf_counter() - started)
             record["mixed_precision"] = accelerator.mixed_precision

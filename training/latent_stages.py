@@ -178,7 +178,14 @@ def signers_of(source: LatentSource) -> dict[str, str]:
 
 
 def latent_stage(
-    kind: str, model: TextToLatent, loss: LossFunction, source: LatentSource, args: argparse.Namespace, **more: str
+    kind: str,
+    model: TextToLatent,
+    loss: LossFunction,
+    source: LatentSource,
+    args: argparse.Namespace,
+    *,
+    criterion: str = "loss",
+    **more: str,
 ) -> Stage:
     """The `Stage` of a model on the source's latents; `more`: settings of the run besides the flags."""
     return Stage(
@@ -190,6 +197,7 @@ def latent_stage(
         parent=source.fingerprint,
         text_encoder=describe_text_encoder(model.text_encoder),
         signers=model.signers,
+        criterion=criterion,
         made_with=made_with(args, source.clips("train"), source.clips("dev"), **signers_of(source), **more),
         pictures=generations(source),
         record=args.record,

@@ -61,8 +61,9 @@ class Stage:
 
     A loss follows the rules of models/whole_batch.py.
 
-    The best epoch has the lowest dev loss. With score(accelerator, model, dev_loader) -> {"score": ...} it has the
-    highest dev score instead, and among equal scores the lowest dev loss.
+    The best epoch has the lowest dev loss: of the total, or of the part that `criterion` names. With
+    score(accelerator, model, dev_loader) -> {"score": ...} it has the highest dev score instead, and among equal scores
+    the lowest dev loss.
 
     pictures(model) -> names and images, which TensorBoard shows. record: the script's call, kept as config.json.
     """
@@ -75,6 +76,7 @@ class Stage:
     parent: str | None = None
     text_encoder: dict | None = None
     signers: tuple[str, ...] = ()
+    criterion: str = "loss"
     score: Score | None = None
     made_with: dict = field(default_factory=dict)  # plain values, as `made_with` gives them
     pictures: Pictures | None = None
@@ -87,16 +89,16 @@ class Progress:
 
     epoch: int = 0
     step: int = 0
-    best: float = math.inf  # dev loss, or minus dev score
+    best: float = math.inf  # dev loss of the criterion, or minus dev score
     best_loss: float = math.inf
     best_epoch: int = 0
 
-    def note(self, dev: dict[str, float]) -> bool:
+    def note(self, dev: dict[str, float], criterion: str = "loss") -> bool:
         """Whether this epoch's dev losses are the best so far; if so, they are kept."""
-        criterion = -dev["score"] if "score" in dev else dev["loss"]
-        improved = (criterion, dev["loss"]) < (self.best, self.best_loss)
+        value = -dev["score"] if "score" in dev else dev[criterion]
+        improved = (value, dev["loss"]) < (self.best, self.best_loss)
         if improved:
-            self.best, self.best_loss, self.best_epoch = criterion, dev["loss"], self.epoch
+            self.best, self.best_loss, self.best_epoch = value, dev["loss"], self.epoch
         return improved
 
     def stops(self, settings: TrainSettings) -> bool:
