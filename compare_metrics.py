@@ -44,16 +44,23 @@ def row_of(rows: dict[str, Scores], row: str, path: Path) -> Scores:
     return rows[row]
 
 
-def read_judges(path: Path) -> dict[str, object]:
-    """What the metrics of a clips_{split}.npz depend on besides its clips, from the report beside it."""
-    report = read_report(path.with_name(path.name.replace("clips_", "metrics_", 1)).with_suffix(".json"))
+def report_beside(path: Path) -> dict[str, object]:
+    """The report beside a clips_{split}.npz."""
+    return read_report(path.with_name(path.name.replace("clips_", "metrics_", 1)).with_suffix(".json"))
+
+
+def judges_of(report: dict[str, object]) -> dict[str, object]:
+    """What the metrics of a report depend on besides its clips."""
     translator = (report["checkpoints"].get(BACK_TRANSLATION), report["settings"].get("num_beams"))
     judges = {**report["checkpoints"], BACK_TRANSLATION: translator, "thresholds": report.get("thresholds")}
     return judges | {"length_source": report["length_source"]}
 
 
 def have_equal_references(a: dict[str, Scores], b: dict[str, Scores]) -> bool:
-    """Whether two evaluations scored against the same real clips, by their lengths and their hands' motion."""
+    """Whether two evaluations scored against the same real clips, by their lengths and their hands' motion.
+
+    Reports of earlier versions have no fingerprint of their references, and this is all that is known.
+    """
     of_reference = [rows.get(REFERENCE, {}) for rows in (a, b)]
     shared = [name for name in ("frames", "hand_speeds") if all(name in scores for scores in of_reference)]
     return all(np.allclose(*(scores[name] for scores in of_reference), rtol=1e-4, equal_nan=True) for name in shared)
@@ -76,13 +83,16 @@ def main() -> None:
     ours, theirs = row_of(rows_a, args.row_a, paths[0]), row_of(rows_b, args.row_b, paths[1])
     if ids_a != ids_b:
         raise UserError(f"{args.b}: scored other clips than {args.a}; compare evaluations of the same split and data")
-    if not have_equal_references(rows_a, rows_b):
+    report_a, report_b = map(report_beside, paths)
+    fingerprints = {report["references"] for report in (report_a, report_b) if report.get("references")}
+    if len(fingerprints) > 1 or not have_equal_references(rows_a, rows_b):
         raise UserError(
-            f"{args.b}: its references are others than those of {args.a}, though of the same IDs: the data set was "
-            "prepared or imported anew between the two; evaluate both again"
+            f"{args.b}: its references (poses, what is seen of them, or texts) are others than those of {args.a}, "
+            "though of the same IDs: between the two the data set was prepared or imported anew, or its texts were "
+            "changed; evaluate both again"
         )
     ([ours], [theirs]), table = common_clips([ours], [theirs]), compare([ours], [theirs])
-    judges_a, judges_b = map(read_judges, paths)
+    judges_a, judges_b = judges_of(report_a), judges_of(report_b)
     lengths = [judges["length_source"] for judges in (judges_a, judges_b)]
     if lengths[0] != lengths[1]:
         print("lengths of the clips: A " + ", B ".join(LENGTH_SOURCES[length] for length in lengths))

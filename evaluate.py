@@ -24,7 +24,7 @@ import numpy as np
 import generation_arguments
 from checkpoints import fingerprint
 from evaluation.baselines import baseline_clips, shuffled_texts
-from evaluation.clips import Clip, Reference
+from evaluation.clips import Clip, Reference, references_fingerprint
 from evaluation.evaluator import Evaluator
 from evaluation.opening import load_models, read_scored
 from evaluation.predictions import read_predictions, require_finite, write_predictions
@@ -196,6 +196,7 @@ def main() -> None:
         models.fingerprints,
         latency,
         evaluator.thresholds,
+        references_fingerprint(references),
     )
     if not is_first():
         return

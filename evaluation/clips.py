@@ -1,6 +1,7 @@
 """A clip and what was seen of it, as every metric reads it, and the values that metrics give for many clips."""
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,6 +145,16 @@ def read_references(pack: Pack) -> list[Reference]:
         Reference(np.array(clip.pose), clip.seen, clip_id, text)
         for clip, clip_id, text in zip(clips, pack.ids, pack.texts, strict=True)
     ]
+
+
+def references_fingerprint(references: Sequence[Reference]) -> str:
+    """Twelve hexadecimal digits that differ where IDs, texts, poses, or what is seen of them do."""
+    digest = hashlib.sha256()
+    for reference in references:
+        digest.update(repr((reference.id, reference.text, reference.pose.shape)).encode())
+        digest.update(np.asarray(reference.in_file(), np.float32).tobytes())
+        digest.update(np.packbits(reference.seen).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def stack_values(clips: Iterable[Mapping[str, object]]) -> Scores:

@@ -1,6 +1,6 @@
 """The report of one split: `metrics_{split}.json`, the same as `.pkl`, and a table with what one must know to read it.
 
-{"split", "num_clips", "length_source", "settings", "checkpoints", "thresholds",
+{"split", "num_clips", "references", "length_source", "settings", "checkpoints", "thresholds",
  "model": {"dtw": …, "dtw_low": …, "dtw_high": …, …, "latency": {"text", "sampling", "decoding"}},
  "reference": {"dtw": …, …}, …}
 
@@ -46,11 +46,12 @@ def build_report(
     checkpoints: Mapping[str, str],
     latency: Mapping[str, float] | None = None,
     thresholds: Mapping[str, float] | None = None,
+    references: str | None = None,
 ) -> dict[str, object]:
     """The report, as plain values.
 
     rows: `summary.summarise` by name; checkpoints: fingerprints; latency: seconds per clip; thresholds:
-    `Evaluator.thresholds`.
+    `Evaluator.thresholds`; references: their `references_fingerprint`.
     """
     if unknown := rows.keys() - set(ROWS):
         raise ValueError(f"unknown rows {sorted(unknown)}")
@@ -59,6 +60,7 @@ def build_report(
     head = {
         "split": split,
         "num_clips": num_clips,
+        "references": references,
         "length_source": length_source,
         "settings": settings,
         "checkpoints": checkpoints,
@@ -90,6 +92,7 @@ def read_report(path: Path) -> dict[str, object]:
     sound = isinstance(report, dict) and report.get("split") in SPLITS and type(report.get("num_clips")) is int
     sound = sound and isinstance(report.get("model"), dict) and report.get("length_source") in LENGTH_SOURCES
     sound = sound and all(isinstance(report.get(name), dict) for name in ("settings", "checkpoints"))
+    sound = sound and isinstance(report.get("references"), str | None)  # earlier reports have none
     for row in (report[name] for name in ROWS if name in report) if sound else ():
         sound = sound and isinstance(row, dict) and "motion_ratio" in row
         sound = sound and all(isinstance(value, int | float | dict | None) for value in row.values())

@@ -1,5 +1,6 @@
 """evaluate.py, train_pose_to_text.py and compare_metrics.py as their users run them, on small models."""
 
+import dataclasses
 import functools
 import json
 import re
@@ -16,7 +17,7 @@ import evaluate
 import train_pose_to_text
 from checkpoints import load_autoencoder
 from evaluation.baselines import baseline_clips, nearest_text_clips, shuffled_texts
-from evaluation.clips import Clip, Reference, read_references
+from evaluation.clips import Clip, Reference, read_references, references_fingerprint
 from evaluation.evaluator import Evaluator
 from evaluation.predictions import read_predictions, require_finite
 from evaluation.report import ROWS, format_table
@@ -122,6 +123,30 @@ def test_evaluations_on_two_preparations_of_the_data_do_not_compare(evaluated, t
         call(compare_metrics.main, evaluated, tmp_path / "other")
     assert stop.value.code == 2
     assert "prepared or imported anew" in capsys.readouterr().err
+
+
+def test_evaluations_on_other_poses_or_texts_of_the_same_ids_do_not_compare(evaluated, tmp_path, capsys):
+    shutil.copytree(evaluated, tmp_path / "other")
+    path = tmp_path / "other" / "metrics_dev.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(report | {"references": "0" * 12}), encoding="utf-8")
+    said = commands.one_sentence(capsys, lambda: call(compare_metrics.main, evaluated, tmp_path / "other"))
+    assert "its references (poses, what is seen of them, or texts) are others" in said
+    del report["references"]  # of an earlier version, which wrote none
+    path.write_text(json.dumps(report), encoding="utf-8")
+    call(compare_metrics.main, evaluated, tmp_path / "other")
+
+
+def test_the_fingerprint_of_references_sees_their_poses_what_is_seen_and_their_texts(evaluated, data_dir):
+    references = read_references(load_split(data_dir, "dev"))
+    first = references_fingerprint(references)
+    assert first == json.loads((evaluated / "metrics_dev.json").read_text(encoding="utf-8"))["references"]
+    reference, *others = references
+    moved, unseen = reference.pose + np.float32(1e-3), reference.seen.copy()
+    unseen[3, layout.BODY] = False
+    changes = ({"pose": moved}, {"seen": unseen}, {"text": "another"}, {"id": "another"})
+    changed = [dataclasses.replace(reference, **change) for change in changes]
+    assert len({first, *(references_fingerprint([one, *others]) for one in changed)}) == 1 + len(changed)
 
 
 def test_figures_of_two_judges_do_not_compare(evaluated, tmp_path, capsys):

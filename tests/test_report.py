@@ -40,7 +40,10 @@ def test_json_and_pickle_say_the_same_with_rows_at_the_top(tmp_path):
     assert sorted(paths) == sorted((tmp_path / "new").iterdir())  # no temporary file stays
     data = json.loads(paths[0].read_text(encoding="utf-8"))
     assert data == pickle.loads(paths[1].read_bytes()) == report
-    assert data.keys() == {"split", "num_clips", "length_source", "settings", "checkpoints", "thresholds", *ROWS}
+    assert data.keys() == {
+        *("split", "num_clips", "references", "length_source", "settings", "checkpoints", "thresholds"),
+        *ROWS,
+    }
     assert (data["split"], data["num_clips"]) == ("test", 7)
     assert data["settings"] == {"num_steps": 4, "seed": 3}
     assert all(data[name].keys() >= set(KEYS) for name in ROWS)
