@@ -8,7 +8,7 @@ import numpy as np
 from evaluation.clips import Clip, Reference
 from poses import layout
 from poses.files import MAX_KEYPOINT, MAX_NMM, read_pose, same_rate
-from poses.geometry import Geometry, refusal
+from poses.geometry import Facts, Geometry, differing, refusal
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
 from runtime.files import composed
@@ -20,18 +20,35 @@ def read_predictions(folder: Path, references: list[Reference], fps: float | Non
     """The clip of every reference, from ID.npy or ID.pose; fps: of the references, where they say theirs."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --predictions_dir holds ID.npy or ID.pose for every clip")
-    clips, measured, trimmed = [], Geometry(), 0
+    clips, trimmed = [], 0
     for reference in references:
         whole = read_prediction(prediction_path(folder, reference.id), fps)
         clips.append(whole.trimmed())
         trimmed += len(clips[-1].pose) < len(whole.pose)
-        measured.add(reference.id, clips[-1].pose, clips[-1].seen)
     if trimmed:
         print(f"{folder}: frames at the ends of {trimmed} of {len(clips)} clips show nothing, and do not count")
-    for wrong in (refusal(measured.facts()), _other_speed(clips, references), _missing_body(clips, references)):
+    for wrong in (
+        _other_geometry(clips, references),
+        _other_speed(clips, references),
+        _missing_body(clips, references),
+    ):
         if wrong:
             print(f"warning: {folder}: {wrong}")
     return clips
+
+
+def _other_geometry(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:
+    """Says that the clips do not follow the layout, or names the few that do not, though their references do."""
+    facts = _facts(clips)
+    ids = [reference.id for reference in references]
+    return refusal(facts) or "; ".join(differing(ids, facts, _facts(references))) or None
+
+
+def _facts(clips: Sequence[Clip]) -> Facts:
+    measured = Geometry()
+    for clip in clips:
+        measured.add("", clip.pose, clip.seen)
+    return measured.facts()
 
 
 def _other_speed(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:

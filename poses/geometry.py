@@ -243,12 +243,28 @@ def _unit(facts: Facts, clips: np.ndarray) -> tuple[str, str]:
     return "the nose or a shoulder lies outside the picture, so the unit is another one", f"{wanted}: {advice}"
 
 
-def differing(ids: list[str], facts: Facts) -> list[str]:
-    """A sentence for each kind of clip that differs from the rest of its data set, naming clips."""
+def differing(ids: list[str], facts: Facts, real: Facts | None = None) -> list[str]:
+    """A sentence for each kind of clip that differs from the rest of its data set, naming clips.
+
+    real: the facts of the real clips, where these stand for them; a clip that differs as its real one does is not
+    named.
+    """
+    of_real = {} if real is None else _odd(real)
+    sentences = []
+    for kind, shows in _odd(facts).items():
+        chosen = [ids[index] for index in np.flatnonzero(shows & ~of_real.get(kind, np.False_))]
+        if chosen:
+            more = f" and {len(chosen) - NAMED} more" if len(chosen) > NAMED else ""
+            sentences.append(f"{len(chosen)} of {len(ids)} clips {kind}: {', '.join(chosen[:NAMED])}{more}")
+    return sentences
+
+
+def _odd(facts: Facts) -> dict[str, np.ndarray]:
+    """Which clips differ from the rest, [clips] bool, by how they do."""
     median = np.nanmedian(facts["width"]) if np.isfinite(facts["width"]).any() else np.nan
     ratio = np.maximum(facts["width"] / median, median / facts["width"])
     usual = np.median(facts["nmm"], axis=0)
-    kinds = {
+    return {
         "have their nose or a shoulder outside the picture": facts["outside"] > MARGIN,
         "lie on their side": facts["lying"] >= CONTRADICTS,
         "have the nose below the shoulders": (facts["below"] >= CONTRADICTS) & ~(facts["lying"] >= CONTRADICTS),
@@ -258,17 +274,11 @@ def differing(ids: list[str], facts: Facts) -> list[str]:
         f"are {ANOTHER_SIZE:g} times as wide or narrow at the shoulders as most": ratio > ANOTHER_SIZE,
         "have keypoints far outside the picture": (facts["astray"] > FAR_ABOVE_LEGS)
         | ((facts["low"] < 0.5 - FAR) | (facts["high"] > 0.5 + FAR)).any(1),
+        "have a head that turns by more than a full turn, as in degrees": facts["nmm"][:, _HEAD_POSE] > FULL_TURN,
         f"have NMMs {ANOTHER_SCALE} times as large as most": ((facts["nmm"] > ANOTHER_SCALE * usual) & (usual > 0)).any(
             1
         ),
     }
-    sentences = []
-    for kind, shows in kinds.items():
-        chosen = [ids[index] for index in np.flatnonzero(shows)]
-        if chosen:
-            more = f" and {len(chosen) - NAMED} more" if len(chosen) > NAMED else ""
-            sentences.append(f"{len(chosen)} of {len(ids)} clips {kind}: {', '.join(chosen[:NAMED])}{more}")
-    return sentences
 
 
 def report(facts: Facts) -> list[str]:

@@ -10,6 +10,7 @@ import sys
 import commands
 import numpy as np
 import pytest
+import recordings
 import torch
 
 import compare_metrics
@@ -294,6 +295,39 @@ def test_predictions_are_read_as_a_data_sets_clips_are(data_dir, tmp_path, capsy
     read_predictions(tmp_path, references)
     assert "warning: " in (said := capsys.readouterr().out)
     assert "the nose lies below the shoulders, so y points upwards" in said
+
+
+def test_single_predictions_of_another_geometry_are_named(tmp_path, capsys):
+    """As few as no data set is refused for: one clip upside down, mirrored, in another unit, with exchanged hands."""
+    points, _ = recordings.signer()
+    rng = np.random.default_rng(0)
+    pose = layout.keypoints_to_frame(points, rng.uniform(-0.3, 0.3, (len(points), layout.NMM_DIM))).astype(np.float32)
+    references = [Reference(pose, pose != 0, f"clip{number}", "") for number in range(8)]
+    of_wrist, degrees = points.copy(), pose.copy()
+    of_wrist[:, layout.LEFT_HAND_KEYPOINTS] -= points[:, layout.LEFT_WRIST, None]
+    degrees[:, layout.HEAD_POSE] *= 180 / np.pi
+    changes = {
+        "have the nose below the shoulders": points * [1, -1] + [0, 1],
+        "have the signer's left shoulder at the left": points * [-1, 1] + [1, 0],
+        "have their nose or a shoulder outside the picture": 2 * points - 1,
+        "have the hands at each other's wrists": points[:, np.r_[:33, 54:75, 33:54]],
+        "have a hand far from its own wrist": of_wrist,
+        "have a head that turns by more than a full turn": layout.frame_to_keypoints(degrees),
+    }
+    for reference in references:
+        np.save(tmp_path / f"{reference.id}.npy", pose)
+    read_predictions(tmp_path, references)
+    assert "warning" not in capsys.readouterr().out
+    for kind, changed in changes.items():
+        nmm = (degrees if "turn" in kind else pose)[:, layout.NMM]
+        wrong = layout.keypoints_to_frame(changed, nmm).astype(np.float32)
+        np.save(tmp_path / "clip3.npy", wrong)
+        read_predictions(tmp_path, references)
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if "warning" in line)
+        assert re.search(f"1 of 8 clips {kind}[^:]*: clip3", line), line
+    references[3] = Reference(wrong, wrong != 0, "clip3", "")  # as data_preparation.py has said already
+    read_predictions(tmp_path, references)
+    assert "warning" not in capsys.readouterr().out
 
 
 def test_predictions_that_count_less_than_they_seem_are_told(data_dir, tmp_path, capsys):
