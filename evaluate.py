@@ -36,6 +36,7 @@ from generation import PARTS, Generator
 from models.flow_matching import SamplingSettings
 from poses.files import SPLITS
 from poses.splits import load_split, load_statistics
+from poses.statistics import prepared_reading
 from poses.texts import list_signers
 from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
@@ -164,7 +165,9 @@ def main() -> None:
 
     clips: dict[str, list[Clip]] = {}  # by the name of the report's row
     if models.generator is None:
-        clips["model"], latency, length_source = read_predictions(args.predictions_dir, references, fps), None, "given"
+        reading = prepared_reading(args.data_dir, args.cache_dir)
+        clips["model"] = read_predictions(args.predictions_dir, references, fps, reading)
+        latency, length_source = None, "given"
     else:
         if args.shuffle_texts:
             wrong = shuffled_texts(texts, args.seed)

@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluation.clips import Clip, Reference
 from poses import layout
-from poses.files import MAX_KEYPOINT, MAX_NMM, read_pose, same_rate
+from poses.files import MAX_KEYPOINT, MAX_NMM, Reading, read_pose, same_rate
 from poses.geometry import Facts, Geometry, differing, refusal
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
@@ -16,13 +16,18 @@ from runtime.files import composed
 OTHER_SPEED = 1.6  # times as many frames as the references, or as few: speech rates differ less
 
 
-def read_predictions(folder: Path, references: list[Reference], fps: float | None = None) -> list[Clip]:
-    """The clip of every reference, from ID.npy or ID.pose; fps: of the references, where they say theirs."""
+def read_predictions(
+    folder: Path, references: list[Reference], fps: float | None = None, reading: Reading | None = None
+) -> list[Clip]:
+    """The clip of every reference, from ID.npy or ID.pose.
+
+    fps: of the references, where they say theirs. reading: how their files were read (`read_prediction`).
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --predictions_dir holds ID.npy or ID.pose for every clip")
     clips, trimmed = [], 0
     for reference in references:
-        whole = read_prediction(prediction_path(folder, reference.id), fps)
+        whole = read_prediction(prediction_path(folder, reference.id), fps, reading)
         clips.append(whole.trimmed())
         trimmed += len(clips[-1].pose) < len(whole.pose)
     if trimmed:
@@ -89,12 +94,13 @@ def prediction_path(folder: Path, clip_id: str) -> Path:
     return found[0]
 
 
-def read_prediction(path: Path, fps: float | None = None) -> Clip:
+def read_prediction(path: Path, fps: float | None = None, reading: Reading | None = None) -> Clip:
     """The clip of an `.npy` file, every number of which must be there, or of a `.pose` file.
 
+    reading: of the data set, which says from which confidence on a keypoint of a `.pose` file counts as seen.
     Raises UserError if its rate is not its reference's: at twice the frames per second, motion looks half as fast.
     """
-    read = read_pose(path)
+    read = read_pose(path, reading)
     if fps and read.fps and not same_rate(fps, read.fps):
         raise UserError(f"{path}: {read.fps:g} frames per second, but its reference has {fps:g}; bring it to that rate")
     if path.suffix == ".pose":

@@ -301,8 +301,9 @@ def _relative_rate(length: int, nmm_length: int, fps: float | None, nmm_fps: flo
 def read_pose(path: Path, reading: Reading | None = None) -> Clip:
     """A clip from one file: a .npy [T,214] as the inference scripts write it, a data set's .npz, or a .pose file.
 
-    reading: how to read an .npz.
+    reading: how to read what states visibilities, an .npz or a .pose.
     """
+    reading = reading or Reading()
     if path.suffix == ".npz":
         if path.parent.name != "poses":
             raise UserError(f"{path}: a data set's clip lies at DATA_DIR/SPLIT/poses/ID.npz; give its path there")
@@ -310,9 +311,11 @@ def read_pose(path: Path, reading: Reading | None = None) -> Clip:
         return read_clip(split_dir.parent, split_dir.name, path.stem, reading=reading)
     if path.suffix == ".pose":
         recording = read_pose_file(path)
-        keypoints, seen = fill_gaps(recording.keypoints, recording.visibility > 0)
+        visible = (recording.visibility >= reading.visibility_threshold) & (recording.visibility > 0)
+        keypoints, seen = fill_gaps(recording.keypoints, visible)
         if not seen.any():
-            raise UserError(f"{path}: no keypoint has a confidence above 0; export it again")
+            least = reading.visibility_threshold
+            raise UserError(f"{path}: no keypoint is seen, all confidences are 0 or below {least:g}; export it again")
         nmm_seen = np.repeat(recording.face_seen[:, None], layout.NMM_DIM, axis=1)
         pose = layout.keypoints_to_frame(keypoints, recording.nmm)
         seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import recordings
 import torch
+from made_up import write_clip
 
 import compare_metrics
 import evaluate
@@ -24,6 +25,8 @@ from evaluation.predictions import read_predictions, require_finite
 from evaluation.report import ROWS, format_table
 from importers import spelling
 from poses import layout
+from poses.files import Reading, read_clip
+from poses.holistic import read_pose_file
 from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
 from runtime import errors
@@ -259,6 +262,26 @@ def test_predictions_are_read_from_npy_and_pose_files(tmp_path):
     assert np.isfinite(clips[1].pose).all()
     with pytest.raises(UserError, match=r"c\.npy: no such file, nor \.pose"):
         read_predictions(tmp_path, [Reference(nothing, nothing > 0, "c", "")])
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.01, 0.9])
+def test_a_pose_file_is_read_with_the_threshold_of_the_data_set(threshold, tmp_path):
+    """So a data set's own .pose files, as predictions, are its references."""
+    letter, reading = next(spelling.find_lexicon().rglob("*.pose")), Reading(visibility_threshold=threshold)
+    recording = read_pose_file(letter)
+    nmm = np.where(recording.face_seen[:, None], recording.nmm, np.nan)
+    ends = np.cumsum([np.prod(shape) for shape in layout.NMM_FEATURES.values()])[:-1]
+    parts = zip(layout.NMM_FEATURES.items(), np.split(nmm, ends, axis=1), strict=True)
+    features = {key: part.reshape(-1, *shape) for (key, shape), part in parts}
+    arrays = {"keypoints": recording.keypoints, "visibility": recording.visibility, **features}
+    write_clip(tmp_path, "dev", "a", len(nmm), np.random.default_rng(0), **arrays)
+    clip = read_clip(tmp_path, "dev", "a", reading=reading)
+    real = Clip.real(clip.pose, clip.seen)
+    shutil.copy(letter, tmp_path / "a.pose")
+    (read,) = read_predictions(tmp_path, [Reference(real.pose, real.seen, "a", "")], reading=reading)
+    np.testing.assert_array_equal(read.seen, real.seen)
+    np.testing.assert_array_equal(read.pose, real.pose)
+    assert (real.seen[:, layout.BODY].mean() < 0.6) == (threshold == 0.9)
 
 
 def test_clips_of_another_rate_are_refused(tmp_path):
