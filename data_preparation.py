@@ -19,7 +19,7 @@ from poses.geometry import Geometry
 from poses.pack import Pack
 from poses.splits import load_split
 from poses.statistics import compute_statistics, save_statistics
-from poses.texts import list_signers, require_signers, says_something
+from poses.texts import list_signers, require_signers, says_something, text_key
 from runtime import errors
 from runtime.arguments import add_data_arguments, fraction, make_parser, natural_int, positive_float
 from runtime.console import say
@@ -102,7 +102,7 @@ def main() -> None:
     for split, pack in packs.items():
         lengths, texts = pack.lengths("pose"), [text for text in pack.texts if says_something(text)]
         say(
-            f"{split}: {len(pack)} clips, {len(set(texts))} texts, "
+            f"{split}: {len(pack)} clips, {len({*map(text_key, texts)})} texts, "
             f"{lengths.sum()} frames ({lengths.min()}-{lengths.max()} per clip)"
         )
         if len(texts) < len(pack):

@@ -4,7 +4,7 @@
         --num_epochs 100 --learning_rate 5e-4 --max_seq_len 120 --num_workers 4
 
 It learns from real clips of train alone. best_model.pt is the epoch with the best dev BLEU: the mean of BLEU-1…4, or of
-those orders that the dev texts have. text_metrics.normalize_text normalises all texts. Writes best_model.pt, last.pt,
+those orders that the dev texts have. poses.texts.normalize_text normalises all texts. Writes best_model.pt, last.pt,
 log.jsonl and TensorBoard events to OUTPUT_DIR.
 """
 
@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from checkpoints import POSE_TO_TEXT
 from dataset import Batch, Item, PoseDataset
 from evaluation.intervals import bleu_formula
-from evaluation.text_metrics import normalize_text, text_scores, unit_of
+from evaluation.text_metrics import text_scores, unit_of
 from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
 from models.text_encoder import train_tokenizer
 from models.whole_batch import Draws
@@ -28,6 +28,7 @@ from poses import layout
 from poses.files import SPLITS
 from poses.interpolation import resample
 from poses.splits import load_split, load_statistics
+from poses.texts import normalize_text
 from runtime import cpu, errors
 from runtime.arguments import (
     add_data_arguments,

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from evaluation.clips import Array, Clip
-from evaluation.text_metrics import normalize_text
 from models.layers import lengths_to_mask
 from models.pose_to_text import PoseToText
 from poses.interpolation import resample, resample_seen
 from poses.statistics import Statistics
+from poses.texts import normalize_text
 from runtime.console import progress_bar
 from runtime.processes import shared_map
 

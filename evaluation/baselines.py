@@ -7,7 +7,7 @@ import numpy as np
 from evaluation.clips import Clip, Reference, clip_of
 from poses.pack import Pack
 from poses.statistics import Statistics
-from poses.texts import says_something
+from poses.texts import says_something, text_key
 from runtime.errors import UserError
 
 
@@ -35,21 +35,21 @@ def nearest_text_clips(train: Pack, references: list[Reference], seed: int) -> l
     clips_of: dict[str, list[int]] = {}
     for index, text in enumerate(train.texts):
         if says_something(text):
-            clips_of.setdefault(text, []).append(index)
+            clips_of.setdefault(text_key(text), []).append(index)
     known = {text: _trigrams(text) for text in clips_of}
     chosen = []
     for reference in references:
         if not says_something(reference.text):
             chosen.append(Clip.of_nothing(len(reference.pose)))
             continue
-        wanted = _trigrams(reference.text)
+        wanted = _trigrams(text_key(reference.text))
         nearest = max(known, key=lambda text: _dice(wanted, known[text]))
         chosen.append(clip_of(train, clips_of[nearest][rng.integers(len(clips_of[nearest]))]))
     return chosen
 
 
 def _trigrams(text: str) -> Counter[str]:
-    text = f"  {text.lower()} "
+    text = f"  {text} "
     return Counter(text[i : i + 3] for i in range(len(text) - 2))
 
 
@@ -59,14 +59,15 @@ def _dice(a: Counter[str], b: Counter[str]) -> float:
 
 
 def shuffled_texts(texts: list[str], seed: int) -> list[str]:
-    """A wrong text for each: the distinct texts stand in a random ring, and each clip gets its text's successor.
+    """A wrong text for each: the distinct texts (`text_key`) stand in a random ring, and each gets its successor.
 
     Where there is no text, none is wrong: such a clip keeps what it has.
     """
-    ring = np.random.default_rng([seed, 2]).permutation(sorted(filter(says_something, set(texts)))).tolist()
+    written = {text_key(text): text for text in reversed(texts) if says_something(text)}  # as it stands there first
+    ring = np.random.default_rng([seed, 2]).permutation(sorted(written)).tolist()
     if len(ring) < 2:
         raise UserError(
             "--shuffle_texts: the clips of the split have one text or none, so no wrong one exists; leave it out"
         )
     successor = dict(zip(ring, ring[1:] + ring[:1], strict=True))
-    return [successor.get(text, text) for text in texts]
+    return [written[successor[text_key(text)]] if says_something(text) else text for text in texts]

@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluation.clips import Array, Clip, Scores
 from evaluation.recognition import sign_distances
-from poses.texts import says_something
+from poses.texts import says_something, text_key
 from runtime.processes import shared_map
 
 LATENTS = ("latents", "latents_clip", "reference_latents", "reference_latents_clip")  # values of `latent_scores`
@@ -77,7 +77,7 @@ def spread(clips: Sequence[Clip], texts: Sequence[str], num_workers: int = 0) ->
     of_text: dict[str, list[int]] = {}
     for index, text in enumerate(texts):
         if says_something(text):
-            of_text.setdefault(text, []).append(index)
+            of_text.setdefault(text_key(text), []).append(index)
     groups = [members for members in of_text.values() if len(members) > 1]
     large = [members for members in groups if len(members) > LARGE_GROUP]
     small = [members for members in groups if len(members) <= LARGE_GROUP]

@@ -21,6 +21,7 @@ from models.autoencoder import PoseAutoencoder
 from poses.interpolation import resample, resample_seen
 from poses.pack import Pack
 from poses.statistics import Statistics
+from poses.texts import text_key
 from runtime.console import progress_bar
 from runtime.errors import UserError
 from runtime.processes import shared_map
@@ -49,7 +50,7 @@ class Evaluator:
         self.limits = hand_limits(train, num_workers)
         self.train_frames = TrainFrames.build(train, references, num_workers)
         self.reference_spread = spread(references, self.texts, num_workers)
-        self.text_numbers = np.unique(self.texts, return_inverse=True)[1].astype(float)
+        self.text_numbers = np.unique([*map(text_key, self.texts)], return_inverse=True)[1].astype(float)
         self._latents: dict[bytes, Array] = {}  # by what was encoded: many clips occur in several rows
         self.reference_latents = self.encode(references)
         self.reference_sync = None if judge is None else judge.score(references)

@@ -10,7 +10,7 @@ import numpy as np
 from evaluation.clips import Array, Clip, Reference, Scores
 from poses import layout
 from poses.motion import keypoints_seen, shoulder_frame
-from poses.texts import says_something
+from poses.texts import says_something, text_key
 from runtime.processes import shared_map
 
 TOP = 5  # references among which `recognition_top5` looks for the text
@@ -211,11 +211,11 @@ def recognition_scores(
     scores = {"recognition": np.full(len(clips), np.nan), "recognition_top5": np.full(len(clips), np.nan)}
     references = [reference for reference in references if says_something(reference.text)]
     asked = [n for n, text in enumerate(texts) if says_something(text)]
-    if not asked or len({reference.text for reference in references}) < 2:
+    if not asked or len({text_key(reference.text) for reference in references}) < 2:
         return scores
     distances = sign_distances([clips[n] for n in asked], references, num_workers)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :TOP]
-    same = np.array([r.text for r in references])[nearest] == np.array([texts[n] for n in asked])[:, None]
+    same = np.array([text_key(r.text) for r in references])[nearest] == [[text_key(texts[n])] for n in asked]
     same &= np.isfinite(np.take_along_axis(distances, nearest, axis=1))
     scores["recognition"][asked], scores["recognition_top5"][asked] = same[:, 0], same.any(1)
     return scores

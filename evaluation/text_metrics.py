@@ -1,12 +1,12 @@
 """How near a text that was read back is to the text that was signed: BLEU-1…4, ROUGE-L, chrF and WER, all corpus level.
 
-One normalisation for all of them, of both texts (a trailing full stop alone moves BLEU-4 by a point and more): NFKC,
-lower case, every character but letters, digits and marks becomes a space, runs of space become one. BLEU, ROUGE-L and
-WER count words, which spaces separate; where most letters of the references are of a script without spaces, characters
-(`unit_of`). BLEU, 0-1 without smoothing, is made from nltk's clipped n-gram counts and equals sacrebleu's. nltk's own
-`corpus_bleu` counts an n-gram too many for each text shorter than n words, so that even perfect short texts miss 1; for
-texts of four words and more all three are equal. ROUGE-L is rouge-score's F1, the mean over clips; chrF is sacrebleu's
-chrF2 over 100; WER is jiwer's word error rate (of characters: its CER), above 1 where more is said than was asked.
+One normalisation for all of them, of both texts (a trailing full stop alone moves BLEU-4 by a point and more):
+`poses.texts.normalize_text`. BLEU, ROUGE-L and WER count words, which spaces separate; where most letters of the
+references are of a script without spaces, characters (`unit_of`). BLEU, 0-1 without smoothing, is made from nltk's
+clipped n-gram counts and equals sacrebleu's. nltk's own `corpus_bleu` counts an n-gram too many for each text shorter
+than n words, so that even perfect short texts miss 1; for texts of four words and more all three are equal. ROUGE-L is
+rouge-score's F1, the mean over clips; chrF is sacrebleu's chrF2 over 100; WER is jiwer's word error rate (of
+characters: its CER), above 1 where more is said than was asked.
 
 The values of clips are counts, from which `intervals.py` makes the same metrics of the whole corpus, with intervals.
 """
@@ -26,6 +26,7 @@ from sacrebleu.tokenizers.tokenizer_char import TokenizerChar
 from sacrebleu.tokenizers.tokenizer_zh import TokenizerZh
 
 from evaluation.clips import Scores, stack_values
+from poses.texts import normalize_text
 
 NORMALIZATION = "NFKC; lower case; only letters and digits and marks"  # in words, for the report
 WORDS, CHARACTERS, CHINESE = "words", "characters (sacrebleu's char)", "characters (sacrebleu's zh)"
@@ -35,13 +36,6 @@ _SEPARATE: dict[str, Callable[[str], str]] = {WORDS: str, CHARACTERS: TokenizerC
 _HAN = ("CJK ", "IDEOGRAPHIC ", "BOPOMOFO ")
 _SPACELESS = (*_HAN, "HIRAGANA ", "KATAKANA", "THAI ", "LAO ", "KHMER ", "MYANMAR ", "TAI ", "NEW TAI ", "JAVANESE ")
 _MOSTLY_HAN = 0.95  # of the letters without spaces in Chinese texts; Japanese ones hold more kana than the rest
-
-
-def normalize_text(text: str) -> str:
-    """The text as every metric reads it."""
-    text = unicodedata.normalize("NFKC", text).lower()
-    kept = (character if unicodedata.category(character)[0] in "LNM" else " " for character in text)
-    return " ".join("".join(kept).split())
 
 
 def unit_of(references: Iterable[str]) -> str:

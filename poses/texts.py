@@ -127,6 +127,22 @@ def says_something(text: str) -> bool:
     return any(category[0] not in "PZ" and category not in ("Cc", "Cf") for category in categories)
 
 
+def normalize_text(text: str) -> str:
+    """The text as every metric reads it: NFKC, lower case, of other characters than letters, digits and marks a space,
+    and one space between words."""
+    text = unicodedata.normalize("NFKC", text).lower()
+    kept = (character if unicodedata.category(character)[0] in "LNM" else " " for character in text)
+    return " ".join("".join(kept).split())
+
+
+def text_key(text: str) -> str:
+    """What texts are one text by: clips of "hello" and of "Hello." are of one text, of "HAUS1" and "HAUS2" of two.
+
+    A text without letters and digits, such as an emoji or "+", is itself.
+    """
+    return normalize_text(text) or text
+
+
 def signers_path(data_dir: Path, split: str) -> Path:
     return data_dir / f"{split}.signers.txt"
 

@@ -236,6 +236,24 @@ def test_a_train_clip_without_a_text_is_nobodys_nearest(data_dir):
     assert baseline_clips(train, references, statistics, 0).keys() == {"mean_pose", "random_clip"}
 
 
+def test_texts_that_differ_in_punctuation_alone_are_one_for_every_row(data_dir):
+    train, references = load_split(data_dir, "train"), read_references(load_split(data_dir, "dev"))
+    texts, written = [*train.texts], [f"{text.title()}!" for text in train.texts]
+    asked = [dataclasses.replace(reference, text=train.texts[3]) for reference in references]
+    nearest = nearest_text_clips(train, asked, seed=0)
+    train.texts = [texts[n] if n % 2 else written[n] for n in range(len(texts))]
+    for clip, other in zip(nearest, nearest_text_clips(train, asked, seed=0), strict=True):
+        np.testing.assert_array_equal(clip.pose, other.pose)
+    wrong = shuffled_texts(["a", "A.", "b", "a", "c"], 0)
+    assert all({one, other} != {"a", "A."} for one, other in zip(wrong, ["a", "A.", "b", "a", "c"], strict=True))
+    assert wrong[0] == wrong[1] == wrong[3]
+    with pytest.raises(UserError, match="one text"):
+        shuffled_texts(["a", "A.", "a!"], 0)
+    named = [dataclasses.replace(one, text=text) for one, text in zip(references, ("hello", "Hello."), strict=True)]
+    statistics = Statistics.load(statistics_path(data_dir, None))
+    assert len({*Evaluator(named, train, None, statistics).text_numbers}) == 1
+
+
 def test_where_there_is_no_text_none_is_wrong():
     assert shuffled_texts(["a", "", "b", "..."], 0) == ["b", "", "a", "..."]
     with pytest.raises(UserError, match="one text or none"):

@@ -276,6 +276,8 @@ def test_empty_texts_are_counted(tmp_path: Path, capsys):
     assert code == 0
     assert "dev: 3 clips, 1 texts" in out
     assert "dev: 2 clips have an empty text" in out
+    (folder / "dev.txt").write_text("clip1|y\nclip5|x\nclip9|X.\n")
+    assert "dev: 3 clips, 2 texts" in prepare(folder, capsys)[1]
 
 
 def test_clips_of_train_in_another_split_are_told(tmp_path: Path, capsys):

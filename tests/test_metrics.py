@@ -371,6 +371,18 @@ def test_recognition_follows_the_texts_not_the_order():
     assert not first.any()
 
 
+def test_a_full_stop_makes_no_other_text():
+    references = make_references()
+    clips, texts = generated([r.pose for r in references]), [r.text for r in references]
+    otherwise = [f"{text.upper()}." for text in texts]
+    expected = recognition.recognition_scores(clips[1:] + clips[:1], texts, references)
+    found = recognition.recognition_scores(clips[1:] + clips[:1], otherwise, references)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+    assert recognition.recognition_scores(clips, otherwise, references)["recognition"].all()
+    np.testing.assert_array_equal(spread(clips, ["a", "A.", *"bcde"]), spread(clips, ["a", "a", *"bcde"]))
+
+
 def without_texts(references: list[Reference], chosen: list[int], text: str = "") -> list[Reference]:
     return [dataclasses.replace(r, text=text) if n in chosen else r for n, r in enumerate(references)]
 

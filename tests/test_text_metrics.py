@@ -11,8 +11,9 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from evaluation.intervals import bootstrap_counts
 from evaluation.registry import estimates
-from evaluation.text_metrics import CHARACTERS, CHINESE, normalize_text, text_scores, unit_of
+from evaluation.text_metrics import CHARACTERS, CHINESE, text_scores, unit_of
 from evaluation.text_metrics import WORDS as SPACED_WORDS
+from poses.texts import normalize_text
 from train_pose_to_text import score
 
 TEXT = "rain falls in the north tomorrow and the sun shines over the south coast"

@@ -8,7 +8,7 @@ import pytest
 from made_up import write_data
 
 from poses.files import list_clips, read_clip
-from poses.texts import read_ids_and_texts
+from poses.texts import read_ids_and_texts, text_key
 from runtime.errors import UserError
 
 HEADER = "name|video|start|end|speaker|orth|translation\n"
@@ -148,3 +148,13 @@ def test_one_name_in_two_unicode_forms_is_refused(data: Path):
     write(data / "train.txt", f"{COMPOSED}|a\n{APART}|b\ntrain1|c\n")
     with pytest.raises(UserError, match="stands there in two Unicode forms"):
         list_clips(data, "train")
+
+
+@pytest.mark.parametrize("same", ["Hello.", "hello", "HELLO ", "hello\u200b", "\u00a0hello!"])
+def test_texts_that_differ_in_case_and_punctuation_are_one(same: str):
+    assert text_key(same) == text_key("hello")
+
+
+@pytest.mark.parametrize(("one", "other"), [("HAUS1", "HAUS2"), ("9.30", "9.31"), ("+", "="), ("C", "D"), ("♥", "★")])
+def test_texts_that_differ_in_a_letter_or_a_digit_or_are_symbols_alone_are_two(one: str, other: str):
+    assert text_key(one) != text_key(other)
