@@ -25,6 +25,7 @@ from runtime.arguments import make_parser
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import write_whole
+from runtime.untrusted import printable
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -108,9 +109,12 @@ def main() -> None:
         a, b, difference, low, high = ("-" if value is None else f"{value:.4f}" for value in values)
         apart = line["low"] is not None and (line["low"] > 0 or line["high"] < 0)
         tell(f"{name:30}{a:>12}{b:>12}{difference:>12}   [{low}, {high}]{'  differs' if apart else ''}")
-    for side, scores in (("A", ours), ("B", theirs)):
+    sides = (("A", ours, args.row_a, report_a), ("B", theirs, args.row_b, report_b))
+    for side, scores, row, report in sides:
         for remark in remarks(count_remarks(scores), len(ids_a)):
             print(f"{side}: {remark}")
+        for warning in report.get("warnings", []) if row == "model" else ():
+            print(f"{side}: warning: {printable(warning)}")
     if args.output_path is not None:
         with write_whole(args.output_path, "w") as file:
             json.dump(table, file, indent=2)

@@ -27,7 +27,7 @@ from evaluation.baselines import baseline_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, references_fingerprint
 from evaluation.evaluator import Evaluator
 from evaluation.opening import load_models, read_scored
-from evaluation.predictions import read_predictions, require_finite, write_predictions
+from evaluation.predictions import read_predictions, require_finite, warnings_on, write_predictions
 from evaluation.report import SYNC_CLASSIFIER, build_report, format_table, write_clips, write_report
 from evaluation.summary import summarise
 from evaluation.sync_classifier import SyncJudge, kept_classifier
@@ -164,10 +164,13 @@ def main() -> None:
         models.settings |= {"text_unit": unit_of(texts), "text_normalization": NORMALIZATION}
 
     clips: dict[str, list[Clip]] = {}  # by the name of the report's row
+    warnings: list[str] = []
     if models.generator is None:
         reading = prepared_reading(args.data_dir, args.cache_dir)
         clips["model"] = read_predictions(args.predictions_dir, references, fps, reading)
-        latency, length_source = None, "given"
+        latency, length_source, warnings = None, "given", warnings_on(clips["model"], references)
+        for warning in warnings:
+            print(f"warning: {args.predictions_dir}: {warning}")
     else:
         if args.shuffle_texts:
             wrong = shuffled_texts(texts, args.seed)
@@ -200,6 +203,7 @@ def main() -> None:
         latency,
         evaluator.thresholds,
         references_fingerprint(references),
+        warnings,
     )
     if not is_first():
         return

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from evaluation.clips import Array, Clip, clip_of, read_references
 from evaluation.metrics import align
-from evaluation.predictions import read_predictions
+from evaluation.predictions import read_predictions, warnings_on
 from evaluation.recognition import sign_distances
 from poses import layout
 from poses.files import SPLITS
@@ -100,7 +100,10 @@ def main() -> None:
             alone[text] = alone[text][start:end]
     references = read_references(split)
     right = {"generated": [], "real": []}
-    for reference, generated in zip(references, read_predictions(args.predictions_dir, references), strict=True):
+    predictions = read_predictions(args.predictions_dir, references)
+    for warning in warnings_on(predictions, references):
+        print(f"warning: {args.predictions_dir}: {warning}", file=sys.stderr)
+    for reference, generated in zip(references, predictions, strict=True):
         names = spelt(reference.text, alone)
         if reference.id in spelling:
             segments = [(name, *place) for name, (_, *place) in zip(names, spelling[reference.id], strict=True)]

@@ -32,14 +32,13 @@ def read_predictions(
         trimmed += len(clips[-1].pose) < len(whole.pose)
     if trimmed:
         print(f"{folder}: frames at the ends of {trimmed} of {len(clips)} clips show nothing, and do not count")
-    for wrong in (
-        _other_geometry(clips, references),
-        _other_speed(clips, references),
-        _missing_body(clips, references),
-    ):
-        if wrong:
-            print(f"warning: {folder}: {wrong}")
     return clips
+
+
+def warnings_on(clips: Sequence[Clip], references: Sequence[Reference]) -> list[str]:
+    """What a reader of the clips' figures must know: how they do not follow the layout, or do not show what counts."""
+    found = (_other_geometry(clips, references), _other_speed(clips, references), _missing_body(clips, references))
+    return [warning for warning in found if warning]
 
 
 def _other_geometry(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:

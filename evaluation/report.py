@@ -1,6 +1,7 @@
 """The report of one split: `metrics_{split}.json`, the same as `.pkl`, and a table with what one must know to read it.
 
 {"split", "num_clips", "references", "length_source", "settings", "checkpoints", "thresholds",
+ "warnings": [what speaks against the figures of the row "model", …],
  "model": {"dtw": …, "dtw_low": …, "dtw_high": …, …, "latency": {"text", "sampling", "decoding"}},
  "reference": {"dtw": …, …}, …}
 
@@ -47,11 +48,12 @@ def build_report(
     latency: Mapping[str, float] | None = None,
     thresholds: Mapping[str, float] | None = None,
     references: str | None = None,
+    warnings: Sequence[str] = (),
 ) -> dict[str, object]:
     """The report, as plain values.
 
     rows: `summary.summarise` by name; checkpoints: fingerprints; latency: seconds per clip; thresholds:
-    `Evaluator.thresholds`; references: their `references_fingerprint`.
+    `Evaluator.thresholds`; references: their `references_fingerprint`; warnings: `predictions.warnings_on`.
     """
     if unknown := rows.keys() - set(ROWS):
         raise ValueError(f"unknown rows {sorted(unknown)}")
@@ -65,6 +67,7 @@ def build_report(
         "settings": settings,
         "checkpoints": checkpoints,
         "thresholds": thresholds or {},
+        "warnings": warnings,
     }
     body = {name: dict(rows[name]) for name in ROWS if name in rows}
     if latency is not None:
@@ -93,6 +96,8 @@ def read_report(path: Path) -> dict[str, object]:
     sound = sound and isinstance(report.get("model"), dict) and report.get("length_source") in LENGTH_SOURCES
     sound = sound and all(isinstance(report.get(name), dict) for name in ("settings", "checkpoints"))
     sound = sound and isinstance(report.get("references"), str | None)  # earlier reports have none
+    warnings = report.get("warnings", []) if sound else []
+    sound = sound and isinstance(warnings, list) and all(isinstance(warning, str) for warning in warnings)
     for row in (report[name] for name in ROWS if name in report) if sound else ():
         sound = sound and isinstance(row, dict) and "motion_ratio" in row
         sound = sound and all(isinstance(value, int | float | dict | None) for value in row.values())
@@ -192,6 +197,7 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
             "numbers of such a row (a column of this table) mean nothing by themselves"
         )
     notes.append("[ ] 95 % interval over clips (bootstrap); the intervals of the other rows are in the JSON")
+    notes += [f"warning: model: {warning}" for warning in report["warnings"]]
     length = LENGTH_SOURCES[report["length_source"]]
     notes.append(f"{report['num_clips']} clips of {report['split']}; length of a generated clip: {length}")
     rows_of: dict[str, list[str]] = {}  # by the remark

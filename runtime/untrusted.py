@@ -71,10 +71,14 @@ class Refusal(Exception):
     """Why a file's content is not read, in a few words; the readers add the path and raise a UserError."""
 
 
+def printable(text: str) -> str:
+    """A text of a file on one line, without what moves a terminal's cursor."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
 def shown(value: object) -> str:
     """A value of a file as it may stand in a message: short, on one line, without what moves a terminal's cursor."""
-    text = str(value)[:81]
-    text = text if text.isprintable() else ascii(text)[1:-1]
+    text = printable(str(value)[:81])
     return text if len(text) <= 80 else text[:80] + "…"
 
 

@@ -21,7 +21,7 @@ from checkpoints import load_autoencoder
 from evaluation.baselines import baseline_clips, nearest_text_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, read_references, references_fingerprint
 from evaluation.evaluator import Evaluator
-from evaluation.predictions import read_predictions, require_finite
+from evaluation.predictions import read_predictions, require_finite, warnings_on
 from evaluation.report import ROWS, format_table
 from importers import spelling
 from poses import layout
@@ -326,19 +326,17 @@ def test_predictions_are_read_as_a_data_sets_clips_are(data_dir, tmp_path, capsy
         np.save(tmp_path / f"{reference.id}.npy", pose)
     clips = read_predictions(tmp_path, references)
     assert [len(clip.pose) for clip in clips] == [len(reference.pose) for reference in references]
-    said = capsys.readouterr().out
-    assert "frames at the ends of 2 of 2 clips show nothing, and do not count" in said
-    assert "warning" not in said
+    assert "frames at the ends of 2 of 2 clips show nothing, and do not count" in capsys.readouterr().out
+    assert warnings_on(clips, references) == []
     for reference in references:
         pose = reference.in_file().astype(np.float32)
         pose[:, 1 : layout.MANUAL.stop : 2] = 1 - pose[:, 1 : layout.MANUAL.stop : 2]
         np.save(tmp_path / f"{reference.id}.npy", pose)
-    read_predictions(tmp_path, references)
-    assert "warning: " in (said := capsys.readouterr().out)
+    (said,) = warnings_on(read_predictions(tmp_path, references), references)
     assert "the nose lies below the shoulders, so y points upwards" in said
 
 
-def test_single_predictions_of_another_geometry_are_named(tmp_path, capsys):
+def test_single_predictions_of_another_geometry_are_named(tmp_path):
     """As few as no data set is refused for: one clip upside down, mirrored, in another unit, with exchanged hands."""
     points, _ = recordings.signer()
     rng = np.random.default_rng(0)
@@ -357,31 +355,51 @@ def test_single_predictions_of_another_geometry_are_named(tmp_path, capsys):
     }
     for reference in references:
         np.save(tmp_path / f"{reference.id}.npy", pose)
-    read_predictions(tmp_path, references)
-    assert "warning" not in capsys.readouterr().out
+    assert warnings_on(read_predictions(tmp_path, references), references) == []
     for kind, changed in changes.items():
         nmm = (degrees if "turn" in kind else pose)[:, layout.NMM]
         wrong = layout.keypoints_to_frame(changed, nmm).astype(np.float32)
         np.save(tmp_path / "clip3.npy", wrong)
-        read_predictions(tmp_path, references)
-        (line,) = (line for line in capsys.readouterr().out.splitlines() if "warning" in line)
-        assert re.search(f"1 of 8 clips {kind}[^:]*: clip3", line), line
+        (said,) = warnings_on(read_predictions(tmp_path, references), references)
+        assert re.search(f"1 of 8 clips {kind}[^:]*: clip3", said), said
     references[3] = Reference(wrong, wrong != 0, "clip3", "")  # as data_preparation.py has said already
-    read_predictions(tmp_path, references)
-    assert "warning" not in capsys.readouterr().out
+    assert warnings_on(read_predictions(tmp_path, references), references) == []
 
 
-def test_predictions_that_count_less_than_they_seem_are_told(data_dir, tmp_path, capsys):
+def test_predictions_that_count_less_than_they_seem_are_told(data_dir, tmp_path):
     """A body left out costs nothing in any distance, and another rate is not seen in a file that tells none."""
     references = read_references(load_split(data_dir, "dev"))
     for reference in references:
         pose = reference.in_file().astype(np.float32)
         pose[:, 0:22] = 0.0  # the head
         np.save(tmp_path / f"{reference.id}.npy", np.repeat(pose, 2, axis=0))
-    read_predictions(tmp_path, references)
-    said = capsys.readouterr().out
+    said = " ".join(warnings_on(read_predictions(tmp_path, references), references))
     assert f"2 of 2 clips, such as '{references[0].id}', lack points of the body that their references show" in said
     assert "the median clip has 2.00 times its reference's frames" in said
+
+
+def test_warnings_stay_with_the_figures(data_dir, tmp_path, capsys):
+    """Whoever reads the report, or compares it with another, sees them too."""
+    for reference in read_references(load_split(data_dir, "dev")):
+        pose = reference.in_file().astype(np.float32)
+        pose[:, 0:22] = 0.0  # the head
+        (tmp_path / "clips").mkdir(exist_ok=True)
+        np.save(tmp_path / "clips" / f"{reference.id}.npy", pose)
+    commands.call("evaluate_clips", D=data_dir, F=tmp_path / "clips", O=tmp_path / "out")
+    assert f"warning: {tmp_path / 'clips'}: 2 of 2 clips, such as " in capsys.readouterr().out
+    path = tmp_path / "out" / "metrics_dev.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    (warning,) = report["warnings"]
+    assert "lack points of the body that their references show" in warning
+    assert f"warning: model: {warning}" in format_table(report)
+    call(compare_metrics.main, tmp_path / "out", tmp_path / "out", "--row_b", "mean_pose")
+    said = capsys.readouterr().out
+    assert f"A: warning: {warning}\n" in said
+    assert "B: warning" not in said
+    for wrong in ("none", [1]):
+        path.write_text(json.dumps(report | {"warnings": wrong}), encoding="utf-8")
+        refused = functools.partial(call, compare_metrics.main, tmp_path / "out", tmp_path / "out")
+        assert "not a report of evaluate.py" in commands.one_sentence(capsys, refused)
 
 
 def test_one_clip_in_two_files_or_under_another_name_is_refused(tmp_path):

@@ -41,7 +41,7 @@ def test_json_and_pickle_say_the_same_with_rows_at_the_top(tmp_path):
     data = json.loads(paths[0].read_text(encoding="utf-8"))
     assert data == pickle.loads(paths[1].read_bytes()) == report
     assert data.keys() == {
-        *("split", "num_clips", "references", "length_source", "settings", "checkpoints", "thresholds"),
+        *("split", "num_clips", "references", "length_source", "settings", "checkpoints", "thresholds", "warnings"),
         *ROWS,
     }
     assert (data["split"], data["num_clips"]) == ("test", 7)
