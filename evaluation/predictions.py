@@ -37,7 +37,12 @@ def read_predictions(
 
 def warnings_on(clips: Sequence[Clip], references: Sequence[Reference]) -> list[str]:
     """What a reader of the clips' figures must know: how they do not follow the layout, or do not show what counts."""
-    found = (_other_geometry(clips, references), _other_speed(clips, references), _missing_body(clips, references))
+    found = (
+        _other_geometry(clips, references),
+        _other_speed(clips, references),
+        _missing_body(clips, references),
+        _missing_face(clips, references),
+    )
     return [warning for warning in found if warning]
 
 
@@ -67,9 +72,7 @@ def _missing_body(clips: Sequence[Clip], references: Sequence[Reference]) -> str
     """Says that clips never show points of the body that their references do: no distance counts those."""
     above_legs = slice(0, 2 * layout.LEFT_HIP)
     lacking = [
-        real.id
-        for clip, real in zip(clips, references, strict=True)
-        if (real.seen[:, above_legs].any(0) & ~clip.seen[:, above_legs].any(0)).any()
+        real.id for clip, real in zip(clips, references, strict=True) if _never_shows(clip, real, above_legs).any()
     ]
     if not lacking:
         return None
@@ -77,6 +80,27 @@ def _missing_body(clips: Sequence[Clip], references: Sequence[Reference]) -> str
         f"{len(lacking)} of {len(clips)} clips, such as '{lacking[0]}', lack points of the body that their references "
         "show; distances leave these out, so they are of fewer points than those of other systems"
     )
+
+
+def _missing_face(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:
+    """Says that clips never show features of the face that their references do: distances take zeros for them."""
+    lacking = {
+        real.id: [name for name, place in layout.NMM_SLICES.items() if _never_shows(clip, real, place).any()]
+        for clip, real in zip(clips, references, strict=True)
+    }
+    ids = [clip_id for clip_id, names in lacking.items() if names]
+    if not ids:
+        return None
+    named = ", ".join(name for name in layout.NMM_SLICES if any(name in names for names in lacking.values()))
+    return (
+        f"{len(ids)} of {len(clips)} clips, such as '{ids[0]}', never show features of the face that their references "
+        f"do ({named}); distances take zeros for them"
+    )
+
+
+def _never_shows(clip: Clip, real: Reference, numbers: slice) -> np.ndarray:
+    """Which of these numbers of a frame no frame of the clip shows, and some frame of its reference does."""
+    return real.seen[:, numbers].any(0) & ~clip.seen[:, numbers].any(0)
 
 
 def prediction_path(folder: Path, clip_id: str) -> Path:

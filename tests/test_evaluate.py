@@ -378,6 +378,23 @@ def test_predictions_that_count_less_than_they_seem_are_told(data_dir, tmp_path)
     assert "the median clip has 2.00 times its reference's frames" in said
 
 
+@pytest.mark.parametrize(
+    ("lost", "named"), [(layout.NMM, "facial_aus, head_pose, eye_gaze, mouth_shape"), (layout.EYE_GAZE, "eye_gaze")]
+)
+def test_predictions_without_a_face_are_told(lost, named, data_dir, tmp_path):
+    references = read_references(load_split(data_dir, "dev"))
+    for reference in references:
+        pose = reference.in_file().astype(np.float32)
+        if reference is references[1]:
+            pose[:, lost] = 0.0
+        np.save(tmp_path / f"{reference.id}.npy", pose)
+    (said,) = warnings_on(read_predictions(tmp_path, references), references)
+    assert said.startswith(f"1 of 2 clips, such as '{references[1].id}', never show features of the face")
+    assert f"({named})" in said
+    without = [Reference(pose, pose != 0, reference.id, "") for reference in references]
+    assert warnings_on(read_predictions(tmp_path, without), without) == []
+
+
 def test_warnings_stay_with_the_figures(data_dir, tmp_path, capsys):
     """Whoever reads the report, or compares it with another, sees them too."""
     for reference in read_references(load_split(data_dir, "dev")):
