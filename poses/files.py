@@ -18,7 +18,7 @@ import numpy as np
 from poses import layout
 from poses.holistic import read_pose_file
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
-from poses.presence import MISSING, shown_keypoints, shown_numbers
+from poses.presence import MISSING, says_nothing, shown_keypoints, shown_numbers
 from poses.texts import texts_by_id
 from runtime.errors import UserError
 from runtime.files import composed, read_lines
@@ -132,7 +132,7 @@ def read_nmm(path: Path) -> NmmFile:
             _refuse_absurd(path, key, part, True, MAX_NMM, "more than any measure of a face; write NaN for missing")
     values = values.astype(np.float32, copy=False)
     features = np.split(values, np.cumsum([part.shape[1] for part in parts])[:-1], axis=1)  # views
-    empty = [((part == 0) | np.isnan(part)).all(1) | (part == MISSING).all(1) for part in features]  # [T] bool each
+    empty = [*map(says_nothing, features)]  # [T] bool each
     without_face = np.all(empty, axis=0)
     values[without_face] = np.nan
     for part, nothing in zip(features, empty, strict=True):

@@ -77,6 +77,11 @@ def shown_keypoints(keypoints: np.ndarray) -> np.ndarray:
     return shown
 
 
+def says_nothing(feature: np.ndarray) -> np.ndarray:
+    """In which frames a feature of the face [T,N] was not measured, [T] bool: all zeros (or NaN), or all -1."""
+    return ((feature == 0) | np.isnan(feature)).all(1) | (feature == MISSING).all(1)
+
+
 def by_number(present: np.ndarray) -> np.ndarray:
     """Presence [T,3] for each number of a frame, [T,214] bool; the body is always there."""
     return np.concatenate([present, np.ones((len(present), 1), bool)], axis=1)[:, ARTICULATOR_OF]
@@ -90,11 +95,12 @@ def without_absent(pose: np.ndarray, present: np.ndarray) -> np.ndarray:
 def shown_numbers(pose: np.ndarray) -> np.ndarray:
     """What a pose [T,214] of a file shows, [T,214] bool, by the rules of a data set's own files.
 
-    Keypoints by `shown_keypoints`. A face of zeros is absent; a feature of the face that is zero in every frame was not
-    measured.
+    Keypoints by `shown_keypoints`. In a frame whose features of the face are all zeros or all -1 the face is absent; a
+    feature that is so in every frame was not measured.
     """
     points, nmm = layout.frame_to_keypoints(pose), pose[:, layout.NMM]
-    features = (pose[:, place] for place in layout.NMM_SLICES.values())
-    measured = np.concatenate([np.full(feature.shape[1], feature.any()) for feature in features])
-    face = (nmm != 0).any(1, keepdims=True) & measured & np.isfinite(nmm)
+    features = [pose[:, place] for place in layout.NMM_SLICES.values()]
+    measured = np.stack([~says_nothing(part) for part in features], axis=1)  # [T,4]
+    ever = np.repeat(measured.any(0), [part.shape[1] for part in features])
+    face = measured.any(1, keepdims=True) & ever & np.isfinite(nmm)
     return np.concatenate([np.repeat(shown_keypoints(points), 2, axis=1), face], axis=1)

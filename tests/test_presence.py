@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up import write_clip as write_made_up
 
 from evaluation.clips import Clip
 from poses import layout
-from poses.files import read_pose
+from poses.files import read_clip, read_pose
 from poses.presence import (
     ARTICULATORS,
     NUM_ARTICULATORS,
@@ -105,3 +106,21 @@ def test_a_file_is_shown_as_it_is_scored(data_dir: Path, tmp_path: Path):
     drawn = np.isfinite(visible_points(pose, 1.0)).all(-1)
     np.testing.assert_array_equal(drawn, read.seen[:, : 2 * layout.NUM_KEYPOINTS : 2])
     np.testing.assert_array_equal(scored.seen[6:], read.seen[6:])  # a gap of three frames may be filled
+
+
+@pytest.mark.parametrize("mark", [0.0, -1.0])
+def test_a_face_is_absent_in_a_generated_clip_by_the_marks_of_a_data_set(mark: float, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    write_made_up(tmp_path, "train", "a", 20, rng)
+    real = read_clip(tmp_path, "train", "a")
+    nmm = real.pose[:, layout.NMM].copy()
+    nmm[8:15], nmm[:, slice(20, 24)] = mark, mark  # no face for seven frames, and gaze was never measured
+    features = np.split(nmm, np.cumsum([part.stop - part.start for part in layout.FACE_SLICES])[:-1], axis=1)
+    shapes = layout.NMM_FEATURES.items()
+    arrays = {key: part.reshape(-1, *shape) for (key, shape), part in zip(shapes, features, strict=True)}
+    write_made_up(tmp_path, "train", "a", 20, rng, keypoints=layout.frame_to_keypoints(real.pose), **arrays)
+    pose = np.concatenate([real.pose[:, layout.MANUAL], nmm], axis=1)
+    expected = np.ones(pose.shape, bool)
+    expected[8:15, layout.NMM] = expected[:, layout.EYE_GAZE] = False
+    for seen in (read_clip(tmp_path, "train", "a").seen, shown_numbers(pose), Clip.generated(pose).seen):
+        np.testing.assert_array_equal(seen, expected)
