@@ -312,10 +312,10 @@ def read_pose(path: Path, reading: Reading | None = None) -> Clip:
     if path.suffix == ".pose":
         recording = read_pose_file(path)
         visible = (recording.visibility >= reading.visibility_threshold) & (recording.visibility > 0)
-        keypoints, seen = fill_gaps(recording.keypoints, visible)
+        keypoints, seen = fill_gaps(recording.keypoints, visible & shown_keypoints(recording.keypoints))
         if not seen.any():
-            least = reading.visibility_threshold
-            raise UserError(f"{path}: no keypoint is seen, all confidences are 0 or below {least:g}; export it again")
+            unseen = f"all zero, or of confidence 0 or below {reading.visibility_threshold:g}"
+            raise UserError(f"{path}: no keypoint is seen in any frame ({unseen}); export it again")
         nmm_seen = np.repeat(recording.face_seen[:, None], layout.NMM_DIM, axis=1)
         pose = layout.keypoints_to_frame(keypoints, recording.nmm)
         seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)

@@ -6,6 +6,7 @@ from pathlib import Path
 import commands
 import numpy as np
 import pytest
+from pose_format import Pose
 from test_render import signer
 
 from evaluation.clips import Clip, Reference
@@ -13,7 +14,7 @@ from evaluation.predictions import read_predictions, write_predictions
 from poses import layout
 from poses.face import nmm_from_face_mesh
 from poses.files import read_pose
-from poses.holistic import read_pose_file
+from poses.holistic import read_pose_file, read_pose_points
 from poses.writing import BODY_LIMBS, FACE_NUMBERS, HAND_LIMBS, face_mesh, write_clip
 from runtime.errors import UserError
 
@@ -38,6 +39,23 @@ def test_a_clip_comes_back_as_it_was(tmp_path: Path, image_size: tuple[int, int]
     assert back.seen[:, layout.NMM].all()
     assert back.fps == pytest.approx(29.97)
     assert [file.name for file in tmp_path.iterdir()] == ["a.pose"]
+
+
+def test_a_hand_of_zeros_is_absent_whatever_its_confidence(tmp_path: Path):
+    """Beside frames of confidence 0 it would else draw their gap towards the picture's corner."""
+    pose, gap = clip(), slice(4, 7)
+    write_clip(tmp_path / "a.pose", pose, 25)
+    file = Pose.read((tmp_path / "a.pose").read_bytes())
+    place = read_pose_points(tmp_path / "a.pose").places["RIGHT_HAND_LANDMARKS"]
+    file.body.data.data[gap, 0, place] = 0
+    for confidence in (0, 1):
+        file.body.confidence[gap, 0, place], file.body.confidence[4, 0, place] = 0, confidence
+        with open(tmp_path / f"{confidence}.pose", "wb") as written:
+            file.write(written)
+    lost, claimed = (read_pose(tmp_path / f"{confidence}.pose") for confidence in (0, 1))
+    np.testing.assert_array_equal(claimed.pose, lost.pose)
+    np.testing.assert_array_equal(claimed.seen, lost.seen)
+    assert np.abs(claimed.pose[gap, layout.RIGHT_HAND] - pose[gap, layout.RIGHT_HAND]).max() < 0.1
 
 
 def test_npy_is_the_array_itself(tmp_path: Path):
