@@ -42,6 +42,7 @@ from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
+from runtime.files import require_writable
 from runtime.flags import write_config
 from runtime.lifetime import is_first
 
@@ -141,6 +142,7 @@ def main() -> None:
     cpu.tune()
     device = generation_arguments.join_processes(args.device)
 
+    require_writable(args.output_dir)
     saved = args.output_dir / f"predictions_{args.split}"
     scores_saved = args.predictions_dir is not None and saved.resolve() == args.predictions_dir.resolve()
     if args.save_predictions and scores_saved:

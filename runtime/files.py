@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import socket
+import tempfile
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,19 @@ def write_whole_folder(folder: Path) -> Iterator[Path]:
             raise UserError(f"{folder}: not written ({reason}); check the free space and the permissions") from error
         raise
     shutil.rmtree(before, ignore_errors=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Raises UserError if no file could be written into a folder, which need not be there. Nothing stays behind."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{folder}: not writable ({error.strerror}); check the free space and the permissions, or choose another "
+            "folder"
+        ) from error
 
 
 def temporary_beside(path: Path) -> Path:

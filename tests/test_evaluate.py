@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import commands
 import numpy as np
@@ -31,6 +32,7 @@ from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
 from runtime import errors
 from runtime.errors import UserError
+from runtime.files import require_writable
 
 TRANSLATOR = "--num_epochs 2 --batch_size 8 --num_workers 0 --warmup_steps 2 --max_seq_len 40 --hidden_dim 32 "
 TRANSLATOR += "--num_heads 4 --encoder_layers 1 --decoder_layers 1 --max_tokens 16"
@@ -457,6 +459,16 @@ def test_clips_of_an_earlier_evaluation_do_not_stay_beside_new_figures(data_dir,
         call(evaluate.main, "--data_dir", data_dir, "--predictions_dir", tmp_path, "--output_dir", tmp_path / "out")
     assert stop.value.code == 2
     assert "holds the clips of an earlier evaluation" in capsys.readouterr().err
+
+
+def test_an_output_folder_that_takes_no_files_is_refused_before_the_data_are_read(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "deeper", Path("/proc/out")):
+        words = ("--data_dir", tmp_path / "none", "--predictions_dir", tmp_path, "--output_dir", folder)
+        said = commands.one_sentence(capsys, functools.partial(call, evaluate.main, *words))
+        assert f"{folder}: not writable (" in said
+    require_writable(tmp_path / "new" / "deeper")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_model_is_not_scored_on_data_of_another_rate(data_dir, trained, tmp_path, capsys):
