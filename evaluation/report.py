@@ -92,18 +92,30 @@ def read_report(path: Path) -> dict[str, object]:
         report = read_json(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; evaluate.py writes it") from None
-    sound = isinstance(report, dict) and report.get("split") in SPLITS and type(report.get("num_clips")) is int
-    sound = sound and isinstance(report.get("model"), dict) and report.get("length_source") in LENGTH_SOURCES
-    sound = sound and all(isinstance(report.get(name), dict) for name in ("settings", "checkpoints"))
-    sound = sound and isinstance(report.get("references"), str | None)  # earlier reports have none
-    warnings = report.get("warnings", []) if sound else []
-    sound = sound and isinstance(warnings, list) and all(isinstance(warning, str) for warning in warnings)
-    for row in (report[name] for name in ROWS if name in report) if sound else ():
-        sound = sound and isinstance(row, dict) and "motion_ratio" in row
-        sound = sound and all(isinstance(value, int | float | dict | None) for value in row.values())
-    if not sound:
+    if not _is_report(report):
         raise UserError(f"{path}: not a report of evaluate.py; run evaluate.py again")
     return report
+
+
+def _is_report(report: object) -> bool:
+    """Whether what a file holds has everything that readers of a report take for granted."""
+    if not isinstance(report, dict) or report.get("split") not in SPLITS or type(report.get("num_clips")) is not int:
+        return False
+    if report.get("length_source") not in list(LENGTH_SOURCES) or not isinstance(report.get("model"), dict):
+        return False
+    checkpoints, thresholds = report.get("checkpoints"), report.get("thresholds", {})  # a default: earlier ones lack it
+    warnings, rows = report.get("warnings", []), [report[name] for name in ROWS if name in report]
+    if not all(isinstance(part, dict) for part in (report.get("settings"), checkpoints, thresholds, *rows)):
+        return False
+    texts, numbers = list(checkpoints.values()), [value for row in rows for value in row.values()]
+    return (
+        isinstance(warnings, list)
+        and all(isinstance(text, str) for text in texts + warnings)
+        and isinstance(report.get("references"), str | None)
+        and all(isinstance(value, float | None) for value in thresholds.values())
+        and all("motion_ratio" in row for row in rows)
+        and all(isinstance(value, int | float | dict | None) for value in numbers)
+    )
 
 
 def write_clips(output_dir: Path, split: str, references: Sequence[Reference], scores: Mapping[str, Scores]) -> Path:

@@ -171,6 +171,23 @@ def test_figures_of_two_judges_do_not_compare(evaluated, tmp_path, capsys):
     assert not table.keys() & {"bleu4", "wer", "text_log_likelihood", "copied_frames"}
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"thresholds": {"copy_distance": "a"}},
+        {"thresholds": [1]},
+        {"checkpoints": {"autoencoder": {"a": "b"}}},
+        {"length_source": ["given"]},
+    ],
+)
+def test_judges_that_are_none_are_one_sentence(damaged, evaluated, tmp_path, capsys):
+    shutil.copytree(evaluated, tmp_path / "other")
+    path = tmp_path / "other" / "metrics_dev.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | damaged), encoding="utf-8")
+    refused = functools.partial(call, compare_metrics.main, tmp_path / "other", tmp_path / "other")
+    assert "metrics_dev.json: not a report of evaluate.py" in commands.one_sentence(capsys, refused)
+
+
 def test_every_wrong_text_is_wrong_and_one_text_alone_has_none():
     texts = ["a", "b", "b", "c", "a", "d"]
     for seed in range(20):
