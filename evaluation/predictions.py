@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluation.clips import Clip, Reference
 from poses import layout
-from poses.files import MAX_KEYPOINT, MAX_NMM, Reading, read_pose, same_rate
+from poses.files import MAX_KEYPOINT, MAX_NMM, Reading, read_pose, repeated_frames, same_rate
 from poses.geometry import Facts, Geometry, differing, refusal
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
@@ -40,6 +40,7 @@ def warnings_on(clips: Sequence[Clip], references: Sequence[Reference]) -> list[
     found = (
         _other_geometry(clips, references),
         _other_speed(clips, references),
+        _repeating(clips, references),
         _missing_body(clips, references),
         _missing_face(clips, references),
     )
@@ -66,6 +67,26 @@ def _other_speed(clips: Sequence[Clip], references: Sequence[Reference]) -> str 
     if max(ratio, 1 / ratio) < OTHER_SPEED:
         return None
     return f"the median clip has {ratio:.2f} times its reference's frames: another rate? Motion is measured per frame"
+
+
+def _repeating(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:
+    """Says that clips hold frames that repeat the one before, as padding does, and their references none."""
+    repeated = np.array([[_repeats(clip), _repeats(real)] for clip, real in zip(clips, references, strict=True)])
+    frames = np.where(repeated[:, 1] > 0, 0, repeated[:, 0])  # [N,2]: at the end, and before the end
+    kinds = (
+        "end with frames that repeat the one before, as padding does ({} in all); cut them off",
+        "hold frames that equal the one before ({} in all): repeated by a converter, or standing still",
+    )
+    said = []
+    for kind, count in zip(kinds, frames.T, strict=True):
+        if count.any():
+            first = references[np.flatnonzero(count)[0]].id
+            said.append(f"{(count > 0).sum()} of {len(clips)} clips, such as '{first}', {kind.format(count.sum())}")
+    return "; ".join(said) or None
+
+
+def _repeats(clip: Clip) -> tuple[int, int]:
+    return repeated_frames(layout.frame_to_keypoints(clip.pose), layout.frame_to_keypoints(clip.seen)[..., 0])
 
 
 def _missing_body(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:

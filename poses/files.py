@@ -236,10 +236,10 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     trimmed = frames.start + int((~seen[frames.stop :].any(1)).sum())
     if trimmed:
         notes["frames at the ends saw nothing and were left out"] = trimmed
-    repeated, equal = _repeated(np.where(seen[frames][..., None], keypoints[frames], 0))
-    if repeated > REPEATED:
-        notes["frames at the end repeat the one before, as padding does; cut them off, or they are learnt"] = repeated
-    if equal > max(REPEATED, EQUAL_SHARE * len(keypoints[frames])):
+    padding, equal = repeated_frames(keypoints[frames], seen[frames])
+    if padding:
+        notes["frames at the end repeat the one before, as padding does; cut them off, or they are learnt"] = padding
+    if equal:
         notes["frames equal the one before them: repeated by a converter, or a picture that stood still"] = equal
     keypoints, seen = fill_gaps(keypoints[frames], seen[frames])
     nmm, nmm_seen = fill_gaps(nmm[frames], nmm_seen[frames])
@@ -258,11 +258,16 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     return Clip(clip_id, text, pose, seen, fps, notes)
 
 
-def _repeated(keypoints: np.ndarray) -> tuple[int, int]:
-    """How many frames of keypoints [T,75,2], 0 where unseen, equal the frame before: at the end, and before the end."""
+def repeated_frames(keypoints: np.ndarray, seen: np.ndarray) -> tuple[int, int]:
+    """How many frames of keypoints [T,75,2], seen [T,75], equal the frame before: at the end, and before the end.
+
+    0 for as few as a camera may give.
+    """
+    keypoints = np.where(seen[..., None], keypoints, 0)
     equal = (keypoints[1:] == keypoints[:-1]).all((1, 2)) & keypoints[1:].any((1, 2))
     at_end = int(equal[::-1].cumprod().sum())
-    return at_end, int(equal.sum()) - at_end
+    before = int(equal.sum()) - at_end
+    return at_end if at_end > REPEATED else 0, before if before > max(REPEATED, EQUAL_SHARE * len(keypoints)) else 0
 
 
 def same_rate(a: float, b: float) -> bool:

@@ -397,6 +397,22 @@ def test_predictions_that_count_less_than_they_seem_are_told(data_dir, tmp_path)
     assert "the median clip has 2.00 times its reference's frames" in said
 
 
+def test_padding_of_predictions_is_told(data_dir, tmp_path):
+    references = read_references(load_split(data_dir, "dev"))
+    poses = {reference.id: reference.in_file().astype(np.float32) for reference in references}
+    for number, (clip_id, pose) in enumerate(poses.items()):
+        np.save(tmp_path / f"{clip_id}.npy", np.concatenate([pose, np.repeat(pose[-1:], 9 * number, axis=0)]))
+    (said,) = warnings_on(read_predictions(tmp_path, references), references)
+    assert said.startswith(f"1 of 2 clips, such as '{references[1].id}', end with frames that repeat the one before")
+    assert "(9 in all)" in said
+    for clip_id, pose in poses.items():
+        np.save(
+            tmp_path / f"{clip_id}.npy", np.concatenate([np.repeat(pose[:-1:4], 4, axis=0), pose[-1:]])[: len(pose)]
+        )
+    (said,) = warnings_on(read_predictions(tmp_path, references), references)
+    assert re.match(r"2 of 2 clips, such as '.*', hold frames that equal the one before", said)
+
+
 @pytest.mark.parametrize(
     ("lost", "named"), [(layout.NMM, "facial_aus, head_pose, eye_gaze, mouth_shape"), (layout.EYE_GAZE, "eye_gaze")]
 )
