@@ -152,7 +152,7 @@ def read_prediction(path: Path, fps: float | None = None, reading: Reading | Non
         _refuse_absurd(path, clip.pose, clip.seen)
         return clip
     if not np.isfinite(read.pose).all():
-        raise UserError(f"{path}: holds NaN or infinity; a prediction has every number")
+        raise UserError(f"{path}: holds NaN or infinity, or more than float32 can; a prediction has every number")
     if not read.pose.any():
         raise UserError(f"{path}: holds nothing but zeros, which is a clip that shows nothing; generate it again")
     _refuse_absurd(path, read.pose, np.ones(read.pose.shape, bool))

@@ -335,7 +335,9 @@ def read_pose(path: Path, reading: Reading | None = None) -> Clip:
         raise UserError(
             f"{path}: {pose.dtype} [{_shape(pose.shape)}]; expected float [T,{layout.POSE_DIM}], T at least 1"
         )
-    return Clip(path.stem, "", pose.astype(np.float32), shown_numbers(pose), _fps_beside(path))
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and its reader says so
+        pose = pose.astype(np.float32)
+    return Clip(path.stem, "", pose, shown_numbers(pose), _fps_beside(path))
 
 
 def _fps_beside(path: Path) -> float | None:

@@ -167,8 +167,8 @@ def read_pose_file(path: Path, z_scale: float | None = None) -> PoseRecording:
         raise UserError(f"{path}: shows {file.num_people} people; import_data.py follows one of them")
     recording = full_recording(path, file, z_scale)
     shoulders = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
-    pair = recording.keypoints[(recording.visibility[:, shoulders] > 0).all(1)][:, shoulders]
-    if len(pair) and np.median(np.linalg.norm(pair[:, 0] - pair[:, 1], axis=1)) < LEAST_SHOULDERS:
+    pair = recording.keypoints[(recording.visibility[:, shoulders] > 0).all(1)][:, shoulders].astype(np.float64)
+    if len(pair) and np.median(np.hypot(*(pair[:, 0] - pair[:, 1]).T)) < LEAST_SHOULDERS:
         raise UserError(
             f"{path}: its points are no pixels of its picture, {file.size[0]} x {file.size[1]}; export it before it is "
             "normalised, or bring it in with import_data.py --units"

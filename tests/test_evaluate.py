@@ -14,6 +14,7 @@ import pytest
 import recordings
 import torch
 from made_up import write_clip
+from pose_format import Pose
 
 import compare_metrics
 import evaluate
@@ -546,6 +547,23 @@ def test_predictions_that_no_signer_could_be_are_refused(value, reason, tmp_path
         read_predictions(tmp_path, [reference])
     with pytest.raises(UserError, match="made a clip of NaN, infinity or numbers beyond 10000 for 'a'"):
         require_finite([Clip.generated(pose * 100)], [reference], "best_model.pt")
+
+
+@pytest.mark.filterwarnings("error")
+def test_predictions_beyond_float32_are_refused_without_a_warning_of_numpy(tmp_path):
+    pose = np.full((3, layout.POSE_DIM), 0.5)
+    reference = Reference(pose, pose > 0, "a", "")
+    pose[2, 5] = 1e300
+    np.save(tmp_path / "a.npy", pose)
+    with pytest.raises(UserError, match=r"a\.npy: holds NaN or infinity, or more than float32 can"):
+        read_predictions(tmp_path, [reference])
+    file = Pose.read(next(spelling.find_lexicon().rglob("*.pose")).read_bytes())
+    file.body.data.data[1, 0, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER], 0] = [np.inf, -np.inf]
+    (tmp_path / "a.npy").unlink()
+    with open(tmp_path / "a.pose", "wb") as written:
+        file.write(written)
+    with pytest.raises(UserError, match=r"a\.pose: holds .* in frame 1, number 22; predictions are in data units"):
+        read_predictions(tmp_path, [reference])
 
 
 def test_an_autoencoder_whose_latents_are_no_numbers_is_one_sentence(data_dir, trained, monkeypatch):
