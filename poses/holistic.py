@@ -16,6 +16,7 @@ from runtime.errors import UserError
 from runtime.untrusted import MAX_ARRAY_BYTES, read_regular
 
 LEAST_SHOULDERS = 0.01  # image units: shoulders nearer to each other are in another unit
+EMPTY = "zero frames, no person or no point; leave the file out or record it again"
 
 # The components of a full Holistic file, with the numbers of points that each may have.
 COMPONENTS = {
@@ -91,8 +92,10 @@ def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoi
         raise UserError(f"{path}: no such file") from None
     except (struct.error, ValueError, IndexError, KeyError, TypeError, NotImplementedError, MemoryError, OverflowError):
         raise UserError(f"{path}: not a readable .pose file (truncated, or another format?); fetch it again") from None
-    if file.body.data.ndim != 4 or 0 in file.body.data.shape[:2]:
-        raise UserError(f"{path}: zero frames or no person; leave the file out or record it again")
+    except ZeroDivisionError:  # v0.1 states no number of frames: it is the file's size divided by people and points
+        raise UserError(f"{path}: {EMPTY}") from None
+    if file.body.data.ndim != 4 or 0 in file.body.data.shape[:3]:
+        raise UserError(f"{path}: {EMPTY}")
     header_size = (file.header.dimensions.width, file.header.dimensions.height)
     picture = np.array(size or header_size)
     if (picture <= 0).any():

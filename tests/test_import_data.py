@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import struct
 import sys
 from pathlib import Path
 
@@ -798,6 +799,27 @@ def test_a_bad_recording_is_named_and_the_others_are_written(refused, imported, 
     assert "1 of 2 recordings were left out, such as bad.npy: not a readable .npy" in refused("--source_fps 25")
     assert keypoints(tmp_path / "out", "good")[1].all()
     imported("--source_fps 25 --skip_bad")
+
+
+@pytest.mark.parametrize("version", [0.1, 0.2])
+def test_a_pose_file_of_nobody_is_left_out_and_the_others_are_written(
+    version: float, imported, letter: Path, tmp_path: Path
+):
+    pose = Pose.read(letter.read_bytes())
+    frames, _, points, dims = pose.body.data.shape
+    counts = struct.pack("<HHH", 25, 0, 0) if version == 0.1 else struct.pack("<fIH", 25, frames, 0)
+    with open(tmp_path / "in" / "empty.pose", "wb") as file:
+        pose.header.write(file)
+        end = file.tell()
+    header = (tmp_path / "in" / "empty.pose").read_bytes()[4:end]
+    rest = bytes(4 * frames * points * (dims + 1))
+    (tmp_path / "in" / "empty.pose").write_bytes(struct.pack("<f", version) + header + counts + rest)
+    shutil.copy(letter, tmp_path / "in" / "good.pose")
+    folder = imported("--skip_bad")
+    assert "left out: empty.pose: zero frames, no person or no point" in (folder / "report.txt").read_text()
+    assert keypoints(folder, "good")[1].any()
+    with pytest.raises(UserError, match=r"empty\.pose: zero frames, no person or no point"):
+        read_pose_file(tmp_path / "in" / "empty.pose")
 
 
 class Trap:
