@@ -106,8 +106,11 @@ def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoi
     names = {component.name: list(component.points) for component in file.header.components}
     ends = np.cumsum([0, *map(len, names.values())]).tolist()
     places = {name: slice(start, end) for name, start, end in zip(names, ends[:-1], ends[1:], strict=True)}
-    points = np.nan_to_num(np.ma.getdata(file.body.data))
-    confidence = np.nan_to_num(np.asarray(file.body.confidence))
+    points, confidence = np.ma.getdata(file.body.data), np.nan_to_num(np.asarray(file.body.confidence))
+    known = np.isfinite(points[..., :2]).all(-1)
+    if face := places.get("FACE_LANDMARKS"):  # whose numbers need the depth, too
+        known[..., face] = np.isfinite(points[..., face, :]).all(-1)
+    points, confidence = np.nan_to_num(points, posinf=0, neginf=0), np.where(known, confidence, 0)
     return PosePoints(names, places, points, confidence, picture, header_size, float(file.body.fps))
 
 

@@ -801,6 +801,28 @@ def test_a_bad_recording_is_named_and_the_others_are_written(refused, imported, 
     imported("--source_fps 25 --skip_bad")
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_point_of_a_pose_file_that_is_no_number_is_unseen(number: float, imported, letter: Path, tmp_path: Path):
+    pose, real = Pose.read(letter.read_bytes()), read_pose_file(letter)
+    places, start = {}, 0
+    for component in pose.header.components:
+        places[component.name], start = start, start + len(component.points)
+    pose.body.data[2, 0, places["POSE_LANDMARKS"] + layout.LEFT_SHOULDER, 0] = number  # its y is still there
+    pose.body.data[3, 0, places["FACE_LANDMARKS"] + 7, 2] = number
+    with open(tmp_path / "in" / "clip.pose", "wb") as file:
+        pose.write(file)
+    folder = imported()
+    points, seen = keypoints(folder)
+    expected = real.visibility > 0
+    assert expected[2, layout.LEFT_SHOULDER]
+    expected[2, layout.LEFT_SHOULDER] = False
+    assert np.array_equal(seen, expected)
+    np.testing.assert_allclose(points[seen], real.keypoints[seen], atol=1e-6)
+    face = real.face_seen & (np.arange(len(real.keypoints)) != 3)
+    assert np.array_equal(np.isfinite(nmm(folder)).any(1), face)
+    assert np.array_equal(read_pose_file(tmp_path / "in" / "clip.pose").face_seen, face)
+
+
 @pytest.mark.parametrize("version", [0.1, 0.2])
 def test_a_pose_file_of_nobody_is_left_out_and_the_others_are_written(
     version: float, imported, letter: Path, tmp_path: Path
