@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from importers.recording import naming
+from importers.recording import MAX_BODY_SCORE, naming, sound_scores
 from importers.skeletons import NUM_WHOLE_BODY, from_whole_body
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
 from poses.files import FASTEST, MAX_VISIBILITY, SLOWEST
-from poses.presence import MISSING, collapsed
+from poses.presence import collapsed
 from runtime.errors import UserError
 from runtime.untrusted import NpzArchive, read_npy
 
@@ -26,7 +26,6 @@ SHAPES = (
 )
 
 POINTS = ("keypoints", "landmarks", "data", "pose")  # what an archive of several arrays calls the points
-MAX_BODY_SCORE = 20.0  # RTMPose's scores of whole bodies reach 10
 SCORES = ("visibility", "confidence", "scores", "keypoint_scores")  # what an archive calls them, beside its points
 
 
@@ -106,7 +105,7 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
         scores = values[..., -1] if scored else np.ones(values.shape[:2])
     depth = values.shape[2] == 4 or (values.shape[2] == 3 and not scored)
     most = MAX_BODY_SCORE if values.shape[1] == NUM_WHOLE_BODY else MAX_VISIBILITY
-    scores = _sound(scores, most)[..., None]
+    scores = sound_scores(scores, most, ", and leave a depth that is never negative out")[..., None]
     table = np.concatenate([values[..., : 3 if depth else 2], scores], axis=2)  # the score is last
     if values.shape[1] == NUM_WHOLE_BODY:
         points, face = from_whole_body(table), None
@@ -139,7 +138,7 @@ def _from_flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray |
     body, face, hands = np.split(values, [4 * BODY, 4 * BODY + 3 * num_face], axis=1)
     body, hands = body.reshape(frames, BODY, 4), hands.reshape(frames, 2 * HAND, 3)
     points = np.concatenate([body[..., :2], hands[..., :2]], axis=1)
-    visibility = np.concatenate([body[..., 3], (hands != 0).any(2).astype(float)], axis=1)
+    visibility = np.concatenate([sound_scores(body[..., 3]), (hands != 0).any(2).astype(float)], axis=1)
     return points, visibility, face.reshape(frames, num_face, 3) if num_face else None
 
 
@@ -147,20 +146,6 @@ def _third_is_score(values: np.ndarray) -> bool:
     """Whether the third number of points [T,N,3] is a score and no depth, which is negative too."""
     third = values[..., 2]
     return values.shape[1] == NUM_WHOLE_BODY or (np.nanmin(third, initial=0) >= 0 and np.nanmax(third, initial=0) > 0)
-
-
-def _sound(scores: np.ndarray, most: float) -> np.ndarray:
-    """Scores [T,N], which must be 0 for unseen up to 1 for seen, at `most` a little more.
-
-    UserError for percent, logits and other numbers.
-    """
-    odd = scores[(scores > most) | (scores < MISSING)]
-    if len(odd):
-        raise UserError(
-            f"a point's last number is {odd[0]:g}: no score from 0 for unseen to 1 for seen; divide percent by 100, "
-            "and leave a depth that is never negative out"
-        )
-    return scores
 
 
 def _with_hands(points: np.ndarray, visibility: np.ndarray) -> np.ndarray:

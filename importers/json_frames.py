@@ -8,7 +8,7 @@ import numpy as np
 
 from importers.geometry import TRUNK
 from importers.people import follow_keypoints, note_on_people, through_time
-from importers.recording import naming
+from importers.recording import MAX_BODY_SCORE, naming, sound_scores
 from importers.skeletons import BODY_25, NUM_WHOLE_BODY, OPENPOSE_18, from_whole_body, map_points
 from poses import layout
 from runtime.errors import UserError
@@ -84,6 +84,8 @@ def _openpose(person: object) -> np.ndarray:
             f"has {len(body)} body, {len(face)} face and {len(hands[0])} + {len(hands[1])} hand points; "
             "expected 25 or 18, 70, and 21 + 21 of each person"
         )
+    for part in (body, *hands, face):
+        sound_scores(part[:, 2])
     return map_points(body, tables[len(body)], *hands, face)
 
 
@@ -94,8 +96,8 @@ def _dwpose(person: object) -> np.ndarray:
         scores = _numbers(person, f"{part}_scores", width=1)[:, 0]
         if len(scores) != len(points):
             raise UserError(f"has {len(scores)} '{part}_scores' for {len(points)} '{part}_keypoints'")
-        if part == "body":  # there the scores are the points' own numbers, or -1
-            scores = (scores >= 0).astype(float)
+        # Of the body the scores are the points' own numbers, or -1.
+        scores = (scores >= 0).astype(float) if part == "body" else sound_scores(scores, MAX_BODY_SCORE)
         parts.append(np.concatenate([points, scores[:, None]], axis=1) * (scores > 0)[:, None])
     body, left, right, face = parts
     if (len(body), len(left), len(right)) != (18, 21, 21) or len(face) < 68:
@@ -113,7 +115,7 @@ def _mmpose(frame: dict) -> np.ndarray:
         scores = _numbers(person, "keypoint_scores", width=1)
         if len(points) != NUM_WHOLE_BODY or len(scores) != NUM_WHOLE_BODY:
             raise UserError(f"has people of {len(points)} points; expected COCO's whole body, {NUM_WHOLE_BODY}")
-        people.append(from_whole_body(np.concatenate([points, scores], axis=1)))
+        people.append(from_whole_body(np.concatenate([points, sound_scores(scores, MAX_BODY_SCORE)], axis=1)))
     return np.stack(people) if people else np.zeros((0, layout.NUM_KEYPOINTS, 3))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from importers.geometry import TRUNK, image_units
 from importers.people import follow_keypoints, note_on_people
-from importers.recording import Recording, make_recording
+from importers.recording import Recording, make_recording, sound_scores
 from poses import face, layout
 from poses.face import has_depth
 from poses.holistic import PosePoints, depth_scale, full_recording, lacking, read_pose_points
@@ -32,6 +32,7 @@ def read_pose_recording(path: Path, units: str | None, size: tuple[int, int] | N
     file's header does. person: whom --person follows, where there are several.
     """
     file = read_pose_points(path, size)
+    sound_scores(file.confidence)
     notes = []
     if size not in (None, file.header_size):
         width, height = file.header_size

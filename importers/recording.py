@@ -14,15 +14,16 @@ import numpy as np
 
 from poses import layout
 from poses.face import split_nmm
-from poses.files import MAX_KEYPOINT, MAX_NMM, same_rate
+from poses.files import MAX_KEYPOINT, MAX_NMM, MAX_VISIBILITY, same_rate
 from poses.interpolation import MAX_INTERPOLATED_GAP
 from poses.pack import digest
-from poses.presence import HALF, shown_keypoints
+from poses.presence import HALF, MISSING, shown_keypoints
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.untrusted import read_kept
 
 PARTS = ("body", "face", "left hand", "right hand")  # whose frames the report counts
+MAX_BODY_SCORE = 20.0  # scores of whole bodies by RTMPose and DWPose reach 10
 PROBE = 2**16  # bytes that are read at a place to tell a file from another
 FAR_APART = 3  # times the usual distance in time: two frames so far apart have others missing between them
 
@@ -90,6 +91,19 @@ def make_recording(
         notes,
         aspect,
     )
+
+
+def sound_scores(scores: np.ndarray, most: float = MAX_VISIBILITY, or_else: str = "") -> np.ndarray:
+    """Scores, which must be 0 for unseen up to 1 for seen, at `most` a little more.
+
+    UserError for percent, logits and other numbers; or_else: what else may help than to divide percent.
+    """
+    odd = scores[(scores > most) | (scores < MISSING)]
+    if len(odd):
+        raise UserError(
+            f"a point's score is {odd[0]:g}: no score from 0 for unseen to 1 for seen; divide percent by 100{or_else}"
+        )
+    return scores
 
 
 def at_even_rate(recording: Recording, stamps: np.ndarray, fps: float) -> Recording:

@@ -14,6 +14,7 @@ from pose_format import Pose
 from pose_format.numpy import NumPyPoseBody
 from recordings import (
     FRAMES,
+    openpose_person,
     read_keypoints,
     read_nmm,
     scored,
@@ -340,6 +341,58 @@ def test_percent_and_logits_are_no_scores(score: float, refused, tmp_path: Path)
     values[..., 3] = score
     np.save(tmp_path / "in" / "clip.npy", values)
     assert "no score from 0 for unseen to 1 for seen" in refused("--source_fps 25")
+
+
+def pose_of_score(folder: Path, score: float) -> None:
+    letter = next((spelling.find_lexicon() / "ase").glob("*.pose"))
+    pose = Pose.read(letter.read_bytes())
+    pose.body.confidence[:] = score
+    with open(folder / "clip.pose", "wb") as file:
+        pose.write(file)
+
+
+def openpose_of_score(folder: Path, score: float) -> None:
+    person = openpose_person(scored(POINTS[0] * SIZE, score))
+    (folder / "clip_1_keypoints.json").write_text(json.dumps({"people": [person]}))
+
+
+def dwpose_of_score(folder: Path, score: float) -> None:
+    write_dwpose(folder, POINTS[:1])
+    (path,) = folder.iterdir()
+    content = json.loads(path.read_text())
+    content["person_0"]["left_hand_scores"] = [score] * 21
+    path.write_text(json.dumps(content))
+
+
+def mmpose_of_score(folder: Path, score: float) -> None:
+    instances = [{"keypoints": whole_body(POINTS[:1] * SIZE)[0].tolist(), "keypoint_scores": [score] * 133}]
+    (folder / "clip.json").write_text(json.dumps({"instance_info": [{"frame_id": 1, "instances": instances}]}))
+
+
+def flat_array_of_score(folder: Path, score: float) -> None:
+    body = np.concatenate([with_depth(POINTS[:, :33]), np.full((FRAMES, 33, 1), score)], axis=2)
+    hands = with_depth(POINTS[:, 33:]).reshape(FRAMES, -1)
+    np.save(folder / "clip.npy", np.concatenate([body.reshape(FRAMES, -1), hands], axis=1))
+
+
+OF_SCORE = {  # how each format is written, its flags, and the largest score that some detector gives
+    "pose": (pose_of_score, "", 1.02),
+    "openpose": (openpose_of_score, "--source_fps 24 --width 1280 --height 720", 1.05),
+    "dwpose": (dwpose_of_score, "--source_fps 24", 9.5),
+    "mmpose": (mmpose_of_score, "--source_fps 24 --width 1280 --height 720", 9.5),
+    "flat array": (flat_array_of_score, "--source_fps 24", 1.02),
+}
+
+
+@pytest.mark.parametrize("kind", OF_SCORE)
+def test_percent_and_logits_are_no_scores_in_any_format(kind: str, imported, refused, tmp_path: Path):
+    write, flags, largest = OF_SCORE[kind]
+    for score in (95.0, -3.0):
+        write(tmp_path / "in", score)
+        assert f"a point's score is {score:g}: no score from 0 for unseen to 1 for seen" in refused(flags)
+    write(tmp_path / "in", largest)
+    (made,) = imported(flags).glob("train/poses/*")
+    assert read_keypoints(made)[1].any()
 
 
 @pytest.mark.parametrize("score", [False, 0.0])
@@ -704,7 +757,8 @@ def test_the_signer_stays_the_signer(missing: str, imported, tmp_path: Path):
         if frame == 10 if missing == "in one frame" else missing == "from the middle on" and frame >= FRAMES // 2:
             people = people[1:]
         if missing == "a ghost in the first" and frame == 0:
-            people.append({**people[1], "pose_keypoints_2d": [x + 300 for x in people[1]["pose_keypoints_2d"]]})
+            moved = np.add(np.reshape(people[1]["pose_keypoints_2d"], (-1, 3)), (300, 300, 0))
+            people.append({**people[1], "pose_keypoints_2d": moved.ravel().tolist()})
         if missing == "low scores":
             for one in people:
                 one["pose_keypoints_2d"][2::3] = [0.3 * (score > 0) for score in one["pose_keypoints_2d"][2::3]]
