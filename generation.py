@@ -19,9 +19,8 @@ from models.text_to_latent import TextToLatent
 from poses.interpolation import resample, resample_seen
 from poses.presence import is_there, without_absent
 from poses.statistics import Statistics, statistics_path
-from poses.texts import says_something
+from poses.texts import legible, says_something
 from runtime.errors import UserError
-from runtime.files import composed
 from runtime.precision import settle
 from runtime.processes import of_first, shared_map
 from runtime.timing import Clock
@@ -32,7 +31,7 @@ WINDOW = 512  # texts that are read before the first is signed; their embeddings
 
 def stripped(text: str) -> str:
     """A text to sign, in the form of training texts; raises UserError if it has no word, by the rule of training."""
-    text = composed(text.strip())
+    text = legible(text)
     if any("\ud800" <= letter <= "\udfff" for letter in text):  # how Python keeps bytes of another encoding
         raise UserError("the text is not UTF-8; set the terminal to it, or write the text into a file for --text_file")
     if not text:

@@ -9,12 +9,12 @@ import torch
 
 from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES, SamplingSettings
 from models.latent_flow_matcher import UNCONDITIONAL
+from poses.texts import legible
 from poses.writing import IMAGE_SIZE
 from runtime import processes
 from runtime.arguments import add_cache_argument, frames, image_side, natural_float, natural_int, positive_int
 from runtime.config import AUTO
 from runtime.errors import UserError
-from runtime.files import composed
 from runtime.precision import BF16, FP32, WIDE, has_bf16
 
 
@@ -47,7 +47,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--signer",
-        type=composed,
+        type=legible,
         help="who signs, one of the checkpoint's signers (default: the seed draws one for each clip)",
     )
     parser.add_argument("--batch_size", type=positive_int, default=32, help="clips generated at a time (default 32)")

@@ -18,8 +18,9 @@ from poses.face import has_depth, is_flat
 from poses.files import FASTEST, MISSING, SLOWEST
 from poses.pack import digest
 from poses.presence import collapsed
+from poses.texts import legible
 from runtime.errors import UserError
-from runtime.files import composed, read_lines
+from runtime.files import read_lines
 from runtime.untrusted import read_npy_shape
 
 FORMATS = {
@@ -230,7 +231,7 @@ def skels_texts(path: Path) -> list[str] | None:
     lines, count = read_lines(texts, blank=True), len(skels_names(path))
     if len(lines) != count:
         raise UserError(f"{texts}: has {len(lines)} texts, but {path.name} holds {count} clips; one line for each")
-    return [composed(line) for _, line in lines]
+    return [legible(line) for _, line in lines]
 
 
 def read_skels(path: Path, part: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import io
 import re
 from pathlib import Path, PurePosixPath
 
-from poses.texts import PHOENIX_COLUMNS, add_text, is_corpus_row, texts_by_id
+from poses.texts import PHOENIX_COLUMNS, add_text, is_corpus_row, legible, texts_by_id
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import composed, read_text
@@ -42,7 +42,7 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
     text_at = _find(header, text_column, TEXT_COLUMNS)
     if id_at is None or text_at is None or id_at == text_at:
         if delimiter == "|" and not asked and (corpus or lines[0].rstrip("| ").count("|") <= 1):
-            return {clip_id: " ".join(text.split()) for clip_id, text in texts_by_id(path, numbered).items()}
+            return texts_by_id(path, numbered)
         missing = [f"'{name}'" for name, at in ((id_column, id_at), (text_column, text_at)) if name and at is None]
         wanted = f"the column {' and '.join(missing)}" if missing else "a column for the ID and one for the text"
         line = "PHOENIX's first line" if corpus else "its first line"
@@ -61,8 +61,7 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
         row = _of_columns(path, number, row, header, text_at, delimiter)
         if len(row) <= max(id_at, text_at):
             raise UserError(f"{path}: row {number} has {len(row)} columns, too few; it begins with '{row[0][:60]}'")
-        text = composed(" ".join(row[text_at].split()))
-        add_text(texts, row[id_at].strip(), text, f"{path}: row {number}")
+        add_text(texts, row[id_at].strip(), legible(row[text_at]), f"{path}: row {number}")
     return texts
 
 

@@ -15,6 +15,29 @@ _HEADERS = {(name, text) for name in ("id", "name") for text in ("text", "senten
 _TABLE_LINES = 10  # a text may hold a bar, but so many lines with as many bars each are a table
 _ID = re.compile(r"[^\s|]+\s*\|")  # a word without blanks before a bar
 _FILE_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
+# Control characters, and format characters that show nothing and that no script needs: soft hyphens, zero-width blanks,
+# marks of direction, byte order marks. Selectors and tags of emoji stay, and so do the visible ones of Arabic.
+_INVISIBLE = re.compile(
+    "[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+_JOINERS = re.compile("(?<!\\S)[\u200c\u200d]+|[\u200c\u200d]+(?!\\S)")  # at the ends of a word
+_VIRAMA = 9  # Unicode's combining class of the sign after which a joiner changes a word's last letter
+_BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # fillers of Hangul and Braille, which show nothing
+
+
+def legible(text: str) -> str:
+    """A text in the one form in which all are learnt, compared and signed: what looks equal is equal.
+
+    Composed Unicode, one blank for any white space, and no invisible characters. Joiners stay within words, where
+    Persian, the scripts of India and emoji need them.
+    """
+    text = _JOINERS.sub(_needed_joiners, _INVISIBLE.sub("", text))
+    return composed(" ".join(text.split()))
+
+
+def _needed_joiners(found: re.Match) -> str:
+    before = found.string[: found.start()][-1:]
+    return found[0] if before and unicodedata.combining(before) == _VIRAMA else ""
 
 
 def texts_by_id(path: Path, lines: list[tuple[int, str]], what: str = "text") -> dict[str, str]:
@@ -46,7 +69,7 @@ def texts_by_id(path: Path, lines: list[tuple[int, str]], what: str = "text") ->
         clip_id = clip_id.strip()
         if forms.setdefault(composed(clip_id), clip_id) != clip_id:
             raise UserError(f"{path}: the ID {clip_id!a} stands there in two Unicode forms; remove one")
-        add_text(texts, clip_id, composed("|".join(text).rstrip("| ").strip()), f"{path}:{number}")
+        add_text(texts, clip_id, legible("|".join(text)).rstrip("| "), f"{path}:{number}")
     return texts
 
 
@@ -108,7 +131,7 @@ def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
             )
         if all("\t" in line for _, line in lines):
             raise UserError(f"{path}: a tab on every line, as tables have it; write ID|text, or one text per line")
-        return None, [composed(line) for _, line in lines]
+        return None, [legible(line) for _, line in lines]
     if not all(marked):
         number, _ = lines[marked.index(False)]
         raise UserError(f"{path}:{number}: no ID, where other lines are ID|text; write one on every line or on none")
@@ -122,9 +145,12 @@ def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
 
 
 def says_something(text: str) -> bool:
-    """Whether a text has more than spaces and punctuation: an empty text, or '...', describes no clip."""
-    categories = map(unicodedata.category, text)
-    return any(category[0] not in "PZ" and category not in ("Cc", "Cf") for category in categories)
+    """Whether a text shows more than blanks and punctuation: an empty text, '...', or a lone accent describes no clip.
+
+    Nor does what shows nothing, such as a zero-width space or a filler of Hangul.
+    """
+    categories = [unicodedata.category(letter) for letter in text if letter not in _BLANK_LETTERS]
+    return any(category[0] not in "PZM" and category not in ("Cc", "Cf") for category in categories)
 
 
 def normalize_text(text: str) -> str:

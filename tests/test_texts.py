@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from made_up import write_data
 
+from generation import stripped
+from importers.formats import skels_texts
+from importers.texts import read_texts
 from poses.files import list_clips, read_clip
-from poses.texts import read_ids_and_texts, text_key
+from poses.texts import read_ids_and_texts, says_something, text_key
 from runtime.errors import UserError
 
 HEADER = "name|video|start|end|speaker|orth|translation\n"
@@ -66,7 +69,55 @@ def test_other_files_are_named_for_what_they_are(data: Path, content: str | byte
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_lines_end_as_on_any_system_and_nowhere_else(data: Path, end: str):
     write(data / "train.txt", end.join(["\ufefftrain0|a\u2028b\x85c", "train1|b", ""]))
-    assert list_clips(data, "train") == {"train0": "a\u2028b\x85c", "train1": "b"}
+    assert list_clips(data, "train") == {"train0": "a b c", "train1": "b"}
+
+
+LOOKS = {  # what looks like "das wetter morgen"
+    "two blanks": "das  wetter morgen",
+    "a tab": "das\twetter morgen",
+    "a no-break space": "das wetter\u00a0morgen",
+    "a thin space": "das\u2009wetter morgen",
+    "a zero-width space": "das wetter mor\u200bgen",
+    "marks of direction": "\u200fdas \u202dwetter\u202c morgen\u200e",
+    "a byte order mark": "\ufeffdas wetter morgen",
+    "a soft hyphen": "das wet\u00adter morgen",
+    "a joiner at a word's end": "das\u200d wetter\u200c morgen\u200d",
+    "a control character": "das wetter\x08 morgen",
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_texts_that_look_equal_are_equal_to_every_reader(data: Path, name: str, tmp_path: Path):
+    given, wanted = LOOKS[name], "das wetter morgen"
+    write(data / "train.txt", f"train0|{given}\ntrain1|b\n")
+    assert list_clips(data, "train")["train0"] == wanted
+    assert read_ids_and_texts(write(tmp_path / "texts.txt", f"hello\n{given}\n"))[1][1] == wanted
+    assert stripped(given) == wanted
+    assert read_texts(write(tmp_path / "t.csv", f'id,text\na,"{given}"\n')) == {"a": wanted}
+    (tmp_path / "a.skels").write_text("0 1 2\n")
+    write(tmp_path / "a.text", f"{given}\n")
+    assert skels_texts(tmp_path / "a.skels") == [wanted]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian: two parts of a word that do not join
+        "\u0915\u094d\u200d\u0937",  # Hindi: a half letter
+        "\u0d05\u0d35\u0d28\u0d4d\u200d \u0d35",  # Malayalam: a letter without vowel at a word's end
+        "\U0001f469\u200d\U0001f52c \u2600\ufe0f",  # emoji: a woman with a microscope, and a coloured sun
+        "\u0606\u0601\u0661\u0662",  # Arabic: a sign before a number, which is seen
+    ],
+)
+def test_what_a_script_needs_stays_in_a_text(text: str):
+    assert stripped(text) == text
+
+
+@pytest.mark.parametrize("nothing", ["\ufe0f", "\u2800", "\u3164", "\u0301", "\u200b\ufeff", "\u200d", "... \u0301"])
+def test_a_text_that_shows_nothing_says_nothing(nothing: str):
+    assert not says_something(nothing)
+    with pytest.raises(UserError, match="has no signs"):
+        stripped(nothing)
 
 
 def test_a_line_that_stands_there_twice_counts_once(data: Path):
@@ -87,7 +138,7 @@ def test_bars_at_the_end_of_a_line_are_no_text(data: Path):
 
 def test_ids_of_texts_to_sign_are_not_signed(tmp_path: Path):
     path = write(tmp_path / "texts.txt", "a1|hello\r\n\nb-2 | l o n g\u2028line | bar\n")
-    assert read_ids_and_texts(path) == (["a1", "b-2"], ["hello", "l o n g\u2028line | bar"])
+    assert read_ids_and_texts(path) == (["a1", "b-2"], ["hello", "l o n g line | bar"])
     assert read_ids_and_texts(write(path, "hello\nboth one | and the other\n"))[0] is None
 
 
