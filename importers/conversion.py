@@ -119,14 +119,19 @@ def _convert_one(
 
 
 def _write_texts(output_dir: Path, split: str, clips: list[PlannedClip], written: set[str]) -> None:
-    """Bring a split's text file up to date: a line for each clip that is written and has a text, none for one that is
-    not; lines of other clips are kept."""
+    """Bring a split's text file up to date: lines for the clips that are written, none for those that are not.
+
+    Lines of other clips are kept. If any clip has a text, each gets a line, an empty one where no file says its text:
+    a data set's text file has a line for every clip.
+    """
     path = output_dir / f"{split}.txt"
     lines = texts_by_id(path, read_lines(path)) if path.is_file() else {}
     missing = {clip.id for clip in clips} - written
     lines = {name: text for name, text in lines.items() if name not in missing}
     lines |= {clip.id: clip.text for clip in clips if clip.text is not None and clip.id in written}
     if lines:
+        others = {record.stem for record in (output_dir / split / "records").glob("*.json")} - missing
+        lines = dict.fromkeys(others | written, "") | lines
         with write_whole(path, "w") as file:
             file.writelines(f"{clip_id}|{text}\n" for clip_id, text in sorted(lines.items()))
 

@@ -33,7 +33,7 @@ from importers.recording import content_of
 from importers.skeletons import BODY_25, OPENPOSE_18, SKELS
 from poses import layout
 from poses.face import nmm_from_face_mesh
-from poses.files import read_clip
+from poses.files import list_clips, read_clip
 from poses.holistic import read_pose_file
 from runtime import errors
 from runtime.errors import UserError
@@ -1001,6 +1001,20 @@ def test_a_file_of_texts_that_an_editor_saved_is_gone_on_with(imported, tmp_path
     np.save(tmp_path / "in" / "two.npy", POINTS)
     imported(flags)
     assert texts.read_text(encoding="utf-8") == "one|hello\ntwo|w\u00f6rld\n"
+
+
+def test_a_clip_without_a_text_has_an_empty_line_where_others_have_texts(imported, tmp_path: Path):
+    given = tmp_path / "in"
+    for name in ("a", "b"):
+        (given / f"{name}.skels").write_text(f"{skels_line(POINTS)}\n")
+    (given / "b.text").write_text("good morning\n")
+    folder = imported("--source_fps 25")
+    assert (folder / "train.txt").read_text() == "a_00000|\nb_00000|good morning\n"
+    assert list_clips(folder, "train") == {"a_00000": "", "b_00000": "good morning"}
+    assert "1 without a text" in (folder / "report.txt").read_text()
+    (given / "a.skels").rename(given / "c.skels")  # a clip of an earlier call keeps its line
+    imported("--source_fps 25")
+    assert list_clips(folder, "train") == {"a_00000": "", "b_00000": "good morning", "c_00000": ""}
 
 
 def test_a_recording_that_can_no_longer_be_read_leaves_no_clip(imported, refused, tmp_path: Path):
