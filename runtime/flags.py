@@ -118,6 +118,10 @@ class ScriptParser(argparse.ArgumentParser):
             wanted = "a list" if several else "a single value"
         elif not all(type(item) in (str, int, float) for item in items):
             wanted = "a text or a number"
+        elif any("\0" in item for item in items if isinstance(item, str)):
+            wanted = "a text without NUL characters"  # which no typed word has, nor any path
+        elif several and (flags := [item for item in items if isinstance(item, str) and item.startswith("-")]):
+            raise UserError(f"{path}: {flag} holds '{shown(flags[0])}', which begins as a flag; write ./ before a path")
         if wanted is None:
             texts = [item if isinstance(item, str) else repr(item) for item in items]
             words = [flag, *texts] if several else [f"{flag}={texts[0]}"]
