@@ -10,6 +10,7 @@ import contextlib
 import importlib.metadata
 import json
 import platform
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ MAX_CONFIG_BYTES = 2**20
 OF_ONE_CALL = {"help", "config", "quiet", "resume_from", "overwrite", "override"}  # a file does not hold them
 _KEYS = {"script", "flags", "defaults", "versions"}
 _PACKAGES = ("torch", "numpy", "transformers", "accelerate")
+_NEGATIVE = re.compile(r"-\d+|-\d*\.\d+")  # what argparse takes for a number, and not for a flag
 _UNSET = object()
 
 
@@ -120,10 +122,13 @@ class ScriptParser(argparse.ArgumentParser):
             wanted = "a text or a number"
         elif any("\0" in item for item in items if isinstance(item, str)):
             wanted = "a text without NUL characters"  # which no typed word has, nor any path
-        elif several and (flags := [item for item in items if isinstance(item, str) and item.startswith("-")]):
-            raise UserError(f"{path}: {flag} holds '{shown(flags[0])}', which begins as a flag; write ./ before a path")
         if wanted is None:
             texts = [item if isinstance(item, str) else repr(item) for item in items]
+            as_flag = next((text for text in texts if text.startswith("-") and not _NEGATIVE.fullmatch(text)), None)
+            if several and as_flag is not None:
+                raise UserError(
+                    f"{path}: {flag} holds '{shown(as_flag)}', which looks like a flag; write ./ before a path"
+                )
             words = [flag, *texts] if several else [f"{flag}={texts[0]}"]
             self._reading = path
             try:

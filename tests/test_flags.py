@@ -188,6 +188,23 @@ BAD_FLAGS = {
 
 
 @pytest.mark.parametrize("part", ["flags", "defaults"])
+@pytest.mark.parametrize("item", ["--output=x.gif", "--skip_bad", "-h", "--", "-1e-30", "--clips=b"])
+def test_an_item_of_a_list_is_no_flag(item: str, part: str, config, monkeypatch, capsys):
+    flags = {"clips": ["a.npy", item]}
+    path = config(flags, "visualize.py") if part == "flags" else config({}, "visualize.py", defaults=flags)
+    said = one_sentence(capsys, lambda: parse("visualize.py", "--config", path, monkeypatch=monkeypatch))
+    assert said == f"error: {path}: --clips holds '{item}', which looks like a flag; write ./ before a path"
+
+
+@pytest.mark.parametrize(("script", "name"), [("visualize.py", "clips"), (EVALUATE, "data_dir"), (EVALUATE, "device")])
+def test_no_value_of_a_file_holds_a_nul(script: str, name: str, config, monkeypatch, capsys):
+    path = config({name: ["a\0b.npy"] if name == "clips" else "a\0b"}, script)
+    said = one_sentence(capsys, lambda: parse(script, "--config", path, monkeypatch=monkeypatch))
+    assert "where a text without NUL characters is expected" in said
+    assert r"a\u0000b" in said
+
+
+@pytest.mark.parametrize("part", ["flags", "defaults"])
 @pytest.mark.parametrize("case", BAD_FLAGS)
 def test_a_flag_that_the_script_would_not_take_is_one_sentence(case: str, part: str, config, monkeypatch, capsys):
     flags, message = BAD_FLAGS[case]
