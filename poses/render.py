@@ -22,6 +22,7 @@ from poses import layout
 from poses.face import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
 from poses.layout import ActionUnit
 from poses.presence import shown_keypoints
+from poses.texts import legible
 from runtime.errors import UserError
 from runtime.files import temporary_beside, write_whole
 
@@ -135,7 +136,8 @@ def draw_sheet(
             sheet.paste(draw_frame(pose[t], view, width, smoothing), (left, top))
             ink.text((left + 6, top + 4), str(t), BODY_COLOUR, _font(11))
             if texts is not None and t < len(texts):
-                ink.text((left + width / 2, top + height - 24), texts[t], INK, _font(18, bold=True), anchor="ma")
+                at = (left + width / 2, top + height - 24)
+                ink.text(at, _drawable(texts[t]), INK, _font(18, bold=True), anchor="ma")
         ink.line([(0, (row + 1) * height - 1), (sheet.width, (row + 1) * height - 1)], FRAME, 1)
     return sheet
 
@@ -233,7 +235,7 @@ def _side_by_side(
             texts = captions[column] if captions else None
             if texts is not None and now < len(texts):
                 at = (column * width + width / 2, height - caption_height + 8)
-                ink.text(at, texts[now], INK, _font(28, bold=True), anchor="ma")
+                ink.text(at, _drawable(texts[now]), INK, _font(28, bold=True), anchor="ma")
         yield picture
 
 
@@ -391,10 +393,15 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
 
 
+def _drawable(text: str) -> str:
+    """`text` on one line, without what a font cannot draw: control characters, and bytes of another encoding."""
+    return legible(text).encode(errors="replace").decode()
+
+
 def _wrapped(text: str, width: float, size: int) -> str:
     """`text` broken into lines of at most `width` pixels, at blanks where it has them."""
     lines, font = [""], _font(size, bold=True)
-    for part in re.findall(r"\S+\s*|\s+", text):
+    for part in re.findall(r"\S+\s*|\s+", _drawable(text)):
         if lines[-1] and font.getlength(lines[-1] + part.rstrip()) > width:
             lines.append("")
         for letter in part:

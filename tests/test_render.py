@@ -122,6 +122,14 @@ def test_contact_sheet_has_a_row_a_clip(tmp_path: Path):
     assert [file.name for file in path.parent.iterdir()] == ["sheet.png"]
 
 
+@pytest.mark.parametrize("text", ["two\nlines", "tab\tbell\x07null\0", "\x1b[2J", "latin-1 \udcfc", "\n", ""])
+def test_labels_and_captions_may_hold_what_no_font_draws(text: str, tmp_path: Path):
+    rows, captions = [(text, signer(2)), (text, signer(2))], [[text] * 2, [text] * 2]
+    render.contact_sheet(rows, tmp_path / "sheet.png", num_frames=2, captions=captions)
+    render.gif(rows, tmp_path / "clips.gif", 25, captions)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_video_is_as_long_as_its_longest_clip(tmp_path: Path):
     path = tmp_path / "clip.mp4"
     render.video([("a", signer(7)), ("b", signer(12))], path, fps=25, captions=[["h"] * 7, None], width=121)
