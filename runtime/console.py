@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
+from runtime.errors import without_tricks
 from runtime.lifetime import is_first
 
 _quiet = False
@@ -21,7 +22,7 @@ def be_quiet(quiet: bool) -> None:
 def say(*words: object, sep: str = " ") -> None:
     """Print what a user may want to know but need not."""
     if not _quiet:
-        print(*words, sep=sep, flush=True)
+        print(without_tricks(sep.join(map(str, words))), flush=True)
 
 
 def progress_bar(items: Iterable, what: str | None, unit: str, *, hidden: bool = False, **more: object) -> tqdm:

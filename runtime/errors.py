@@ -14,6 +14,16 @@ class UserError(Exception):
     """Something the user can fix. The message names the file, what is wrong with it, and what to do."""
 
 
+def without_tricks(message: str) -> str:
+    """A message in which what a terminal would not show as it stands is spelt out, such as \\x1b or \\u202e.
+
+    Names and texts of files are part of messages, and may hold marks that turn around or hide what follows. Lines end
+    where they end, and joiners stay within words, which some scripts need.
+    """
+    shows = str.isprintable
+    return "".join(c if shows(c) or c in "\n\t\u200c\u200d" else ascii(c)[1:-1] for c in message)
+
+
 def first_line(error: Exception) -> str:
     """What an error of another library says first, shortened."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
@@ -81,7 +91,7 @@ class _Silence(io.TextIOBase):
 def _refuse(reason: str) -> NoReturn:
     if not is_first():
         time.sleep(_FIRST_TO_SPEAK)
-    print(f"error: {reason}", file=sys.stderr)
+    print(f"error: {without_tricks(reason)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -50,6 +50,14 @@ def test_the_last_line_after_the_work_and_an_error_name_a_file_in_other_letters(
     assert (done.returncode, done.stderr.strip()) == (2, rb"error: \u03b1\u03b2.npy: no such file")
 
 
+def test_what_turns_around_or_hides_a_message_is_spelt_out():
+    done = run_main(r"raise errors.UserError('a\u202eb\u200bc\x1b[2J\udcfc \u0645\u06cc\u200c\u062e\n  d')")
+    said = done.stderr.decode("utf-8")
+    assert said == "error: a\\u202eb\\u200bc\\x1b[2J\\udcfc \u0645\u06cc\u200c\u062e\n  d\n"
+    done = run_main(r"from runtime.console import say; say('a', 'b\u202e')")
+    assert done.stdout.decode("utf-8") == "a b\\u202e\n"
+
+
 def test_the_letters_that_a_console_has_stay_as_they_are():
     done = run_main("print('Grüße, 你好')", PYTHONIOENCODING="cp1252")
     assert done.stdout.decode("cp1252").strip() == "Grüße, \\u4f60\\u597d"
