@@ -16,11 +16,12 @@ from runtime.untrusted import read_json
 
 
 class Job(NamedTuple):
-    """One clip to make: its text, the seed of its noise, and where it goes."""
+    """One clip to make: its text, the seed of its noise, where it goes, and where the text stands, for messages."""
 
     text: str
     seed: int
     path: Path
+    where: str = ""
 
 
 def read_texts(args: argparse.Namespace) -> tuple[list[str] | None, list[str]]:
@@ -33,9 +34,16 @@ def read_texts(args: argparse.Namespace) -> tuple[list[str] | None, list[str]]:
         try:
             to_sign.append(stripped(text))
         except UserError as error:
-            which = f"'{ids[number]}'" if ids else f"text {number + 1}"
-            raise UserError(f"{args.text_file}: {which}: {error}") from None
+            raise UserError(f"{place_of(args, ids, number)}{error}") from None
     return ids, to_sign
+
+
+def place_of(args: argparse.Namespace, ids: list[str] | None, number: int) -> str:
+    """What a message about a text begins with: its file, and its ID or its place there; nothing for --text."""
+    if args.text_file is None:
+        return ""
+    which = f"'{ids[number]}'" if ids else f"text {number + 1}"
+    return f"{args.text_file}: {which}: "
 
 
 def read_jobs(args: argparse.Namespace) -> list[Job]:
@@ -63,8 +71,11 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
             raise UserError(
                 f"{beside}: is no record of a clip, and one would overwrite it; choose another --output_path"
             )
-    jobs = [(text, args.seed + sample) for text in texts for sample in range(args.num_samples)]
-    return [Job(*job, path) for job, path in zip(jobs, paths, strict=True)]
+    jobs = [(number, sample) for number in range(len(texts)) for sample in range(args.num_samples)]
+    return [
+        Job(texts[number], args.seed + sample, path, place_of(args, ids, number))
+        for (number, sample), path in zip(jobs, paths, strict=True)
+    ]
 
 
 def is_record(path: Path) -> bool:
@@ -90,6 +101,9 @@ def sign_to_files(
     if args.signer is not None and args.signer not in generator.model.signers:
         known = ", ".join(generator.model.signers) or "no signers: its data set has no train.signers.txt"
         raise UserError(f"--signer {args.signer}: the checkpoint knows {known}; use one of those, or leave it out")
+    for job in jobs:
+        if too_long := generator.model.truncation_message([job.text]):
+            raise UserError(f"{job.where}{too_long}; sign it in parts, one sentence each")
     lengths = [args.target_length] * len(jobs) if args.target_length else None
     clips = generator.stream(
         [job.text for job in jobs], [job.seed for job in jobs], lengths, args.batch_size, [args.signer] * len(jobs)

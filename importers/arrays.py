@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from importers.geometry import require_person
 from importers.recording import MAX_BODY_SCORE, naming, sound_scores
 from importers.skeletons import NUM_WHOLE_BODY, from_whole_body
 from poses import layout
@@ -99,6 +100,7 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
     sizes = {BODY + 2 * HAND + face: face for face in (0, NUM_FACE, NUM_FACE_WITH_IRIS)}
     if values.shape[1] not in (NUM_WHOLE_BODY, *sizes):
         raise UserError(f"has {values.shape[1]} points per frame; expected {SHAPES}")
+    require_person(np.isfinite(values[..., :2]).all(2) & (values[..., :2] != 0).any(2))
     scored = _third_is_score(values) if values.shape[2] == 3 else values.shape[2] == 4
     from_mediapipe = scores is None and values.shape[2] == 4
     if scores is None:

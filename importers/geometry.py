@@ -111,8 +111,17 @@ def swap_hands(values: np.ndarray) -> np.ndarray:
     return np.concatenate([parts[0], parts[2], parts[1]], axis=1)
 
 
+def require_person(seen: np.ndarray) -> None:
+    """UserError where a clip has no frames, or no point of it was seen; seen [T,N] bool."""
+    if not len(seen):
+        raise UserError("it holds no frames")
+    if not seen.any():
+        raise UserError(f"no person is seen in any of its {len(seen)} frames")
+
+
 def _shoulders(points: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float]:
     """The shoulders' middle [N,2] in the frames that saw both, and their median distance."""
+    require_person(seen)
     both = seen[:, SHOULDERS].all(1)
     if not both.any():
         raise UserError("no frame sees both shoulders, so its coordinates can't be judged; leave it out")

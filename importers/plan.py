@@ -13,7 +13,7 @@ from poses.files import FASTEST, SLOWEST, SPLITS
 from runtime.arguments import number_parser, positive_int
 from runtime.errors import UserError
 from runtime.files import write_whole
-from runtime.untrusted import read_json
+from runtime.untrusted import read_json, shown
 
 MADE_BY = "made_by.json"  # in a data set's folder: the script and the flags that its clips were made with
 
@@ -140,8 +140,13 @@ def name_sources(sources: Iterable[Source], endings: tuple[str, ...], ids: str) 
     for source in sources:
         clip_id = clip_name(source.name, endings, by_path=ids == "path")
         if clip_id in named:
-            told = f"{named[clip_id].name} and {source.name} would both be called '{clip_id}'"
-            advice = "rename one of them" if ids == "path" else "pass --ids path, which names clips after their path"
+            other = named[clip_id]
+            told = f"{other.name} and {source.name} would both be called '{clip_id}'"
+            if other.name == source.name:
+                told = f"{' and '.join(dict.fromkeys([str(other.path), str(source.path)]))}: '{clip_id}' is named twice"
+            by_path = {clip_name(one.name, endings, by_path=True) for one in (other, source)}
+            helps = ids != "path" and len(by_path) > 1
+            advice = "pass --ids path, which names clips after their path" if helps else "rename one of them"
             raise UserError(f"{told}; {advice}")
         if not clip_id or "|" in clip_id or not clip_id.isprintable():
             raise UserError(f"{source.path}: its name can't be a clip's ID ('|' and control characters); rename it")
@@ -192,9 +197,9 @@ def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tup
             f"{files}: none of its {len(said)} IDs, such as '{missing[0]}', is a recording's, such as '{without[0]}'"
         )
     if without:
-        print(f"{len(without)} recordings have no text in {files} and are not taken, such as '{without[0]}'")
+        print(f"{len(without)} recordings have no text in {files} and are not taken, such as '{shown(without[0])}'")
     if missing:
-        print(f"{len(missing)} texts of {files} have no recording, such as '{missing[0]}'")
+        print(f"{len(missing)} texts of {files} have no recording, such as '{shown(missing[0])}'")
     return kept
 
 

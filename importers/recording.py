@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from importers.geometry import require_person
 from poses import layout
 from poses.face import split_nmm
 from poses.files import MAX_KEYPOINT, MAX_NMM, MAX_VISIBILITY, same_rate
@@ -75,10 +76,7 @@ def make_recording(
     nmm: None where the recording has no face. Raises UserError if no keypoint was seen in any frame.
     """
     seen = shown_keypoints(keypoints) & np.isfinite(visibility) & (visibility > 0)
-    if not len(keypoints):
-        raise UserError("it holds no frames")
-    if not seen.any():
-        raise UserError(f"no person is seen in any of its {len(keypoints)} frames")
+    require_person(seen)
     if np.abs(keypoints[seen]).max() > MAX_KEYPOINT:
         raise UserError(f"a coordinate of {np.abs(keypoints[seen]).max():.3g} pictures lies nowhere near the picture")
     if nmm is None:

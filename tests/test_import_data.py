@@ -923,7 +923,32 @@ BAD = {
         "a.npz: not a readable .npz of arrays ('keypoints' takes 315 MB unpacked",
     ),
     "another shape": (lambda folder: np.save(folder / "a.npy", np.zeros((9, 226))), "--source_fps 25", "226 numbers"),
-    "nobody": (lambda folder: np.save(folder / "a.npy", np.zeros((9, 75, 2))), "--source_fps 25", "both shoulders"),
+    **{
+        f"nobody in {shape}": (
+            lambda folder, shape=shape: np.save(folder / "a.npy", np.zeros(shape)),
+            "--source_fps 25",
+            "it holds no frames" if not shape[0] else "no person is seen in any of its 9 frames",
+        )
+        for shape in ((9, 75, 2), (9, 543, 3), (9, 1662), (0, 75, 2), (0, 543, 3), (0, 1662))
+    },
+    "no shoulders": (
+        lambda folder: np.save(folder / "a.npy", np.where(np.arange(75)[:, None] > 12, POINTS, 0)),
+        "--source_fps 25",
+        "no frame sees both shoulders",
+    ),
+    "a name twice in .files": (
+        lambda folder: [
+            (folder / "a.skels").write_text(f"{skels_line(POINTS)}\n" * 2),
+            (folder / "a.files").write_text("dev/one\ndev/one\n"),
+        ],
+        "--source_fps 25",
+        "a.skels: 'one' is named twice; rename one of them",
+    ),
+    "two endings": (
+        lambda folder: [np.save(folder / "a.npy", POINTS), np.savez(folder / "a.npz", POINTS)],
+        "--source_fps 25",
+        "a.npy and a.npz would both be called 'a'; rename one of them",
+    ),
     "no order": (
         lambda folder: np.save(folder / "a.npy", np.random.default_rng(0).random((9, 543, 3))),
         "--source_fps 25",

@@ -255,7 +255,7 @@ def test_a_stop_says_what_to_do_and_a_second_ctrl_c_does_not_wait(data_dir, tmp_
         commands.call("autoencoder", f"{CUT} --overwrite", D=data_dir, O=tmp_path)
 
 
-def test_a_run_that_is_stopped_in_its_test_is_whole(data_dir, tmp_path, monkeypatch):
+def test_a_run_that_is_stopped_in_its_test_is_whole(data_dir, tmp_path, monkeypatch, capsys):
     stop_at(12 + 2 + 12 + 2 + 1, "SIGTERM", monkeypatch)  # two epochs of 12 batches and 2 of dev, then test
     more = "--batch_size 1"
     with pytest.raises(SystemExit, match="75"):
@@ -264,6 +264,7 @@ def test_a_run_that_is_stopped_in_its_test_is_whole(data_dir, tmp_path, monkeypa
     monkeypatch.undo()
     commands.call("autoencoder", f"{more} --resume_from auto", D=data_dir, O=tmp_path)
     assert [("train" in record, "test" in record) for record in records(tmp_path)] == [(1, 0), (1, 0), (0, 1)]
+    assert "no epoch is left after 2" in capsys.readouterr().out
 
 
 def test_signals_are_the_scripts_own_again_after_training(statistics, tmp_path):

@@ -66,6 +66,16 @@ def test_a_text_that_says_nothing_is_named_by_its_place(tmp_path: Path):
             read_jobs(flags(tmp_path / "x.npy", None, path))
 
 
+def test_a_text_that_is_too_long_is_named_by_its_id_or_place(trained, tmp_path: Path, capsys):
+    paths = {"P": trained.predictor, "A": trained.autoencoder, "T": tmp_path / "texts.txt", "O": tmp_path / "x.npy"}
+    for start, which in (("b|", "'b'"), ("", "text 2")):
+        paths["T"].write_text(f"{start and 'a|'}hello\n{start}{'a b c d e f g h ' * 40}\n")
+        said = commands.one_sentence(capsys, lambda: commands.call("inference_texts", **paths))
+        assert said.startswith(f"error: {paths['T']}: {which}: the text 'a b c d")
+        assert said.endswith("sign it in parts, one sentence each")
+    assert not list(tmp_path.glob("*.npy"))
+
+
 def test_a_text_is_signed_in_the_form_in_which_texts_are_learnt(tmp_path: Path):
     (job,) = read_jobs(flags(tmp_path / "x.npy", " cafe\u0301 "))
     assert job.text == "caf\u00e9"

@@ -143,9 +143,11 @@ def _train(
         if num_epochs > settings.num_epochs:
             say(f"epochs: {num_epochs} instead of {settings.num_epochs}, for {settings.min_steps} steps (--min_steps)")
         parameters = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
+        is_left = progress.epoch < num_epochs and not progress.stops(settings)
+        epochs = f"epochs {progress.epoch + 1}-{num_epochs} of {steps_per_epoch} steps"
         say(
             f"{stage.kind}: {parameters / 1e6:.2f} M parameters on {accelerator.device}, {num_clips} clips, "
-            f"epochs {progress.epoch + 1}-{num_epochs} of {steps_per_epoch} steps"
+            + (epochs if is_left else f"no epoch is left after {progress.epoch}")
         )
 
     while progress.epoch < num_epochs and not progress.stops(settings):
