@@ -11,7 +11,7 @@ import numpy as np
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, has_depth, is_flat, nmm_from_face_mesh
 from poses.interpolation import fill_gaps
-from poses.writing import FACE_NUMBERS
+from poses.writing import BODY_NAMES, FACE_NUMBERS, HAND_NAMES
 from runtime.errors import UserError
 from runtime.untrusted import MAX_ARRAY_BYTES, read_regular
 
@@ -24,6 +24,13 @@ COMPONENTS = {
     "FACE_LANDMARKS": (NUM_FACE, NUM_FACE_WITH_IRIS),
     "LEFT_HAND_LANDMARKS": (layout.NUM_HAND,),
     "RIGHT_HAND_LANDMARKS": (layout.NUM_HAND,),
+}
+
+
+USUAL_NAMES = {  # the points of a component in MediaPipe's order; those of a face have numbers for names
+    "POSE_LANDMARKS": BODY_NAMES,
+    "LEFT_HAND_LANDMARKS": HAND_NAMES,
+    "RIGHT_HAND_LANDMARKS": HAND_NAMES,
 }
 
 
@@ -77,6 +84,15 @@ class PosePoints:
         return int((self.confidence > 0).any((0, 2)).sum())
 
 
+def _usual_order(component: str, names: list[str]) -> list[int]:
+    """Where MediaPipe's points of a component stand among its `names`; as they stand where other points have names."""
+    usual = USUAL_NAMES.get(component) or [str(number) for number in range(len(names))]
+    place_of = {name: place for place, name in enumerate(names)}
+    if len(place_of) != len(names) or place_of.keys() != set(usual):
+        return list(range(len(names)))
+    return [place_of[name] for name in usual]
+
+
 def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoints:
     """The points of a `.pose` file (v0.1 or v0.2); raises UserError if it is damaged.
 
@@ -107,6 +123,11 @@ def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoi
     ends = np.cumsum([0, *map(len, names.values())]).tolist()
     places = {name: slice(start, end) for name, start, end in zip(names, ends[:-1], ends[1:], strict=True)}
     points, confidence = np.ma.getdata(file.body.data), np.nan_to_num(np.asarray(file.body.confidence))
+    order = np.arange(points.shape[2])
+    for name, place in places.items():
+        usual = _usual_order(name, names[name])
+        order[place], names[name] = order[place][usual], [names[name][point] for point in usual]
+    points, confidence = points[:, :, order], confidence[:, :, order]
     known = np.isfinite(points[..., :2]).all(-1)
     if face := places.get("FACE_LANDMARKS"):  # whose numbers need the depth, too
         known[..., face] = np.isfinite(points[..., face, :]).all(-1)

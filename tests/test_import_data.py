@@ -855,6 +855,28 @@ def test_a_bad_recording_is_named_and_the_others_are_written(refused, imported, 
     imported("--source_fps 25 --skip_bad")
 
 
+@pytest.mark.parametrize("component", ["POSE_LANDMARKS", "FACE_LANDMARKS", "RIGHT_HAND_LANDMARKS"])
+def test_points_of_a_pose_file_are_known_by_name(component: str, imported, letter: Path, tmp_path: Path):
+    pose, start = Pose.read(letter.read_bytes()), 0
+    for part in pose.header.components:
+        if part.name == component:
+            order = np.random.default_rng(0).permutation(len(part.points))
+            part.points, part.limbs = [part.points[place] for place in order], []
+            for values in (pose.body.data, pose.body.confidence):
+                values[:, :, start : start + len(order)] = values[:, :, start + order]
+        start += len(part.points)
+    with open(tmp_path / "in" / "clip.pose", "wb") as file:
+        pose.write(file)
+    mixed, real = read_pose_file(tmp_path / "in" / "clip.pose"), read_pose_file(letter)
+    assert np.array_equal(mixed.keypoints, real.keypoints)
+    assert np.array_equal(mixed.nmm, real.nmm)
+    folder = imported()
+    points, seen = keypoints(folder)
+    np.testing.assert_allclose(points[seen], real.keypoints[seen], atol=1e-6)
+    assert np.array_equal(seen, real.visibility > 0)
+    assert np.array_equal(np.isfinite(nmm(folder)).any(1), real.face_seen)
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_a_point_of_a_pose_file_that_is_no_number_is_unseen(number: float, imported, letter: Path, tmp_path: Path):
     pose, real = Pose.read(letter.read_bytes()), read_pose_file(letter)
