@@ -122,6 +122,18 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
     return points[..., :2], _with_hands(points, visibility) if from_mediapipe else visibility, face
 
 
+def note_on_third(given: Arrays) -> tuple[str, ...]:
+    """What the third number of each point was taken for, for the report, where `landmarks` judged it by its values."""
+    values = given.values
+    if values.ndim < 3 or values.shape[-1] != 3 or values.shape[-2] == NUM_WHOLE_BODY:
+        return ()
+    if not _third_is_score(values):
+        return ("the third number of a point is taken for its depth",)
+    if given.scores is not None:
+        return ("the third number of a point is not read, as scores stand beside it",)
+    return ("the third number of a point is never negative, so it is taken for a score and not for depth",)
+
+
 def nmm_of_mesh(face: np.ndarray, size: tuple[float, float]) -> np.ndarray:
     """NMM numbers [T,64] of meshes in image units, zeros where there is none, as NaN there.
 

@@ -138,7 +138,7 @@ def _points(
         given = arrays.read_frames(paths, frames)
     else:
         given = arrays.read_arrays(source.path)
-    return *arrays.landmarks(given), given.fps, (*notes, *given.notes)
+    return *arrays.landmarks(given), given.fps, (*notes, *given.notes, *arrays.note_on_third(given))
 
 
 def _to_image(

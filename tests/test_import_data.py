@@ -335,6 +335,25 @@ def test_a_score_a_little_above_one_is_a_score(shape: tuple[int, int], imported,
     assert np.array_equal(seen[:, layout.LEFT_HAND_KEYPOINTS].all(1), expected)
 
 
+@pytest.mark.parametrize(
+    ("third", "said"),
+    [
+        (0.4, "the third number of a point is never negative, so it is taken for a score and not for depth"),
+        (-0.4, "the third number of a point is taken for its depth"),
+    ],
+)
+def test_the_report_says_what_the_third_number_was_taken_for(third: float, said: str, imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", scored(POINTS, third))
+    assert f"note: {said}: clip.npy" in (imported("--source_fps 25") / "report.txt").read_text()
+    np.savez(tmp_path / "in" / "clip.npz", keypoints=scored(POINTS, third), scores=np.ones((FRAMES, 75)))
+    (tmp_path / "in" / "clip.npy").unlink()
+    report = (imported("--source_fps 25", "archive") / "report.txt").read_text()
+    assert ("is not read, as scores stand beside it: clip.npz" in report) == (third > 0)
+    np.save(tmp_path / "in" / "clip.npy", POINTS)
+    (tmp_path / "in" / "clip.npz").unlink()
+    assert "third number" not in (imported("--source_fps 25", "flat") / "report.txt").read_text()
+
+
 @pytest.mark.parametrize("score", [95.0, -3.0])
 def test_percent_and_logits_are_no_scores(score: float, refused, tmp_path: Path):
     values = np.concatenate([POINTS, np.full((FRAMES, 75, 2), 0.5)], axis=2)
