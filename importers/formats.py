@@ -68,12 +68,30 @@ def find_sources(folder: Path) -> Iterator[Source]:
             kind = {".pose": "pose", ".json": "mmpose"}.get(ending, "arrays")
             yield Source(path, kind, str(path.relative_to(folder)))
     prefixes: dict[tuple[Path, str], int] = defaultdict(int)
+    _leave_strays_out(groups)
     for parent, kind, _ in groups:
         prefixes[parent, kind] += 1
     for (parent, kind, prefix), paths in groups.items():
         several = prefixes[parent, kind] > 1
         place = parent.relative_to(folder) if parent != folder else Path(folder.resolve().name)
         yield Source(paths[0], kind, str(place / prefix) if several else str(place))
+
+
+def _leave_strays_out(groups: dict[tuple[Path, str, str], list[Path]]) -> None:
+    """Leave out JSON files that are no frames but lie among frames, such as `config_2.json`, and name them.
+
+    In a folder without any frame they stay, and reading them says what is wrong.
+    """
+    of_folder: dict[Path, list[tuple[Path, str, str]]] = defaultdict(list)
+    for group in groups:
+        if group[1] == "json_frames":
+            of_folder[group[0]].append(group)
+    for found in of_folder.values():
+        strays = [group for group in found if not any(map(json_frames.holds_frame, groups[group]))]
+        for group in strays if len(strays) < len(found) else ():
+            paths = groups.pop(group)
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            print(f"left out {paths[0]}{more}: JSON beside frames, but no frame of OpenPose or DWPose")
 
 
 def frame_paths(source: Source) -> list[Path]:

@@ -1,6 +1,7 @@
 """OpenPose's, DWPose's and MMPose's JSON: one file per frame (or one for all), each with the people that were found."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,13 @@ def is_video(path: Path) -> bool:
     with open(path, "rb") as file:
         start = file.read(4096)
     return b'"instance_info"' in start or b'"meta_info"' in start or (start.lstrip().startswith(b"[") and b"{" in start)
+
+
+def holds_frame(path: Path) -> bool:
+    """Whether a .json looks like a frame of OpenPose or DWPose, by the key that each has near its start."""
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    return b'"people"' in start or b'"num_persons"' in start
 
 
 def clip_prefix(path: Path) -> str:
@@ -133,11 +141,15 @@ def _numbers(person: object, key: str, width: int, absent: int | None = None) ->
 def places_of(numbers: Sequence[int | None]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Which frame each is, by their rising numbers, and notes: a missing number leaves an unseen frame.
 
-    Where all are some frames apart, or most frames would be missing, they are taken one after the other.
+    Where all are some frames apart, most frames would be missing, or two have one number, they are taken one after the
+    other.
     """
     in_order = np.arange(len(numbers))
-    if None in numbers or len(set(numbers)) < len(numbers):
+    if None in numbers:
         return in_order, ()
+    if len(set(numbers)) < len(numbers):
+        twice = next(number for number, count in Counter(numbers).items() if count > 1)
+        return in_order, (f"several of its frames have the number {twice}; all are taken to follow one another",)
     frames = np.array(numbers) - min(numbers)
     apart = int(np.gcd.reduce(np.diff(frames))) if len(frames) > 1 else 1
     notes = (f"its frames are {apart} numbers apart; --source_fps is taken to be theirs",) if apart > 1 else ()

@@ -472,6 +472,26 @@ def test_frames_that_are_evenly_apart_follow_one_another_and_the_report_says_so(
     assert f"its frames are {apart} numbers apart" in (out / "report.txt").read_text()
 
 
+def test_json_beside_frames_that_is_none_is_named_and_names_no_clip(imported, tmp_path: Path, capsys):
+    folder = tmp_path / "in" / "clip"
+    write_openpose(folder, [POINTS * SIZE])
+    (folder / "config_2.json").write_text('{"model": "BODY_25"}')
+    out = imported("--source_fps 24 --width 1280 --height 720")
+    assert f"left out {folder / 'config_2.json'}: JSON beside frames, but no frame of" in capsys.readouterr().out
+    assert [path.stem for path in out.glob("train/poses/*")] == ["clip"]
+    assert len(keypoints(out)[0]) == FRAMES
+
+
+def test_two_files_of_one_frame_number_are_told(imported, tmp_path: Path):
+    folder = tmp_path / "in" / "clip"
+    write_openpose(folder, [POINTS * SIZE])
+    shutil.copy(folder / "clip_000000000005_keypoints.json", folder / "clip_5_keypoints.json")
+    out = imported("--source_fps 24 --width 1280 --height 720")
+    said = "several of its frames have the number 5; all are taken to follow one another: clip"
+    assert said in (out / "report.txt").read_text()
+    assert len(keypoints(out)[0]) == FRAMES + 1
+
+
 def test_half_a_hand_counts_as_seen_in_the_report(imported, tmp_path: Path):
     values = POINTS.copy()
     values[:, layout.LEFT_HAND_KEYPOINTS.start + 3] = np.nan  # one of its 21 points
