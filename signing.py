@@ -56,21 +56,30 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
     ids, texts = read_texts(args)
     endings = [f"_{sample:04d}" for sample in range(1, args.num_samples + 1)] if args.num_samples > 1 else [""]
     stem, total = args.output_path.name.removesuffix(suffix), len(texts) * args.num_samples
+    after = []  # the names that a call for one clip more would have written, too
     if ids is not None:
         names = [f"{clip_id}{ending}" for clip_id in ids for ending in endings]
+        after = [f"{clip_id}_{args.num_samples + 1:04d}" for clip_id in ids if args.num_samples > 1]
     elif args.text_file or total > 1:
         names = [f"{stem}_{number:04d}" for number in range(1, total + 1)]
+        after = [f"{stem}_{total + 1:04d}"]
     else:
         names = [stem]
     paths = [args.output_path.with_name(f"{name}{suffix}") for name in names]
     for path in paths:
         if path.is_dir():
             raise UserError(f"{path}: is a folder, where a clip is to be written; choose another --output_path")
+        for other in (path.with_suffix(ending) for ending in CLIP_FORMATS if ending != suffix):
+            if other.exists():  # its .json, which says its rate, would become this one's
+                raise UserError(f"{other}: is there, and {path.name} would share its .json; remove or rename it")
     for beside in (path.with_suffix(".json") for path in paths):
         if beside.exists() and not is_record(beside):
             raise UserError(
                 f"{beside}: is no record of a clip, and one would overwrite it; choose another --output_path"
             )
+    earlier = [path for name in after if (path := args.output_path.with_name(f"{name}{suffix}")).exists()]
+    if earlier:
+        print(f"warning: {earlier[0]} and any clip numbered after it are of an earlier call, and stay")
     jobs = [(number, sample) for number in range(len(texts)) for sample in range(args.num_samples)]
     return [
         Job(texts[number], args.seed + sample, path, place_of(args, ids, number))

@@ -100,6 +100,30 @@ def test_a_sibling_that_is_no_record_stays(tmp_path: Path):
         assert beside.read_text() == content
 
 
+@pytest.mark.parametrize(("there", "wanted"), [("x.npy", "x.pose"), ("x.pose", "x.npy")])
+def test_two_formats_do_not_share_a_record(there: str, wanted: str, tmp_path: Path):
+    for name in (there, "x.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(
+        UserError, match=rf"{there}: is there, and {wanted} would share its \.json; remove or rename it"
+    ):
+        read_jobs(flags(tmp_path / wanted))
+
+
+def test_clips_of_an_earlier_call_that_stay_are_told(tmp_path: Path, capsys):
+    texts = tmp_path / "texts.txt"
+    for name, content in (("x", "hello\n"), ("b", "a|hello\nb|hello\n")):
+        texts.write_text(content)
+        path = flags(tmp_path / "x.npy", None, texts, num_samples=2)
+        read_jobs(path)
+        assert capsys.readouterr().out == ""
+        (tmp_path / f"{name}_0003.npy").touch()
+        read_jobs(path)
+        said = f"warning: {tmp_path / name}_0003.npy and any clip numbered after it are of an earlier call, and stay\n"
+        assert capsys.readouterr().out == said
+        (tmp_path / f"{name}_0003.npy").unlink()
+
+
 def test_a_clip_may_be_signed_again_and_says_its_rate(trained, data_dir: Path, tmp_path: Path):
     paths = {"P": trained.predictor, "A": trained.autoencoder, "D": data_dir, "O": tmp_path / "x.npy"}
     for length in (9, 12):
