@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from importers import arrays, json_frames
-from importers.geometry import check_body, image_units, outside, swap_hands
+from importers.geometry import check_body, image_units, notes_on_body, swap_hands
 from importers.plan import Source, files_in
 from importers.pose_files import NO_DEPTH, SIGNED_DEPTH, read_pose_recording
 from importers.recording import Recording, content_of, make_recording
@@ -132,7 +132,7 @@ def read_recording(source: Source, reading: ReadingFlags) -> Recording:
         keypoints, visibility = swap_hands(recording.keypoints), swap_hands(recording.visibility)
         recording = replace(recording, keypoints=keypoints, visibility=visibility)
     check_body(recording.keypoints, recording.seen)
-    return recording
+    return replace(recording, notes=(*recording.notes, *notes_on_body(recording.keypoints, recording.seen)))
 
 
 def _points(
@@ -181,8 +181,6 @@ def _to_image(
             f"points lie outside the picture in {beside.mean():.0%} of the frames; --width and --height are those of "
             "another one"
         )
-    if outside(points, seen):
-        notes.append("the nose or a shoulder lies outside the picture; are --width, --height and --units right?")
     return points, np.where(seen, visibility, 0), nmm, notes
 
 

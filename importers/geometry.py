@@ -3,7 +3,7 @@
 import numpy as np
 
 from poses import layout
-from poses.geometry import CONTRADICTS, MARGIN, hands_on_arms
+from poses.geometry import CONTRADICTS, MARGIN, hands_on_arms, lies
 from runtime.errors import UserError
 
 UNITS = {
@@ -72,7 +72,7 @@ def check_body(points: np.ndarray, seen: np.ndarray) -> None:
     both = seen[:, SHOULDERS].all(1)
     nose = points[both, layout.NOSE][seen[both, layout.NOSE]]
     below = nose[:, 1] > middle[seen[both, layout.NOSE], 1]
-    if len(nose) and below.mean() > 0.5:
+    if len(nose) and below.mean() > 0.5 and not _lying(points, seen):
         raise UserError(
             f"the nose lies below the shoulders in {below.mean():.0%} of the frames: y points upwards, or the picture "
             "is upside down; y must point downwards"
@@ -83,10 +83,29 @@ def check_body(points: np.ndarray, seen: np.ndarray) -> None:
         raise UserError("each hand lies at the other arm's wrist: left and right are exchanged; pass --swap_hands")
 
 
-def outside(points: np.ndarray, seen: np.ndarray) -> bool:
+def notes_on_body(points: np.ndarray, seen: np.ndarray) -> list[str]:
+    """What is odd about the place of a clip's body, and is yet no proof of a mistake; points [T,75,2], seen [T,75]."""
+    notes = []
+    if _outside(points, seen):
+        notes.append("the nose or a shoulder lies outside the picture; are --width, --height and --units right?")
+    if _lying(points, seen):
+        notes.append(
+            "the shoulders are above one another and the nose is beside them; are x and y exchanged, or the picture "
+            "turned?"
+        )
+    return notes
+
+
+def _outside(points: np.ndarray, seen: np.ndarray) -> bool:
     """Whether the nose or a shoulder, by the median of the frames that saw it, lies outside the picture."""
     shown = [k for k in TRUNK if seen[:, k].any()]
     return any((np.abs(np.median(points[seen[:, k], k], axis=0) - 0.5) > 0.5 + MARGIN).any() for k in shown)
+
+
+def _lying(points: np.ndarray, seen: np.ndarray) -> bool:
+    """Whether the body lies in most of the frames that show both shoulders and the nose."""
+    head = seen[:, TRUNK].all(1)
+    return bool(head.any() and lies(points[head]).mean() > 0.5)
 
 
 def exchanged_hands(points: np.ndarray, seen: np.ndarray, width: float) -> float:

@@ -96,10 +96,8 @@ def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
     head = both & known[:, layout.NOSE]
     across, up = left - right, middle[:, 1] - nose[:, 1]
     frontal = head & (np.abs(across[:, 0]) > FRONTAL * np.abs(up))  # from the side either shoulder may be the left one
-    # Of a signer who sits or stands, shoulders are side by side and the nose above them, whatever the picture's shape.
-    lies = (np.abs(across[:, 1]) > np.abs(across[:, 0])) & (np.abs(middle[:, 0] - nose[:, 0]) > np.abs(up))
     width, middle_x, middle_y, *places, height, below, lying, reverse = _means(
-        [np.hypot(*across.T), *middle.T, *left.T, *right.T, *nose.T, up, up < 0, lies, across[:, 0] < 0],
+        [np.hypot(*across.T), *middle.T, *left.T, *right.T, *nose.T, up, up < 0, lies(points), across[:, 0] < 0],
         [both] * 3 + [head] * 9 + [frontal],
         starts,
     )
@@ -113,6 +111,16 @@ def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
         "lying": lying,
         "reversed": reverse,
     }
+
+
+def lies(points: np.ndarray) -> np.ndarray:
+    """In which frames of points [F,P,2] the shoulders are above one another and the nose is beside them, [F] bool.
+
+    Of a signer who sits or stands, shoulders are side by side and the nose above them, whatever the picture's shape.
+    """
+    left, right, nose = points[:, layout.LEFT_SHOULDER], points[:, layout.RIGHT_SHOULDER], points[:, layout.NOSE]
+    across, to_nose = np.abs(left - right), np.abs((left + right) / 2 - nose)
+    return (across[:, 1] > across[:, 0]) & (to_nose[:, 0] > to_nose[:, 1])
 
 
 def hands_on_arms(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.ndarray) -> Facts:

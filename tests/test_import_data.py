@@ -258,6 +258,23 @@ def test_y_upwards_is_refused(refused, tmp_path: Path):
     assert "y must point downwards" in refused("--source_fps 25")
 
 
+@pytest.mark.parametrize("lying", [POINTS[..., ::-1], POINTS[..., ::-1] * [1, -1] + [0, 1]])
+def test_a_body_that_lies_is_told(lying: np.ndarray, imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", lying)
+    report = (imported("--source_fps 25") / "report.txt").read_text()
+    assert "are x and y exchanged, or the picture turned?: clip.npy" in report
+
+
+def test_a_pose_file_outside_its_picture_is_told(imported, letter: Path, tmp_path: Path):
+    pose = Pose.read(letter.read_bytes())
+    pose.body.data[..., 0] *= -1
+    with open(tmp_path / "in" / "clip.pose", "wb") as file:
+        pose.write(file)
+    shutil.copy(letter, tmp_path / "in" / "inside.pose")
+    report = (imported() / "report.txt").read_text()
+    assert "lies outside the picture; are --width, --height and --units right?: clip.pose\n" in report
+
+
 def test_exchanged_hands_are_refused_and_can_be_put_right(refused, imported, tmp_path: Path):
     np.save(tmp_path / "in" / "clip.npy", np.concatenate([POINTS[:, :33], POINTS[:, 54:], POINTS[:, 33:54]], axis=1))
     assert "pass --swap_hands" in refused("--source_fps 25")
