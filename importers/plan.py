@@ -148,10 +148,20 @@ def name_sources(sources: Iterable[Source], endings: tuple[str, ...], ids: str) 
             helps = ids != "path" and len(by_path) > 1
             advice = "pass --ids path, which names clips after their path" if helps else "rename one of them"
             raise UserError(f"{told}; {advice}")
-        if not clip_id or "|" in clip_id or not clip_id.isprintable():
-            raise UserError(f"{source.path}: its name can't be a clip's ID ('|' and control characters); rename it")
+        if unfit := _unfit(clip_id, source.name):
+            raise UserError(f"{source.path}: the name '{shown(source.name)}' can't be a clip's, as {unfit}; rename it")
         named[clip_id] = source
     return dict(sorted(named.items()))
+
+
+def _unfit(clip_id: str, name: str) -> str | None:
+    """Why a recording's name can't be kept, or its clip ID name files; None if they can."""
+    if any("\ud800" <= letter <= "\udfff" for letter in name):  # how Python keeps bytes of another encoding
+        return "it is not UTF-8 (latin-1?)"
+    if not clip_id:
+        return "no ID is left of it"
+    odd = next((letter for letter in clip_id if letter == "|" or not letter.isprintable()), None)
+    return None if odd is None else f"it holds {odd!a}"
 
 
 def plan_clips(

@@ -168,6 +168,22 @@ def plan(named: dict[str, Source], *texts: str, split: object = (0.8, 0.1, 0.1))
     return plan_clips(named, args, (".mp4",))
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gr\udcfcn.mp4", r"the name 'gr\\udcfcn.mp4' can't be a clip's, as it is not UTF-8"),
+        ("gr\udcfcn/clip.mp4", "as it is not UTF-8"),
+        ("..", "as no ID is left of it"),
+        ("a|b.mp4", r"the name 'a\|b.mp4' can't be a clip's, as it holds '\|'; rename it"),
+        ("a\nb.mp4", r"as it holds '\\n'; rename it"),
+        ("a\u202eb.mp4", r"as it holds '\\u202e'; rename it"),
+    ],
+)
+def test_a_name_that_no_clip_can_have_is_told_why(name: str, said: str):
+    with pytest.raises(UserError, match=said):
+        sources(name)
+
+
 def test_a_file_a_split_says_text_and_split(tmp_path: Path, capsys: pytest.CaptureFixture):
     train, dev = write(tmp_path / "train=1.txt", "a|one\nb|two\n"), write(tmp_path / "d.txt", "c.mp4|three\nz|none\n")
     clips = plan(sources("x/a.mp4", "b.mp4", "c.mp4", "d.mp4"), f"train={train}", f"dev={dev}")
