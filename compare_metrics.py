@@ -23,9 +23,8 @@ from poses.files import SPLITS
 from runtime import errors
 from runtime.arguments import make_parser
 from runtime.console import say
-from runtime.errors import UserError
+from runtime.errors import UserError, without_tricks
 from runtime.files import write_whole
-from runtime.untrusted import printable
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -114,7 +113,7 @@ def main() -> None:
         for remark in remarks(count_remarks(scores), len(ids_a)):
             print(f"{side}: {remark}")
         for warning in report.get("warnings", []) if row == "model" else ():
-            print(f"{side}: warning: {printable(warning)}")
+            print(f"{side}: warning: {without_tricks(warning, kept='')}")
     if args.output_path is not None:
         with write_whole(args.output_path, "w") as file:
             json.dump(table, file, indent=2)

@@ -14,14 +14,14 @@ class UserError(Exception):
     """Something the user can fix. The message names the file, what is wrong with it, and what to do."""
 
 
-def without_tricks(message: str) -> str:
+def without_tricks(message: str, kept: str = "\n\t") -> str:
     """A message in which what a terminal would not show as it stands is spelt out, such as \\x1b or \\u202e.
 
-    Names and texts of files are part of messages, and may hold marks that turn around or hide what follows. Lines end
-    where they end, and joiners stay within words, which some scripts need.
+    Names and texts of files are part of messages, and may hold marks that turn around or hide what follows. The letters
+    in `kept` stay, and joiners, which some scripts need within words.
     """
     shows = str.isprintable
-    return "".join(c if shows(c) or c in "\n\t\u200c\u200d" else ascii(c)[1:-1] for c in message)
+    return "".join(c if shows(c) or c in kept + "\u200c\u200d" else ascii(c)[1:-1] for c in message)
 
 
 def first_line(error: Exception) -> str:

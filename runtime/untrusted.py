@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
-from runtime.errors import UserError
+from runtime.errors import UserError, without_tricks
 
 T = TypeVar("T")
 
@@ -71,14 +71,9 @@ class Refusal(Exception):
     """Why a file's content is not read, in a few words; the readers add the path and raise a UserError."""
 
 
-def printable(text: str) -> str:
-    """A text of a file on one line, without what moves a terminal's cursor."""
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
 def shown(value: object) -> str:
     """A value of a file as it may stand in a message: short, on one line, without what moves a terminal's cursor."""
-    text = printable(str(value)[:81])
+    text = without_tricks(str(value)[:81], kept="")
     return text if len(text) <= 80 else text[:80] + "…"
 
 
