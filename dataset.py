@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from models.layers import lengths_to_mask
 from poses import layout
 from poses.interpolation import resample, resample_seen
 from poses.pack import Pack
@@ -144,7 +145,7 @@ def collate(items: list[Item]) -> Batch:
             row[: len(value)] = torch.from_numpy(np.array(value))
         batch[name] = padded
         if dtype != torch.bool:
-            batch[f"{name}_mask"] = torch.arange(padded.shape[1])[None] < lengths[:, None]
+            batch[f"{name}_mask"] = lengths_to_mask(lengths)
     return batch
 
 

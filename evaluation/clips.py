@@ -117,9 +117,9 @@ class Placed(Clip):
     def compared(self, reference: "Placed", i: Array, j: Array) -> tuple[Array, Array]:
         """Masks for frames i [P] of this clip, paired with frames j [P] of its reference.
 
-        Returns two [P,214] masks: the numbers that the reference requires and this clip knows, and all numbers that the
-        reference requires. It requires what it saw, and no hand where it has none. Where both lack a hand, nothing
-        counts.
+        The reference requires what it saw. Where it lacks a hand that this clip shows, it requires that there is none.
+        Where both lack a hand, nothing counts. Returns two masks [P,214]: what it requires and this clip knows, and
+        all that it requires.
         """
         asked = reference.seen[j]
         hands = layout.HANDS

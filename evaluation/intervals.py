@@ -23,11 +23,13 @@ LEAST_DEFINED = 0.8  # share of resamples: less than with two clips (0.86 of the
 
 @dataclass(frozen=True)
 class Estimate:
-    """at: counts [R,N], how often each clip is taken, to the metric of each of the R draws [R], NaN where undefined.
+    """A metric as a function of which clips are drawn.
 
-    centred: the interval is the metric ± 1.96 of the resamples' standard deviation, not their percentiles; for a
-    distance between distributions, which resampling can only enlarge. lowest: where the metric's range begins. groups
-    [N]: the interval is over groups of clips, which are drawn as wholes; -1: a clip of none.
+    at: the metric of each of R draws, [R], NaN where undefined; given counts [R,N], how often a draw takes each clip.
+    centred: the interval is the metric ± 1.96 standard deviations of the resamples. The default is their percentiles,
+    which do not suit a distance between distributions, since resampling can only enlarge it.
+    lowest: where the metric's range begins.
+    groups [N]: the number of each clip's group, -1 for none. The interval is then over groups, drawn as wholes.
     """
 
     at: Callable[[Array], Array]

@@ -1,5 +1,7 @@
 """Stage 3: a student that covers a 50-step trajectory in 1, 2 or 4 steps, each one evaluation of the network.
 
+It is distilled into a flow map. There is no consistency loss (Song et al. 2023), although the file is called so.
+
 The teacher's guided ODE is a fixed map along the trajectory. The student learns its mean velocity over a step,
 
     v_student(z_t, t, d) ~ (z_{t+d} - z_t) / d,      d in {1, 1/2, 1/4},

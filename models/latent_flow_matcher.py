@@ -3,7 +3,7 @@
     v(z,t|x) = v_flow(z,t|x) + lambda(t) v_prior(z,t) - gamma grad_z L_sync(z),      lambda(t) = lambda_prior (1 - t)
 
 The sum of the first two terms is the field: the loss fits it, the sampler integrates it. The third term acts only in
-sampling; its gradient is scaled to the norm of the field, so that gamma is a share of it.
+sampling; its gradient is scaled to at most the norm of the field, so gamma is the largest share of it.
 
 A trajectory starts in noise, z_0 ~ N(0,I), or in noise around the mean latents of its text, z_0 ~ N(mu(x),I): a
 coupling that depends on the data (Albergo et al. 2024), whose shorter paths need fewer steps.

@@ -106,9 +106,10 @@ def sync_gradient(
 ) -> Tensor:
     """The gradient [B,N,D] of L_sync at the predicted clean latent; zero outside SYNC_INTERVAL.
 
-    in_units_of_field: scale it, clip by clip, to the norm of the velocity times the clip's distance from its target,
-    sqrt(L_sync) and at most 1. A factor of it is then the largest share of a step that guidance may add, for any length
-    of clip; the unscaled gradient shrinks as clips get longer.
+    in_units_of_field: scale each clip's gradient to the norm of its velocity, times min(1, sqrt(L_sync)), the clip's
+    distance from its target. Its factor gamma is then the largest share of a step that guidance may add, however long
+    the clip is. The unscaled gradient shrinks as clips get longer.
+
     t [B]. The velocity is a constant here: the gradient goes through the head only, not through the network.
     """
     active = within(t, SYNC_INTERVAL)
