@@ -550,7 +550,7 @@ def test_predictions_that_no_signer_could_be_are_refused(value, reason, tmp_path
 
 
 @pytest.mark.filterwarnings("error")
-def test_predictions_beyond_float32_are_refused_without_a_warning_of_numpy(tmp_path):
+def test_numbers_beyond_float32_are_read_without_a_warning_of_numpy(tmp_path):
     pose = np.full((3, layout.POSE_DIM), 0.5)
     reference = Reference(pose, pose > 0, "a", "")
     pose[2, 5] = 1e300
@@ -562,8 +562,8 @@ def test_predictions_beyond_float32_are_refused_without_a_warning_of_numpy(tmp_p
     (tmp_path / "a.npy").unlink()
     with open(tmp_path / "a.pose", "wb") as written:
         file.write(written)
-    with pytest.raises(UserError, match=r"a\.pose: holds .* in frame 1, number 22; predictions are in data units"):
-        read_predictions(tmp_path, [reference])
+    (clip,) = read_predictions(tmp_path, [reference])
+    assert np.isfinite(clip.pose).all()  # there such a point is unseen
 
 
 def test_an_autoencoder_whose_latents_are_no_numbers_is_one_sentence(data_dir, trained, monkeypatch):
