@@ -21,6 +21,7 @@ from poses.presence import is_there, without_absent
 from poses.statistics import Statistics, statistics_path
 from poses.texts import legible, says_something
 from runtime.errors import UserError
+from runtime.files import is_undecoded
 from runtime.precision import settle
 from runtime.processes import of_first, shared_map
 from runtime.timing import Clock
@@ -32,7 +33,7 @@ WINDOW = 512  # texts that are read before the first is signed; their embeddings
 def stripped(text: str) -> str:
     """A text to sign, in the form of training texts; raises UserError if it has no word, by the rule of training."""
     text = legible(text)
-    if any("\ud800" <= letter <= "\udfff" for letter in text):  # how Python keeps bytes of another encoding
+    if is_undecoded(text):
         raise UserError("the text is not UTF-8; set the terminal to it, or write the text into a file for --text_file")
     if not text:
         raise UserError("an empty text has no signs; write something")

@@ -110,7 +110,7 @@ def sign_to_files(
     if args.signer is not None and args.signer not in generator.model.signers:
         known = ", ".join(generator.model.signers) or "no signers: its data set has no train.signers.txt"
         raise UserError(f"--signer {args.signer}: the checkpoint knows {known}; use one of those, or leave it out")
-    for job in jobs:
+    for job in jobs[:: args.num_samples]:  # one of each text
         if too_long := generator.model.truncation_message([job.text]):
             raise UserError(f"{job.where}{too_long}; sign it in parts, one sentence each")
     lengths = [args.target_length] * len(jobs) if args.target_length else None

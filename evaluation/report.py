@@ -220,8 +220,7 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
         notes.append(f"{'all rows' if len(names) == len(rows) > 1 else ', '.join(names)}: {remark}")
     if latency := rows.get("model", {}).get("latency"):
         parts = ", ".join(f"{part} {seconds:.4f}" for part, seconds in latency.items())
-        batches = report["settings"].get("batch_size", "?")
-        notes.append(f"seconds per clip, in batches of {batches}: {parts}; together {sum(latency.values()):.4f}")
+        notes.append(f"seconds per clip of a batch: {parts}; together {sum(latency.values()):.4f}")
     for title in ("settings", "checkpoints", "thresholds"):
         if report[title]:
             notes.append(f"{title}: " + ", ".join(f"{key}={value}" for key, value in report[title].items()))

@@ -12,7 +12,7 @@ from importers.texts import clip_name, read_texts
 from poses.files import FASTEST, SLOWEST, SPLITS
 from runtime.arguments import number_parser, positive_int
 from runtime.errors import UserError
-from runtime.files import write_whole
+from runtime.files import is_undecoded, write_whole
 from runtime.untrusted import read_json, shown
 
 MADE_BY = "made_by.json"  # in a data set's folder: the script and the flags that its clips were made with
@@ -156,7 +156,7 @@ def name_sources(sources: Iterable[Source], endings: tuple[str, ...], ids: str) 
 
 def _unfit(clip_id: str, name: str) -> str | None:
     """Why a recording's name can't be kept, or its clip ID name files; None if they can."""
-    if any("\ud800" <= letter <= "\udfff" for letter in name):  # how Python keeps bytes of another encoding
+    if is_undecoded(name):
         return "it is not UTF-8 (latin-1?)"
     if not clip_id:
         return "no ID is left of it"

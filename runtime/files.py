@@ -73,6 +73,11 @@ def write_whole_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(before, ignore_errors=True)
 
 
+def is_undecoded(text: str) -> bool:
+    """Whether a text of the system, such as a file's name, is no UTF-8: Python keeps its bytes as surrogates."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def require_writable(folder: Path) -> None:
     """Raises UserError if no file could be written into a folder, which need not be there. Nothing stays behind."""
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())

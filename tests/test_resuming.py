@@ -102,6 +102,21 @@ def test_an_autoencoder_of_before_goes_on_without_the_weight_of_the_face_alone(t
     commands.call("autoencoder", f"{more} --face_weight 0", D=data_dir, O=tmp_path)
 
 
+def test_a_flow_that_an_earlier_version_guided_otherwise_begins_again(trained, data_dir, tmp_path, capsys):
+    """Its sync head learnt another motion. A flow without one is no different."""
+    content = torch.load(trained.flow.with_name("last.pt"), weights_only=True)
+    assert content["config"].pop("use_sync_guidance")
+    assert content["config"].pop("sync_pulls_lag") is False
+    torch.save(content, tmp_path / "plain.pt")
+    assert load_checkpoint(tmp_path / "plain.pt", "flow")["config"]["sync_pulls_lag"] is False
+    content["config"]["use_sync_guidance"] = True
+    torch.save(content, tmp_path / "last.pt")
+    more = f"--num_epochs 3 --resume_from {tmp_path / 'last.pt'}"
+    paths = {"D": data_dir, "O": tmp_path / "run", "A": trained.autoencoder}
+    said = commands.one_sentence(capsys, lambda: commands.call("flow", more, **paths))
+    assert "a version that guided otherwise (sync_pulls_lag True) began this run; begin again" in said
+
+
 def test_a_student_of_before_goes_on_without_joined_texts_alone(trained, data_dir, tmp_path, capsys):
     content = torch.load(trained.student.with_name("last.pt"), weights_only=True)
     assert content["training"]["made_with"].pop("joined_texts") == 0.5

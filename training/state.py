@@ -41,6 +41,7 @@ _PRIOR = "prior_checkpoint"  # key of a configuration: the fingerprint of the ch
 KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
 # Settings that an earlier version did not have, each with the value that behaves like that version.
 NEWER = {"face_weight": 0.0, "joined_texts": 0.0, "trajectories": "4"}
+OF_VERSION = {"gamma_unit", "sync_pulls_lag"}  # of a flow's configuration: no flags, but how its version guides
 _OF_NAME = {
     "data": "the clips or texts of train or dev differ",
     "teacher": "the teacher differs",
@@ -248,7 +249,10 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
         raise UserError(f"{path}: trained with the prior of fingerprint {shown(theirs)}; name it by --prior_checkpoint")
     for name, value in stage.config.items():
         if name != "max_frames":  # no flag: it follows from --max_seq_len, which `_changes` compares
-            require_equal(f"--{name}", value, content["config"].get(name, value), path)
+            kept = content["config"].get(name, value)
+            if name in OF_VERSION and kept != value:
+                raise UserError(f"{path}: a version that guided otherwise ({name} {kept}) began this run; begin again")
+            require_equal(f"--{name}", value, kept, path)
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
     if not same_text_encoder(content["text_encoder"], stage.text_encoder):
         raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
