@@ -347,18 +347,14 @@ def _require_parent(content: dict, parent: str, path: Path) -> None:
 
 
 def load_text_to_latent(
-    path: Path,
-    kinds: tuple[str, ...],
-    parent: dict,
-    device: torch.device | str = "cpu",
-    text_encoder: str | None = None,
+    path: Path, kinds: tuple[str, ...], parent: str, device: torch.device | str = "cpu", text_encoder: str | None = None
 ) -> tuple[TextToLatent, dict]:
-    """A frozen stage-2 or stage-3 model and its checkpoint's content; `parent` is its autoencoder's content.
+    """A frozen stage-2 or stage-3 model and its checkpoint's content; `parent`: its autoencoder's fingerprint.
 
     text_encoder: name or folder of the pretrained text encoder, if it has moved since training.
     """
     content = load_checkpoint(path, *kinds)
-    _require_parent(content, parent["fingerprint"], path)
+    _require_parent(content, parent, path)
     description = content.get("text_encoder")
     check_text_encoder(description, path)
     pretrained = None if SCRATCH in description else build_text_encoder(description, device, str(path), text_encoder)

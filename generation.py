@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_text_to_latent, require_equal
 from models.autoencoder import PoseAutoencoder, PoseSpace
-from models.flow_matching import SamplingSettings
+from models.flow_matching import SamplingSettings, SettingRefused
 from models.layers import lengths_to_mask
 from models.speed import Speed, speed_up, why_not_compilable
 from models.text_to_latent import TextToLatent
@@ -64,7 +64,7 @@ class _Text:
 
 
 class Generator:
-    """The frozen models of one direction, ready to sign. Raises ValueError for settings that they cannot follow."""
+    """The frozen models of one direction, ready to sign. Raises SettingRefused for settings that they cannot follow."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Generator:
             self.table = self.model.net.time_table(self.sampling)
 
     def with_sampling(self, sampling: SamplingSettings) -> "Generator":
-        """The same models, which are shared, with other settings; raises ValueError if they cannot follow them."""
+        """The same models, which are shared, with other settings; raises SettingRefused if they cannot follow them."""
         other = copy.copy(self)
         other._set_sampling(sampling)
         return other
@@ -245,14 +245,14 @@ def load_generator(
     if speed.compiled and (reason := why_not_compilable(device)):
         raise UserError(f"--compile: PyTorch cannot compile here ({reason}); leave the flag out")
     autoencoder, statistics, parent = load_autoencoder(autoencoder_checkpoint, device)
-    model, content = load_text_to_latent(checkpoint, kinds, parent, device, text_encoder)
+    model, content = load_text_to_latent(checkpoint, kinds, parent["fingerprint"], device, text_encoder)
     fingerprints = {"autoencoder": parent["fingerprint"], content["kind"]: content["fingerprint"]}
     if as_asked:
         speed = replace(speed, precision=settle(speed.precision, device.type, widest_layer(model, autoencoder)))
     speed = replace(speed, packed=device.type == "cpu" and not speed.compiled)
     try:
         return Generator(autoencoder, statistics, model, sampling, speed, fingerprints)
-    except ValueError as error:
+    except SettingRefused as error:
         raise UserError(f"--{error} ({checkpoint}); leave the flag out or use another checkpoint") from None
 
 

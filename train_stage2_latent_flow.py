@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from checkpoints import FLOW, load_weights
 from dataset import Batch
-from models.flow_matching import SamplingSettings
+from models.flow_matching import SamplingSettings, SettingRefused
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.text_to_latent import TextToLatent
 from models.whole_batch import Draws
@@ -99,7 +99,7 @@ def main() -> None:
     net = LatentFlowMatcher(config)
     try:
         net.resolve(SamplingSettings())
-    except ValueError as error:
+    except SettingRefused as error:
         raise errors.UserError(f"{error}; add --guidance_scale 1, or drop some texts") from None
     model = TextToLatent(net, encoder, source.signer_names())
     if prior is None:

@@ -90,8 +90,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def load_teacher(args: argparse.Namespace, fingerprint: str, device: torch.device) -> tuple[TextToLatent, dict]:
     """The teacher and its checkpoint's content, checked against the flags; `fingerprint` of its autoencoder."""
-    parent = {"fingerprint": fingerprint}
-    teacher, content = load_text_to_latent(args.teacher_checkpoint, (FLOW,), parent, device, args.text_encoder)
+    teacher, content = load_text_to_latent(args.teacher_checkpoint, (FLOW,), fingerprint, device, args.text_encoder)
     for name in TEACHERS_OWN:
         require_equal(f"--{name}", getattr(args, name), getattr(teacher.net.config, name), args.teacher_checkpoint)
     layers = teacher.net.config.num_layers

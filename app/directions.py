@@ -9,7 +9,7 @@ import torch
 
 from checkpoints import FLOW, PREDICTOR, STUDENT
 from generation import Generated, Generator, load_generator, stripped, widest_layer
-from models.flow_matching import SamplingSettings
+from models.flow_matching import SamplingSettings, SettingRefused
 from models.speed import Speed
 from runtime.arguments import T, frames, natural_float, natural_int, number_parser
 from runtime.errors import UserError
@@ -81,7 +81,7 @@ def sign(
         raise UserError("Direction 1 has neither steps nor guidance; leave both fields empty")
     try:
         generator = direction.generator.with_sampling(settings)
-    except ValueError as error:
+    except SettingRefused as error:
         raise UserError(f"{error}; leave the field empty") from None
     (clip,) = generator.generate([text], [seed], [lengths] if lengths else None, signers=[signer or None])
     return clip, generator.record(clip, text, seed, direction.checkpoints)

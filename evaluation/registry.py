@@ -143,13 +143,15 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
         "`_difference`: the first minus the second; `_null`: with the face shuffled in time, which is chance": _sync(
             "sync_correlation", Column(9, "sync corr. − ref.", 3)
         ),
-        f"lag, at most {MAX_LAG} frames, at which the motions of hands and face correlate most": _sync(
+        f"frames, at most {MAX_LAG}, between hands and face where their motions correlate most, without a sign": _sync(
             "sync_lag", Column(10, "sync lag − ref.", 2)
         ),
         "share of comparisons in which a classifier trained on train rates a clip's true hand-face timing above a "
         "shifted one (`--sync_confidence`); 0.5 is chance, and where `_reference` is near it, the data carry no "
         "signal": _beside("sync_confidence"),
-        f"shift of the face, at most {MAX_LAG} frames, that this classifier rates highest": _beside("sync_offset"),
+        f"shift of the face, at most {MAX_LAG} frames and without a sign, that this classifier rates highest": _beside(
+            "sync_offset"
+        ),
     },
     "distribution": {
         "Fréchet distance between the latents of the clips and of the references; needs the autoencoder": [

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from models.flow_matching import (
     SamplingSettings,
+    SettingRefused,
     Velocity,
     evaluation_times,
     ode_states,
@@ -147,14 +148,14 @@ class Student(nn.Module):
     def resolve(self, settings: SamplingSettings) -> SamplingSettings:
         """The settings, with the configuration's in place of None.
 
-        Raises ValueError if this student cannot follow them.
+        Raises SettingRefused if this student cannot follow them.
         """
         config = self.config
         if settings.num_steps is not None and settings.num_steps not in config.step_counts:
             known = ", ".join(map(str, config.step_counts))
-            raise ValueError(f"num_steps {settings.num_steps}: this student takes {known} steps")
+            raise SettingRefused(f"num_steps {settings.num_steps}: this student takes {known} steps")
         if settings.solver not in (None, "euler"):
-            raise ValueError(f"solver {settings.solver}: a student has its own steps, which are euler's")
+            raise SettingRefused(f"solver {settings.solver}: a student has its own steps, which are euler's")
         require_as_trained("use_ssm_prior", settings.use_ssm_prior, config.prior_type != "none")
         require_as_trained("guidance_scale", settings.guidance_scale, config.guidance_scale)
         require_as_trained("guidance_from", settings.guidance_from, config.guidance_from)

@@ -74,10 +74,14 @@ class SamplingSettings:
     gamma_guidance: float | None = None
 
 
+class SettingRefused(ValueError):
+    """Sampling settings that a network cannot follow; the message begins with the name of one of `SamplingSettings`."""
+
+
 def require_as_trained(name: str, asked: object, trained: object) -> None:
-    """Raises ValueError if `asked` is neither None nor what the network was trained with."""
+    """Raises SettingRefused if `asked` is neither None nor what the network was trained with."""
     if asked is not None and asked != trained:
-        raise ValueError(f"{name} {asked}: the checkpoint was trained with {trained}")
+        raise SettingRefused(f"{name} {asked}: the checkpoint was trained with {trained}")
 
 
 def _euler(velocity: Velocity, z: Tensor, t: Tensor, dt: Tensor) -> Tensor:

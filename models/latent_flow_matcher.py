@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from models.flow_matching import (
     DEFAULT_SOLVER,
     SamplingSettings,
+    SettingRefused,
     Velocity,
     evaluation_times,
     expand,
@@ -41,7 +42,6 @@ from runtime.config import described
 SPACES = ("latent", "pose")
 UNCONDITIONAL = ("prior", "null_text")
 GAMMA_UNITS = ("field", "gradient")
-# After a change of this interval, or of that of sync guidance, raise TRAJECTORIES_VERSION in training/trajectories.py.
 # Of t: near t = 1, guidance by the text only adds trembling (limited interval, Kynkäänniemi et al. 2024, 2404.07724).
 TEXT_GUIDANCE_INTERVAL = (0.0, 0.9)
 
@@ -243,22 +243,22 @@ class LatentFlowMatcher(nn.Module):
     def resolve(self, settings: SamplingSettings) -> SamplingSettings:
         """The settings, with the configuration's in place of None.
 
-        Raises ValueError if this network cannot follow them.
+        Raises SettingRefused if this network cannot follow them.
         """
         config = self.config
         require_as_trained("use_ssm_prior", settings.use_ssm_prior, config.prior_type != "none")
         if settings.use_sync_guidance and not config.use_sync_guidance:
-            raise ValueError("use_sync_guidance: this flow was trained without it")
+            raise SettingRefused("use_sync_guidance: this flow was trained without it")
         if settings.guidance_from == "prior" and config.prior_type == "none":
-            raise ValueError("guidance_from prior: this flow has no prior")
+            raise SettingRefused("guidance_from prior: this flow has no prior")
         guided = config.use_sync_guidance and settings.use_sync_guidance is not False
         if settings.gamma_guidance and not guided:
-            raise ValueError("gamma_guidance: this flow has no sync guidance, or it is switched off")
+            raise SettingRefused("gamma_guidance: this flow has no sync guidance, or it is switched off")
         gamma = config.gamma_guidance if settings.gamma_guidance is None else settings.gamma_guidance
         guidance_from = settings.guidance_from or config.guidance_from
         scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
         if guidance_from == "null_text" and scale != 1 and not config.has_null_text:
-            raise ValueError("guidance_from null_text: training never dropped a text (cfg_dropout 0)")
+            raise SettingRefused("guidance_from null_text: training never dropped a text (cfg_dropout 0)")
         return SamplingSettings(
             num_steps=config.num_inference_steps if settings.num_steps is None else settings.num_steps,
             guidance_scale=scale,

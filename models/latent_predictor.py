@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.flow_matching import SamplingSettings
+from models.flow_matching import SamplingSettings, SettingRefused
 from models.layers import Context, DecoderLayer, require_head_sizes
 from models.whole_batch import masked_mean
 from runtime.config import described
@@ -92,11 +92,11 @@ class LatentPredictor(nn.Module):
     # ---- sampling, as the flow and its student do it -----------------------------------------------------------------
 
     def resolve(self, settings: SamplingSettings) -> SamplingSettings:
-        """One step. Raises ValueError for any other setting, since a predictor has none."""
+        """One step. Raises SettingRefused for any other setting, since a predictor has none."""
         only = SamplingSettings(num_steps=1)
         for name, asked in asdict(settings).items():
             if asked not in (None, getattr(only, name)):
-                raise ValueError(f"{name} {asked}: a predictor takes one step, and no other setting")
+                raise SettingRefused(f"{name} {asked}: a predictor takes one step, and no other setting")
         return only
 
     def describe(self, settings: SamplingSettings) -> dict[str, object]:

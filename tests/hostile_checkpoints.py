@@ -32,7 +32,7 @@ from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent
 
-PARENT = {"fingerprint": "a"}
+PARENT = "a"
 
 
 @functools.cache
@@ -58,7 +58,7 @@ def honest(kind: str) -> dict:
         "config": dataclasses.asdict(config),
         "weights": weights,
         "statistics": FRAMED.to_dict(),
-        "parent": PARENT["fingerprint"],
+        "parent": PARENT,
         "text_encoder": encoder,
         "settings": {"num_epochs": 3},
         "epoch": 1,

@@ -59,7 +59,7 @@ def test_a_student_that_was_a_flow_which_knew_its_steps(trained, tmp_path: Path)
     assert set(config) == {field.name for field in dataclasses.fields(FlowConfig)} | {"student_steps"}
     weights = {**content["weights"], "net.null_token": torch.zeros(config["cond_dim"])}
     old = saved(tmp_path / "old.pt", {**content, "config": config, "weights": weights})
-    parent = {"fingerprint": content["parent"]}
+    parent = content["parent"]
     (ours, _), (theirs, loaded) = (load_text_to_latent(path, (STUDENT,), parent) for path in (trained.student, old))
     assert theirs.net.config == ours.net.config
     assert loaded["fingerprint"] == fingerprint(weights)

@@ -1,6 +1,7 @@
 """One clip, one answer: what a text becomes depends on its text, length and seed, never on its batch or padding."""
 
 import contextlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -237,10 +238,12 @@ def test_packed_weights_sign_the_same_clips(kind: str, statistics: Statistics, m
         np.testing.assert_allclose(clip.pose, expected.pose, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [PREDICTOR, FLOW])
+@pytest.mark.parametrize(("kind", "backend"), [(PREDICTOR, "eager"), (FLOW, "inductor")])
 def test_compiled_networks_sign_the_same_clips_and_compile_once_for_one_clip_and_once_for_many(
-    kind: str, statistics: Statistics
+    kind: str, backend: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch
 ):
+    """The graphs of both directions; to C++, which takes a minute, they are compiled for one."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     plain = make_generator(kind, "simple", 1, statistics).generate(TEXTS, SEEDS, LENGTHS, batch_size=2)
     generator = make_generator(kind, "simple", 1, statistics, compiled=True)
     assert generator.settings["compiled"]

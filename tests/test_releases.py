@@ -35,7 +35,7 @@ def recorded(release: Path) -> dict:
 def load(release: Path, name: str, kind: str) -> tuple[TextToLatent, PoseAutoencoder]:
     """A stage's model, and the autoencoder that it was trained on."""
     autoencoder, _, content = load_autoencoder(release / "autoencoder.pt")
-    return load_text_to_latent(release / f"{name}.pt", (kind,), content)[0], autoencoder
+    return load_text_to_latent(release / f"{name}.pt", (kind,), content["fingerprint"])[0], autoencoder
 
 
 def dev_batch(release: Path, *fields: str) -> Batch:

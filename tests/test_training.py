@@ -65,7 +65,7 @@ def same(a: object, b: object) -> bool:
 
 
 def train_in_two_parts(name: str, folder: Path, more: str, monkeypatch: pytest.MonkeyPatch, **paths: Path) -> None:
-    """Start a stage, stop it in its third epoch as Ctrl-C does, and go on from last.pt."""
+    """Start a stage, let it fail in its third epoch, and go on from last.pt."""
     epoch_of = engine.train_epoch
 
     def interrupted(accelerator, objective, run, *args):

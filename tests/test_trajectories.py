@@ -49,7 +49,7 @@ def source(trained, data_dir: Path, tmp_path: Path) -> LatentSource:
 
 @pytest.fixture
 def teacher(trained, source: LatentSource) -> TextToLatent:
-    return load_text_to_latent(trained.flow, (FLOW,), {"fingerprint": source.fingerprint}, torch.device("cpu"))[0]
+    return load_text_to_latent(trained.flow, (FLOW,), source.fingerprint, torch.device("cpu"))[0]
 
 
 def test_joined_starts_are_of_train_words(source, teacher):

@@ -178,7 +178,7 @@ def _train(
         if saver.is_due() and saver.stops:
             raise StopAsked
     if main and progress.stops(settings):
-        say(f"stopped early: no better dev loss in {progress.epoch - progress.best_epoch} epochs")
+        say(f"stopped early: no better dev result in {progress.epoch - progress.best_epoch} epochs")
 
     test_batches = saver.until_asked(test_loader())
     return _score_best(accelerator, stage, run, ema_objective, test_batches, output_dir, writer)

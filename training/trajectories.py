@@ -16,9 +16,10 @@ from torch import Tensor
 from dataset import LatentDataset, collate
 from models.consistency_distillation import teacher_trajectory
 from models.flow_matching import DEFAULT_SOLVER, sample_noise
-from models.latent_flow_matcher import FlowConfig, field_jumps
+from models.latent_flow_matcher import TEXT_GUIDANCE_INTERVAL, FlowConfig, field_jumps
 from models.latent_predictor import start_around
 from models.layers import lengths_to_mask
+from models.sync_guidance import SYNC_INTERVAL
 from models.text_to_latent import TextToLatent
 from poses.pack import Item, Items, Pack, cached_pack, digest
 from runtime.processes import of_first
@@ -97,6 +98,7 @@ def trajectory_pack(
         "num_teacher_steps": num_teacher_steps,
         "guidance_scale": guidance_scale,
         "solver": DEFAULT_SOLVER,
+        "guided_within": [TEXT_GUIDANCE_INTERVAL, SYNC_INTERVAL],
         "num_segments": num_segments,
         "seed": seed,
     }
