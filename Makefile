@@ -5,8 +5,11 @@ BIN := .venv/bin
 
 .PHONY: test lint torture .venv
 
+# The files of tests are divided among so many processes.
+TEST_JOBS ?= 2
+
 test: .venv/tested-with lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_JOBS) --dist loadfile
 
 lint: .venv/tested-with
 	$(BIN)/ruff check .

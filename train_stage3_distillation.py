@@ -20,6 +20,7 @@ import generation_arguments
 from checkpoints import FLOW, STUDENT, load_text_to_latent, require_equal
 from dataset import Batch, LatentDataset
 from models.consistency_distillation import STEP_COUNTS, Student, StudentConfig
+from models.flow_matching import SamplingSettings, SettingRefused
 from models.latent_flow_matcher import FlowConfig
 from models.text_encoder import ScratchTextEncoder
 from models.text_to_latent import TextToLatent
@@ -99,6 +100,14 @@ def load_teacher(args: argparse.Namespace, fingerprint: str, device: torch.devic
     return teacher, content
 
 
+def guidance_of(teacher: TextToLatent, args: argparse.Namespace) -> float:
+    """The guidance scale that the student learns; raises UserError if its teacher has not learnt to be guided."""
+    try:
+        return teacher.net.resolve(SamplingSettings(guidance_scale=args.guidance_scale)).guidance_scale
+    except SettingRefused as error:
+        raise UserError(f"--guidance_scale: {args.teacher_checkpoint}: {error}; pass 1, or leave it out") from None
+
+
 def require_teachers_limit(source: LatentSource, teacher: TextToLatent, path: Path) -> None:
     """Raises UserError if train clips would get other lengths than those that the teacher has learnt."""
     squeezed, limit = latent_stages.squeezed_to(source), teacher.net.config.max_frames
@@ -141,7 +150,7 @@ def main() -> None:
     latent_stages.require_shape(args, source)
     latent_stages.look_through(source, with_texts=SPLITS)
     require_teachers_limit(source, teacher, args.teacher_checkpoint)
-    guidance_scale = teacher.net.config.guidance_scale if args.guidance_scale is None else args.guidance_scale
+    guidance_scale = guidance_of(teacher, args)
 
     def loader(split: str) -> DataLoader:
         clips = latent_dataset(source, split, teacher.text_encoder, accelerator.device, labelled=True)

@@ -178,4 +178,4 @@ def _evaluation(row: Row, recipe: Recipe, data_flags: Sequence[str], seed: int) 
     flags += ["--guidance_from", row.guidance_from] if row.guidance_from else []
     flags += recipe["evaluation"]
     # Seeds of their own, so that two runs of one text do not share their noise.
-    return Part(seeded(row.evaluation, seed), "evaluate.py", (*flags, "--seed", str(100_000 * seed)))
+    return Part(seeded(row.evaluation, seed), "evaluate.py", (*flags, "--seed", str(100_000 * seed % 2**31)))

@@ -16,7 +16,7 @@ from ablation.plan import BASELINES, WHOLE, Plan, Row, seeded
 from evaluation.clips import Scores
 from evaluation.intervals import bootstrap_counts
 from evaluation.registry import COLUMNS, Metric, estimates
-from evaluation.report import PLAUSIBLE_MOTION, is_marked, read_clips
+from evaluation.report import MARKED, is_marked, read_clips
 from evaluation.summary import compare, mean_estimates
 from runtime.files import write_whole
 
@@ -160,10 +160,9 @@ def write_tables(output_dir: Path, plan: Plan, lines: Sequence[Line], about: Seq
         others = [line for line in chosen if line.row.label != WHOLE]
         if group != "baselines" and others:
             markdown += [f"Minus {WHOLE}, paired, 95 % interval:", "", _markdown(differences_of(others)), ""]
-    least, most = PLAUSIBLE_MOTION
     markdown += [
-        f"Mean ± standard deviation over {len(plan.seeds)} seeds. `*`: motion ratio outside {least}–{most}, where the "
-        "other numbers mean nothing by themselves. Intervals of differences hold for another draw of clips and of "
+        f"Mean ± standard deviation over {len(plan.seeds)} seeds. `*`: {MARKED}, where the other numbers mean nothing "
+        "by themselves. Intervals of differences hold for another draw of clips and of "
         "seeds; bold where they leave out 0. Seconds per clip: one text alone, text, sampling and decoding together; "
         "seconds of training: beside the other jobs.",
         "",

@@ -97,7 +97,7 @@ class Plain:
         self.train = load_split(work / "data", "train")
         self.scale = sync.nmm_scale(references)
         self.limits = naturalness.hand_limits(self.train)
-        self.frames = naturalness.TrainFrames.build(self.train, references[:8])
+        self.frames = naturalness.TrainFrames(self.train, references[:8])
         self.autoencoder, self.statistics, _ = load_autoencoder(work / "autoencoder.pt")
         chosen = np.random.default_rng(0).permutation(len(references))[:samples]
         chosen = [references[n] for n in chosen]

@@ -1,6 +1,8 @@
 """What stands beside a model in every report: clips that know nothing of it, and texts that are wrong on purpose."""
 
 from collections import Counter
+from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 
@@ -27,7 +29,8 @@ def baseline_clips(
 
 
 def nearest_text_clips(train: Pack, references: list[Reference], seed: int) -> list[Clip]:
-    """A random one of the train clips whose text is nearest to the reference's: most character trigrams in common.
+    """One of the train clips whose text is nearest to the reference's, in random order: the clips of a text are used
+    again only when all of them were.
 
     A reference without a text has no nearest one (`Clip.of_nothing`), and a train clip without a text is none.
     """
@@ -36,26 +39,43 @@ def nearest_text_clips(train: Pack, references: list[Reference], seed: int) -> l
     for index, text in enumerate(train.texts):
         if says_something(text):
             clips_of.setdefault(text_key(text), []).append(index)
-    known = {text: _trigrams(text) for text in clips_of}
-    chosen = []
+    nearest_of, takes, chosen = NearestTexts(list(clips_of)), {}, []
     for reference in references:
         if not says_something(reference.text):
             chosen.append(Clip.of_nothing(len(reference.pose)))
             continue
-        wanted = _trigrams(text_key(reference.text))
-        nearest = max(known, key=lambda text: _dice(wanted, known[text]))
-        chosen.append(clip_of(train, clips_of[nearest][rng.integers(len(clips_of[nearest]))]))
+        nearest = nearest_of(text_key(reference.text))
+        if nearest not in takes:
+            takes[nearest] = cycle(rng.permutation(clips_of[nearest]).tolist())
+        chosen.append(clip_of(train, next(takes[nearest])))
     return chosen
+
+
+class NearestTexts:
+    """Finds the text with most character trigrams in common, by the Sørensen-Dice coefficient of the two bags."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts, bags = texts, [_trigrams(text) for text in texts]
+        self.sizes = np.array([bag.total() for bag in bags])
+        found: dict[str, list[tuple[int, int]]] = {}
+        for number, bag in enumerate(bags):
+            for trigram, count in bag.items():
+                found.setdefault(trigram, []).append((number, count))
+        self.holding = {trigram: np.array(pairs).T for trigram, pairs in found.items()}  # texts, and how often: [2,n]
+
+    def __call__(self, text: str) -> str:
+        """The nearest one; of several, the first."""
+        common, bag = np.zeros(len(self.texts)), _trigrams(text)
+        for trigram, count in bag.items():
+            if trigram in self.holding:
+                numbers, counts = self.holding[trigram]
+                common[numbers] += np.minimum(counts, count)
+        return self.texts[int(np.argmax(2 * common / (self.sizes + bag.total())))]
 
 
 def _trigrams(text: str) -> Counter[str]:
     text = f"  {text} "
     return Counter(text[i : i + 3] for i in range(len(text) - 2))
-
-
-def _dice(a: Counter[str], b: Counter[str]) -> float:
-    """Sørensen-Dice coefficient of two bags, 1 for equal ones."""
-    return 2 * (a & b).total() / max(1, a.total() + b.total())
 
 
 def shuffled_texts(texts: list[str], seed: int) -> list[str]:

@@ -48,7 +48,7 @@ class Evaluator:
         self.translator, self.num_workers, self.judge = translator, num_workers, judge
         self.texts = [reference.text for reference in references]
         self.limits = hand_limits(train, num_workers)
-        self.train_frames = TrainFrames.build(train, references, num_workers)
+        self.train_frames = TrainFrames(train, references, num_workers)
         self.reference_spread = spread(references, self.texts, num_workers)
         self.text_numbers = np.unique([*map(text_key, self.texts)], return_inverse=True)[1].astype(float)
         self._latents: dict[bytes, Array] = {}  # by what was encoded: many clips occur in several rows
@@ -66,9 +66,9 @@ class Evaluator:
 
         of_train: the clips are train's, which the judge of synchrony has learnt from, so it is not asked.
         """
-        natural = (self.limits, self.train_frames)
-        scores = score_clips(clips, self.references, num_workers=self.num_workers, natural=natural)
-        scores["train_distances"] = np.stack([scores["train_distances"], self.train_frames.real], axis=1)
+        scores = score_clips(clips, self.references, num_workers=self.num_workers, limits=self.limits)
+        near, real = self.train_frames, clips is self.references
+        scores |= near.scores(near.real if real else near.nearest_distances(clips))
         spreads = [spread(clips, self.texts, self.num_workers), self.reference_spread, self.text_numbers]
         scores["text_spreads"] = np.stack(spreads, axis=1)
         if self.autoencoder is not None:
@@ -78,7 +78,7 @@ class Evaluator:
             scores |= text_scores(self.translator.read(clips), self.texts)
             scores["text_likelihoods"] = self.translator.likelihoods(clips, self.texts)
         if self.judge is not None and not of_train:
-            ours = self.reference_sync if clips is self.references else self.judge.score(clips)
+            ours = self.reference_sync if real else self.judge.score(clips)
             both = np.stack([ours, self.reference_sync], axis=2)  # [N,2,2]
             both[np.isnan(both).any((1, 2))] = np.nan  # all metrics use the same clips
             scores |= {"sync_confidence": both[:, 0], "sync_offset": both[:, 1]}
@@ -139,7 +139,7 @@ def score_clips(
     references: Sequence[Reference],
     gallery: Sequence[Reference] | None = None,
     num_workers: int = 0,
-    natural: tuple[()] | tuple[Array, TrainFrames] = (),
+    limits: Array | None = None,
 ) -> Scores:
     """The metrics that compare each clip with its reference: clips[n] with references[n]; NaN where undefined.
 
@@ -147,20 +147,20 @@ def score_clips(
     the prediction with its face shuffled in time. num_workers: processes, which change no value; 0 and 1 start none.
 
     gallery: the clips among which recognition looks for the nearest, `references` by default.
-    natural: what `naturalness_scores` needs besides; without it those are left out.
+    limits [2]: of `hand_limits`; without them bones and hands are left out.
     """
     if len(clips) != len(references) or not references:
         raise ValueError(f"{len(clips)} clips for {len(references)} references")
     gallery = references if gallery is None else gallery
     pairs = zip(clips, references, strict=True)
-    scores = stack_values(shared_map(pair_values, pairs, num_workers, nmm_scale(gallery), *natural))
+    scores = stack_values(shared_map(pair_values, pairs, num_workers, nmm_scale(gallery), limits))
     return scores | recognition_scores(clips, [reference.text for reference in references], gallery, num_workers)
 
 
-def pair_values(pair: tuple[Clip, Clip], scale: Array, *natural: Array | TrainFrames) -> dict[str, object]:
-    """The values of one clip beside its reference; scale [64]: of `nmm_scale`."""
+def pair_values(pair: tuple[Clip, Clip], scale: Array, limits: Array | None) -> dict[str, object]:
+    """The values of one clip beside its reference; scale [64]: of `nmm_scale`; limits: as in `score_clips`."""
     prediction, reference = (clip.rebuilt() for clip in pair)  # once for all metrics
     values = closeness_scores(prediction, reference, scale) | {"dtwp": dtwp(prediction, reference)}
     values |= presence_scores(prediction, reference) | motion_scores(prediction, reference)
     values |= sync_scores(prediction, reference, scale)
-    return values | (naturalness_scores(prediction, reference, *natural) if natural else {})
+    return values | ({} if limits is None else naturalness_scores(prediction, reference, limits))

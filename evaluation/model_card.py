@@ -11,7 +11,7 @@ from pathlib import Path
 from checkpoint_checks import MODEL_CONFIG_FILE
 from checkpoints import AUTOENCODER, FLOW, POSE_TO_TEXT, PREDICTOR, PRIOR, SCRIPT_OF, STUDENT
 from evaluation.registry import COLUMNS, Metric
-from evaluation.report import BACK_TRANSLATION, LENGTH_SOURCES, PLAUSIBLE_MOTION, ROWS, is_marked
+from evaluation.report import BACK_TRANSLATION, LENGTH_SOURCES, MARKED, ROWS, is_marked
 from runtime.errors import UserError
 from runtime.flags import versions
 from runtime.untrusted import shown
@@ -141,8 +141,7 @@ def _figures(kind: str, reports: Mapping[Path, Mapping[str, object]]) -> Iterato
             yield f"| {name}{'*' * is_marked(row)} | " + " | ".join(cells) + " |"
         yield ""
         if any(map(is_marked, rows.values())):
-            least, most = PLAUSIBLE_MOTION
-            yield f"`*`: motion ratio outside {least} to {most}, so the row's other figures mean nothing."
+            yield f"`*`: {MARKED}, so the row's other figures mean nothing."
             yield ""
         told = {name: value for name, value in report["settings"].items() if value is not None and not _is_path(name)}
         settings = ", ".join(f"{name} {value}" for name, value in told.items())

@@ -1,11 +1,12 @@
 """Metrics that ask whether a clip could be of a person, and whether it is a new one: bones, hands, copies of train."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.clips import Array, Clip, clip_of
+from evaluation.clips import Array, Clip, Scores, clip_of
 from evaluation.recognition import OF_HAND, Frames, Products, arms_and_hands
 from poses import layout
 from poses.motion import HAND_AND_WRIST, keypoints_seen, mean_where, mostly_seen, shoulder_frame
@@ -15,7 +16,9 @@ from runtime.processes import shared_map
 REACH_QUANTILE = 0.99  # of train's hands lie within the plausible range, by each of its two measures
 COPY_QUANTILE = 0.05  # share of the split's real frames that lie this near to a train frame by chance
 COPY_FRAMES = 8  # frames of each clip that are looked up, evenly spaced
-MAX_TRAIN_FRAMES = 100_000  # beyond that the train frames are thinned out evenly
+PART_FRAMES = 10_000  # of train, about, that are looked through at a time
+KEPT_FRAMES = 50_000  # of train, at most, that stay in memory
+ASKED_AT_A_TIME = 256  # frames whose nearest is looked for at a time
 ENOUGH = 0.5  # two frames are compared where both saw this part of arms and hands or more
 
 EVERY = Products(np.arange(len(layout.ARMS_AND_HANDS)), OF_HAND, np.arange(len(OF_HAND)))  # of arms and hands
@@ -95,77 +98,97 @@ def _enough(frames: Frames) -> Frames:
     return frames.chosen(frames.seen.mean(1) >= ENOUGH)
 
 
-def nearest_distances(clip: Clip, gallery: Array, gallery_counts: Array) -> Array:
-    """Distance of the nearest train frame, as `recognition.sign_distances` compares frames, of COPY_FRAMES of a clip.
+class Gallery(NamedTuple):
+    """M frames of train among which the nearest is found: themselves, and `Products.right` of them."""
 
-    Frames that saw too few keypoints have none. gallery [R,M] and gallery_counts [R',M]: of `TrainFrames`.
-    """
+    frames: Frames
+    right: Array  # [R,M]
+    counts: Array  # [R',M]
+
+
+def _gallery(clips: range, train: Pack) -> Gallery:
+    """All frames of these clips of train that saw enough."""
+    parts = [_frames(clip_of(train, index)) for index in clips]
+    frames = _enough(Frames(*map(np.concatenate, zip(*parts, strict=True))))
+    return Gallery(frames, *(values.T for values in EVERY.right(frames)))
+
+
+def _asked(clip: Clip) -> Frames:
+    """COPY_FRAMES of a clip, without those that saw too few keypoints."""
     frames = _frames(clip)
-    last, K = len(frames.points) - 1, len(layout.ARMS_AND_HANDS)
-    frames = frames.chosen(np.unique(np.linspace(0, last, COPY_FRAMES).round().astype(int)) if last >= 0 else slice(0))
-    frames = _enough(frames)
-    left = EVERY.left(frames)
-    squares, count = left @ gallery, left[:, -len(gallery_counts) :] @ gallery_counts  # [t,M]
-    squares[count < ENOUGH * K] = np.inf
-    squares /= np.maximum(count, 1)
-    if not squares.size:
-        return np.full(len(squares), np.inf)
-    # The product has found the nearest frame, but rounded; a copy's distance is 0.
-    nearest = squares.argmin(1)
-    x, y, known = gallery[: 3 * K, nearest].reshape(3, K, -1).transpose(0, 2, 1)  # [t,K]
-    lacked = frames.absent & (gallery_counts[K:, nearest] < 0).T  # by both, [t,2]
-    compared = frames.known & (known > 0) & ~(lacked @ OF_HAND)
-    exact = mean_where((frames.points[..., 0] - x) ** 2 + (frames.points[..., 1] - y) ** 2, compared, axis=1)
-    return np.where(np.isfinite(squares.min(1)), np.sqrt(exact), np.inf)
+    last = len(frames.points) - 1
+    return _enough(frames.chosen(np.unique(np.linspace(0, last, COPY_FRAMES).round().astype(int))[: last + 1]))
 
 
-@dataclass(frozen=True)
+def _nearest(where: Gallery | range, train: Pack, asked: Frames) -> Array:
+    """Distance of the nearest frame of a gallery, or of clips of train, [t], as `sign_distances` compares frames; inf
+    where none knows enough keypoints that the one asked knows."""
+    gallery = where if isinstance(where, Gallery) else _gallery(where, train)
+    nearest = np.full(len(asked.points), np.inf)
+    left, least = EVERY.left(asked), ENOUGH * len(layout.ARMS_AND_HANDS)
+    for start in range(0, len(left) if gallery.right.size else 0, ASKED_AT_A_TIME):
+        rows = slice(start, start + ASKED_AT_A_TIME)
+        squares, count = left[rows] @ gallery.right, left[rows, -len(gallery.counts) :] @ gallery.counts  # [t,M]
+        squares[count < least] = np.inf
+        squares /= np.maximum(count, 1)
+        # The product finds the nearest frame, but rounded; a copy's distance is 0.
+        one, other = asked.chosen(rows), gallery.frames.chosen(squares.argmin(1))
+        compared = one.known & other.known & ~((one.absent & other.absent) @ OF_HAND)
+        exact = mean_where(((one.points - other.points) ** 2).sum(-1), compared, axis=1)
+        nearest[rows] = np.where(compared.sum(1) >= least, np.sqrt(exact), np.inf)
+    return nearest
+
+
 class TrainFrames:
     """Every frame of train, and how near one must be for a copy.
 
     near: the distance within which COPY_QUANTILE of the split's real frames have a train frame. A real clip of the
     split was made without train, so its part is what resemblance by chance gives; a copied clip's part is 1.
+    Long data are read anew for each row, part by part.
     """
 
-    gallery: Array  # [R,M] and
-    counts: Array  # [R',M]: `Products.right` of M frames
-    near: float
-    real: Array  # mean distance of each reference's frames to their nearest train frame, [N]
-
-    @classmethod
-    def build(cls, train: Pack, references: Sequence[Clip], num_workers: int = 0) -> "TrainFrames":
-        step = max(1, -(-int(train.lengths("pose").sum()) // MAX_TRAIN_FRAMES))
-        parts = shared_map(_frames, (clip_of(train, index)[::step] for index in range(len(train))), num_workers)
-        frames = _enough(Frames(*(np.concatenate(part) for part in zip(*parts, strict=True))))
-        gallery, counts = (values.T for values in EVERY.right(frames))
-        real = list(shared_map(nearest_distances, references, num_workers, gallery, counts))
-        every = np.concatenate(real)
+    def __init__(self, train: Pack, references: Sequence[Clip], num_workers: int = 0) -> None:
+        self.train, self.num_workers = train, num_workers
+        ends = train.lengths("pose").cumsum()
+        parts = [len(part) for part in np.split(ends, np.flatnonzero(np.diff(ends // PART_FRAMES)) + 1)]
+        firsts = np.cumsum([0, *parts]).tolist()
+        self.places: list[Gallery | range] = [range(*pair) for pair in pairwise(firsts)]
+        if ends[-1] <= KEPT_FRAMES:
+            self.places = list(shared_map(_gallery, self.places, num_workers, train))
+        self.real = self.nearest_distances(references)
+        every = np.concatenate(self.real)
         every = every[np.isfinite(every)]
-        near = float(np.quantile(every, COPY_QUANTILE)) if len(every) else np.nan
-        return cls(gallery, counts, near, np.array([_mean_or_nan(distances) for distances in real]))
+        self.near = float(np.quantile(every, COPY_QUANTILE)) if len(every) else np.nan
 
-    def copied(self, clip: Clip) -> tuple[float, float]:
-        """Part of a clip's frames (COPY_FRAMES of them) at most `near` from a train frame, and their mean distance.
+    def nearest_distances(self, clips: Sequence[Clip]) -> list[Array]:
+        """Of each clip, the distances of COPY_FRAMES of it to their nearest train frames."""
+        asked = list(shared_map(_asked, clips, self.num_workers))
+        frames = Frames(*map(np.concatenate, zip(*asked, strict=True)))
+        nearest = np.full(len(frames.points), np.inf)
+        for found in shared_map(_nearest, self.places, self.num_workers, self.train, frames):
+            np.minimum(nearest, found, out=nearest)
+        return np.split(nearest, np.cumsum([len(frames.points) for frames in asked])[:-1])
+
+    def scores(self, distances: Sequence[Array]) -> Scores:
+        """Of `nearest_distances`: the part of a clip's frames at most `near` from a train frame, and their mean
+        distance beside that of the reference, [N,2].
 
         A train clip that went through a decoder is no copy to the letter: it lies within the decoder's error, which
         may exceed `near`, and shows in the mean distance being well below that of real clips. NaN where unknown.
         """
-        distances = nearest_distances(clip, self.gallery, self.counts)
-        if not np.isfinite(self.near) or not len(distances):
-            return np.nan, np.nan
-        return float((distances <= self.near).mean()), _mean_or_nan(distances)
+        known = np.isfinite(self.near)
+        copied = [float((own <= self.near).mean()) if known and len(own) else np.nan for own in distances]
+        pairs = [[_mean_or_nan(own), _mean_or_nan(real)] for own, real in zip(distances, self.real, strict=True)]
+        return {"copied_frames": np.array(copied), "train_distances": np.array(pairs)}
 
 
 def _mean_or_nan(distances: Array) -> float:
     return float(distances.mean()) if len(distances) and np.isfinite(distances).all() else np.nan
 
 
-def naturalness_scores(prediction: Clip, reference: Clip, limits: Array, train_frames: TrainFrames) -> dict[str, float]:
-    """Bones, hands and copies of a clip."""
-    copied, distance = train_frames.copied(prediction)
+def naturalness_scores(prediction: Clip, reference: Clip, limits: Array) -> dict[str, float]:
+    """Bones and hands of a clip."""
     return {
         "bone_length_variation": bone_length_variation(prediction, reference),
         "implausible_hands": implausible_hands(prediction, limits),
-        "copied_frames": copied,
-        "train_distances": distance,  # stands beside the references' before it is reported
     }

@@ -13,6 +13,7 @@ from evaluation.report import BACK_TRANSLATION
 from generation import Generator, load_generator
 from models.autoencoder import PoseAutoencoder
 from models.speed import Speed, pack_linears
+from models.text_encoder import TextEncoder
 from poses.files import same_rate
 from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
@@ -63,7 +64,8 @@ def load_models(args: argparse.Namespace, device: torch.device) -> Models:
 
 
 def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Reference], float | None]:
-    """The clips to score against, and their frames per second; if a model signs them, only those that have a text."""
+    """The clips to score against, and their frames per second; if a model signs them, only those whose text it can
+    read."""
     split = load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad)
     fps, learnt = split.info.get("fps"), models.statistics.info.get("fps")
     if fps and learnt and not same_rate(fps, learnt):
@@ -80,8 +82,23 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
     if len(with_text) < len(references):
         left_out = len(references) - len(with_text)
         print(f"{left_out} of {len(references)} clips of {args.split} have no text to sign and are left out")
+    with_text = whole_texts(with_text, models.generator.model.text_encoder, args.split)
     named = list_signers(args.data_dir, args.split, [reference.id for reference in with_text])
     known = models.generator.model.signers
     if unknown := sorted(set(named.values()) - set(known)) if known else []:
         print(f"not in the model's train data: {', '.join(unknown)}; their clips are signed as the mean of its signers")
     return with_text, fps
+
+
+def whole_texts(references: list[Reference], encoder: TextEncoder, split: str) -> list[Reference]:
+    """The clips whose texts are short enough for the model's text encoder; prints how many are not."""
+    counts = encoder.count_tokens([reference.text for reference in references])
+    longer = [reference.id for reference, count in zip(references, counts, strict=True) if count > encoder.max_tokens]
+    if len(longer) == len(references):
+        raise UserError(f"every text of {split} has more than {encoder.max_tokens} tokens, so there is nothing to sign")
+    if longer:
+        print(
+            f"{len(longer)} of {len(references)} clips of {split}, such as '{longer[0]}', have a text of more than "
+            f"{encoder.max_tokens} tokens, which the text encoder does not read to its end; they are left out"
+        )
+    return [reference for reference in references if reference.id not in set(longer)]

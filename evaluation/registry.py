@@ -177,7 +177,7 @@ DEPENDS_ON: dict[str, set[str]] = {
     "autoencoder": {"frechet"},
     "back_translation": {metric.key for metrics in SUBJECTS["text read back"].values() for metric in metrics},
     "sync_classifier": {metric.key for metric in METRICS if metric.key.startswith(("sync_confidence", "sync_offset"))},
-    "thresholds": {"implausible_hands", "copied_frames"},
+    "thresholds": {"implausible_hands", "copied_frames", "train_distance_ratio"},
 }
 
 

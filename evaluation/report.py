@@ -35,7 +35,9 @@ LENGTH_SOURCES = {
 }
 WIDTHS = {mean_of: (), ratio_of: (2,), ratio_by_text: (3,)}  # of one clip's value
 MAX_CLIPS_BYTES = 2**33  # of the values of every clip of a split, latents included
-PLAUSIBLE_MOTION = (0.8, 1.2)  # outside, stillness or trembling makes the other metrics meaningless
+# Outside, stillness or trembling makes the other metrics meaningless. Noise gives a still clip motion, but it trembles.
+PLAUSIBLE_MOTION, PLAUSIBLE_JERK = (0.8, 1.2), 1.5
+MARKED = "motion ratio outside {}-{}, or jerk ratio above {}".format(*PLAUSIBLE_MOTION, PLAUSIBLE_JERK)
 
 
 def build_report(
@@ -195,18 +197,17 @@ def format_table(report: Mapping[str, object]) -> str:
 
 
 def is_marked(row: Mapping[str, object]) -> bool:
-    """Whether a row moves too little or too much (or not measurably) for its other metrics to count."""
-    ratio, (least, most) = row["motion_ratio"], PLAUSIBLE_MOTION
-    return ratio is None or not least <= ratio <= most
+    """Whether a row moves too little, too much, too abruptly, or not measurably, for its other metrics to count."""
+    ratio, jerk, (least, most) = row["motion_ratio"], row["jerk_ratio"], PLAUSIBLE_MOTION
+    return ratio is None or not least <= ratio <= most or (jerk is not None and jerk > PLAUSIBLE_JERK)
 
 
 def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]]) -> list[str]:
-    least, most = PLAUSIBLE_MOTION
     notes = []
     if any(is_marked(row) for row in rows.values()):
         notes.append(
-            f"* motion ratio outside {least}-{most}: DTW, MSE, BLEU and recognition reward stillness, so the other "
-            "numbers of such a row (a column of this table) mean nothing by themselves"
+            f"* {MARKED}: DTW, MSE, BLEU and recognition reward stillness, so the other numbers of such a row (a "
+            "column of this table) mean nothing by themselves"
         )
     notes.append("[ ] 95 % interval over clips (bootstrap); the intervals of the other rows are in the JSON")
     notes += [f"warning: model: {warning}" for warning in report["warnings"]]

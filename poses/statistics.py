@@ -216,8 +216,9 @@ class _Moments:
         self.count += count
 
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        std = np.sqrt(self.m2 / np.maximum(self.count, 1))
-        return self.mean.astype(np.float32), np.where(std < 1e-6, 1.0, std).astype(np.float32)
+        std = np.sqrt(self.m2 / np.maximum(self.count, 1)).astype(np.float32)
+        std[std == 1] = np.nextafter(np.float32(1), np.float32(2))  # standardised data move, too
+        return self.mean.astype(np.float32), np.where(std < 1e-6, np.float32(1), std)
 
 
 class _OfClips:

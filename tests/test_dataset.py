@@ -177,6 +177,14 @@ def test_statistics_are_those_of_all_frames_together_under_their_weights():
     assert statistics.info == {"clips": 4, "frames": 68, "split": "train"}
 
 
+def test_standardised_numbers_move_though_their_spread_is_1():
+    pose = np.zeros((4, layout.POSE_DIM))
+    pose[:, 0] = [-1.0, 1.0, -1.0, 1.0]
+    statistics = compute_statistics([(pose, np.ones(pose.shape, bool))], {})
+    assert statistics.std[0] == pytest.approx(1)
+    assert statistics.moves.tolist() == statistics.shown.tolist() == [True] + [False] * (layout.POSE_DIM - 1)
+
+
 def test_statistics_in_the_body_frame_are_those_of_one_body_in_one_place():
     """The same signing by bodies that stand elsewhere and are larger: in their frames they do not differ."""
     rng = np.random.default_rng(0)

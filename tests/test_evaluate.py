@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import commands
@@ -20,7 +21,7 @@ import compare_metrics
 import evaluate
 import train_pose_to_text
 from checkpoints import load_autoencoder
-from evaluation.baselines import baseline_clips, nearest_text_clips, shuffled_texts
+from evaluation.baselines import NearestTexts, baseline_clips, nearest_text_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, read_references, references_fingerprint
 from evaluation.evaluator import Evaluator
 from evaluation.predictions import read_predictions, require_finite, warnings_on
@@ -254,6 +255,40 @@ def test_a_train_clip_without_a_text_is_nobodys_nearest(data_dir):
     train.texts = [""] * len(train)
     statistics = Statistics.load(statistics_path(data_dir, None))
     assert baseline_clips(train, references, statistics, 0).keys() == {"mean_pose", "random_clip"}
+
+
+def test_the_takes_of_a_text_are_all_used_before_one_is_used_again(data_dir):
+    train = load_split(data_dir, "train")
+    train.texts = ["hello"] * len(train)
+    pose = np.zeros((4, layout.POSE_DIM))
+    asked = [Reference(pose, pose == 0, str(n), "hello") for n in range(2 * len(train))]
+    drawn = [clip.pose.tobytes() for clip in nearest_text_clips(train, asked, seed=0)]
+    assert set(Counter(drawn).values()) == {2}
+    assert len({*drawn[: len(train)]}) == len(train)
+
+
+def test_the_nearest_text_has_most_trigrams_in_common():
+    rng = np.random.default_rng(0)
+    texts = sorted({"".join(rng.choice([*"aab "], 12)).strip() for _ in range(60)})
+
+    def dice(one: str, other: str) -> float:
+        a, b = (Counter(f"  {text} "[i : i + 3] for i in range(len(text) + 1)) for text in (one, other))
+        return 2 * (a & b).total() / (a.total() + b.total())
+
+    nearest_of = NearestTexts(texts[::2])
+    for text in texts:
+        assert nearest_of(text) == max(texts[::2], key=lambda other: dice(text, other))
+
+
+def test_clips_whose_text_is_too_long_for_the_model_are_left_out(untold, data_dir, trained, capsys):
+    first, *others = (data_dir / "dev.txt").read_text(encoding="utf-8").splitlines()
+    long = f"{first.split('|')[0]}|{'a b ' * 200}"
+    (untold["D"] / "dev.txt").write_text("\n".join([long, *others]), encoding="utf-8")
+    paths = untold | {"A": trained.autoencoder, "F": trained.flow}
+    commands.call("evaluate_flow", "--split dev --num_workers 0", **paths)
+    assert "have a text of more than 256 tokens" in capsys.readouterr().out
+    report = json.loads((untold["O"] / "metrics_dev.json").read_text(encoding="utf-8"))
+    assert report["num_clips"] == len(others)
 
 
 def test_texts_that_differ_in_punctuation_alone_are_one_for_every_row(data_dir):

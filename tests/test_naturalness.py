@@ -85,23 +85,36 @@ def test_a_hand_off_its_arm_is_implausible_and_one_never_seen_is_not(tmp_path):
 
 def test_copies_are_found_and_real_clips_score_the_stated_share(tmp_path):
     train, references = make_pack(tmp_path), make_references()
-    frames = naturalness.TrainFrames.build(train, references)
-    real = np.mean([frames.copied(reference)[0] for reference in references])
-    assert real == pytest.approx(naturalness.COPY_QUANTILE, abs=0.005)
-    assert frames.real.mean() > 0.01  # in shoulder widths
+    frames = naturalness.TrainFrames(train, references)
+    scores = frames.scores(frames.real)
+    assert scores["copied_frames"].mean() == pytest.approx(naturalness.COPY_QUANTILE, abs=0.005)
+    assert scores["train_distances"].mean() > 0.01  # in shoulder widths
     copy = np.array(train.field("pose", 3))
-    assert frames.copied(Clip.generated(copy)) == (1, pytest.approx(0, abs=1e-3))
     moved = copy.copy()
     moved[:, layout.MANUAL] = moved[:, layout.MANUAL] * 1.5 + 0.1  # nearer the camera, elsewhere
-    assert frames.copied(Clip.generated(moved))[0] == 1
     half = np.concatenate([copy[:15], make_signer(200, 15)])
-    assert frames.copied(Clip.generated(half))[0] == pytest.approx(0.5)
+    made = [Clip.generated(pose) for pose in (copy, moved, half)]
+    scores = frames.scores(frames.nearest_distances(made + references[3:]))
+    assert scores["copied_frames"][:3] == pytest.approx([1, 1, 0.5])
+    assert scores["train_distances"][0, 0] == pytest.approx(0, abs=1e-3)
+
+
+def test_every_train_frame_is_looked_at_however_many_there_are(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    train, references = make_pack(tmp_path), make_references()
+    kept = naturalness.TrainFrames(train, references)
+    monkeypatch.setattr(naturalness, "KEPT_FRAMES", 1)
+    monkeypatch.setattr(naturalness, "PART_FRAMES", 50)
+    read = naturalness.TrainFrames(train, references)
+    assert len(read.places) > 1
+    assert [index for clips in read.places for index in clips] == list(range(len(train)))
+    np.testing.assert_allclose(np.concatenate(read.real), np.concatenate(kept.real), rtol=1e-6)
+    clips = [Clip.generated(np.array(train.field("pose", n % len(train)))) for n in range(len(references))]
+    assert (read.scores(read.nearest_distances(clips))["copied_frames"] == 1).all()
 
 
 def test_the_nearest_frame_is_that_of_plain_distances(tmp_path):
     train, clip = make_pack(tmp_path), without(make_signer(300), layout.LEFT_HAND)
-    frames = naturalness.TrainFrames.build(train, make_references(2))
-    found = naturalness.nearest_distances(clip, frames.gallery, frames.counts)
+    (found,) = naturalness.TrainFrames(train, make_references(2)).nearest_distances([clip])
     points, _, known, _ = recognition.arms_and_hands(clip)
     gallery = np.concatenate([recognition.arms_and_hands(clip_of(train, i)).points for i in range(len(train))])
     chosen = np.linspace(0, len(points) - 1, naturalness.COPY_FRAMES).round().astype(int)

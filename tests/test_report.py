@@ -65,6 +65,12 @@ def test_rows_that_move_too_little_or_too_much_are_marked(ratio, marked):
     assert ("* motion ratio outside 0.8-1.2" in table) == marked
 
 
+def test_a_still_clip_with_noise_is_marked_by_its_jerk():
+    for jerk, marked in ((1.5, False), (2.1, True), (None, False)):
+        table = format_table(make_report(model=make_row(motion_ratio=1.0, jerk_ratio=jerk)))
+        assert ("model*" in table.splitlines()[0]) == marked
+
+
 def test_table_states_what_the_figures_were_made_with():
     table = format_table(make_report(model=make_row(mse_aligned=5), mean_pose=make_row(sync_undefined=7)))
     lines = table.splitlines()

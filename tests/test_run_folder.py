@@ -51,6 +51,18 @@ def test_a_run_elsewhere_is_not_resumed_over_another(statistics, tmp_path: Path)
         train_toy(tmp_path / "b", statistics, num_epochs=3, resume_from=str(tmp_path / "a"))
 
 
+@pytest.mark.parametrize(("name", "read"), [("flow", "autoencoder"), ("student", "flow")])
+def test_overwrite_never_replaces_a_checkpoint_that_the_run_reads(name, read, trained, data_dir, capsys):
+    folder = getattr(trained, read).parent
+    before = contents(folder)
+    paths = {"D": data_dir, "A": trained.autoencoder, "F": trained.flow, "O": folder}
+    with pytest.raises(SystemExit) as stop:
+        commands.call(name, "--overwrite", **paths)
+    assert stop.value.code == 2
+    assert "which this run reads; choose another folder" in capsys.readouterr().err
+    assert contents(folder) == before
+
+
 def test_overwrite_leaves_nothing_of_the_run_before(statistics, tmp_path: Path):
     train_toy(tmp_path / "a", statistics, num_epochs=4)
     (tmp_path / "a" / "notes.txt").write_text("mine")

@@ -31,11 +31,13 @@ from training.arguments import choose_prior_type
 from training.engine import split_loader
 from training.latents import LatentSource, latent_dataset
 from training.pictures import generations
+from training.run_folder import require_kept
 from training.settings import TrainSettings
 from training.state import LossFunction, Stage, made_with
 
 LENGTH_WEIGHT = 0.1  # of the length predictor's loss in the loss of either direction of stage 2
 AUTOENCODERS_OWN = ("latent_dim", "temporal_stride")
+CHECKPOINTS_READ = ("autoencoder_checkpoint", "teacher_checkpoint", "prior_checkpoint")
 
 
 def add_latent_stage_arguments(parser: argparse.ArgumentParser, *, num_epochs: int, learning_rate: float) -> None:
@@ -47,7 +49,11 @@ def add_latent_stage_arguments(parser: argparse.ArgumentParser, *, num_epochs: i
 
 
 def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
-    """The autoencoder of --autoencoder_checkpoint; prints a note if it was trained on another data set."""
+    """The autoencoder of --autoencoder_checkpoint; prints a note if it was trained on another data set.
+
+    Raises UserError if the run would replace a checkpoint that it reads.
+    """
+    require_kept(args.output_dir, (getattr(args, name, None) for name in CHECKPOINTS_READ))
     autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
     own = statistics_path(args.data_dir, args.cache_dir)
     if own.is_file() and Statistics.load(own).fingerprint != statistics.fingerprint:

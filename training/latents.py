@@ -204,7 +204,9 @@ def set_sync_targets(head: SyncGuidanceHead, latents: Pack) -> None:
     energy = [latents.field("energy", index) for index in range(len(latents))]
     both = [clip[np.isfinite(clip).all(1)] for clip in energy]
     if not sum(map(len, both)):
-        raise UserError("no train clip shows a hand and the face together; leave --use_sync_guidance out")
+        raise UserError(
+            "no train clip of two frames or more shows a hand and the face together; leave --use_sync_guidance out"
+        )
     correlations = [np.corrcoef(clip.T)[0, 1] for clip in both if len(clip) > 2 and (clip.std(0) > 1e-8).all()]
     known = sum(np.isfinite(clip).sum(0) for clip in energy)
     scale = sum(np.nansum(clip, axis=0, dtype=np.float64) for clip in energy) / known

@@ -1,6 +1,7 @@
 """The folder of a run: a run in it is never replaced without --overwrite, and a stopped one can be resumed."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from checkpoint_checks import WEIGHTS_FILE
@@ -51,6 +52,14 @@ def require_replaceable(settings: TrainSettings) -> None:
         f"{folder}: holds a run already ({', '.join(found)}); resume it (--resume_from {AUTO}), replace it "
         "(--overwrite), or choose another --output_dir"
     )
+
+
+def require_kept(output_dir: str | Path, inputs: Iterable[Path | None]) -> None:
+    """Raises UserError if a checkpoint that a run reads lies where it would write its own."""
+    folder = Path(output_dir).resolve()
+    for path in inputs:
+        if path is not None and path.resolve().parent == folder:
+            raise UserError(f"--output_dir {output_dir}: holds {path}, which this run reads; choose another folder")
 
 
 def begin(settings: TrainSettings) -> None:
