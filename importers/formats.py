@@ -54,12 +54,12 @@ def find_sources(folder: Path) -> Iterator[Source]:
         raise UserError(f"{folder}: no such folder; pass the folder of the recordings with --input")
     groups: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
     for path in files_in(folder):
-        ending = path.suffix.lower()
+        ending, place = path.suffix.lower(), path.parent.relative_to(folder)
         if ending not in ENDINGS:
             continue
         if ending == ".skels":
             for part, name in enumerate(skels_names(path)):
-                yield Source(path, "skels", name, part)
+                yield Source(path, "skels", str(place / name), part)
         elif ending == ".json" and json_frames.frame_number(path) is not None and not json_frames.is_video(path):
             groups[path.parent, "json_frames", json_frames.clip_prefix(path)].append(path)
         elif ending == ".npy" and json_frames.frame_number(path) is not None and _is_frame(path):
@@ -72,9 +72,9 @@ def find_sources(folder: Path) -> Iterator[Source]:
     for parent, kind, _ in groups:
         prefixes[parent, kind] += 1
     for (parent, kind, prefix), paths in groups.items():
-        several = prefixes[parent, kind] > 1
-        place = parent.relative_to(folder) if parent != folder else Path(folder.resolve().name)
-        yield Source(paths[0], kind, str(place / prefix) if several else str(place))
+        place = parent.relative_to(folder)
+        name = place / prefix if prefixes[parent, kind] > 1 else place
+        yield Source(paths[0], kind, str(name) if name.name else folder.resolve().name)
 
 
 def _leave_strays_out(groups: dict[tuple[Path, str, str], list[Path]]) -> None:

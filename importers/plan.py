@@ -4,13 +4,15 @@ import argparse
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from importers.texts import clip_name, read_texts
 from poses.files import FASTEST, SLOWEST, SPLITS
 from runtime.arguments import number_parser, positive_int
+from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import is_undecoded, write_whole
 from runtime.untrusted import read_json, shown
@@ -34,6 +36,9 @@ VIDEO_ENDINGS = (
     ".gif",
 )
 
+SHARES = (0.8, 0.1, 0.1)  # of train, dev and test, where nothing says which clip is whose
+SPLIT_NAMES = {**{split: split for split in SPLITS}, **dict.fromkeys(("val", "valid", "validation"), "dev")}
+
 _IN_RATES = f"between {SLOWEST:g} and {FASTEST:g} frames per second"
 _frames_a_second = number_parser(float, _IN_RATES, lambda value: SLOWEST <= value <= FASTEST, FASTEST)
 
@@ -54,7 +59,7 @@ class PlannedClip:
 
     id: str
     source: Source
-    split: str = "train"
+    split: str = ""  # until it is decided
     text: str | None = None
 
 
@@ -74,10 +79,10 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--split",
         type=_split,
-        default=_split("0.8,0.1,0.1"),
         metavar="NAME|A,B,C",
         help="train, dev or test for all clips; or the shares of the three, where a clip's ID decides its split "
-        "(default 0.8,0.1,0.1; ignored if --texts names the splits)",
+        "(default: as the table's column split or subset says, or else the recordings' folders train, dev or val, and "
+        "test; without these 0.8,0.1,0.1; ignored if --texts names the splits)",
     )
     group.add_argument(
         "--ids",
@@ -174,21 +179,55 @@ def plan_clips(
     clips = [PlannedClip(clip_id, source, text=(texts or {}).get(clip_id)) for clip_id, source in named.items()]
     if args.texts:
         clips = _with_texts(clips, args, endings)
-    if not args.texts or any(clip.split not in SPLITS for clip in clips):
-        splits = assign_splits([clip.id for clip in clips], args.split)
+    if not all(clip.split for clip in clips):
+        splits = _splits_of_folders(clips) if args.split is None else {}
+        splits = splits or assign_splits([clip.id for clip in clips], args.split or SHARES)
         clips = [replace(clip, split=splits[clip.id]) for clip in clips]
     return clips
 
 
+def _splits_of_folders(clips: list[PlannedClip]) -> dict[str, str]:
+    """The split of each clip by the first folder, or else the .skels file, that is called like one; {} if none is.
+
+    Raises UserError if that says the split of some clips only.
+    """
+    splits: dict[str, str] = {}
+    for clip in clips:
+        places = PurePosixPath(clip.source.name.replace("\\", "/")).parts[:-1]
+        places += (clip.source.path.stem,) if clip.source.kind == "skels" else ()
+        split = next((SPLIT_NAMES[place.lower()] for place in places if place.lower() in SPLIT_NAMES), None)
+        if split is not None:
+            splits[clip.id] = split
+    other = next((clip for clip in clips if clip.id not in splits), None)
+    if splits and other is not None:
+        one = next(clip for clip in clips if clip.id in splits)
+        raise UserError(
+            f"{len(splits)} of {len(clips)} recordings, such as {shown(one.source.name)}, are in a folder or file that "
+            f"is called like a split, and others, such as {shown(other.source.name)}, are not; pass --split, for "
+            "example --split 0.8,0.1,0.1, or put each recording into train, dev or test"
+        )
+    if splits:
+        counts = Counter(splits.values())
+        told = ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
+        say(f"splits as the recordings' folders or files are called: {told} (--split says otherwise)")
+    return splits
+
+
 def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tuple[str, ...]) -> list[PlannedClip]:
-    """The clips that have a text, with it, and with the split that its file was given for ('' where for none)."""
+    """The clips that have a text, with it and with the split of its file or, without --split, of its row ('': none)."""
     said: dict[str, tuple[str, str]] = {}
     known = {clip.id for clip in clips}
     given = [_named_file(name) for name in args.texts]
     if len({split for split, _ in given}) < len(given) or (len(given) > 1 and any(not split for split, _ in given)):
         raise UserError("--texts takes one file, or one file per split, such as train=a.csv dev=b.csv test=c.csv")
-    for split, path in given:
-        for name, text in read_texts(path, args.text_column, args.id_column).items():
+    for split_of_file, path in given:
+        texts, splits = read_texts(path, args.text_column, args.id_column)
+        if split_of_file or args.split is not None:
+            splits = {}
+        elif splits:
+            say(f"{path}: splits from its column of splits (--split says otherwise)")
+        for name, text in texts.items():
+            split = _known_split(splits[name], name, path) if splits else split_of_file
             clip_id = clip_name(name, endings, by_path=args.ids == "path")
             stem, dot, ending = clip_id.rpartition(".")
             if clip_id not in known and stem in known and dot + ending.lower() in VIDEO_ENDINGS:
@@ -211,6 +250,14 @@ def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tup
     if missing:
         print(f"{len(missing)} texts of {files} have no recording, such as '{shown(missing[0])}'")
     return kept
+
+
+def _known_split(split: str, name: str, path: Path) -> str:
+    if split.lower() not in SPLIT_NAMES:
+        raise UserError(
+            f"{path}: the split of '{shown(name)}' is '{shown(split)}'; write train, dev or test there, or pass --split"
+        )
+    return SPLIT_NAMES[split.lower()]
 
 
 def _named_file(name: str) -> tuple[str, Path]:

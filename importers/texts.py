@@ -16,12 +16,18 @@ from runtime.files import composed, read_text
 
 ID_COLUMNS = ("id", "clip_id", "name", "sentence_name", "file", "filename")
 TEXT_COLUMNS = ("text", "translation", "sentence", "label", "gloss")
+SPLIT_COLUMNS = ("split", "subset")
 UNSURE_COLUMNS = ("label", "gloss")  # may be a class's number, or beside a text under another name
 DELIMITERS = "\t|,;"
 
 
-def read_texts(path: Path, text_column: str | None = None, id_column: str | None = None) -> dict[str, str]:
-    """The texts of a file by clip, named as the file names them. Raises UserError that names the file and the line."""
+def read_texts(
+    path: Path, text_column: str | None = None, id_column: str | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The texts of a file by clip, named as the file names them, and their splits; {} if it says none.
+
+    Raises UserError that names the file and the line.
+    """
     try:
         content = read_text(path)
     except FileNotFoundError:
@@ -42,7 +48,7 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
     text_at = _find(header, text_column, TEXT_COLUMNS)
     if id_at is None or text_at is None or id_at == text_at:
         if delimiter == "|" and not asked and (corpus or lines[0].rstrip("| ").count("|") <= 1):
-            return texts_by_id(path, numbered)
+            return texts_by_id(path, numbered), {}
         missing = [f"'{name}'" for name, at in ((id_column, id_at), (text_column, text_at)) if name and at is None]
         wanted = f"the column {' and '.join(missing)}" if missing else "a column for the ID and one for the text"
         line = "PHOENIX's first line" if corpus else "its first line"
@@ -56,13 +62,20 @@ def read_texts(path: Path, text_column: str | None = None, id_column: str | None
             "pass --text_column"
         )
     say(f"{path}: IDs from the column '{header[id_at]}', texts from '{header[text_at]}'")
+    split_at = _find(header, None, SPLIT_COLUMNS)
     texts: dict[str, str] = {}
+    splits: dict[str, str] = {}
     for number, row in enumerate(rows[1:], 1):
         row = _of_columns(path, number, row, header, text_at, delimiter)
         if len(row) <= max(id_at, text_at):
             raise UserError(f"{path}: row {number} has {len(row)} columns, too few; it begins with '{row[0][:60]}'")
-        add_text(texts, row[id_at].strip(), legible(row[text_at]), f"{path}: row {number}")
-    return texts
+        clip_id, where = row[id_at].strip(), f"{path}: row {number}"
+        add_text(texts, clip_id, legible(row[text_at]), where)
+        if split_at is not None and split_at != text_at:
+            split = row[split_at].strip() if split_at < len(row) else ""
+            if splits.setdefault(clip_id, split) != split:
+                raise UserError(f"{where}: the ID '{clip_id}' stands there twice, in different splits; remove one")
+    return texts, splits
 
 
 def _of_columns(path: Path, number: int, row: list[str], header: list[str], text_at: int, delimiter: str) -> list[str]:

@@ -46,8 +46,8 @@ POINTS, FACE = signer()
 def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Run import_data.py on tmp_path/in; returns the folder that it wrote."""
 
-    def run(flags: str = "", output: str = "out") -> Path:
-        command = f"import_data.py --input {tmp_path / 'in'} --output_dir {tmp_path / output} --split train {flags}"
+    def run(flags: str = "", output: str = "out", split: str = "--split train") -> Path:
+        command = f"import_data.py --input {tmp_path / 'in'} --output_dir {tmp_path / output} {split} {flags}"
         monkeypatch.setattr(sys, "argv", command.split())
         errors.run(import_data.main)
         return tmp_path / output
@@ -121,6 +121,18 @@ def test_skels_put_each_hand_on_its_own_arm(imported, tmp_path: Path):
     scale = 0.25 / (POINTS[0, layout.LEFT_SHOULDER, 0] - POINTS[0, layout.RIGHT_SHOULDER, 0])
     middle = POINTS[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean(1, keepdims=True)
     np.testing.assert_allclose(points[:, ours], ((POINTS - middle) * scale + [0.5, 0.4])[:, ours], atol=1e-4)
+
+
+def test_skels_and_folders_keep_the_splits_that_they_were_published_in(imported, tmp_path: Path, capsys):
+    for split in ("train", "dev", "test"):
+        (tmp_path / "in" / f"{split}.skels").write_text(f"{skels_line(POINTS)}\n")
+        (tmp_path / "in" / f"{split}.files").write_text(f"{split}/of_{split}\n")
+        write_openpose(tmp_path / "in" / split / f"clip_of_{split}", [POINTS * SIZE])
+    for kind, flags in (("skels", ""), ("json_frames", "--width 1280 --height 720")):
+        folder = imported(f"--source_fps 25 --format {kind} {flags}", kind, split="")
+        assert "1 train, 1 dev, 1 test" in capsys.readouterr().out
+        for split in ("train", "dev", "test"):
+            assert [path.stem.rpartition("_")[2] for path in folder.glob(f"{split}/poses/*")] == [split]
 
 
 ARRAYS = {

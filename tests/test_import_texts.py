@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from importers import texts
 from importers.plan import Source, assign_splits, name_sources, plan_clips
-from importers.texts import clip_name, read_texts
+from importers.texts import clip_name
 from runtime.errors import UserError
 
 EXPECTED = {"clip_a": "der wind | weht", "clip_b": 'sie sagt "ja"'}
@@ -22,6 +23,11 @@ HOW2SIGN = (
 def write(path: Path, content: str) -> Path:
     path.write_text(content, encoding="utf-8")
     return path
+
+
+def read_texts(*args: object, **named: object) -> dict[str, str]:
+    """The texts of a file alone, without splits."""
+    return texts.read_texts(*args, **named)[0]
 
 
 def test_a_tab_separated_table_keeps_bars_and_quotation_marks(tmp_path: Path):
@@ -206,6 +212,55 @@ def test_one_file_and_shares(tmp_path: Path):
     assert sum(counts) == 200
     wanted = (160, 20, 20)
     assert all(abs(count - expected) < 15 for count, expected in zip(counts, wanted, strict=True))
+
+
+OF_SPLITS = ("train/a.mp4", "train/b.mp4", "x/Val/c.mp4", "test/d.mp4")
+
+
+def splits_of(clips: list) -> dict[str, str]:
+    return {clip.id: clip.split for clip in clips}
+
+
+def test_folders_that_are_called_like_splits_are_splits(capsys: pytest.CaptureFixture):
+    clips = plan(sources(*OF_SPLITS), split=None)
+    assert splits_of(clips) == {"a": "train", "b": "train", "c": "dev", "d": "test"}
+    assert "2 train, 1 dev, 1 test (--split says otherwise)" in capsys.readouterr().out
+    assert set(splits_of(plan(sources(*OF_SPLITS), split="dev")).values()) == {"dev"}
+
+
+def test_files_that_are_called_like_splits_are_none_but_skels_are():
+    names = [f"{name}.mp4" for name in ("train", "dev", "test")]
+    assert splits_of(plan(sources(*names), split=None)) == splits_of(plan(sources(*names)))
+    skels = [Source(Path(f"{name}.skels"), "skels", f"{name}_00000") for name in ("train", "valid", "test")]
+    named = name_sources(skels, (".skels",), "name")
+    assert splits_of(plan(named, split=None)) == {"train_00000": "train", "valid_00000": "dev", "test_00000": "test"}
+
+
+def test_where_only_some_folders_are_called_like_splits_the_split_is_asked_for():
+    named = sources(*OF_SPLITS, "hello/e.mp4")
+    with pytest.raises(UserError, match=r"4 of 5 recordings, .*train/a\.mp4.*hello/e\.mp4, are not; pass --split"):
+        plan(named, split=None)
+    plan(named, split=(0.8, 0.1, 0.1))
+
+
+@pytest.mark.parametrize("column", ["split", "Subset"])
+def test_a_tables_splits_are_taken(column: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    table = write(tmp_path / "t.csv", f"id,{column},text\na,train,one\nb,val,two\nc,Test,three\nd,train,four\n")
+    named = sources("test/a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    assert splits_of(plan(named, str(table), split=None)) == {"a": "train", "b": "dev", "c": "test", "d": "train"}
+    assert "splits from its column of splits" in capsys.readouterr().out
+    assert set(splits_of(plan(named, str(table), split="dev")).values()) == {"dev"}
+    assert set(splits_of(plan(named, f"dev={table}", split=None)).values()) == {"dev"}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [("a,one,3", "the split of 'a' is '3'"), ("a,one", "the split of 'a' is ''"), ("b,two,test", "different splits")],
+)
+def test_a_tables_split_that_is_none_is_refused(row: str, said: str, tmp_path: Path):
+    table = write(tmp_path / "t.csv", f"id,text,split\nb,two,train\n{row}\n")
+    with pytest.raises(UserError, match=said):
+        plan(sources("a.mp4", "b.mp4"), str(table), split=None)
 
 
 def test_a_clip_stays_in_its_split_as_others_come():
