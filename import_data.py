@@ -10,6 +10,7 @@ unseen: a recording without a face has no face in the data, not one of zeros. do
 """
 
 import argparse
+from collections import defaultdict
 from pathlib import Path
 
 from importers.conversion import convert
@@ -64,12 +65,15 @@ def parse_arguments() -> argparse.Namespace:
 
 def texts_beside(named: dict[str, Source]) -> dict[str, str]:
     """The texts that .skels files have beside them, by clip ID."""
-    texts: dict[str, str] = {}
-    files = {source.path: skels_texts(source.path) for source in named.values() if source.kind == "skels"}
+    of_file: dict[Path, list[tuple[int, str]]] = defaultdict(list)
     for clip_id, source in named.items():
-        lines = files.get(source.path)
+        if source.kind == "skels":
+            of_file[source.path].append((source.part, clip_id))
+    texts: dict[str, str] = {}
+    for path, clips in of_file.items():
+        lines = skels_texts(path, len(clips))
         if lines is not None:
-            texts[clip_id] = lines[source.part]
+            texts |= zip((clip_id for _, clip_id in sorted(clips)), lines, strict=True)
     return texts
 
 
@@ -86,7 +90,7 @@ def main() -> None:
         raise UserError(f"{args.input}: holds recordings of several formats; choose with --format {' or '.join(kinds)}")
     named = name_sources(sources, ENDINGS, args.ids)
     say(f"{args.input}: {len(named)} recordings ({FORMATS[kinds[0]]})")
-    clips = plan_clips(named, args, ENDINGS, texts_beside(named))
+    clips = plan_clips(named, args, ENDINGS, None if args.texts else texts_beside(named))
     size = (args.width, args.height) if args.width else None
     reading = ReadingFlags(args.units, size, args.source_fps, args.person, args.swap_hands)
     flags = {name: getattr(args, name) for name in ("fps", "source_fps", "units", "width", "height", "person", "ids")}

@@ -58,7 +58,8 @@ def find_sources(folder: Path) -> Iterator[Source]:
         if ending not in ENDINGS:
             continue
         if ending == ".skels":
-            for part, name in enumerate(skels_names(path)):
+            places = skels_places(path)
+            for part, name in zip(places, skels_names(path, len(places)), strict=True):
                 yield Source(path, "skels", str(place / name), part)
         elif ending == ".json" and json_frames.frame_number(path) is not None and not json_frames.is_video(path):
             groups[path.parent, "json_frames", json_frames.clip_prefix(path)].append(path)
@@ -223,10 +224,19 @@ def _is_frame(path: Path) -> bool:
     return 0 < math.prod(whole) <= FRAME_VALUES and (len(shape) == 1 or (len(shape) == 2 and shape[1] <= 4))
 
 
-def skels_names(path: Path) -> list[str]:
-    """The names of a .skels file's clips: from the .files beside it, or its own name with a number."""
+def skels_places(path: Path) -> list[int]:
+    """Where each clip of a .skels file begins, in bytes."""
+    places, place = [], 0
     with open(path, "rb") as file:
-        count = sum(1 for line in file if line.strip())
+        for line in file:
+            if not line.isspace():
+                places.append(place)
+            place += len(line)
+    return places
+
+
+def skels_names(path: Path, count: int) -> list[str]:
+    """The names of a .skels file's `count` clips: from the .files beside it, or its own name with a number."""
     listing = path.with_suffix(".files")
     if not listing.is_file():
         return [f"{path.stem}_{number:05d}" for number in range(count)]
@@ -236,35 +246,34 @@ def skels_names(path: Path) -> list[str]:
     return names
 
 
-def skels_texts(path: Path) -> list[str] | None:
-    """The texts of a .skels file's clips, from the .text beside it; None where there is none.
+def skels_texts(path: Path, count: int) -> list[str] | None:
+    """The texts of a .skels file's `count` clips, from the .text beside it; None where there is none.
 
     UserError where they are not as many: which text is whose could not be told.
     """
     texts = path.with_suffix(".text")
     if not texts.is_file():
         return None
-    lines, count = read_lines(texts, blank=True), len(skels_names(path))
+    lines = read_lines(texts, blank=True)
     if len(lines) != count:
         raise UserError(f"{texts}: has {len(lines)} texts, but {path.name} holds {count} clips; one line for each")
     return [legible(line) for _, line in lines]
 
 
-def read_skels(path: Path, part: int) -> np.ndarray:
-    """The joints [T,50,3] of one line of a .skels file: 50 joints and a counter, frame after frame."""
+def read_skels(path: Path, place: int) -> np.ndarray:
+    """The joints [T,50,3] of the clip at a byte of a .skels file: 50 joints and a counter, frame after frame."""
     with open(path, "rb") as file:
-        lines = (line for line in file if line.strip())
-        line = next(line for number, line in enumerate(lines) if number == part)
+        file.seek(place)
+        line = file.readline()
     try:
         numbers = np.array(line.split(), dtype=np.float64)
         frames = numbers.reshape(-1, NUM_SKELS * 3 + 1)
     except ValueError:
-        raise UserError(f"line {part + 1} is not a whole number of frames of 151 numbers") from None
+        raise UserError("its line is not a whole number of frames of 151 numbers") from None
     shown = np.flatnonzero(frames[:, :-1].any(1))
     counter = frames[: shown[-1] + 1, -1] if len(shown) else frames[:, -1]  # without padding at the end
     if not (np.diff(counter) >= 0).all():
         raise UserError(
-            f"line {part + 1}: the last of a frame's 151 numbers is no counter that rises; write 150 numbers of "
-            "joints, then the counter"
+            "the last of a frame's 151 numbers is no counter that rises; write 150 numbers of joints, then the counter"
         )
     return frames[:, :-1].reshape(-1, NUM_SKELS, 3)

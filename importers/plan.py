@@ -45,7 +45,7 @@ _frames_a_second = number_parser(float, _IN_RATES, lambda value: SLOWEST <= valu
 
 @dataclass(frozen=True)
 class Source:
-    """A recording on disk: what to read, and how. `part` tells recordings apart that share a file."""
+    """A recording on disk: what to read, and how. `part`: the byte where it begins, of recordings that share a file."""
 
     path: Path
     kind: str

@@ -27,7 +27,7 @@ from recordings import (
 )
 
 import import_data
-from importers import spelling
+from importers import formats, spelling
 from importers.people import WHOM
 from importers.recording import content_of
 from importers.skeletons import BODY_25, OPENPOSE_18, SKELS
@@ -777,6 +777,31 @@ def test_one_clip_in_another_unit_is_not_converted_with_the_rest(refused, tmp_pa
     for name, values in (("a", UNITS["signed"][0]), ("b", POINTS)):
         np.save(tmp_path / "in" / f"{name}.npy", values)
     assert "b.npy: its coordinates look like unit" in refused("--source_fps 25 --units signed")
+
+
+def test_skels_are_read_once_to_be_found_and_each_line_at_its_place(imported, tmp_path: Path, monkeypatch):
+    frames = [6, 7, 8, 9]
+    lines = [f"{skels_line(signer(count)[0])}\n" for count in frames]
+    (tmp_path / "in" / "dev.skels").write_text("\n" + lines[0] + " \n".join(lines[1:]))
+    (tmp_path / "in" / "dev.files").write_text("d\nc\nb\na\n")  # IDs in another order than the lines
+    (tmp_path / "in" / "dev.text").write_text("six\nseven\neight\nnine\n")
+    searched, places = [], formats.skels_places
+    monkeypatch.setattr(formats, "skels_places", lambda path: searched.append(path) or places(path))
+    folder = imported("--source_fps 25")
+    assert len(searched) == 1
+    assert [len(keypoints(folder, clip)[0]) for clip in "dcba"] == frames
+    assert (folder / "train.txt").read_text() == "a|nine\nb|eight\nc|seven\nd|six\n"
+    content = (tmp_path / "in" / "dev.skels").read_text()
+    found = [content[source.part :].split("\n")[0].strip() for source in formats.find_sources(tmp_path / "in")]
+    assert found == [line.strip() for line in lines]
+
+
+def test_texts_beside_skels_count_only_without_other_texts(imported, refused, tmp_path: Path):
+    (tmp_path / "in" / "dev.skels").write_text(f"{skels_line(POINTS)}\n")
+    (tmp_path / "in" / "dev.text").write_text("one\ntwo\n")
+    (tmp_path / "t.txt").write_text("dev_00000|hello\n")
+    assert "has 2 texts, but dev.skels holds 1 clips" in refused("--source_fps 25")
+    assert (imported(f"--source_fps 25 --texts {tmp_path / 't.txt'}") / "train.txt").read_text() == "dev_00000|hello\n"
 
 
 def test_texts_of_skels_are_as_many_as_clips(refused, tmp_path: Path):

@@ -96,7 +96,7 @@ def test_texts_that_look_equal_are_equal_to_every_reader(data: Path, name: str, 
     assert read_texts(write(tmp_path / "t.csv", f'id,text\na,"{given}"\n'))[0] == {"a": wanted}
     (tmp_path / "a.skels").write_text("0 1 2\n")
     write(tmp_path / "a.text", f"{given}\n")
-    assert skels_texts(tmp_path / "a.skels") == [wanted]
+    assert skels_texts(tmp_path / "a.skels", 1) == [wanted]
 
 
 @pytest.mark.parametrize(
