@@ -13,12 +13,14 @@ from poses.texts import PHOENIX_COLUMNS, add_text, is_corpus_row, legible, texts
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import composed, read_text
+from runtime.untrusted import shown
 
 ID_COLUMNS = ("id", "clip_id", "name", "sentence_name", "file", "filename")
 TEXT_COLUMNS = ("text", "translation", "sentence", "label", "gloss")
 SPLIT_COLUMNS = ("split", "subset")
 UNSURE_COLUMNS = ("label", "gloss")  # may be a class's number, or beside a text under another name
 DELIMITERS = "\t|,;"
+_NUMBER = re.compile(r"-?\d+(\.0+)?")
 
 
 def read_texts(
@@ -56,13 +58,15 @@ def read_texts(
             f"{path}: {line} ({', '.join(header)[:120]}) does not name {wanted}; "
             "pass --id_column and --text_column as that line names them, or write one ID|text per line"
         )
-    if not text_column and sum(map(bool, header)) > 2 and header[text_at].lower() in UNSURE_COLUMNS:
+    unsure = not text_column and header[text_at].lower() in UNSURE_COLUMNS
+    if unsure and sum(map(bool, header)) > 2:
         raise UserError(
             f"{path}: is '{header[text_at]}' what is signed? Its columns are {', '.join(header)[:120]}; "
             "pass --text_column"
         )
     say(f"{path}: IDs from the column '{header[id_at]}', texts from '{header[text_at]}'")
     split_at = _find(header, None, SPLIT_COLUMNS)
+    id_columns = {name: at for at, name in enumerate(header) if name.lower() in ID_COLUMNS and at != text_at}
     texts: dict[str, str] = {}
     splits: dict[str, str] = {}
     for number, row in enumerate(rows[1:], 1):
@@ -70,12 +74,29 @@ def read_texts(
         if len(row) <= max(id_at, text_at):
             raise UserError(f"{path}: row {number} has {len(row)} columns, too few; it begins with '{row[0][:60]}'")
         clip_id, where = row[id_at].strip(), f"{path}: row {number}"
+        if not id_column:
+            _require_one_id({name: row[at].strip() for name, at in id_columns.items() if at < len(row)}, where)
         add_text(texts, clip_id, legible(row[text_at]), where)
         if split_at is not None and split_at != text_at:
             split = row[split_at].strip() if split_at < len(row) else ""
             if splits.setdefault(clip_id, split) != split:
                 raise UserError(f"{where}: the ID '{clip_id}' stands there twice, in different splits; remove one")
+    numbers = [text for text in texts.values() if text]
+    if unsure and numbers and all(map(_NUMBER.fullmatch, numbers)):
+        raise UserError(
+            f"{path}: the texts of the column '{header[text_at]}', such as '{numbers[0]}', are all numbers, so they "
+            "look like classes; write what is signed there, or pass --text_column"
+        )
     return texts, splits
+
+
+def _require_one_id(ids: dict[str, str], where: str) -> None:
+    """Raises UserError where the columns that may hold IDs name different clips, as where one numbers the rows."""
+    names = [clip_name(name, ()) for name in ids.values()]
+    short = min(names, key=len)
+    if not all(name == short or name.startswith(f"{short}.") for name in names):  # `a` and `a.mp4` are one
+        told = " and ".join(f"'{shown(name)}'" for name in ids.values())
+        raise UserError(f"{where} names {told}; which of them is the clip? Pass --id_column {' or '.join(ids)}")
 
 
 def _of_columns(path: Path, number: int, row: list[str], header: list[str], text_at: int, delimiter: str) -> list[str]:

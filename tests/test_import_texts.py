@@ -48,6 +48,23 @@ def test_a_column_that_may_not_be_what_is_signed_is_asked_for(column: str, tmp_p
     assert "IDs from the column 'id', texts from 'english'" in capsys.readouterr().out
 
 
+def test_a_class_number_is_no_text(tmp_path: Path):
+    path = write(tmp_path / "t.csv", "file,label\na.mp4,17\nb.mp4,3.0\nc.mp4,\n")
+    with pytest.raises(UserError, match=r"column 'label', such as '17', are all numbers.*--text_column"):
+        read_texts(path)
+    assert read_texts(path, "label") == {"a.mp4": "17", "b.mp4": "3.0", "c.mp4": ""}
+    assert read_texts(write(tmp_path / "t.csv", "file,label\na,17\nb,three\n")) == {"a": "17", "b": "three"}
+    assert read_texts(write(tmp_path / "t.csv", "file,text\na,17\n")) == {"a": "17"}
+
+
+def test_of_two_columns_that_name_clips_the_right_one_is_asked_for(tmp_path: Path):
+    path = write(tmp_path / "t.csv", "id,filename,text\n1,2.npy,two\n2,1.npy,one\n")
+    with pytest.raises(UserError, match=r"row 1 names '1' and '2\.npy'; which .* Pass --id_column id or filename"):
+        read_texts(path)
+    assert read_texts(path, id_column="filename") == {"2.npy": "two", "1.npy": "one"}
+    assert read_texts(write(path, "filename,id,text\nx/1.mp4,1,one\n2.5.mp4,2.5,two\n")) == {"1": "one", "2.5": "two"}
+
+
 def test_bars_at_the_ends_of_lines_are_no_columns(tmp_path: Path):
     assert read_texts(write(tmp_path / "t.txt", "a|one|\nb|two|\nc|\n")) == {"a": "one", "b": "two", "c": ""}
     assert read_texts(write(tmp_path / "t.csv", "id|gloss|\na|ONE|\n")) == {"a": "ONE"}
