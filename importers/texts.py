@@ -20,6 +20,7 @@ TEXT_COLUMNS = ("text", "translation", "sentence", "label", "gloss")
 SPLIT_COLUMNS = ("split", "subset")
 UNSURE_COLUMNS = ("label", "gloss")  # may be a class's number, or beside a text under another name
 DELIMITERS = "\t|,;"
+csv.field_size_limit(2**31 - 1)  # letters in a cell: a mark that is never closed is told, however long the file
 _NUMBER = re.compile(r"-?\d+(\.0+)?")
 
 
@@ -125,7 +126,7 @@ def _rows(path: Path, content: str, lines: list[str], delimiter: str) -> list[li
     except csv.Error as error:
         if "unexpected end" in str(error):
             raise UserError(f"{path}: a quotation mark in line {_opened(content)} is never closed; close it") from None
-        rows = list(csv.reader(lines, delimiter=delimiter))  # with marks within a text, so that no cell has two lines
+        rows = [row for line in lines for row in csv.reader([line], delimiter=delimiter)]  # marks stand within a text
     return [row for row in rows if any(map(str.strip, row))]
 
 

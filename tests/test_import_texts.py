@@ -102,6 +102,11 @@ def test_phoenix_is_recognised_as_everywhere_else(tmp_path: Path, capsys: pytest
         read_texts(short)
 
 
+def test_an_open_mark_within_a_text_swallows_no_line(tmp_path: Path):
+    path = write(tmp_path / "t.csv", 'id,text\na,"hi" she said\nb,"oh\nc,no\n')
+    assert read_texts(path) == {"a": "hi she said", "b": "oh", "c": "no"}
+
+
 @pytest.mark.parametrize("content", ["a|one\nb|two\na|one\n", "id,text\na,one\nb,two\na,one\n"])
 def test_a_line_that_stands_there_twice_counts_once(content: str, tmp_path: Path):
     assert read_texts(write(tmp_path / "t.txt", content)) == {"a": "one", "b": "two"}
@@ -117,6 +122,8 @@ def test_a_line_that_stands_there_twice_counts_once(content: str, tmp_path: Path
         ('id;text;speaker\na;"one; two";x\n', "one; two"),
         ('id,text\na,say "hi"\n', 'say "hi"'),
         ('id,text\na,"hi" she said\n', "hi she said"),
+        ('id,text\na,"hi" she said "oh\n', 'hi she said "oh'),
+        (f"id,text\na,{'x' * 2**18}\n", "x" * 2**18),
         ('id,text\na,"one, ""two"" three"\n', 'one, "two" three'),
         ("id,text\na,hello,,\n", "hello"),
     ],
@@ -127,6 +134,11 @@ def test_a_text_may_hold_what_divides_the_columns(content: str, text: str, tmp_p
 
 BAD = {
     "a text in three columns": ("id,text,speaker\na,hello, you,x\n", "row 1 has 4 columns, and its first line names 3"),
+    "an open quotation mark in a long file": (
+        'id,text\na,"hello\n' + "b,world\n" * 2**15,
+        "a quotation mark in line 2 is never closed",
+    ),
+    "lines and marks within texts": ('id,text\na,"hi" she said\nb,"two\nlines"\n', "row 3 has 1 columns"),
     "an open quotation mark": ('id,text\na,"hello\nb,world\nc,good\n', "a quotation mark in line 2 is never closed"),
     "a bar too many": ("id|text|speaker\na|b|c|d\n", "make the text the last column"),
     "no table": ("hello world\n", "neither bar, tab nor comma"),
