@@ -113,6 +113,9 @@ def _convert_one(
         recording = at_rate(read(clip.source, *shared), fps)
     except UserError as error:
         return str(error).removeprefix(f"{clip.source.path}: ")
+    except FileNotFoundError as error:
+        name = Path(error.filename or clip.source.path).name
+        return f"{name}: no such file, or a link that leads nowhere; fetch its content"
     content = content_of(clip.source)
     write_recording(output_dir, clip.split, clip.id, recording, clip.source.name, content)
     return None

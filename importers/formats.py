@@ -48,12 +48,12 @@ class ReadingFlags:
     swap_hands: bool = False
 
 
-def find_sources(folder: Path) -> Iterator[Source]:
-    """Every recording in a folder and the folders in it, in order of their paths."""
+def find_sources(folder: Path, skip_bad: bool = False) -> Iterator[Source]:
+    """Every recording in a folder and the folders in it, in order of their paths; `skip_bad` as `files_in` has it."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; pass the folder of the recordings with --input")
     groups: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
-    for path in files_in(folder):
+    for path in files_in(folder, ENDINGS, skip_bad):
         ending, place = path.suffix.lower(), path.parent.relative_to(folder)
         if ending not in ENDINGS:
             continue
@@ -238,7 +238,7 @@ def skels_places(path: Path) -> list[int]:
 def skels_names(path: Path, count: int) -> list[str]:
     """The names of a .skels file's `count` clips: from the .files beside it, or its own name with a number."""
     listing = path.with_suffix(".files")
-    if not listing.is_file():
+    if not (listing.is_file() or listing.is_symlink()):  # a link that leads nowhere is an error, and not no file
         return [f"{path.stem}_{number:05d}" for number in range(count)]
     names = [line for _, line in read_lines(listing)]
     if len(names) != count:
@@ -252,7 +252,7 @@ def skels_texts(path: Path, count: int) -> list[str] | None:
     UserError where they are not as many: which text is whose could not be told.
     """
     texts = path.with_suffix(".text")
-    if not texts.is_file():
+    if not (texts.is_file() or texts.is_symlink()):
         return None
     lines = read_lines(texts, blank=True)
     if len(lines) != count:

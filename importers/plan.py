@@ -122,10 +122,11 @@ def _split(text: str) -> str | tuple[float, ...]:
     return shares
 
 
-def files_in(folder: Path) -> list[Path]:
+def files_in(folder: Path, endings: tuple[str, ...], skip_bad: bool) -> list[Path]:
     """Every file in a folder and the folders in it, in order of their paths; hidden files are left out.
 
-    A link to a folder that lies elsewhere is followed, and each folder is looked through once.
+    A link to a folder that lies elsewhere is followed, and each folder is looked through once. Links that lead nowhere,
+    to files of these endings or to folders, are a UserError; with `skip_bad` they are left out, and a line says so.
     """
     found, seen, waiting = [], set(), [str(folder)]
     while waiting:
@@ -136,7 +137,16 @@ def files_in(folder: Path) -> list[Path]:
             seen.add(os.path.realpath(place))
             waiting += [path for name in sorted(folders) if os.path.islink(path := os.path.join(place, name))]
             found += [Path(place) / name for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+    files = {path for path in found if path.is_file()}
+    lost = sorted(path for path in found if path not in files and path.is_symlink() and not path.exists())
+    lost = [path for path in lost if path.suffix.lower() in ("", *endings)]
+    if lost:
+        advice = "fetch their content, for example with git annex get, datalad get or dvc pull"
+        told = f"{len(lost)} links lead nowhere, such as {shown(lost[0].relative_to(folder))}"
+        if not skip_bad:
+            raise UserError(f"{folder}: {told}; {advice}, or pass --skip_bad")
+        print(f"{told}; they are left out: {advice}")
+    return sorted(files)
 
 
 def name_sources(sources: Iterable[Source], endings: tuple[str, ...], ids: str) -> dict[str, Source]:

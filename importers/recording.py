@@ -155,7 +155,9 @@ def naming(path: Path) -> Iterator[None]:
 
 def content_of(path: Path) -> str:
     """What tells a recording from another in its place: digits of a file's size, start, middle and end; of a folder's
-    names and of its first and last file."""
+    names and of its first and last file. A link that leads nowhere has a content of its own, which is no file's."""
+    if not path.exists():
+        return digest([])
     if path.is_dir():
         names = sorted(entry.name for entry in os.scandir(path))
         files = [path / name for name in (*names[:1], *names[-1:]) if (path / name).is_file()]

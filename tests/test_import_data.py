@@ -547,6 +547,43 @@ def test_a_folder_and_a_link_to_it_are_one(imported, tmp_path: Path):
     assert {path.stem for path in folder.glob("train/poses/*")} == {"real_clip"}
 
 
+def test_links_that_lead_nowhere_are_named(imported, refused, tmp_path: Path, capsys):
+    given = tmp_path / "in"
+    np.save(given / "a.npy", POINTS)
+    for name in ("b.npy", "notes.txt", "folder"):
+        (given / name).symlink_to("../.git/annex/objects/it")
+    assert f"{given}: 2 links lead nowhere, such as b.npy; fetch their content" in refused("--source_fps 25")
+    assert not (tmp_path / "out").exists()
+    imported("--source_fps 25 --skip_bad")
+    assert "2 links lead nowhere, such as b.npy; they are left out" in capsys.readouterr().out
+    (given / "a.npy").unlink()
+    (given / "folder").unlink()
+    (given / "b.npy").rename(given / "b.files")  # whose names would be made up without it
+    (given / "b.skels").write_text(f"{skels_line(POINTS)}\n")
+    assert "b.files: No such file" in refused("--source_fps 25 --skip_bad")
+
+
+@pytest.mark.parametrize("kind", ["JSON", "arrays"])
+def test_a_frame_that_is_a_link_to_nowhere_leaves_its_recording_out_and_no_other(kind: str, imported, tmp_path: Path):
+    for clip in ("good", "lost"):
+        folder = tmp_path / "in" / clip
+        if kind == "JSON":
+            write_openpose(folder, [POINTS * SIZE])
+        else:
+            folder.mkdir()
+            for number, frame in enumerate(scored(POINTS)):
+                np.save(folder / f"{number:03d}.npy", frame)
+    flags = "--source_fps 24 --skip_bad" + (" --width 1280 --height 720" if kind == "JSON" else "")
+    out = imported(flags)
+    frame = sorted((tmp_path / "in" / "lost").iterdir())[4]
+    frame.unlink()
+    frame.symlink_to("/nonexistent")
+    for folder in (out, imported(flags, "other")):  # one that holds the clip from before, and a new one
+        imported(flags, folder.name)
+        assert f"left out: lost: {frame.name}: no such file, or a link" in (folder / "report.txt").read_text()
+        assert [path.stem for path in folder.glob("train/poses/*")] == ["good"]
+
+
 def test_frames_of_mmpose_are_where_their_numbers_say(imported, refused, tmp_path: Path):
     frames = [
         {"frame_id": number, "instances": [{"keypoints": one.tolist(), "keypoint_scores": [0.9] * 133}]}
