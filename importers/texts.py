@@ -149,7 +149,7 @@ def _find(header: list[str], asked: str | None, known: tuple[str, ...]) -> int |
 
 def clip_name(name: str, endings: tuple[str, ...], by_path: bool = False) -> str:
     """The clip that a path or a name in a file of texts means: without its folders (or with them, joined by `_`)
-    and without an ending such as `.mp4`.
+    and without an ending such as `.mp4` and blanks at its ends.
 
     In composed Unicode: macOS names files by 'u' and a mark where a text file has 'ü'.
     """
@@ -157,4 +157,4 @@ def clip_name(name: str, endings: tuple[str, ...], by_path: bool = False) -> str
     parts = [part for part in path.parts if part not in ("/", ".", "..")] or [""]
     if path.suffix.lower() in endings:
         parts[-1] = parts[-1][: -len(path.suffix)]
-    return "_".join(parts) if by_path else parts[-1]
+    return ("_".join(parts) if by_path else parts[-1]).strip()

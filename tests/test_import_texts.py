@@ -185,6 +185,8 @@ def test_other_encodings_are_refused(content: bytes, said: str, tmp_path: Path):
         ("a.b.c", False, "a.b.c"),
         ("windows\\clip.MP4", False, "clip"),
         ("", False, ""),
+        ("x/ hello .mp4", False, "hello"),
+        (" x/hello you .mp4", True, "x_hello you"),
     ],
 )
 def test_clip_names(name: str, by_path: bool, expected: str):
@@ -208,6 +210,7 @@ def plan(named: dict[str, Source], *texts: str, split: object = (0.8, 0.1, 0.1))
     [
         ("gr\udcfcn.mp4", r"the name 'gr\\udcfcn.mp4' can't be a clip's, as it is not UTF-8"),
         ("gr\udcfcn/clip.mp4", "as it is not UTF-8"),
+        ("  .mp4", "as no ID is left of it"),
         ("..", "as no ID is left of it"),
         ("a|b.mp4", r"the name 'a\|b.mp4' can't be a clip's, as it holds '\|'; rename it"),
         ("a\nb.mp4", r"as it holds '\\n'; rename it"),
@@ -217,6 +220,12 @@ def plan(named: dict[str, Source], *texts: str, split: object = (0.8, 0.1, 0.1))
 def test_a_name_that_no_clip_can_have_is_told_why(name: str, said: str):
     with pytest.raises(UserError, match=said):
         sources(name)
+
+
+def test_names_that_differ_by_blanks_at_their_ends_are_one(tmp_path: Path):
+    assert [*sources("hello .mp4", " you.mp4")] == ["hello", "you"]
+    with pytest.raises(UserError, match=r"hello \.mp4 and hello\.mp4 would both be called 'hello'; rename one"):
+        sources("hello .mp4", "hello.mp4")
 
 
 def test_a_file_a_split_says_text_and_split(tmp_path: Path, capsys: pytest.CaptureFixture):
