@@ -39,7 +39,7 @@ def read_texts(
     lines = [line for _, line in numbered]
     if not lines:
         raise UserError(f"{path}: holds no text; write one ID|text per line")
-    delimiter = next((mark for mark in DELIMITERS if mark in lines[0]), None)
+    delimiter = _delimiter(lines)
     if delimiter is None:
         raise UserError(f"{path}: its first line has neither bar, tab nor comma; write one ID|text per line")
     rows = _rows(path, content, lines, delimiter)
@@ -50,7 +50,7 @@ def read_texts(
     id_at = _find(header, id_column, ID_COLUMNS)
     text_at = _find(header, text_column, TEXT_COLUMNS)
     if id_at is None or text_at is None or id_at == text_at:
-        if delimiter == "|" and not asked and (corpus or lines[0].rstrip("| ").count("|") <= 1):
+        if delimiter == "|" and not asked and (corpus or _of_id_and_text(lines, header)):
             return texts_by_id(path, numbered), {}
         missing = [f"'{name}'" for name, at in ((id_column, id_at), (text_column, text_at)) if name and at is None]
         wanted = f"the column {' and '.join(missing)}" if missing else "a column for the ID and one for the text"
@@ -89,6 +89,25 @@ def read_texts(
             "look like classes; write what is signed there, or pass --text_column"
         )
     return texts, splits
+
+
+def _delimiter(lines: list[str]) -> str | None:
+    """What divides the columns: the first that every line has, the bar before others, as a text may hold those.
+
+    Where none is in every line, as where a cell has two lines, the first line says it; None if it has none.
+    """
+    everywhere = (mark for mark in ("|", *DELIMITERS) if all(mark in line for line in lines))
+    return next(everywhere, None) or next((mark for mark in DELIMITERS if mark in lines[0]), None)
+
+
+def _of_id_and_text(lines: list[str], header: list[str]) -> bool:
+    """Whether lines with bars are of ID|text, whose texts may hold bars, and not of a table: some line has one bar.
+
+    Of a table whose first line names a column, that line has the bars of all.
+    """
+    bars = [line.rstrip("| ").count("|") for line in lines]
+    named = any(name.lower() in (*ID_COLUMNS, *TEXT_COLUMNS) for name in header)
+    return bars[0] <= 1 or (min(bars) <= 1 and not named)
 
 
 def _require_one_id(ids: dict[str, str], where: str) -> None:

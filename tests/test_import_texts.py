@@ -77,6 +77,14 @@ def test_lines_of_id_and_text(tmp_path: Path):
     }
 
 
+@pytest.mark.parametrize("first", range(4))
+def test_texts_may_hold_any_mark_whichever_line_is_first(first: int, tmp_path: Path):
+    expected = {"a": "red | green", "b": "good\tmorning", "c": "hello, you", "d": "one; name"}
+    lines = [f"{clip}|{text}\n" for clip, text in expected.items()]
+    path = write(tmp_path / "t.txt", "".join(lines[first:] + lines[:first]))
+    assert read_texts(path) == {**expected, "b": "good morning"}
+
+
 def test_names_and_texts_meet_in_one_unicode_form(tmp_path: Path):
     """macOS writes 'u' and a mark into the names of files, where a text file has 'ü'."""
     apart, composed = "gru\u0308n", "gr\u00fcn"
@@ -120,6 +128,7 @@ def test_a_line_that_stands_there_twice_counts_once(content: str, tmp_path: Path
         ("id|text\na|hello|world\n", "hello|world"),
         ('id,text\na,"two\nlines"\n', "two lines"),
         ('id;text;speaker\na;"one; two";x\n', "one; two"),
+        ("id;text;signer, if known\na;one;x\n", "one"),
         ('id,text\na,say "hi"\n', 'say "hi"'),
         ('id,text\na,"hi" she said\n', "hi she said"),
         ('id,text\na,"hi" she said "oh\n', 'hi she said "oh'),
@@ -145,6 +154,8 @@ BAD = {
     "empty": ("\n\n", "holds no text"),
     "no column": ("who\twhat\nclip_a\ttext\n", "--id_column and --text_column"),
     "several bars": ("a|b|c\n", "--id_column and --text_column"),
+    "several bars in every line": ("a|b|c\nd|e|f|g\n", "--id_column and --text_column"),
+    "a table without texts": ("id|signer|english\na|1|one\nb|two\n", "--id_column and --text_column"),
     "a short row": ("id,text\nclip_a\n", "row 1 has 1 columns"),
     "two texts": ("a|one\na|two\n", "t.txt:2: the ID 'a' stands there twice, with different texts"),
     "two texts in a table": ("id,text\na,one\na,two\n", "row 2: the ID 'a' stands there twice, with different texts"),
