@@ -191,7 +191,7 @@ def plan_clips(
         clips = _with_texts(clips, args, endings)
     if not all(clip.split for clip in clips):
         splits = _splits_of_folders(clips) if args.split is None else {}
-        splits = splits or assign_splits([clip.id for clip in clips], args.split or SHARES)
+        splits = splits or assign_splits([clip.id for clip in clips], args.split or SHARES, args.output_dir)
         clips = [replace(clip, split=splits[clip.id]) for clip in clips]
     return clips
 
@@ -276,9 +276,10 @@ def _named_file(name: str) -> tuple[str, Path]:
     return (split, Path(path)) if equals and split in SPLITS else ("", Path(name))
 
 
-def assign_splits(ids: list[str], split: str | tuple[float, ...]) -> dict[str, str]:
-    """The split of each clip. With shares, a hash of the ID decides, so a clip keeps its split when clips are added.
-    Only a split that would get no clip takes one from the largest split: the one whose hash is nearest to its range."""
+def assign_splits(ids: list[str], split: str | tuple[float, ...], output_dir: Path) -> dict[str, str]:
+    """The split of each clip. With shares, a clip that is written already keeps its split, and a hash of the ID decides
+    for the others, so that a clip's split is the same when clips are added. Only a split that would get no clip takes
+    one from the largest split: the one whose hash is nearest to its range."""
     if isinstance(split, str):
         return dict.fromkeys(ids, split)
     places = {clip_id: int(hashlib.sha256(clip_id.encode()).hexdigest()[:12], 16) / 16**12 for clip_id in ids}
@@ -287,16 +288,28 @@ def assign_splits(ids: list[str], split: str | tuple[float, ...]) -> dict[str, s
         clip_id: next(SPLITS[n] for n in reversed(range(3)) if split[n] > 0 and (place >= bounds[n] or not bounds[n]))
         for clip_id, place in places.items()
     }
+    written = {clip_id: found[0] for clip_id in ids if (found := _splits_that_hold(clip_id, output_dir))}
+    if kept := sum(chosen[clip_id] != name for clip_id, name in written.items()):
+        say(f"{kept} clips stay in the split that they are written in, where --split says another")
+    chosen |= written
     for number, name in enumerate(SPLITS):
         if split[number] > 0 and name not in chosen.values():
-            counts = {other: list(chosen.values()).count(other) for other in SPLITS}
-            largest = max(SPLITS, key=lambda other: counts[other])
-            if counts[largest] < 2:
-                raise UserError(f"{len(ids)} clips are too few for three splits; pass --split train, dev or test")
+            counts = Counter(chosen.values())
+            free = [clip_id for clip_id in ids if clip_id not in written and counts[chosen[clip_id]] > 1]
+            if not free:
+                told = f", of which {len(written)} are written already," if written else ""
+                raise UserError(f"{len(ids)} clips{told} are too few for three splits; pass --split train, dev or test")
+            givers = {chosen[clip_id] for clip_id in free}
+            largest = max((other for other in SPLITS if other in givers), key=counts.__getitem__)
             middle = (bounds[number] + bounds[number + 1]) / 2
-            candidates = [clip_id for clip_id in ids if chosen[clip_id] == largest]
+            candidates = [clip_id for clip_id in free if chosen[clip_id] == largest]
             chosen[min(candidates, key=lambda clip_id: abs(places[clip_id] - middle))] = name
     return chosen
+
+
+def _splits_that_hold(clip_id: str, output_dir: Path) -> list[str]:
+    """The splits of a data set that a clip is written in."""
+    return [split for split in SPLITS if (output_dir / split / "poses" / f"{clip_id}.npz").exists()]
 
 
 def mark_made_by(output_dir: Path, script: str, flags: dict, clips: list[PlannedClip]) -> None:
@@ -316,8 +329,8 @@ def mark_made_by(output_dir: Path, script: str, flags: dict, clips: list[Planned
     elif any((output_dir / split).exists() for split in SPLITS):
         raise UserError(f"{output_dir}: holds a data set that {script} did not make; choose another --output_dir")
     for clip in clips:
-        for split in SPLITS:
-            if split != clip.split and (output_dir / split / "poses" / f"{clip.id}.npz").exists():
+        for split in _splits_that_hold(clip.id, output_dir):
+            if split != clip.split:
                 raise UserError(
                     f"{output_dir}: '{clip.id}' is in {split} already, and would now go to {clip.split}; "
                     "use the same --texts and --split, or another --output_dir"

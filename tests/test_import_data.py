@@ -1169,6 +1169,18 @@ def test_a_recording_that_changed_is_read_again_and_no_other(imported, tmp_path:
     assert {path for path in before if before[path] == after[path]} == {*folder.glob("train/*/one.*")}
 
 
+def test_the_same_command_takes_recordings_that_came_later(imported, tmp_path: Path):
+    before: dict[str, str] = {}
+    for count in (3, 30):  # of three clips each split gets one, whatever their hashes are
+        for number in range(count):
+            np.save(tmp_path / "in" / f"s{number}.npy", scored(POINTS)[..., :3])
+        after = {path.stem: path.parts[-3] for path in imported("--source_fps 25", split="").glob("*/poses/*")}
+        assert len(after) == count
+        assert before.items() <= after.items()
+        before = after
+    assert set(before.values()) == {"train", "dev", "test"}
+
+
 def test_a_file_of_texts_that_an_editor_saved_is_gone_on_with(imported, tmp_path: Path):
     (tmp_path / "texts.txt").write_text("one|hello\ntwo|w\u00f6rld\n", encoding="utf-8")
     flags = f"--source_fps 25 --texts {tmp_path / 'texts.txt'}"

@@ -2,6 +2,7 @@
 
 import sys
 from argparse import Namespace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ HOW2SIGN = (
 
 
 def write(path: Path, content: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
     return path
 
@@ -211,8 +213,11 @@ def sources(*names: str) -> dict[str, Source]:
     return name_sources([Source(Path(name), "video", name) for name in names], (".mp4",), "name")
 
 
+NEW = Path("/nonexistent")  # a data set's folder in which no clip is written yet
+
+
 def plan(named: dict[str, Source], *texts: str, split: object = (0.8, 0.1, 0.1)):
-    args = Namespace(texts=list(texts), text_column=None, id_column=None, ids="name", split=split)
+    args = Namespace(texts=list(texts), text_column=None, id_column=None, ids="name", split=split, output_dir=NEW)
     return plan_clips(named, args, (".mp4",))
 
 
@@ -315,19 +320,35 @@ def test_a_tables_split_that_is_none_is_refused(row: str, said: str, tmp_path: P
 def test_a_clip_stays_in_its_split_as_others_come():
     few, many = [f"clip{number}" for number in range(100)], [f"clip{number}" for number in range(1000)]
     shares = (0.8, 0.1, 0.1)
-    assert assign_splits(few, shares).items() <= assign_splits(many, shares).items()
+    assert assign_splits(few, shares, NEW).items() <= assign_splits(many, shares, NEW).items()
 
 
 @pytest.mark.parametrize("count", range(3, 12))
 def test_no_split_is_empty(count: int):
-    splits = assign_splits([f"clip{number}" for number in range(count)], (0.8, 0.1, 0.1))
+    splits = assign_splits([f"clip{number}" for number in range(count)], (0.8, 0.1, 0.1), NEW)
     assert set(splits.values()) == {"train", "dev", "test"}
 
 
-def test_too_few_clips_for_three_splits():
+@pytest.mark.parametrize("written", [kept for count in range(5) for kept in combinations("abcd", count)])
+def test_what_is_written_moves_no_clip(written: tuple[str, ...], tmp_path: Path):
+    """Whichever clips are written, as by other machines of the same call, and however many come later: each stays."""
+    shares = (0.8, 0.1, 0.1)
+    splits = assign_splits([*"abcd"], shares, NEW)
+    for clip_id in written:
+        write(tmp_path / splits[clip_id] / "poses" / f"{clip_id}.npz", "")
+    assert assign_splits([*"abcd"], shares, tmp_path) == splits
+    more = assign_splits([*"abcdefghijklmnopqrstuvwxyz"], shares, tmp_path)
+    assert {clip_id: more[clip_id] for clip_id in written} == {clip_id: splits[clip_id] for clip_id in written}
+
+
+def test_too_few_clips_for_three_splits(tmp_path: Path):
     with pytest.raises(UserError, match="too few"):
-        assign_splits(["a", "b"], (0.8, 0.1, 0.1))
-    assert assign_splits(["a", "b"], "dev") == {"a": "dev", "b": "dev"}
+        assign_splits(["a", "b"], (0.8, 0.1, 0.1), NEW)
+    for name in "abc":
+        write(tmp_path / "train" / "poses" / f"{name}.npz", "")
+    with pytest.raises(UserError, match="3 clips, of which 3 are written already, are too few"):
+        assign_splits(["a", "b", "c"], (0.8, 0.1, 0.1), tmp_path)
+    assert assign_splits(["a", "b"], "dev", NEW) == {"a": "dev", "b": "dev"}
 
 
 def test_files_that_say_two_things_are_refused(tmp_path: Path):
