@@ -68,7 +68,7 @@ def main() -> None:
     args = parse_arguments()
     require_packages()
     silence_native_logs()
-    sources, others = find_sources(args.videos, args.skip_bad)
+    sources, others = find_sources(args.videos, args.output_dir, args.skip_bad)
     if not sources:
         raise UserError(f"{args.videos}: holds no video ({', '.join(VIDEO_ENDINGS)}) and no folder of pictures")
     ignored = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))

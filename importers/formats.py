@@ -48,12 +48,12 @@ class ReadingFlags:
     swap_hands: bool = False
 
 
-def find_sources(folder: Path, skip_bad: bool = False) -> Iterator[Source]:
-    """Every recording in a folder and the folders in it, in order of their paths; `skip_bad` as `files_in` has it."""
+def find_sources(folder: Path, output_dir: Path | None = None, skip_bad: bool = False) -> Iterator[Source]:
+    """Every recording in a folder and the folders in it, in order of their paths; the flags as `files_in` has them."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; pass the folder of the recordings with --input")
     groups: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
-    for path in files_in(folder, ENDINGS, skip_bad):
+    for path in files_in(folder, ENDINGS, output_dir, skip_bad):
         ending, place = path.suffix.lower(), path.parent.relative_to(folder)
         if ending not in ENDINGS:
             continue

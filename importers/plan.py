@@ -122,13 +122,14 @@ def _split(text: str) -> str | tuple[float, ...]:
     return shares
 
 
-def files_in(folder: Path, endings: tuple[str, ...], skip_bad: bool) -> list[Path]:
-    """Every file in a folder and the folders in it, in order of their paths; hidden files are left out.
+def files_in(folder: Path, endings: tuple[str, ...], output_dir: Path | None, skip_bad: bool) -> list[Path]:
+    """Every file in a folder and the folders in it, in order of their paths, without hidden files and `output_dir`.
 
     A link to a folder that lies elsewhere is followed, and each folder is looked through once. Links that lead nowhere,
     to files of these endings or to folders, are a UserError; with `skip_bad` they are left out, and a line says so.
     """
-    found, seen, waiting = [], set(), [str(folder)]
+    found, waiting = [], [str(folder)]
+    seen = {os.path.realpath(output_dir)} - {os.path.realpath(folder)} if output_dir else set()
     while waiting:
         for place, folders, names in os.walk(waiting.pop(0)):
             if os.path.realpath(place) in seen:

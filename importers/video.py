@@ -43,15 +43,17 @@ class Frames:
     notes: list[str] = field(default_factory=list)
 
 
-def find_sources(folder: Path, skip_bad: bool = False) -> tuple[list[Source], dict[str, int]]:
+def find_sources(
+    folder: Path, output_dir: Path | None = None, skip_bad: bool = False
+) -> tuple[list[Source], dict[str, int]]:
     """Videos and folders of frames in a folder and the folders in it, and how many other files have which ending.
 
-    `skip_bad` as `files_in` has it.
+    The flags as `files_in` has them.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; pass the folder of the videos with --videos")
     sources, others = [], {}
-    for path in files_in(folder, (*VIDEO_ENDINGS, *PICTURE_ENDINGS), skip_bad):
+    for path in files_in(folder, (*VIDEO_ENDINGS, *PICTURE_ENDINGS), output_dir, skip_bad):
         ending = path.suffix.lower()
         if ending in VIDEO_ENDINGS:
             sources.append(Source(path, "video", str(path.relative_to(folder))))

@@ -1181,6 +1181,14 @@ def test_the_same_command_takes_recordings_that_came_later(imported, tmp_path: P
     assert set(before.values()) == {"train", "dev", "test"}
 
 
+def test_a_data_set_within_the_recordings_folder_is_none_of_them(imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "one.npy", POINTS)
+    for clips in (["one"], ["one", "two"]):
+        folder = imported("--source_fps 25", "in/out")
+        assert sorted(path.stem for path in folder.glob("train/poses/*")) == clips
+        np.save(tmp_path / "in" / "two.npy", POINTS)
+
+
 def test_a_file_of_texts_that_an_editor_saved_is_gone_on_with(imported, tmp_path: Path):
     (tmp_path / "texts.txt").write_text("one|hello\ntwo|w\u00f6rld\n", encoding="utf-8")
     flags = f"--source_fps 25 --texts {tmp_path / 'texts.txt'}"
