@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import io
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from poses.holistic import read_pose_file
 from poses.interpolation import between, frames_around
 from runtime.console import progress_bar
 from runtime.errors import UserError
+from runtime.files import read_text
 
 FPS = 25.0
 INSTALL = "pip install --no-deps spoken-to-signed==0.4.0"
@@ -74,10 +76,13 @@ def read_alphabet(lexicon_dir: Path, alphabet: str) -> dict[str, Letter]:
     index = lexicon_dir / "index.csv"
     if not index.is_file():
         raise UserError(f"{index}: no such file; pass the folder of the letters with --lexicon_dir, or run: {INSTALL}")
-    with open(index, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"path", "signed_language", "words"} <= rows[0].keys():
-        raise UserError(f"{index}: lacks the columns path, signed_language and words; run again: {INSTALL}")
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(index), newline=""), strict=True))
+    except csv.Error as error:
+        raise UserError(f"{index}: no table of letters ({error}); run again: {INSTALL}") from None
+    needed = ("path", "signed_language", "words")
+    if not rows or not all(isinstance(row.get(name), str) for row in rows for name in needed):
+        raise UserError(f"{index}: lacks the columns path, signed_language and words, or a row does; run: {INSTALL}")
     known = sorted({row["signed_language"] for row in rows})
     if alphabet not in known:
         raise UserError(f"--alphabet {alphabet}: {index} has no such alphabet; it has {', '.join(known)}")

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 
@@ -140,6 +141,31 @@ def test_an_alphabet_without_listed_words_gets_random_strings(capsys: pytest.Cap
 def test_bad_input_is_named_and_nothing_is_written(tmp_path: Path, flags: list[str], message: str):
     with pytest.raises(UserError, match=message):
         make(tmp_path / "data", *flags)
+    assert not (tmp_path / "data").exists()
+
+
+INDEX = "path,signed_language,words\n" + "".join(f"{letter}.pose,ase,{letter}\n" for letter in "ABCDE")
+
+
+BAD_INDEX = {
+    "latin-1": (INDEX.replace("A\n", "\u00c4\n").encode("latin-1"), "index.csv: not UTF-8; convert it"),
+    "UTF-16": (INDEX.encode("utf-16"), "index.csv: not UTF-8 but UTF-16"),
+    "a short row": (
+        f"{INDEX}F.pose,ase\n".encode(),
+        "lacks the columns path, signed_language and words, or a row does",
+    ),
+    "no column": (b"path,words\nA.pose,A\n", "lacks the columns path, signed_language and words"),
+    "an open mark": (f'{INDEX}F.pose,ase,"{"F" * 2**18}\n'.encode(), "index.csv: no table of letters"),
+    "only a byte order mark": (f"\ufeff{INDEX}".encode(), "A.pose: no such file"),  # which is a letter
+}
+
+
+@pytest.mark.parametrize("name", BAD_INDEX)
+def test_a_damaged_index_of_letters_is_named(name: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    content, message = BAD_INDEX[name]
+    (tmp_path / "index.csv").write_bytes(content)
+    words = ("demo_data.py", "--output_dir", tmp_path / "data", "--lexicon_dir", tmp_path)
+    assert message in commands.one_sentence(capsys, lambda: commands.call_script(*words))
     assert not (tmp_path / "data").exists()
 
 
