@@ -12,6 +12,7 @@ training_curves.png.
 """
 
 import argparse
+import os
 import statistics
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ablation.parts import run_parts
 from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
 from ablation.report import plot_quality, plot_training, read_lines, write_tables
 from generation import load_generator
+from models.speed import Speed
 from poses.files import SPLITS
 from poses.pack import digest
 from poses.splits import load_split
@@ -78,7 +80,8 @@ def measure_latency(plan: Plan, args: argparse.Namespace, text: str, frames: int
         if row.evaluation in seconds:
             continue
         trained = (seeded(row.model, plan.seeds[0]), row.autoencoder)
-        generator = load_generator(*(args.output_dir / name / "last.pt" for name in trained), device, row.sampling)
+        paths = (args.output_dir / name / "last.pt" for name in trained)
+        generator = load_generator(*paths, device, row.sampling, Speed("auto"))
         clips = [generator.generate([text], [seed], [frames])[0] for seed in range(TIMES + 1)]
         seconds[row.evaluation] = statistics.median(sum(clip.seconds.values()) for clip in clips[1:])
     return seconds
@@ -97,6 +100,9 @@ def main() -> None:
     data = digest([fingerprint, *(pack.folder.name for pack in packs), signers])  # the names say texts and files
     data_flags = ["--data_dir", str(args.data_dir), "--cache_dir", str(cache_dir)]
     data_flags += ["--skip_bad"] if args.skip_bad else []
+    recipe["evaluation"] += ["--device", args.device] if args.device else []
+    if args.device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # of the trainings, which have no such flag
     plan = make_plan(recipe, data_flags, args.seeds, args.groups, args.temporal_strides)
 
     with claimed(args.output_dir):

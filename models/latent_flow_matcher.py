@@ -108,9 +108,14 @@ class FlowConfig:
             object.__setattr__(self, "guidance_from", "null_text")
 
 
+def guided_within(guidance_scale: float) -> tuple[float, float]:
+    """The times between which guidance by the text acts. A scale below 1, which weakens the text, acts throughout."""
+    return TEXT_GUIDANCE_INTERVAL if guidance_scale > 1.0 else (0.0, torch.inf)
+
+
 def field_jumps(guidance_scale: float) -> tuple[float, ...]:
     """The times at which guidance by the text begins and ends, and the field jumps. That of sync guidance is small."""
-    return TEXT_GUIDANCE_INTERVAL if guidance_scale != 1.0 else ()
+    return TEXT_GUIDANCE_INTERVAL if guidance_scale > 1.0 else ()
 
 
 class LatentFlowMatcher(nn.Module):
@@ -222,7 +227,7 @@ class LatentFlowMatcher(nn.Module):
         in_units_of_field = self.config.gamma_unit == "field"
 
         def velocity(z_t: Tensor, t: Tensor) -> Tensor:
-            guides = guided and bool(within(t[0], TEXT_GUIDANCE_INTERVAL))
+            guides = guided and bool(within(t[0], guided_within(guidance_scale)))
             if guides and from_null_text:
                 v_both = self.velocity_net(torch.cat([z_t, z_t]), torch.cat([t, t]), both, table=table)  # [2B,N,D]
                 v_text, v_null = v_both.chunk(2)

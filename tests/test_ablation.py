@@ -140,7 +140,9 @@ def test_a_damaged_record_of_a_part_is_named(content: str, script, tmp_path: Pat
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.json")), ids=lambda path: path.stem)
 def test_the_scripts_understand_every_part_of_the_recipes(recipe: Path, monkeypatch):
-    plan = make_plan(read_recipe(recipe), ["--data_dir", "D"], [0, 20261130], ["components", "steps", "strides"], [1, 4])
+    plan = make_plan(
+        read_recipe(recipe), ["--data_dir", "D"], [0, 20261130], ["components", "steps", "strides"], [1, 4]
+    )
     for part in plan.parts:
         flags = [*part.flags, "--output_dir", "O"]
         monkeypatch.setattr(sys, "argv", [part.script, *flags])

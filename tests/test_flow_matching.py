@@ -192,7 +192,7 @@ def test_the_sampled_field_is_the_sum_that_the_design_writes(
     )
     z_t, cond, cond_mask, mask = inputs
     with_text, without_text, prior = (part(t) for part in parts)
-    free = scale == 1.0 or TEXT_GUIDANCE_INTERVAL[0] <= t < TEXT_GUIDANCE_INTERVAL[1]
+    free = scale <= 1.0 or TEXT_GUIDANCE_INTERVAL[0] <= t < TEXT_GUIDANCE_INTERVAL[1]
     scale_here = scale if free else 1.0
     drift = 0.3 * (1 - t) * prior
     without = prior if guidance_from == "prior" else without_text + drift

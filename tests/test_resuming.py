@@ -282,6 +282,14 @@ def test_a_run_that_is_stopped_in_its_test_is_whole(data_dir, tmp_path, monkeypa
     assert "no epoch is left after 2" in capsys.readouterr().out
 
 
+def test_a_finished_run_without_its_best_model_asks_for_it(data_dir, tmp_path, capsys):
+    commands.call("autoencoder", "--num_epochs 1", D=data_dir, O=tmp_path)
+    (tmp_path / "best_model.pt").unlink()
+    with pytest.raises(SystemExit, match="2"):
+        commands.call("autoencoder", "--num_epochs 1 --resume_from auto", D=data_dir, O=tmp_path)
+    assert "no epoch is left, and best_model.pt is not beside it; put it there, or" in capsys.readouterr().err
+
+
 def test_signals_are_the_scripts_own_again_after_training(statistics, tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
     train_toy(tmp_path, statistics)

@@ -144,6 +144,8 @@ def _train(
             say(f"epochs: {num_epochs} instead of {settings.num_epochs}, for {settings.min_steps} steps (--min_steps)")
         parameters = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
         is_left = progress.epoch < num_epochs and not progress.stops(settings)
+        if not is_left and not (output_dir / BEST).is_file():
+            raise UserError(f"{resumed}: no epoch is left, and {BEST} is not beside it; put it there, or train longer")
         epochs = f"epochs {progress.epoch + 1}-{num_epochs} of {steps_per_epoch} steps"
         say(
             f"{stage.kind}: {parameters / 1e6:.2f} M parameters on {accelerator.device}, {num_clips} clips, "
