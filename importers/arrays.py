@@ -26,6 +26,8 @@ SHAPES = (
     "[T,258] (without a face), [T,75,2|3|4] or [T,133,2|3]"
 )
 
+NO_SCORE = "{} visibility 0 throughout, as MediaPipe writes it; what has coordinates counts as seen"
+
 POINTS = ("keypoints", "landmarks", "data", "pose")  # what an archive of several arrays calls the points
 SCORES = ("visibility", "confidence", "scores", "keypoint_scores")  # what an archive calls them, beside its points
 
@@ -85,8 +87,8 @@ def read_frames(paths: list[Path], frames: np.ndarray) -> Arrays:
     return Arrays(whole)
 
 
-def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Points [T,75,2], visibility [T,75] and face mesh [T,468 or 478,3] (None: none) of an array of SHAPES.
+def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """Points [T,75,2], visibility [T,75], face mesh [T,468 or 478,3] (None: none) and notes, of an array of SHAPES.
 
     Scores that stand beside the points are taken in place of what a third or fourth number of a point says.
     """
@@ -94,7 +96,7 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
     if values.ndim == 4 and values.shape[1] == 1:  # one person
         values, scores = values[:, 0], None if scores is None else scores[:, 0]
     if values.ndim == 2:
-        return _from_flat(values)
+        return *_from_flat(values), ()
     if values.ndim != 3 or values.shape[2] not in (2, 3, 4):
         raise UserError(f"is {list(values.shape)}; expected {SHAPES}")
     sizes = {BODY + 2 * HAND + face: face for face in (0, NUM_FACE, NUM_FACE_WITH_IRIS)}
@@ -102,7 +104,7 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
         raise UserError(f"has {values.shape[1]} points per frame; expected {SHAPES}")
     require_person(np.isfinite(values[..., :2]).all(2) & (values[..., :2] != 0).any(2))
     scored = _third_is_score(values) if values.shape[2] == 3 else values.shape[2] == 4
-    from_mediapipe = scores is None and values.shape[2] == 4
+    notes = _notes_on_third(values, scored, scores)
     if scores is None:
         scores = values[..., -1] if scored else np.ones(values.shape[:2])
     depth = values.shape[2] == 4 or (values.shape[2] == 3 and not scored)
@@ -110,26 +112,32 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
     scores = sound_scores(scores, most, ", and leave a depth that is never negative out")[..., None]
     table = np.concatenate([values[..., : 3 if depth else 2], scores], axis=2)  # the score is last
     if values.shape[1] == NUM_WHOLE_BODY:
-        points, face = from_whole_body(table), None
-    elif not sizes[values.shape[1]]:
-        points, face = table, None
-    else:
-        parts = _in_order(table, sizes[values.shape[1]])
-        points = np.concatenate([parts["body"], parts["left"], parts["right"]], axis=1)
-        known = np.nan_to_num(parts["face"][..., -1:]).any(1, keepdims=True)
-        face = np.where(known, parts["face"][..., :3], np.nan) if depth else None
-    visibility = points[..., -1]
-    return points[..., :2], _with_hands(points, visibility) if from_mediapipe else visibility, face
+        points = from_whole_body(table)
+        return points[..., :2], points[..., -1], None, notes
+    num_face = sizes[values.shape[1]]
+    if num_face:
+        parts = _in_order(table, num_face)
+        table = np.concatenate([parts["body"], parts["left"], parts["right"]], axis=1)
+    hands, found = _found_by_place(table[:, BODY:])
+    if found:
+        notes += (NO_SCORE.format("hands have"),)
+    face = None
+    if num_face and depth:
+        mesh, found = _found_by_place(parts["face"])
+        if found:
+            notes += (NO_SCORE.format("the face has"),)
+        face = np.where(np.nan_to_num(mesh[..., -1:]).any(1, keepdims=True), mesh[..., :3], np.nan)
+    visibility = np.concatenate([table[:, :BODY, -1], hands[..., -1]], axis=1)
+    return table[..., :2], visibility, face, notes
 
 
-def note_on_third(given: Arrays) -> tuple[str, ...]:
-    """What the third number of each point was taken for, for the report, where `landmarks` judged it by its values."""
-    values = given.values
-    if values.ndim < 3 or values.shape[-1] != 3 or values.shape[-2] == NUM_WHOLE_BODY:
+def _notes_on_third(values: np.ndarray, scored: bool, beside: np.ndarray | None) -> tuple[str, ...]:
+    """What the third of three numbers of points [T,N,3] was taken for, for the report; beside: scores beside them."""
+    if values.shape[2] != 3 or values.shape[1] == NUM_WHOLE_BODY:
         return ()
-    if not _third_is_score(values):
+    if not scored:
         return ("the third number of a point is taken for its depth",)
-    if given.scores is not None:
+    if beside is not None:
         return ("the third number of a point is not read, as scores stand beside it",)
     return ("the third number of a point is never negative, so it is taken for a score and not for depth",)
 
@@ -162,12 +170,15 @@ def _third_is_score(values: np.ndarray) -> bool:
     return values.shape[1] == NUM_WHOLE_BODY or (np.nanmin(third, initial=0) >= 0 and np.nanmax(third, initial=0) > 0)
 
 
-def _with_hands(points: np.ndarray, visibility: np.ndarray) -> np.ndarray:
-    """MediaPipe's hands have no visibility, but 0 in all of their points: then the points say where they were found."""
-    visibility, hands = visibility.copy(), slice(BODY, None)
-    if not np.nan_to_num(visibility[:, hands]).any():
-        visibility[:, hands] = (np.nan_to_num(points[:, hands, :2]) != 0).any(-1)
-    return visibility
+def _found_by_place(points: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Points [T,N,C], their score last, and whether their places gave it.
+
+    MediaPipe's hands and face have no visibility, but 0 in all of their points: then those with a place were found.
+    """
+    if np.nan_to_num(points[..., -1]).any():
+        return points, False
+    found = (np.nan_to_num(points[..., :2]) != 0).any(-1)
+    return np.concatenate([points[..., :-1], found[..., None]], axis=-1), bool(found.any())
 
 
 def _in_order(values: np.ndarray, num_face: int) -> dict[str, np.ndarray]:

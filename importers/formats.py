@@ -157,7 +157,8 @@ def _points(
         given = arrays.read_frames(paths, frames)
     else:
         given = arrays.read_arrays(source.path)
-    return *arrays.landmarks(given), given.fps, (*notes, *given.notes, *arrays.note_on_third(given))
+    points, visibility, face, more = arrays.landmarks(given)
+    return points, visibility, face, given.fps, (*notes, *given.notes, *more)
 
 
 def _to_image(

@@ -465,14 +465,43 @@ def test_a_face_is_seen_where_it_has_depth_and_a_score(imported, tmp_path: Path)
     assert np.flatnonzero(~seen).tolist() == [*range(3, 9)]
 
 
-def test_hands_are_found_by_their_points_where_mediapipe_gives_them_no_visibility(imported, tmp_path: Path):
-    values = np.concatenate([POINTS, np.zeros((FRAMES, 75, 1)), np.full((FRAMES, 75, 1), 0.9)], axis=2)
-    values[:, 33:, 3] = 0
-    values[3:9, layout.LEFT_HAND_KEYPOINTS] = 0
-    np.save(tmp_path / "in" / "clip.npy", values)
-    _, seen = keypoints(imported("--source_fps 25"))
+UNSCORED_HANDS = {  # how a clip is written whose body has scores, points [T,75,2] and scores [T,75] given
+    "x, y, score": lambda points, scores: {"data": np.concatenate([points, scores[..., None]], axis=2)},
+    "x, y, z, score": lambda points, scores: {
+        "data": np.concatenate([points, np.zeros((FRAMES, 75, 1)), scores[..., None]], axis=2)
+    },
+    "scores beside": lambda points, scores: {"keypoints": points, "visibility": scores},
+}
+
+
+@pytest.mark.parametrize("way", UNSCORED_HANDS)
+def test_hands_are_found_by_their_points_where_mediapipe_gives_them_no_visibility(way: str, imported, tmp_path: Path):
+    points, scores = POINTS.copy(), np.full((FRAMES, 75), 0.9)
+    scores[:, 33:] = 0
+    points[3:9, layout.LEFT_HAND_KEYPOINTS] = 0
+    np.savez(tmp_path / "in" / "clip.npz", **UNSCORED_HANDS[way](points, scores))
+    folder = imported("--source_fps 25")
+    _, seen = keypoints(folder)
     assert seen[:, layout.RIGHT_HAND_KEYPOINTS].all()
     assert np.flatnonzero(~seen[:, layout.LEFT_HAND_KEYPOINTS].any(1)).tolist() == [*range(3, 9)]
+    said = "hands have visibility 0 throughout, as MediaPipe writes it; what has coordinates counts as seen"
+    assert f"note: {said}: clip.npz" in (folder / "report.txt").read_text()
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_face_is_found_by_its_points_where_mediapipe_gives_it_no_visibility(beside: bool, imported, tmp_path: Path):
+    whole = np.concatenate([with_depth(POINTS[:, :33]), FACE, with_depth(POINTS[:, 33:])], axis=1)
+    whole[3:9, 33 : 33 + len(FACE[0])] = 0
+    scores = np.zeros(whole.shape[:2])
+    scores[:, :33] = 0.9
+    if beside:
+        np.savez(tmp_path / "in" / "clip.npz", keypoints=whole, visibility=scores)
+    else:
+        np.save(tmp_path / "in" / "clip.npy", np.concatenate([whole, scores[..., None]], axis=2))
+    folder = imported("--source_fps 25 --width 640 --height 480")
+    seen = np.isfinite(nmm(folder)).all(1)
+    assert np.flatnonzero(~seen).tolist() == [*range(3, 9)]
+    assert "note: the face has visibility 0 throughout" in (folder / "report.txt").read_text()
 
 
 def test_a_missing_array_of_a_frame_is_an_unseen_frame(imported, tmp_path: Path):
