@@ -133,7 +133,7 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None,
 
 def _notes_on_third(values: np.ndarray, scored: bool, beside: np.ndarray | None) -> tuple[str, ...]:
     """What the third of three numbers of points [T,N,3] was taken for, for the report; beside: scores beside them."""
-    if values.shape[2] != 3 or values.shape[1] == NUM_WHOLE_BODY:
+    if values.shape[2] != 3:
         return ()
     if not scored:
         return ("the third number of a point is taken for its depth",)
@@ -167,7 +167,7 @@ def _from_flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray |
 def _third_is_score(values: np.ndarray) -> bool:
     """Whether the third number of points [T,N,3] is a score and no depth, which is negative too."""
     third = values[..., 2]
-    return values.shape[1] == NUM_WHOLE_BODY or (np.nanmin(third, initial=0) >= 0 and np.nanmax(third, initial=0) > 0)
+    return bool(np.nanmin(third, initial=0) >= 0 and np.nanmax(third, initial=0) > 0)
 
 
 def _found_by_place(points: np.ndarray) -> tuple[np.ndarray, bool]:

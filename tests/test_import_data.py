@@ -383,6 +383,15 @@ def test_the_report_says_what_the_third_number_was_taken_for(third: float, said:
     assert "third number" not in (imported("--source_fps 25", "flat") / "report.txt").read_text()
 
 
+def test_a_depth_of_whole_bodies_is_no_score(imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", with_depth(whole_body(POINTS)))
+    folder = imported("--source_fps 25")
+    points, seen = keypoints(folder)
+    assert seen[:, layout.ARMS_AND_HANDS].all()
+    np.testing.assert_allclose(points[:, layout.ARMS_AND_HANDS], POINTS[:, layout.ARMS_AND_HANDS], atol=1e-6)
+    assert "note: the third number of a point is taken for its depth: clip.npy" in (folder / "report.txt").read_text()
+
+
 @pytest.mark.parametrize("score", [95.0, -3.0])
 def test_percent_and_logits_are_no_scores(score: float, refused, tmp_path: Path):
     values = np.concatenate([POINTS, np.full((FRAMES, 75, 2), 0.5)], axis=2)
