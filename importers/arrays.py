@@ -1,5 +1,6 @@
 """MediaPipe's landmarks as numpy arrays: one file per clip, or a folder with one file per frame."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None,
     if values.ndim == 4 and values.shape[1] == 1:  # one person
         values, scores = values[:, 0], None if scores is None else scores[:, 0]
     if values.ndim == 2:
-        return *_from_flat(values), ()
+        return _from_flat(values)
     if values.ndim != 3 or values.shape[2] not in (2, 3, 4):
         raise UserError(f"is {list(values.shape)}; expected {SHAPES}")
     sizes = {BODY + 2 * HAND + face: face for face in (0, NUM_FACE, NUM_FACE_WITH_IRIS)}
@@ -116,7 +117,10 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None,
         return points[..., :2], points[..., -1], None, notes
     num_face = sizes[values.shape[1]]
     if num_face:
-        parts = _in_order(table, num_face)
+        width = table.shape[2]
+        rows, points_of = table.reshape(len(table), -1), {"body": BODY, "face": num_face, "left": HAND, "right": HAND}
+        parts, told = _in_order(rows, {part: (count, width) for part, count in points_of.items()})
+        notes += told
         table = np.concatenate([parts["body"], parts["left"], parts["right"]], axis=1)
     hands, found = _found_by_place(table[:, BODY:])
     if found:
@@ -151,17 +155,18 @@ def nmm_of_mesh(face: np.ndarray, size: tuple[float, float]) -> np.ndarray:
     return np.where(collapsed(face, 0.0)[:, None], np.nan, nmm_from_face_mesh(scaled))
 
 
-def _from_flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _from_flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """Body [33,4] with visibility, face [468 or 478,3] or none, hands [21,3] + [21,3], all in one row per frame."""
     sizes = {4 * BODY + 3 * (2 * HAND + face): face for face in (0, NUM_FACE, NUM_FACE_WITH_IRIS)}
     if values.shape[1] not in sizes:
         raise UserError(f"has {values.shape[1]} numbers per frame; expected {SHAPES}")
-    num_face, frames = sizes[values.shape[1]], len(values)
-    body, face, hands = np.split(values, [4 * BODY, 4 * BODY + 3 * num_face], axis=1)
-    body, hands = body.reshape(frames, BODY, 4), hands.reshape(frames, 2 * HAND, 3)
-    points = np.concatenate([body[..., :2], hands[..., :2]], axis=1)
-    visibility = np.concatenate([sound_scores(body[..., 3]), (hands != 0).any(2).astype(float)], axis=1)
-    return points, visibility, face.reshape(frames, num_face, 3) if num_face else None
+    require_person(np.isfinite(values) & (values != 0))
+    shapes = {"body": (BODY, 4), "face": (sizes[values.shape[1]], 3), "left": (HAND, 3), "right": (HAND, 3)}
+    parts, notes = _in_order(values, shapes, usual=True)
+    hands = np.concatenate([parts["left"], parts["right"]], axis=1)
+    points = np.concatenate([parts["body"][..., :2], hands[..., :2]], axis=1)
+    visibility = np.concatenate([sound_scores(parts["body"][..., 3]), (hands != 0).any(2).astype(float)], axis=1)
+    return points, visibility, parts.get("face"), notes
 
 
 def _third_is_score(values: np.ndarray) -> bool:
@@ -181,39 +186,52 @@ def _found_by_place(points: np.ndarray) -> tuple[np.ndarray, bool]:
     return np.concatenate([points[..., :-1], found[..., None]], axis=-1), bool(found.any())
 
 
-def _in_order(values: np.ndarray, num_face: int) -> dict[str, np.ndarray]:
-    """The parts of [T,N,C], in the one of ORDERS in which face and hands lie on the body."""
-    sizes = {"body": BODY, "face": num_face, "left": HAND, "right": HAND}
-    orders = []
-    for order in ORDERS:
-        ends = np.cumsum([sizes[part] for part in order])[:-1]
-        parts = dict(zip(order, np.split(values, ends, axis=1), strict=True))
-        orders.append((_distance_from_body(parts), parts))
-    orders.sort(key=lambda found: found[0])
-    if not orders[0][0] < NEAR or orders[1][0] < 2 * orders[0][0]:
+def _in_order(
+    rows: np.ndarray, shapes: dict[str, tuple[int, int]], usual: bool = False
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The parts of a row per frame [T,N], in the one of ORDERS in which face and hands lie on the body, and a note.
+
+    shapes: how many points each part has, and how many numbers a point. usual: the first order that fits is taken, not
+    the one that fits by far best.
+    """
+    shapes = {part: shape for part, shape in shapes.items() if shape[0]}
+    found = []
+    for order in dict.fromkeys(tuple(part for part in order if part in shapes) for order in ORDERS):
+        pieces = np.split(rows, np.cumsum([math.prod(shapes[part]) for part in order])[:-1], axis=1)
+        parts = {part: piece.reshape(len(rows), *shapes[part]) for part, piece in zip(order, pieces, strict=True)}
+        found.append((_distance_from_body(parts), order, parts))
+    best, second = sorted(found, key=lambda one: one[0])[:2]
+    if usual and found[0][0] < NEAR:
+        best = found[0]
+    elif not best[0] < NEAR or second[0] < 2 * best[0]:
         raise UserError(
-            f"the order of its {values.shape[1]} points is not plain: it should be one of "
-            f"{'; '.join(', '.join(order) for order in ORDERS)}, with the face and the hands on the body"
+            f"the order of its {sum(count for count, _ in shapes.values())} points is not plain: it should be one of "
+            f"{'; '.join(', '.join(order) for _, order, _ in found)}, with the face and the hands on the body"
         )
-    return orders[0][1]
+    _, order, parts = best
+    return parts, () if order == found[0][1] else (f"its parts are in the order {', '.join(order)}",)
 
 
 def _distance_from_body(parts: dict[str, np.ndarray]) -> float:
     """How far the face's nose and the hands' roots lie from the body's nose and wrists, in shoulder widths; the median
-    over the frames, the worst of the three. A part that is never there has no say, but the face must be there."""
+    over the frames, the worst of the three. Exchanged hands lie on the body, too.
+
+    A part that is never there has no say; infinite if the body is never there.
+    """
     body = parts["body"][..., :2]
     width = np.linalg.norm(body[:, layout.LEFT_SHOULDER] - body[:, layout.RIGHT_SHOULDER], axis=1)
-    worst = 0.0
-    for part, own, place in (
-        ("face", FACE_NOSE, layout.NOSE),
-        ("left", layout.HAND_ROOT, layout.LEFT_WRIST),
-        ("right", layout.HAND_ROOT, layout.RIGHT_WRIST),
-    ):
+    if not (width > 0).any():
+        return np.inf
+
+    def apart(part: str, own: int, place: int) -> float:
         point = parts[part][:, own, :2]
-        there = np.isfinite(point).all(1) & ~collapsed(parts[part][..., :2], 0.0) & (width > 0)
-        if there.any():
-            distances = np.linalg.norm(point[there] - body[there, place], axis=1) / width[there]
-            worst = max(worst, float(np.median(distances)))
-        elif part == "face":
-            return np.inf
-    return worst
+        there = np.isfinite(point + body[:, place]).all(1) & ~collapsed(parts[part][..., :2], 0.0) & (width > 0)
+        distances = np.linalg.norm(point[there] - body[there, place], axis=1) / width[there]
+        return float(np.median(distances)) if there.any() else 0.0
+
+    wrists = (layout.LEFT_WRIST, layout.RIGHT_WRIST)
+    hands = [
+        max(apart(hand, layout.HAND_ROOT, wrist) for hand, wrist in zip(("left", "right"), places, strict=True))
+        for places in (wrists, wrists[::-1])
+    ]
+    return max(min(hands), apart("face", FACE_NOSE, layout.NOSE) if "face" in parts else 0.0)

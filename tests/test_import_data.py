@@ -135,6 +135,11 @@ def test_skels_and_folders_keep_the_splits_that_they_were_published_in(imported,
             assert [path.stem.rpartition("_")[2] for path in folder.glob(f"{split}/poses/*")] == [split]
 
 
+FLAT = {  # parts of a row per frame
+    "body": np.concatenate([with_depth(POINTS[:, :33]), np.full((FRAMES, 33, 1), 0.9)], axis=2).reshape(FRAMES, -1),
+    "face": FACE.reshape(FRAMES, -1),
+    "hands": with_depth(POINTS[:, 33:]).reshape(FRAMES, -1),
+}
 ARRAYS = {
     "pose-format's order": np.concatenate(
         [with_depth(POINTS[:, :33]), FACE, with_depth(POINTS[:, 33:54]), with_depth(POINTS[:, 54:])], axis=1
@@ -143,14 +148,8 @@ ARRAYS = {
         [FACE, with_depth(POINTS[:, 33:54]), with_depth(POINTS[:, :33]), with_depth(POINTS[:, 54:])], axis=1
     ),
     "keypoints first": np.concatenate([with_depth(POINTS), FACE], axis=1),
-    "flat": np.concatenate(
-        [
-            np.concatenate([with_depth(POINTS[:, :33]), np.full((FRAMES, 33, 1), 0.9)], axis=2).reshape(FRAMES, -1),
-            FACE.reshape(FRAMES, -1),
-            with_depth(POINTS[:, 33:]).reshape(FRAMES, -1),
-        ],
-        axis=1,
-    ),
+    "flat": np.concatenate([*FLAT.values()], axis=1),
+    "flat, the face last": np.concatenate([FLAT["body"], FLAT["hands"], FLAT["face"]], axis=1),
 }
 
 
@@ -162,6 +161,34 @@ def test_mediapipe_arrays_in_every_order(name: str, imported, tmp_path: Path):
     np.testing.assert_allclose(points, POINTS, atol=1e-4)
     assert seen.all()
     np.testing.assert_allclose(nmm(folder), nmm_from_face_mesh(FACE * [640, 480, 640]), atol=1e-4)
+    told = {"keypoints first": "body, left, right, face", "flat, the face last": "body, left, right, face"}
+    told |= {"Kaggle's order": "face, left, body, right"}
+    report = (folder / "report.txt").read_text()
+    assert (f"note: its parts are in the order {told.get(name)}: clip.npy" in report) == (name in told)
+
+
+@pytest.mark.parametrize("order", [("face", "body", "hands"), ("hands", "body")])
+def test_rows_whose_order_is_unknown_are_refused(order: tuple[str, ...], refused, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", np.concatenate([FLAT[part] for part in order], axis=1))
+    assert "points is not plain: it should be one of body, " in refused("--source_fps 30")
+
+
+def test_rows_without_a_face_or_hands_keep_their_order_and_exchanged_hands_may_be_swapped(
+    imported, refused, tmp_path: Path
+):
+    flags = "--source_fps 30 --width 640 --height 480"
+    for absent in (["face"], ["hands"], ["face", "hands"]):
+        parts = [np.zeros_like(values) if part in absent else values for part, values in FLAT.items()]
+        np.save(tmp_path / "in" / "clip.npy", np.concatenate(parts, axis=1))
+        folder = imported(flags, "_".join(absent))
+        assert np.isnan(nmm(folder)).all() == ("face" in absent)
+        points, seen = keypoints(folder)
+        assert seen[:, layout.LEFT_HAND_KEYPOINTS].all() == ("hands" not in absent)
+        np.testing.assert_allclose(points[seen], POINTS[seen], atol=1e-4)
+    left, right = np.split(FLAT["hands"], 2, axis=1)
+    np.save(tmp_path / "in" / "clip.npy", np.concatenate([FLAT["body"], FLAT["face"], right, left], axis=1))
+    assert "pass --swap_hands" in refused(flags)
+    np.testing.assert_allclose(keypoints(imported(flags + " --swap_hands", "right"))[0], POINTS, atol=1e-4)
 
 
 def test_a_folder_of_frames_is_one_clip_in_the_order_of_its_numbers(imported, tmp_path: Path):
