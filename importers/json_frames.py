@@ -12,6 +12,7 @@ from importers.people import follow_keypoints, note_on_people, through_time
 from importers.recording import MAX_BODY_SCORE, naming, sound_scores
 from importers.skeletons import BODY_25, NUM_WHOLE_BODY, OPENPOSE_18, from_whole_body, map_points
 from poses import layout
+from poses.presence import MISSING
 from runtime.errors import UserError
 from runtime.untrusted import read_json
 
@@ -104,13 +105,22 @@ def _dwpose(person: object) -> np.ndarray:
         scores = _numbers(person, f"{part}_scores", width=1)[:, 0]
         if len(scores) != len(points):
             raise UserError(f"has {len(scores)} '{part}_scores' for {len(points)} '{part}_keypoints'")
-        # Of the body the scores are the points' own numbers, or -1.
-        scores = (scores >= 0).astype(float) if part == "body" else sound_scores(scores, MAX_BODY_SCORE)
+        if part == "body" and _are_numbers_of_points(scores):
+            scores = (scores >= 0).astype(float)
+        scores = sound_scores(scores, MAX_BODY_SCORE)
         parts.append(np.concatenate([points, scores[:, None]], axis=1) * (scores > 0)[:, None])
     body, left, right, face = parts
     if (len(body), len(left), len(right)) != (18, 21, 21) or len(face) < 68:
         raise UserError("expected 18 body, 68 face and 21 + 21 hand points of each person")
     return map_points(body, OPENPOSE_18, left, right, face)
+
+
+def _are_numbers_of_points(scores: np.ndarray) -> bool:
+    """Whether a body's scores [18] are no scores but, as DWPose writes, the points' own numbers among those of all
+    people, or -1."""
+    found = scores != MISSING
+    first = (scores - np.arange(len(scores)))[found]  # the number of the person's first point
+    return bool((first == first[:1]).all() and (first >= 0).all() and (first % 18 == 0).all())
 
 
 def _mmpose(frame: dict) -> np.ndarray:

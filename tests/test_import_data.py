@@ -479,6 +479,28 @@ def test_percent_and_logits_are_no_scores_in_any_format(kind: str, imported, ref
     assert read_keypoints(made)[1].any()
 
 
+def test_scores_of_dwposes_bodies_are_kept_where_they_are_no_numbers_of_points(imported, tmp_path: Path):
+    points = POINTS.copy()
+    points[:, layout.LEFT_EAR] = 0  # -1 among the scores
+
+    def body_scores(change) -> np.ndarray:
+        """Visibility [18] of the body's points in the first frame, after a change of their scores [18]."""
+        shutil.rmtree(tmp_path / "in" / "clip", ignore_errors=True)
+        write_dwpose(tmp_path / "in" / "clip", points)
+        for path in (tmp_path / "in" / "clip").iterdir():
+            content = json.loads(path.read_text())
+            content["person_0"]["body_scores"] = change(np.array(content["person_0"]["body_scores"])).tolist()
+            path.write_text(json.dumps(content))
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        with np.load(imported("--source_fps 24") / "train/poses/clip.npz") as archive:
+            return archive["visibility"][0, list(OPENPOSE_18)]
+
+    found = body_scores(lambda numbers: numbers)
+    assert set(found) == {0.0, 1.0}
+    np.testing.assert_array_equal(body_scores(lambda numbers: np.where(numbers < 0, -1, numbers + 18)), found)
+    np.testing.assert_allclose(body_scores(lambda numbers: np.full(18, 0.1)), np.where(found > 0, 0.1, 0), atol=1e-6)
+
+
 @pytest.mark.parametrize("score", [False, 0.0])
 def test_a_hand_of_score_0_throughout_is_not_there(score: float | bool, imported, tmp_path: Path):
     scores = np.ones((FRAMES, 75, 1), type(score))
