@@ -48,6 +48,19 @@ class ReadingFlags:
     swap_hands: bool = False
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a recording holds, in its format's own unit: points [T,75,2], visibility [T,75], a face mesh or None; frames
+    per second and the picture's (width, height), where told; notes."""
+
+    points: np.ndarray
+    visibility: np.ndarray
+    face: np.ndarray | None = None
+    fps: float | None = None
+    size: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
+
+
 def find_sources(folder: Path, output_dir: Path | None = None, skip_bad: bool = False) -> Iterator[Source]:
     """Every recording in a folder and the folders in it, in order of their paths; the flags as `files_in` has them."""
     if not folder.is_dir():
@@ -124,11 +137,17 @@ def read_recording(source: Source, reading: ReadingFlags) -> Recording:
         if not SLOWEST <= recording.fps <= FASTEST:
             recording = replace(recording, fps=_fps(reading))
     else:
-        points, visibility, face, own_fps, notes = _points(source, reading)
-        fps = own_fps or _fps(reading)
-        keypoints, visibility, nmm, more = _to_image(points, visibility, face, source.kind, reading)
+        given = _given(source, reading)
+        fps = given.fps or _fps(reading)
+        if given.size and reading.size not in (None, given.size):
+            raise UserError(
+                f"its JSON states a canvas of {given.size[0]} x {given.size[1]} pixels, but --width and --height "
+                f"{reading.size[0]} x {reading.size[1]}; leave them out"
+            )
+        reading = replace(reading, size=given.size or reading.size)
+        keypoints, visibility, nmm, notes = _to_image(given, source.kind, reading)
         aspect = reading.size[0] / reading.size[1] if reading.size else None
-        recording = make_recording(keypoints, visibility, nmm, fps, (*notes, *more), aspect)
+        recording = make_recording(keypoints, visibility, nmm, fps, (*given.notes, *notes), aspect)
     if reading.swap_hands:
         keypoints, visibility = swap_hands(recording.keypoints), swap_hands(recording.visibility)
         recording = replace(recording, keypoints=keypoints, visibility=visibility)
@@ -136,54 +155,55 @@ def read_recording(source: Source, reading: ReadingFlags) -> Recording:
     return replace(recording, notes=(*recording.notes, *notes_on_body(recording.keypoints, recording.seen)))
 
 
-def _points(
-    source: Source, reading: ReadingFlags
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, float | None, tuple[str, ...]]:
-    """Points [T,75,2], visibility [T,75], in the format's own unit, a face mesh or None, fps where told, and notes."""
+def _given(source: Source, reading: ReadingFlags) -> Given:
+    """What a recording holds that is no `.pose` file."""
     if source.kind == "json_frames":
-        points, visibility, notes = json_frames.read_frames(frame_paths(source), reading.person)
-        return points, visibility, None, None, notes
+        points, visibility, size, notes = json_frames.read_frames(frame_paths(source), reading.person)
+        if size:
+            notes += ("the picture's size is the canvas that its JSON states",)
+        return Given(points, visibility, size=size, notes=notes)
     if source.kind == "mmpose":
         points, visibility, notes = json_frames.read_video_file(source.path, reading.person)
-        return points, visibility, None, None, notes
+        return Given(points, visibility, notes=notes)
     if source.kind == "skels":
         joints = read_skels(source.path, source.part)
         points = map_points(joints, SKELS, joints[:, SKELS_LEFT_HAND], joints[:, SKELS_RIGHT_HAND])[..., :2]
-        return points, (points != 0).any(2).astype(float), None, None, ()
+        return Given(points, (points != 0).any(2).astype(float))
     notes = ()
     if source.kind == "array_frames":
         paths = frame_paths(source)
         frames, notes = json_frames.places_of([json_frames.frame_number(path) for path in paths])
-        given = arrays.read_frames(paths, frames)
+        read = arrays.read_frames(paths, frames)
     else:
-        given = arrays.read_arrays(source.path)
-    points, visibility, face, more = arrays.landmarks(given)
-    return points, visibility, face, given.fps, (*notes, *given.notes, *more)
+        read = arrays.read_arrays(source.path)
+    points, visibility, face, more = arrays.landmarks(read)
+    return Given(points, visibility, face, read.fps, notes=(*notes, *read.notes, *more))
 
 
 def _to_image(
-    points: np.ndarray, visibility: np.ndarray, face: np.ndarray | None, kind: str, reading: ReadingFlags
+    given: Given, kind: str, reading: ReadingFlags
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[str]]:
     """Keypoints in image units, their visibility, NMM numbers of the face, and notes.
 
     Points are judged before they are moved: (0, 0) and (-1, -1) say "not found" in any unit, but lie elsewhere after.
     """
+    points = given.points
     found = (points != 0).any(2) & (points != MISSING).any(2)
-    seen = np.isfinite(points).all(2) & (visibility > 0) & found
+    seen = np.isfinite(points).all(2) & (given.visibility > 0) & found
     usual = USUAL_UNITS.get(kind) or ("pixels" if np.abs(points[seen]).max(initial=0) > 3 else "unit")
     scale, offset = image_units(points, seen, reading.units, usual, reading.size)
     nmm, notes = None, []
-    if face is not None:
-        face, notes = _face_to_image(face, scale, offset, reading)
+    if given.face is not None:
+        face, notes = _face_to_image(given.face, scale, offset, reading)
         nmm = arrays.nmm_of_mesh(face, reading.size or (1, 1))
     points = points * scale + offset
     beside = (((points < -BESIDE) | (points > 1 + BESIDE)).any(2) & seen).any(1)  # [T]
     if kind == "json_frames" and reading.size and reading.units != "shoulders" and beside.mean() > MANY_BESIDE:
         raise UserError(
-            f"points lie outside the picture in {beside.mean():.0%} of the frames; --width and --height are those of "
-            "another one"
+            f"points lie outside the picture in {beside.mean():.0%} of the frames; --width and --height, or the JSON's "
+            "canvas, are those of another one"
         )
-    return points, np.where(seen, visibility, 0), nmm, notes
+    return points, np.where(seen, given.visibility, 0), nmm, notes
 
 
 def _face_to_image(

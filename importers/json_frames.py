@@ -17,6 +17,7 @@ from runtime.errors import UserError
 from runtime.untrusted import read_json
 
 MAX_VIDEO_BYTES = 2**29  # of a file for all frames; MMPose writes 13 KB for a person in a frame
+MAX_SIDE = 100_000  # pixels of a picture's width or height
 FRAME_NUMBER = re.compile(r"(\d+)(?:_keypoints)?$")
 
 
@@ -45,15 +46,24 @@ def clip_prefix(path: Path) -> str:
     return FRAME_NUMBER.sub("", path.stem).rstrip("_-.")
 
 
-def read_frames(paths: list[Path], person: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Points [T,75,2], scores [T,75] and notes of a clip from its frames' files, following one person."""
+def read_frames(
+    paths: list[Path], person: str
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int] | None, tuple[str, ...]]:
+    """Points [T,75,2], scores [T,75], the picture's size if told, and notes of a clip from its frames' files, following
+    one person."""
     frames, notes = places_of([frame_number(path) for path in paths])
-    people = []
+    people, sizes = [], set()
     for path in paths:
         with naming(path):
-            people.append(people_of(read_json(path)))
+            content = read_json(path)
+            people.append(people_of(content))
+            sizes.add(canvas_of(content))
+    sizes.discard(None)
+    if len(sizes) > 1:
+        told = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
+        raise UserError(f"its frames state canvases of several sizes, {told}; one clip is of one picture")
     points, visibility, more = _follow(people, frames, person)
-    return points, visibility, (*notes, *more)
+    return points, visibility, next(iter(sizes), None), (*notes, *more)
 
 
 def read_video_file(path: Path, person: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -81,6 +91,16 @@ def people_of(content: object) -> np.ndarray:
     else:
         raise UserError("is not a frame of OpenPose ('people') or DWPose ('num_persons', 'person_0', ...)")
     return np.stack(people) if people else np.zeros((0, layout.NUM_KEYPOINTS, 3))
+
+
+def canvas_of(content: dict) -> tuple[int, int] | None:
+    """Width and height of the picture, in pixels, where a frame states them as ControlNet and ComfyUI do."""
+    width, height = content.get("canvas_width"), content.get("canvas_height")
+    if width is None and height is None:
+        return None
+    if not all(type(side) in (int, float) and 1 <= side <= MAX_SIDE for side in (width, height)):
+        raise UserError("its 'canvas_width' and 'canvas_height' are no size of a picture in pixels")
+    return round(width), round(height)
 
 
 def _openpose(person: object) -> np.ndarray:

@@ -710,6 +710,43 @@ def test_depth_of_a_face_in_pictures_is_told_from_one_in_pixels(imported, tmp_pa
     assert "in pictures, x and y in pixels" not in (tmp_path / "pixels" / "report.txt").read_text()
 
 
+def add_canvas(folder: Path, width: object, height: object) -> None:
+    for path in folder.iterdir():
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({**content, "canvas_width": width, "canvas_height": height}))
+
+
+def test_each_clip_is_measured_by_the_canvas_that_its_json_states(imported, refused, tmp_path: Path):
+    for name, size in (("large", (1280, 720)), ("small", (640, 360)), ("unit", (1, 1))):
+        write_openpose(tmp_path / "in" / name, [POINTS * size])
+        add_canvas(tmp_path / "in" / name, *(640, 360) if name == "unit" else size)
+    folder = imported("--source_fps 24")
+    for name in ("large", "small", "unit"):
+        points, seen = keypoints(folder, name)
+        np.testing.assert_allclose(points[seen], POINTS[seen], atol=1e-4)
+    report = (folder / "report.txt").read_text()
+    assert "width / height of the picture: 1.78 (3 clips)" in report
+    assert "note: the picture's size is the canvas that its JSON states: large, small, unit" in report
+    shutil.rmtree(folder)
+    said = refused("--source_fps 24 --width 1280 --height 720")
+    assert "its JSON states a canvas of 640 x 360 pixels, but --width and --height 1280 x 720; leave them out" in said
+
+
+@pytest.mark.parametrize("size", [(0, 720), ("1280", 720), (1280, None), (True, 1), (10**400, 1), (float("nan"), 1)])
+def test_a_canvas_that_is_no_size_is_refused(size: tuple[object, object], refused, tmp_path: Path):
+    write_openpose(tmp_path / "in" / "clip", [POINTS * SIZE])
+    add_canvas(tmp_path / "in" / "clip", *size)
+    assert "are no size of a picture in pixels" in refused("--source_fps 24")
+
+
+def test_frames_of_several_canvases_are_no_clip(refused, tmp_path: Path):
+    write_openpose(tmp_path / "in" / "clip", [POINTS * SIZE])
+    add_canvas(tmp_path / "in" / "clip", 1280, 720)
+    path = tmp_path / "in" / "clip" / "clip_000000000003_keypoints.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "canvas_width": 640}))
+    assert "its frames state canvases of several sizes, 640 x 720, 1280 x 720" in refused("--source_fps 24")
+
+
 def test_a_picture_that_is_too_small_for_its_points_is_refused(refused, imported, tmp_path: Path):
     write_openpose(tmp_path / "in" / "clip", [POINTS * SIZE])
     assert "points lie outside the picture" in refused("--source_fps 24 --width 640 --height 360")
