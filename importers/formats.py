@@ -81,13 +81,20 @@ def find_sources(folder: Path, output_dir: Path | None = None, skip_bad: bool = 
         else:
             kind = {".pose": "pose", ".json": "mmpose"}.get(ending, "arrays")
             yield Source(path, kind, str(path.relative_to(folder)))
-    prefixes: dict[tuple[Path, str], int] = defaultdict(int)
     _leave_strays_out(groups)
-    for parent, kind, _ in groups:
-        prefixes[parent, kind] += 1
+    prefixes: dict[tuple[Path, str], list[str]] = defaultdict(list)
+    for parent, kind, prefix in groups:
+        prefixes[parent, kind].append(prefix)
     for (parent, kind, prefix), paths in groups.items():
+        beside = prefixes[parent, kind]
+        if len(beside) > 1 and all(len(groups[parent, kind, other]) == 1 for other in beside):
+            raise UserError(
+                f"{parent}: each of its {len(beside)} files would be a clip of its own, of one frame, such as "
+                f"{paths[0].name}; let a name's last number be the frame's, as in clip_000012{paths[0].suffix}, or "
+                "put each clip of one frame into a folder of its own"
+            )
         place = parent.relative_to(folder)
-        name = place / prefix if prefixes[parent, kind] > 1 else place
+        name = place / prefix if len(beside) > 1 else place
         yield Source(paths[0], kind, str(name) if name.name else folder.resolve().name)
 
 

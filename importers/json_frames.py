@@ -18,13 +18,13 @@ from runtime.untrusted import read_json
 
 MAX_VIDEO_BYTES = 2**29  # of a file for all frames; MMPose writes 13 KB for a person in a frame
 MAX_SIDE = 100_000  # pixels of a picture's width or height
-FRAME_NUMBER = re.compile(r"(\d+)(?:_keypoints)?$")
+FRAME_NUMBER = re.compile(r"(?:_fn(\d+)-\d+|(\d+))(?:_keypoints)?$")  # PHOENIX-2014 writes _fn000012-0
 
 
 def frame_number(path: Path) -> int | None:
     """The number of the frame in a file's name, such as 12 in `clip_000000000012_keypoints.json`."""
     found = FRAME_NUMBER.search(path.stem)
-    return int(found[1]) if found else None
+    return int(found[1] or found[2]) if found else None
 
 
 def is_video(path: Path) -> bool:

@@ -588,6 +588,41 @@ def test_frames_that_are_evenly_apart_follow_one_another_and_the_report_says_so(
     assert f"its frames are {apart} numbers apart" in (out / "report.txt").read_text()
 
 
+def test_phoenix_2014_names_its_frames_with_a_number_behind_the_frames(imported, tmp_path: Path):
+    for name, kind in (("a", "_keypoints.json"), ("b", ".json")):
+        write_openpose(tmp_path / "in" / name, [POINTS * SIZE])
+        for number, path in enumerate(sorted((tmp_path / "in" / name).iterdir())):
+            path.rename(path.with_name(f"01April_2010_heute_default-0.avi_pid0_fn{number:06d}-0{kind}"))
+    folder = imported("--source_fps 24 --width 1280 --height 720")
+    assert {path.stem: len(keypoints(folder, path.stem)[0]) for path in folder.glob("train/poses/*")} == {
+        "a": FRAMES,
+        "b": FRAMES,
+    }
+
+
+@pytest.mark.parametrize("kind", ["JSON", "arrays"])
+def test_frames_that_would_each_be_a_clip_are_refused_unless_each_has_a_folder(
+    kind: str, refused, imported, tmp_path: Path
+):
+    """The number that counts the frames is not the last of the name, but a constant is."""
+    given = tmp_path / "in"
+    if kind == "JSON":
+        write_openpose(given, [POINTS[:3] * SIZE])
+    else:
+        for number in range(3):
+            np.save(given / f"{number}.npy", POINTS[number])
+    for number, path in enumerate(sorted(given.iterdir())):
+        path.rename(given / f"clip_{number}_camera1{path.suffix}")
+    flags = "--source_fps 24" + (" --width 1280 --height 720" if kind == "JSON" else "")
+    said = refused(flags)
+    assert f"{given}: each of its 3 files would be a clip of its own, of one frame, such as clip_0_camera1" in said
+    for path in sorted(given.iterdir()):
+        (given / path.stem).mkdir()
+        path.rename(given / path.stem / path.name)
+    folder = imported(flags)
+    assert [len(keypoints(folder, f"clip_{number}_camera1")[0]) for number in range(3)] == [1, 1, 1]
+
+
 def test_json_beside_frames_that_is_none_is_named_and_names_no_clip(imported, tmp_path: Path, capsys):
     folder = tmp_path / "in" / "clip"
     write_openpose(folder, [POINTS * SIZE])
