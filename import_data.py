@@ -81,8 +81,7 @@ def main() -> None:
     args = parse_arguments()
     if args.input.resolve() == args.output_dir.resolve():
         raise UserError(f"--output_dir {args.output_dir}: is --input, too; choose another folder for the data set")
-    found = find_sources(args.input, args.output_dir, args.skip_bad)
-    sources = [source for source in found if args.format in (None, source.kind)]
+    sources = [*find_sources(args.input, args.format, args.output_dir, args.skip_bad)]
     if not sources:
         wanted = FORMATS[args.format] if args.format else ", ".join(ENDINGS)
         raise UserError(f"{args.input}: holds no recording ({wanted})")

@@ -31,6 +31,7 @@ FORMATS = {
     "mmpose": "MMPose's JSON, one file per clip ('instance_info')",
     "skels": "Progressive Transformers' .skels, one line per clip",
 }
+FRAME_FORMATS = ("json_frames", "array_frames")  # of one file per frame
 ENDINGS = (".pose", ".npy", ".npz", ".json", ".skels")
 USUAL_UNITS = {"arrays": "unit", "array_frames": "unit", "mmpose": "pixels", "skels": "shoulders"}
 BESIDE, MANY_BESIDE = 0.05, 0.5  # of the picture, and of the frames: a few hands are guessed beyond the border
@@ -61,26 +62,39 @@ class Given:
     notes: tuple[str, ...] = ()
 
 
-def find_sources(folder: Path, output_dir: Path | None = None, skip_bad: bool = False) -> Iterator[Source]:
-    """Every recording in a folder and the folders in it, in order of their paths; the flags as `files_in` has them."""
+def find_sources(
+    folder: Path, wanted: str | None = None, output_dir: Path | None = None, skip_bad: bool = False
+) -> Iterator[Source]:
+    """Every recording in a folder and the folders in it, in order of their paths; wanted: of this format alone.
+
+    The other flags as `files_in` has them.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; pass the folder of the recordings with --input")
     groups: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
+    of_one_frame = []
     for path in files_in(folder, ENDINGS, output_dir, skip_bad):
-        ending, place = path.suffix.lower(), path.parent.relative_to(folder)
-        if ending not in ENDINGS:
+        if path.suffix.lower() not in ENDINGS:
             continue
-        if ending == ".skels":
-            places = skels_places(path)
-            for part, name in zip(places, skels_names(path, len(places)), strict=True):
-                yield Source(path, "skels", str(place / name), part)
-        elif ending == ".json" and json_frames.frame_number(path) is not None and not json_frames.is_video(path):
-            groups[path.parent, "json_frames", json_frames.clip_prefix(path)].append(path)
-        elif ending == ".npy" and json_frames.frame_number(path) is not None and _is_frame(path):
-            groups[path.parent, "array_frames", json_frames.clip_prefix(path)].append(path)
+        frame = _shape_of_frame(path)
+        kind = _kind_of(path, frame, wanted)
+        if wanted not in (None, kind):
+            continue
+        if kind == "skels":
+            places, parent = skels_places(path), path.parent.relative_to(folder)
+            for place, name in zip(places, skels_names(path, len(places)), strict=True):
+                yield Source(path, kind, str(parent / name), place)
+        elif kind in FRAME_FORMATS:
+            groups[path.parent, kind, json_frames.clip_prefix(path)].append(path)
         else:
-            kind = {".pose": "pose", ".json": "mmpose"}.get(ending, "arrays")
+            if frame and wanted is None:
+                of_one_frame.append(path)
             yield Source(path, kind, str(path.relative_to(folder)))
+    if of_one_frame:
+        print(
+            f"{len(of_one_frame)} numbered files are [1,...], such as {of_one_frame[0]}: each is a clip of one frame; "
+            "--format array_frames makes those of a folder one clip"
+        )
     _leave_strays_out(groups)
     prefixes: dict[tuple[Path, str], list[str]] = defaultdict(list)
     for parent, kind, prefix in groups:
@@ -96,6 +110,17 @@ def find_sources(folder: Path, output_dir: Path | None = None, skip_bad: bool = 
         place = parent.relative_to(folder)
         name = place / prefix if len(beside) > 1 else place
         yield Source(paths[0], kind, str(name) if name.name else folder.resolve().name)
+
+
+def _kind_of(path: Path, frame: tuple[int, ...] | None, wanted: str | None) -> str:
+    """The format of a file; frame: its shape, if it may be a frame's array. What is [1,...] may be a clip as well."""
+    ending = path.suffix.lower()
+    if ending == ".json":
+        one = json_frames.frame_number(path) is not None and not json_frames.is_video(path)
+        return "json_frames" if one else "mmpose"
+    if frame and wanted != "arrays" and (frame[0] > 1 or wanted == "array_frames"):
+        return "array_frames"
+    return {".pose": "pose", ".skels": "skels"}.get(ending, "arrays")
 
 
 def _leave_strays_out(groups: dict[tuple[Path, str, str], list[Path]]) -> None:
@@ -132,7 +157,7 @@ def frame_paths(source: Source) -> list[Path]:
 
 def content_of_source(source: Source) -> str:
     """What tells a recording from another in its place: of one with a file per frame, every file counts."""
-    if source.kind not in ("json_frames", "array_frames"):
+    if source.kind not in FRAME_FORMATS:
         return content_of(source.path)
     return digest([[path.name, content_of(path)] for path in frame_paths(source)])
 
@@ -242,14 +267,17 @@ def _fps(reading: ReadingFlags) -> float:
     return reading.source_fps
 
 
-def _is_frame(path: Path) -> bool:
-    """Whether a .npy file holds a single frame, going by its header alone."""
+def _shape_of_frame(path: Path) -> tuple[int, ...] | None:
+    """The shape of a numbered .npy file that holds a single frame, going by its header alone; None of any other."""
+    if path.suffix.lower() != ".npy" or json_frames.frame_number(path) is None:
+        return None
     try:
         whole = read_npy_shape(path)
     except UserError:  # reading the file says what is wrong with it
-        return False
+        return None
     shape = tuple(size for size in whole if size > 1)
-    return 0 < math.prod(whole) <= FRAME_VALUES and (len(shape) == 1 or (len(shape) == 2 and shape[1] <= 4))
+    single = 0 < math.prod(whole) <= FRAME_VALUES and (len(shape) == 1 or (len(shape) == 2 and shape[1] <= 4))
+    return whole if single else None
 
 
 def skels_places(path: Path) -> list[int]:

@@ -562,16 +562,37 @@ def test_a_face_is_found_by_its_points_where_mediapipe_gives_it_no_visibility(be
     assert "note: the face has visibility 0 throughout" in (folder / "report.txt").read_text()
 
 
-def test_a_missing_array_of_a_frame_is_an_unseen_frame(imported, tmp_path: Path):
+@pytest.mark.parametrize("flags", ["", "--format array_frames"])
+def test_a_missing_array_of_a_frame_is_an_unseen_frame(flags: str, imported, tmp_path: Path):
     folder = tmp_path / "in" / "clip"
     folder.mkdir()
     for number in [*range(4), *range(7, FRAMES)]:
-        np.save(folder / f"{number:03d}.npy", scored(POINTS)[number][None])  # [1,75,3]
-    out = imported("--source_fps 25")
+        frame = scored(POINTS)[number]  # [75,3]; may be [1,75,3] where the format is given
+        np.save(folder / f"{number:03d}.npy", frame[None] if flags else frame)
+    out = imported(f"--source_fps 25 {flags}")
     points, seen = keypoints(out)
     assert len(points) == FRAMES
     assert np.flatnonzero(~seen.any(1)).tolist() == [4, 5, 6]
     assert "missing frames: 3" in (out / "report.txt").read_text()
+
+
+@pytest.mark.parametrize("flags", ["", "--format arrays"])
+def test_numbered_clips_of_one_frame_stay_clips(flags: str, imported, tmp_path: Path, capsys):
+    for name in ("a_1", "a_2", "b_1"):
+        np.save(tmp_path / "in" / f"{name}.npy", POINTS[:1])  # [1,75,2]
+    folder = imported(f"--source_fps 25 {flags}")
+    assert {path.stem for path in folder.glob("train/poses/*")} == {"a_1", "a_2", "b_1"}
+    assert ("3 numbered files are [1,...], such as " in capsys.readouterr().out) == (not flags)
+
+
+def test_files_of_another_format_than_the_one_that_is_asked_for_are_not_looked_at(imported, letter: Path, tmp_path):
+    shutil.copy(letter, tmp_path / "in" / "clip.pose")
+    for name in ("a_1_x1", "a_2_x2"):  # of one frame each
+        (tmp_path / "in" / f"{name}.json").write_text('{"people": []}')
+    (tmp_path / "in" / "a.skels").write_text("1 2\n")
+    (tmp_path / "in" / "a.files").write_text("one\ntwo\n")  # of one line
+    folder = imported("--format pose")
+    assert [path.stem for path in folder.glob("train/poses/*")] == ["clip"]
 
 
 @pytest.mark.parametrize("apart", [2, 3])
