@@ -171,15 +171,11 @@ def read_recording(source: Source, reading: ReadingFlags) -> Recording:
     else:
         given = _given(source, reading)
         fps = given.fps or _fps(reading)
-        if given.size and reading.size not in (None, given.size):
-            raise UserError(
-                f"its JSON states a canvas of {given.size[0]} x {given.size[1]} pixels, but --width and --height "
-                f"{reading.size[0]} x {reading.size[1]}; leave them out"
-            )
-        reading = replace(reading, size=given.size or reading.size)
+        size, more = _size_of_picture(given, source.kind, reading)
+        reading = replace(reading, size=size)
         keypoints, visibility, nmm, notes = _to_image(given, source.kind, reading)
-        aspect = reading.size[0] / reading.size[1] if reading.size else None
-        recording = make_recording(keypoints, visibility, nmm, fps, (*given.notes, *notes), aspect)
+        aspect = size[0] / size[1] if size else None
+        recording = make_recording(keypoints, visibility, nmm, fps, (*given.notes, *more, *notes), aspect)
     if reading.swap_hands:
         keypoints, visibility = swap_hands(recording.keypoints), swap_hands(recording.visibility)
         recording = replace(recording, keypoints=keypoints, visibility=visibility)
@@ -191,8 +187,6 @@ def _given(source: Source, reading: ReadingFlags) -> Given:
     """What a recording holds that is no `.pose` file."""
     if source.kind == "json_frames":
         points, visibility, size, notes = json_frames.read_frames(frame_paths(source), reading.person)
-        if size:
-            notes += ("the picture's size is the canvas that its JSON states",)
         return Given(points, visibility, size=size, notes=notes)
     if source.kind == "mmpose":
         points, visibility, notes = json_frames.read_video_file(source.path, reading.person)
@@ -210,6 +204,22 @@ def _given(source: Source, reading: ReadingFlags) -> Given:
         read = arrays.read_arrays(source.path)
     points, visibility, face, more = arrays.landmarks(read)
     return Given(points, visibility, face, read.fps, notes=(*notes, *read.notes, *more))
+
+
+def _size_of_picture(given: Given, kind: str, reading: ReadingFlags) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
+    """Width and height of the recorded picture, None where it is not known, and notes.
+
+    None, too, where coordinates are centred on the shoulders: such a body is put into a square picture.
+    """
+    if given.size and reading.size not in (None, given.size):
+        raise UserError(
+            f"its JSON states a canvas of {given.size[0]} x {given.size[1]} pixels, but --width and --height "
+            f"{reading.size[0]} x {reading.size[1]}; leave them out"
+        )
+    size = given.size or reading.size
+    if size and (reading.units or USUAL_UNITS.get(kind)) == "shoulders":
+        return None, ("a body centred on the shoulders is put into a square picture; its own size has no say",)
+    return size, ("the picture's size is the canvas that its JSON states",) if given.size else ()
 
 
 def _to_image(
@@ -230,7 +240,7 @@ def _to_image(
         nmm = arrays.nmm_of_mesh(face, reading.size or (1, 1))
     points = points * scale + offset
     beside = (((points < -BESIDE) | (points > 1 + BESIDE)).any(2) & seen).any(1)  # [T]
-    if kind == "json_frames" and reading.size and reading.units != "shoulders" and beside.mean() > MANY_BESIDE:
+    if kind == "json_frames" and reading.size and beside.mean() > MANY_BESIDE:
         raise UserError(
             f"points lie outside the picture in {beside.mean():.0%} of the frames; --width and --height, or the JSON's "
             "canvas, are those of another one"
@@ -253,7 +263,7 @@ def _face_to_image(
         depth_scale = 1.0
     elif there.any() and reading.units == "signed":
         notes.append(SIGNED_DEPTH)
-    if reading.size is None:
+    if reading.size is None and reading.units != "shoulders":
         notes.append(
             "the picture's size is not known, so the face is measured as if it were square (--width, --height)"
         )

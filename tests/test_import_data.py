@@ -884,6 +884,22 @@ def test_one_of_the_people_of_a_pose_file_is_followed(letter_of_two: np.ndarray,
         read_pose_file(tmp_path / "in" / "two.pose")
 
 
+def test_a_face_centred_on_the_shoulders_is_measured_in_the_square_that_it_is_put_into(imported, tmp_path: Path):
+    whole = np.concatenate([with_depth(POINTS[:, :33]), FACE, with_depth(POINTS[:, 33:])], axis=1) * [1280, 720, 1280]
+    np.save(tmp_path / "in" / "clip.npy", whole)
+    size = "--width 1280 --height 720"
+    as_it_is = nmm(imported(f"--source_fps 25 --units pixels {size}", "pixels"))
+    middle = whole[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean(1, keepdims=True) * [1, 1, 0]
+    np.save(tmp_path / "in" / "clip.npy", (whole - middle) / 300)
+    for name, flags, said in (("plain", "", False), ("sized", size, True)):
+        folder = imported(f"--source_fps 25 --units shoulders {flags}", name)
+        np.testing.assert_allclose(nmm(folder), as_it_is, atol=1e-4)
+        report = (folder / "report.txt").read_text()
+        assert "width / height of the picture" not in report
+        assert "(--width, --height)" not in report
+        assert ("is put into a square picture; its own size has no say: clip.npy" in report) == said
+
+
 def test_a_normalised_pose_file_is_refused_and_converted_when_named(refused, imported, tmp_path: Path):
     letter = sorted(spelling.find_lexicon().rglob("*.pose"))[0]
     with open(letter, "rb") as file:
