@@ -34,6 +34,10 @@ SLOWEST, FASTEST = 1.0, 1000.0  # frames per second; less or more is a period, o
 REPEATED = 5  # frames at the end that repeat the one before: no camera gives so many
 EQUAL_SHARE = 0.1  # of a clip's frames that equal the one before: more are worth a note
 LENGTH_TOLERANCE = 2  # frames by which a clip's two files may differ in length
+HIDDEN_HANDS = (
+    "hand keypoints, all of visibility 0, so no hand is seen; MediaPipe gives hands no visibility: write 1 where a "
+    "hand was found"
+)
 SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to poses, read off their lengths
 
 
@@ -68,7 +72,8 @@ class Clip:
 class KeypointFile(NamedTuple):
     """What a pose file holds: keypoints [T,75,2] float32, seen [T,75] bool, fps or None, the keys that are not read.
 
-    collapsed: frames that have a hand whose points all lie in one place, which does not count as seen.
+    collapsed: frames that have a hand whose points all lie in one place, which does not count as seen. hidden: frames
+    that have a hand, if not one of the clip's hand points has a visibility above 0; else 0.
     """
 
     keypoints: np.ndarray
@@ -76,6 +81,7 @@ class KeypointFile(NamedTuple):
     fps: float | None
     unread: list[str]
     collapsed: int
+    hidden: int
 
 
 class NmmFile(NamedTuple):
@@ -176,10 +182,13 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
         raise UserError(f"{path}: '{key}' holds {odd[0]:g}; write 0 for unseen up to 1 for seen, not percent or logits")
     why = "far outside the picture, 0 to 1; divide pixels by its width and height, and write NaN for missing"
     _refuse_absurd(path, "keypoints", keypoints, seen[..., None], MAX_KEYPOINT, why)
-    whole = seen & shown_keypoints(keypoints)
+    placed = shown_keypoints(keypoints)
+    whole, hands = seen & placed, slice(layout.NUM_BODY, None)
+    hides = visibility is not None and not (visibility[:, hands] > 0).any()
+    hidden = int(placed[:, hands].any(1).sum()) if hides else 0
     with np.errstate(over="ignore"):  # of what was not seen
         keypoints = keypoints.astype(np.float32)
-    return KeypointFile(keypoints, whole, _read_fps(path, fps), unread, int((seen & ~whole).any(1).sum()))
+    return KeypointFile(keypoints, whole, _read_fps(path, fps), unread, int((seen & ~whole).any(1).sum()), hidden)
 
 
 def _refuse_absurd(path: Path, key: str, values: np.ndarray, seen: np.ndarray | bool, limit: float, why: str) -> None:
@@ -211,12 +220,14 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     reading = reading or Reading()
     folder = data_dir / split
     pose_path, nmm_path = folder / "poses" / f"{clip_id}.npz", folder / "nmms" / f"{clip_id}.pkl"
-    keypoints, seen, fps, unread, collapsed = read_keypoints(pose_path, reading.visibility_threshold)
+    keypoints, seen, fps, unread, collapsed, hidden = read_keypoints(pose_path, reading.visibility_threshold)
     nmm, nmm_fps, nmm_unread = read_nmm(nmm_path)
     notes = {f"'{key}' of .npz files is not read": 0 for key in unread}
     notes |= {f"'{key}' of NMM files is not read": 0 for key in nmm_unread}
     if collapsed:
         notes["frames have a hand whose points all lie in one place; it does not count as seen"] = collapsed
+    if hidden > len(seen) / 2:
+        notes[f"frames have {HIDDEN_HANDS}"] = hidden
     nmm_seen = np.isfinite(nmm)
     length, nmm_length = _without_padding(seen, len(nmm)), _without_padding(nmm_seen, len(seen))
     rate = _relative_rate(length, nmm_length, fps, nmm_fps)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from poses import files
+from poses import files, layout
 from poses.contents import Contents
 from poses.files import Clip, Reading
 from poses.interpolation import FILL_GAPS_VERSION, MAX_INTERPOLATED_GAP
@@ -16,6 +16,7 @@ from runtime.console import progress_bar
 from runtime.errors import UserError
 from runtime.processes import shared_map, writes_caches
 
+HANDS = slice(layout.LEFT_HAND.start, layout.RIGHT_HAND.stop)
 SPLIT_VERSION = 4  # of what is read from a clip's files; raised when the same files give other numbers
 
 
@@ -66,6 +67,7 @@ def load_split(
             raise UserError(
                 f"{len(problems)} of {len(texts)} clips of {split} are damaged (leave them out: --skip_bad):\n  {named}"
             )
+        told.require_hands(data_dir / split)
         content = digest([SPLIT_VERSION, read_as, list(listing.items())])
         info.update(fps=told.one_rate(data_dir / split), notes=told.notes, content=content, left_out=problems)
 
@@ -101,9 +103,12 @@ class _Told:
     def __init__(self) -> None:
         self.rates: dict[float, list[str]] = {}
         self.without: list[str] = []  # the clips that do not say theirs
+        self.clips, self.shows_hands = 0, False
         self.notes: dict[str, dict] = {}
 
     def add(self, clip: Clip) -> None:
+        self.clips += 1
+        self.shows_hands |= bool(clip.seen[:, HANDS].any())
         if clip.fps is None:
             self.without.append(clip.id)
         else:
@@ -113,6 +118,12 @@ class _Told:
             noted = self.notes.setdefault(note, {"clips": 0, "frames": 0, "first": clip.id})
             noted["clips"] += 1
             noted["frames"] += frames
+
+    def require_hands(self, folder: Path) -> None:
+        """Raises UserError if no hand is seen in any clip, but most have hands that only their visibility hides."""
+        hidden = self.notes.get(f"frames have {files.HIDDEN_HANDS}", {"clips": 0})["clips"]
+        if not self.shows_hands and hidden > self.clips / 2:
+            raise UserError(f"{folder}: {hidden} of {self.clips} clips have {files.HIDDEN_HANDS}")
 
     def one_rate(self, folder: Path) -> float | None:
         """The frames per second of all clips that state them, None if none does; raises UserError if they differ."""

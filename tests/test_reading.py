@@ -116,6 +116,34 @@ def test_a_keypoint_below_the_threshold_is_unseen(tmp_path: Path, key: str):
     assert lax.seen.all()
 
 
+HANDS = slice(layout.NUM_BODY, None)
+
+
+def test_hands_that_only_their_visibility_hides_in_most_clips_are_refused_and_in_some_are_told(tmp_path: Path):
+    """MediaPipe writes 0 for the visibility of every hand point, found or not."""
+    for clip_id in "abc":
+        arrays = {**made(), "visibility": np.ones((FRAMES, layout.NUM_KEYPOINTS), np.float32)}
+        arrays["visibility"][:, HANDS] = 0
+        if clip_id == "c":  # which shows no hand at all
+            arrays["keypoints"][:, HANDS] = 0
+        write(tmp_path, arrays, clip_id)
+    said = r"train: 2 of 3 clips have hand keypoints, all of visibility 0, so no hand is seen; .*: write 1 where"
+    with pytest.raises(UserError, match=said):
+        load_split(tmp_path, "train")
+    arrays["keypoints"], arrays["visibility"][0, HANDS] = made()["keypoints"], 1
+    write(tmp_path, arrays, "c")
+    notes = load_split(tmp_path, "train").info["notes"]
+    assert notes == {f"frames have {files.HIDDEN_HANDS}": {"clips": 2, "frames": 2 * FRAMES, "first": "a"}}
+
+
+@pytest.mark.parametrize("guessed", [0, FRAMES // 2])
+def test_clips_that_show_no_hand_may_have_keypoints_of_one_in_some_frames(tmp_path: Path, guessed: int):
+    arrays = {**made(), "visibility": np.ones((FRAMES, layout.NUM_KEYPOINTS), np.float32)}
+    arrays["visibility"][:, HANDS] = 0
+    arrays["keypoints"][guessed:, HANDS] = 0
+    assert not load_split(write(tmp_path, arrays), "train").info["notes"]
+
+
 def test_a_face_of_zeros_is_none_and_a_zero_of_a_seen_face_is_data(tmp_path: Path):
     arrays = made()
     for key in layout.NMM_FEATURES:
