@@ -58,7 +58,8 @@ class Clip:
     """One clip: pose [T,214] float32 with its gaps filled, seen [T,214] bool (False has weight 0 everywhere).
 
     fps: frames per second, None where the files do not say. notes: what a user should know of how the files were read,
-    each with the number of frames it concerns.
+    each with the number of frames it concerns. nmm_rate: NMM frames per frame of the pose. doubt: if that was read off
+    the files' lengths, what is wrong with them unless other clips have the same rate; else "".
     """
 
     id: str
@@ -67,6 +68,8 @@ class Clip:
     seen: np.ndarray
     fps: float | None = None
     notes: dict[str, int] = field(default_factory=dict)
+    nmm_rate: float = 1.0
+    doubt: str = ""
 
 
 class KeypointFile(NamedTuple):
@@ -231,11 +234,13 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     nmm_seen = np.isfinite(nmm)
     length, nmm_length = _without_padding(seen, len(nmm)), _without_padding(nmm_seen, len(seen))
     rate = _relative_rate(length, nmm_length, fps, nmm_fps)
+    why = "they are not one clip (if both are whole, write 'fps' into each)"
+    if fps and nmm_fps:
+        why = f"at the rates that they state, {nmm_fps:g} and {fps:g} fps, they are not one clip; correct one 'fps'"
+    differ = f"{nmm_path}: {nmm_length} frames against {length} of {pose_path.name}; {why}"
     if rate is None:
-        why = "they are not one clip (if both are whole, write 'fps' into each)"
-        if fps and nmm_fps:
-            why = f"at the rates that they state, {nmm_fps:g} and {fps:g} fps, they are not one clip; correct one 'fps'"
-        raise UserError(f"{nmm_path}: {nmm_length} frames against {length} of {pose_path.name}; {why}")
+        raise UserError(differ)
+    doubt = "" if rate == 1 or (fps and nmm_fps) else differ
     if rate != 1:
         moments = np.arange(length) * rate
         nmm, nmm_seen = at_moments(fill_gaps(nmm, nmm_seen)[0], moments), seen_at_moments(nmm_seen, moments)
@@ -266,7 +271,7 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
             moments = np.arange(max(1, round(len(pose) * reading.fps / fps))) * fps / reading.fps
             pose, seen = at_moments(pose, moments), seen_at_moments(seen, moments)
         fps = reading.fps
-    return Clip(clip_id, text, pose, seen, fps, notes)
+    return Clip(clip_id, text, pose, seen, fps, notes, rate, doubt)
 
 
 def repeated_frames(keypoints: np.ndarray, seen: np.ndarray) -> tuple[int, int]:

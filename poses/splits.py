@@ -1,6 +1,7 @@
 """A split of a data set as one pack, made at the first call from its files, and the statistics that belong to it."""
 
 import hashlib
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -50,18 +51,24 @@ def load_split(
         **read_as,
     }
     problems: list[str] = []
-    told = _Told()
+    doubtful: dict[str, str] = {}  # what is wrong with clips that only the others showed to be damaged
 
     def clips() -> Items:
+        told = _Told()
+        problems.clear()
         items = shared_map(_read_clip, texts, num_workers, data_dir, split, reading)
         shown = progress_bar(texts.items(), f"packing {split}", "clip")
         for (clip_id, text), clip in zip(shown, items, strict=True):
-            if isinstance(clip, str):
-                problems.append(clip)
-                del listing[clip_id]
+            if isinstance(clip, str) or clip_id in doubtful:
+                problems.append(doubtful.get(clip_id, clip))
+                listing.pop(clip_id, None)
             else:
                 told.add(clip)
                 yield clip_id, text, {"pose": clip.pose, "seen": clip.seen.astype(np.uint8)}
+        found = told.doubtful()
+        if found and skip_bad:
+            raise _ReadAgain(found)
+        problems.extend(found.values())
         if problems and (not skip_bad or len(problems) == len(texts)):
             named = "\n  ".join(problems)
             raise UserError(
@@ -72,7 +79,11 @@ def load_split(
         info.update(fps=told.one_rate(data_dir / split), notes=told.notes, content=content, left_out=problems)
 
     info: dict = {}
-    pack = cached_pack(cache_dir, split, SPLIT_VERSION, made_from, clips, info)
+    try:
+        pack = cached_pack(cache_dir, split, SPLIT_VERSION, made_from, clips, info)
+    except _ReadAgain as again:
+        doubtful |= again.clips
+        pack = cached_pack(cache_dir, split, SPLIT_VERSION, made_from, clips, info)
     if writes_caches():
         contents.save()
     if problems:
@@ -97,6 +108,14 @@ def load_statistics(data_dir: Path, cache_dir: Path | None, train: Pack) -> Stat
     return statistics
 
 
+class _ReadAgain(Exception):
+    """Some clips, by ID with what is wrong, are to be left out, but others had to be read to know it."""
+
+    def __init__(self, clips: dict[str, str]) -> None:
+        super().__init__()
+        self.clips = clips
+
+
 class _Told:
     """The rates that the clips of a split state, and the notes on reading them."""
 
@@ -105,10 +124,15 @@ class _Told:
         self.without: list[str] = []  # the clips that do not say theirs
         self.clips, self.shows_hands = 0, False
         self.notes: dict[str, dict] = {}
+        self.nmm_rates: Counter[float] = Counter()
+        self.doubts: dict[str, tuple[float, str]] = {}  # the rate of the NMMs and the doubt, by clip
 
     def add(self, clip: Clip) -> None:
         self.clips += 1
         self.shows_hands |= bool(clip.seen[:, HANDS].any())
+        self.nmm_rates[clip.nmm_rate] += 1
+        if clip.doubt:
+            self.doubts[clip.id] = clip.nmm_rate, clip.doubt
         if clip.fps is None:
             self.without.append(clip.id)
         else:
@@ -118,6 +142,14 @@ class _Told:
             noted = self.notes.setdefault(note, {"clips": 0, "frames": 0, "first": clip.id})
             noted["clips"] += 1
             noted["frames"] += frames
+
+    def doubtful(self) -> dict[str, str]:
+        """Clips whose two files have lengths of a ratio that most clips do not share: one file was cut off."""
+        alike = {
+            rate: sum(count for other, count in self.nmm_rates.items() if files.same_rate(rate, other))
+            for rate in {rate for rate, _ in self.doubts.values()}
+        }
+        return {clip_id: doubt for clip_id, (rate, doubt) in self.doubts.items() if alike[rate] <= self.clips / 2}
 
     def require_hands(self, folder: Path) -> None:
         """Raises UserError if no hand is seen in any clip, but most have hands that only their visibility hides."""

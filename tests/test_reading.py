@@ -241,6 +241,23 @@ def test_a_face_of_another_rate_is_brought_to_the_frames_of_the_pose(tmp_path: P
     assert any("resampled in time" in note for note in clip.notes)
 
 
+def test_a_ratio_of_lengths_is_believed_only_where_most_clips_share_it(tmp_path: Path):
+    """One file that was cut off at its half is not one of half the rate."""
+    half = {key: values[::2] for key, values in made().items() if key != "keypoints"}
+    for clip_id in "abcd":
+        write(tmp_path, {**made(), **(half if clip_id in "bc" else {})}, clip_id)
+    said = r"2 of 4 clips of train are damaged \(leave.*b\.pkl: 15 frames against 30 of b\.npz; .*c\.pkl: 15 frames"
+    with pytest.raises(UserError, match=f"(?s){said}"):
+        load_split(tmp_path, "train")
+    assert not any((tmp_path / "cache").glob("train*"))
+    left = load_split(tmp_path, "train", skip_bad=True)
+    assert left.ids == ["a", "d"]
+    assert [problem.split(":")[0][-5:] for problem in left.info["left_out"]] == ["b.pkl", "c.pkl"]
+    assert not left.info["notes"]
+    write(tmp_path, {**made(), **half}, "a")
+    assert load_split(tmp_path, "train").ids == [*"abcd"]
+
+
 def test_rates_that_both_files_state_are_believed(tmp_path: Path):
     arrays = {**made(), **ramp(36, 30.0), "fps": np.float32(25)}
     clip = read_clip(write(tmp_path / "known", arrays, fps=30), "train", "a")
