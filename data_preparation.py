@@ -7,6 +7,7 @@ DATA_DIR/cache/ (each split in memory-mapped files). If DATA_DIR is read-only, -
 Prints what units, axes and sides the keypoints seem to have, and names clips that differ from the rest.
 """
 
+import argparse
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,44 +61,29 @@ def on_signers(data_dir: Path, signers: dict[str, Counter[str]]) -> Iterator[str
             yield f"{split}: train has no clip of {', '.join(unknown)}, who will be signed as the mean of its signers"
 
 
-def main() -> None:
-    parser = make_parser(__doc__)
-    add_data_arguments(parser, default=DATA_DIR)
-    parser.add_argument("--num_workers", type=natural_int, default=4, help="processes that read clips (default 4)")
-    parser.add_argument(
-        "--visibility_threshold",
-        type=fraction,
-        default=VISIBILITY_THRESHOLD,
-        help=f"keypoints of lower visibility count as unseen (default {VISIBILITY_THRESHOLD})",
-    )
-    parser.add_argument("--fps", type=positive_float, help="resample clips to this rate (default: as they are)")
-    args = parser.parse_args()
-    data_dir, reading = Path(args.data_dir), Reading(args.visibility_threshold, args.fps)
+class Examined:
+    """What is found in the clips as they go by: their geometry, and which clips of dev and test train holds too."""
 
-    packs = {
-        split: load_split(data_dir, split, args.cache_dir, args.skip_bad, args.num_workers, reading) for split in SPLITS
-    }
-    fps, measured = one_rate(packs), Geometry()
-    of_train: set[int] = set()  # hashes of its poses
-    repeated: list[str] = []  # clips of dev and test that train holds too
+    def __init__(self) -> None:
+        self.geometry = Geometry()
+        self.repeated: list[str] = []
+        self._of_train: set[int] = set()  # hashes of its poses
 
-    def clips(split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for clip_id, item in zip(packs[split].ids, packs[split].stream(), strict=True):
+    def passing(self, split: str, pack: Pack) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pose [T,214] and seen [T,214] of every clip, once they are examined; train goes first."""
+        for clip_id, item in zip(pack.ids, pack.stream(), strict=True):
             pose, seen = item["pose"], item["seen"].astype(bool)
-            measured.add(f"{split}/{clip_id}", pose, seen)
+            self.geometry.add(f"{split}/{clip_id}", pose, seen)
             key = hash(pose.tobytes())
             if split == "train":
-                of_train.add(key)
-            elif key in of_train:
-                repeated.append(f"{split}/{clip_id}")
+                self._of_train.add(key)
+            elif key in self._of_train:
+                self.repeated.append(f"{split}/{clip_id}")
             yield pose, seen
 
-    settings = {"split": "train", "train": packs["train"].info["content"], "skip_bad": args.skip_bad, "fps": fps}
-    settings |= {"visibility_threshold": reading.visibility_threshold, "resampled_to_fps": reading.fps}
-    statistics = compute_statistics(clips("train"), settings)
-    for split in ("dev", "test"):
-        for _ in clips(split):
-            pass
+
+def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
+    """Print how many clips, texts, frames and signers each split has, and what a user should know of them."""
     signers: dict[str, Counter[str]] = {}
     for split, pack in packs.items():
         lengths, texts = pack.lengths("pose"), [text for text in pack.texts if says_something(text)]
@@ -115,7 +101,11 @@ def main() -> None:
         print(sentence)
     for note in notes(packs):
         print(note)
-    facts = measured.facts()
+
+
+def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examined, fps: float | None) -> None:
+    """Print what was measured; raises UserError if all clips, or those of a split, cannot be as they are written."""
+    facts = found.geometry.facts()
     say("geometry, the median clip (all clips):", *geometry.report(facts), sep="\n  ")
     say(f"  frames per second: {f'{fps:g}' if fps else 'not given'}")
     parts, first = {data_dir: facts}, 0
@@ -125,11 +115,44 @@ def main() -> None:
     for where, part in parts.items():
         if wrong := geometry.refusal(part):
             raise UserError(f"{where}: {wrong}")
-    for sentence in geometry.differing(measured.ids, facts):
+    for sentence in geometry.differing(found.geometry.ids, facts):
         print(f"differs: {sentence}")
-    if repeated:
-        count = f"{len(repeated)} clips of dev and test"
-        print(f"{count} also occur in train, such as {repeated[0]}; their scores mean nothing")
+    if found.repeated:
+        count = f"{len(found.repeated)} clips of dev and test"
+        print(f"{count} also occur in train, such as {found.repeated[0]}; their scores mean nothing")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    add_data_arguments(parser, default=DATA_DIR)
+    parser.add_argument("--num_workers", type=natural_int, default=4, help="processes that read clips (default 4)")
+    parser.add_argument(
+        "--visibility_threshold",
+        type=fraction,
+        default=VISIBILITY_THRESHOLD,
+        help=f"keypoints of lower visibility count as unseen (default {VISIBILITY_THRESHOLD})",
+    )
+    parser.add_argument("--fps", type=positive_float, help="resample clips to this rate (default: as they are)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    data_dir, reading = Path(args.data_dir), Reading(args.visibility_threshold, args.fps)
+
+    packs = {
+        split: load_split(data_dir, split, args.cache_dir, args.skip_bad, args.num_workers, reading) for split in SPLITS
+    }
+    fps = one_rate(packs)
+    settings = {"split": "train", "train": packs["train"].info["content"], "skip_bad": args.skip_bad, "fps": fps}
+    settings |= {"visibility_threshold": reading.visibility_threshold, "resampled_to_fps": reading.fps}
+    found = Examined()
+    statistics = compute_statistics(found.passing("train", packs["train"]), settings)
+    for split in ("dev", "test"):
+        for _ in found.passing(split, packs[split]):
+            pass
+    say_clips(data_dir, packs)
+    require_geometry(data_dir, packs, found, fps)
     path = save_statistics(statistics, data_dir, args.cache_dir)
     print(f"wrote {path} (fingerprint {statistics.fingerprint})")
 

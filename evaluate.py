@@ -22,20 +22,18 @@ from pathlib import Path
 import numpy as np
 
 import generation_arguments
-from checkpoints import fingerprint
 from evaluation.baselines import baseline_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, references_fingerprint
 from evaluation.evaluator import Evaluator
-from evaluation.opening import load_models, read_scored
+from evaluation.opening import load_models, open_judge, read_scored
 from evaluation.predictions import read_predictions, require_finite, warnings_on, write_predictions
-from evaluation.report import SYNC_CLASSIFIER, build_report, format_table, write_clips, write_report
+from evaluation.report import build_report, format_table, write_clips, write_report
 from evaluation.summary import summarise
-from evaluation.sync_classifier import SyncJudge, kept_classifier
 from evaluation.text_metrics import NORMALIZATION, unit_of
 from generation import PARTS, Generator
 from models.flow_matching import SamplingSettings
 from poses.files import SPLITS
-from poses.splits import load_split, load_statistics
+from poses.splits import load_split
 from poses.statistics import prepared_reading
 from poses.texts import list_signers
 from runtime import cpu, errors
@@ -118,6 +116,22 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
+def predictions_folder(args: argparse.Namespace) -> Path:
+    """Where --save_predictions writes clips. Raises UserError if that, or the report, would replace or contradict what
+    is there."""
+    require_writable(args.output_dir)
+    saved = args.output_dir / f"predictions_{args.split}"
+    scores_saved = args.predictions_dir is not None and saved.resolve() == args.predictions_dir.resolve()
+    if args.save_predictions and scores_saved:
+        raise UserError(f"--save_predictions would overwrite {args.predictions_dir}; choose another --output_dir")
+    if not args.save_predictions and saved.is_dir() and not scores_saved:
+        raise UserError(
+            f"{saved}: holds the clips of an earlier evaluation, which would stand beside the figures of this one; add "
+            "--save_predictions, remove that folder, or choose another --output_dir"
+        )
+    return saved
+
+
 def generate_clips(
     generator: Generator, references: list[Reference], texts: list[str], args: argparse.Namespace
 ) -> tuple[list[Clip], dict[str, float]]:
@@ -142,25 +156,11 @@ def main() -> None:
     cpu.tune()
     device = generation_arguments.join_processes(args.device)
 
-    require_writable(args.output_dir)
-    saved = args.output_dir / f"predictions_{args.split}"
-    scores_saved = args.predictions_dir is not None and saved.resolve() == args.predictions_dir.resolve()
-    if args.save_predictions and scores_saved:
-        raise UserError(f"--save_predictions would overwrite {args.predictions_dir}; choose another --output_dir")
-    if not args.save_predictions and saved.is_dir() and not scores_saved:
-        raise UserError(
-            f"{saved}: holds the clips of an earlier evaluation, which would stand beside the figures of this one; add "
-            "--save_predictions, remove that folder, or choose another --output_dir"
-        )
+    saved = predictions_folder(args)
     models = load_models(args, device)
     references, fps = read_scored(args, models)
     train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
-    judge = None
-    if args.sync_confidence:
-        statistics, cache_dir = load_statistics(args.data_dir, args.cache_dir, train), args.cache_dir
-        classifier = kept_classifier(train, statistics, cache_dir or args.data_dir / "cache")
-        judge = SyncJudge(classifier, statistics.std)
-        models.fingerprints[SYNC_CLASSIFIER] = fingerprint(classifier.state_dict())
+    judge = open_judge(args, models, train)
     texts = [reference.text for reference in references]
     if models.translator is not None:
         models.settings |= {"text_unit": unit_of(texts), "text_normalization": NORMALIZATION}

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 import torch
 
 import generation_arguments
-from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_pose_to_text
+from checkpoints import FLOW, PREDICTOR, STUDENT, fingerprint, load_autoencoder, load_pose_to_text
 from evaluation.back_translation import BackTranslator
 from evaluation.clips import Reference, read_references
-from evaluation.report import BACK_TRANSLATION
+from evaluation.report import BACK_TRANSLATION, SYNC_CLASSIFIER
+from evaluation.sync_classifier import SyncJudge, kept_classifier
 from generation import Generator, load_generator
 from models.autoencoder import PoseAutoencoder
 from models.speed import Speed, pack_linears
 from models.text_encoder import TextEncoder
 from poses.files import same_rate
-from poses.splits import load_split
+from poses.pack import Pack
+from poses.splits import load_split, load_statistics
 from poses.statistics import Statistics, statistics_path
 from poses.texts import list_signers, says_something, signers_path
 from runtime.errors import UserError
@@ -61,6 +63,16 @@ def load_models(args: argparse.Namespace, device: torch.device) -> Models:
         models.fingerprints[BACK_TRANSLATION] = content["fingerprint"]
         models.settings["num_beams"] = args.num_beams
     return models
+
+
+def open_judge(args: argparse.Namespace, models: Models, train: Pack) -> SyncJudge | None:
+    """The judge of synchrony that --sync_confidence asks for; its fingerprint goes into the report."""
+    if not args.sync_confidence:
+        return None
+    statistics = load_statistics(args.data_dir, args.cache_dir, train)
+    classifier = kept_classifier(train, statistics, args.cache_dir or args.data_dir / "cache")
+    models.fingerprints[SYNC_CLASSIFIER] = fingerprint(classifier.state_dict())
+    return SyncJudge(classifier, statistics.std)
 
 
 def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Reference], float | None]:
