@@ -178,7 +178,11 @@ def main() -> None:
         return split_loader(LatentDataset(pack, texts, signers), split, settings, accelerator)
 
     student = make_student(teacher, guidance_scale, args.num_layers or teacher.net.config.num_layers)
-    made_from = {"teacher": content["fingerprint"], "trajectories": str(TRAJECTORIES_VERSION)}
+    made_from = {
+        "teacher": content["fingerprint"],
+        "trajectories": str(TRAJECTORIES_VERSION),
+        "steps_learnt": "equally",
+    }
     stage = latent_stages.latent_stage(STUDENT, student, loss, source, args, **made_from)
     train(accelerator, stage, loader("train"), loader("dev"), partial(loader, "test"), settings)
 

@@ -121,10 +121,12 @@ class Student(nn.Module):
     ) -> dict[str, Tensor]:
         """Distance between the student's and the teacher's mean velocity over one random step of each clip, scalar.
 
+        All steps of all counts are learnt equally often: with equal counts, each of four steps would be learnt a
+        quarter as often as the only one of one.
         states [B,S+1,N,D] on the teacher's trajectories, S a multiple of every count in `step_counts`.
         """
-        counts, num_segments = torch.tensor(self.config.step_counts, device=states.device), states.shape[1] - 1
-        num_steps = counts[draws.integers(len(counts))]  # [B]
+        count_of = torch.tensor([count for count in self.config.step_counts for _ in range(count)]).to(states.device)
+        num_steps, num_segments = count_of[draws.integers(len(count_of))], states.shape[1] - 1  # [B]
         place = (draws.uniform() * num_steps).long()  # [B], which of its steps each clip takes
         stride = num_segments // num_steps  # [B]
         row = torch.arange(len(states), device=states.device)

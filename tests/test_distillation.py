@@ -1,5 +1,6 @@
 """The student's targets where the teacher's trajectories are known in closed form, and what its loss must not see."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -117,6 +118,21 @@ def test_the_students_target_is_the_true_mean_velocity(student: Student):
     assert loss(mean_velocity) < 1e-12
     assert loss(lambda z, t, step: field(z, t)) > 0.01
     assert loss(lambda z, t, step: mean_velocity(z, t, step / 2)) > 0.01
+
+
+def test_every_step_of_every_count_is_learnt_equally_often(student: Student):
+    asked: list[tuple[float, float]] = []
+
+    def watched(z: Tensor, t: Tensor, step: Tensor) -> Tensor:
+        asked.extend(zip(t.tolist(), step.tolist(), strict=True))
+        return z
+
+    student.velocity_net = Answer(watched)
+    states, mask = torch.zeros(7000, 5, 1, 2), torch.ones(7000, 1, dtype=torch.bool)
+    student.loss(states, mask, None, None, Draws.of(list(map(str, range(7000)))))
+    steps = {(place / count, 1 / count) for count in (1, 2, 4) for place in range(count)}
+    assert Counter(asked).keys() == steps
+    assert all(800 < often < 1200 for often in Counter(asked).values())
 
 
 def test_a_perfect_student_ends_where_its_teacher_ends_in_any_number_of_steps():
