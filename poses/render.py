@@ -40,6 +40,7 @@ PALM = [*layout.PALM, layout.PALM[0]]
 MOUTH = [layout.LEFT_MOUTH, layout.RIGHT_MOUTH]
 TORSO = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.RIGHT_HIP, layout.LEFT_HIP]
 GIF_MAX_FPS, GIF_COLOURS = 50, 64
+MP4_MAX_WIDTH, GIF_MAX_WIDTH = 16384, 65535  # pixels that H.264 takes, and that a GIF can state
 STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
 
 
@@ -153,10 +154,12 @@ def video(
     """Write an MP4 (H.264): a panel per (label, pose [T,214]) side by side; clips that end early hold their last frame.
 
     captions: for each panel None or a text per frame, shown large below it, such as the letter that is being signed.
+    Raises UserError, and leaves an older file as it is, if the file does not hold every frame.
     """
-    frames = _side_by_side(columns, captions, aspect, width)
-    first = next(frames)
     path = Path(path)
+    _require_width(path, len(columns), width, MP4_MAX_WIDTH)
+    frames = _side_by_side(columns, captions, aspect, width)
+    first, sent = next(frames), max(len(pose) for _, pose in columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     writer = imageio_ffmpeg.write_frames(
@@ -176,6 +179,9 @@ def video(
             writer.send(None)
             for picture in itertools.chain([first], frames):
                 writer.send(picture.tobytes())
+        written = _count_frames(temporary)  # the writer does not say how ffmpeg ended
+        if written != sent:
+            raise UserError(f"{path}: not written (ffmpeg wrote {written} of {sent} frames); check the free space")
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or "ffmpeg stopped"  # its own account is a page
@@ -197,6 +203,7 @@ def gif(
     A GIF counts time in hundredths of a second, and browsers slow down what shows a frame for less than two of them, so
     that frames are left out of clips of more than 50 frames per second.
     """
+    _require_width(path, len(columns), width, GIF_MAX_WIDTH)
     step = max(1, math.ceil(fps / GIF_MAX_FPS))
     frames = itertools.islice(_side_by_side(columns, captions, aspect, width), 0, None, step)
     first = next(frames)
@@ -206,6 +213,23 @@ def gif(
     with write_whole(Path(path)) as file:
         durations = (10 * np.diff(ends)).astype(int).tolist()
         pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+
+
+def _require_width(path: Path, panels: int, width: int, most: int) -> None:
+    """Raises UserError if panels of `width` pixels side by side are wider than the file's format takes."""
+    if panels * width > most:
+        raise UserError(
+            f"{path}: {panels} clips side by side are {panels * width} pixels wide, and {Path(path).suffix} takes "
+            f"{most}; show at most {most // width} clips at once"
+        )
+
+
+def _count_frames(path: Path) -> int:
+    """The frames that can be read from a video; 0 of what is no video."""
+    try:
+        return imageio_ffmpeg.count_frames_and_secs(path)[0]
+    except RuntimeError:
+        return 0
 
 
 def _side_by_side(

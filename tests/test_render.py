@@ -175,6 +175,32 @@ def test_a_video_that_cannot_be_written_is_refused_in_a_sentence(tmp_path: Path,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_video_that_is_cut_off_does_not_replace_a_whole_one(tmp_path: Path, monkeypatch, share: float):
+    """As ffmpeg leaves it that ends early, such as on a full disk; its writer says nothing of that."""
+    path = tmp_path / "clip.mp4"
+    render.video([("a", signer())], path, width=120)
+    whole = path.read_bytes()
+
+    def cut_off(temporary: str, *_: object, **__: object):
+        Path(temporary).write_bytes(whole[: int(share * len(whole))])
+        while True:
+            yield
+
+    monkeypatch.setattr(render.imageio_ffmpeg, "write_frames", cut_off)
+    with pytest.raises(UserError, match=r"clip\.mp4: not written \(ffmpeg wrote \d of 12 frames\); check"):
+        render.video([("a", signer())], path, width=120)
+    assert path.read_bytes() == whole
+    assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize(("write", "name", "most"), [(render.video, "c.mp4", 45), (render.gif, "c.gif", 273)])
+def test_more_clips_than_a_file_is_wide_are_refused(tmp_path: Path, write, name: str, most: int):
+    with pytest.raises(UserError, match=f"{most + 1} clips side by side .* at most {most} clips"):
+        write([("a", signer(1))] * (most + 1), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_video_that_fails_half_way_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     frames = iter(render._side_by_side([("a", signer(7))], None, 1.0, 120))
 
