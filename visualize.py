@@ -10,12 +10,13 @@ of the split beside its reference, with its metrics, the worst first; from a dat
 
 A clip is LABEL=PATH or PATH alone: a .npy as the inference scripts write it, [T,214]; a .npz of a data set, with its
 NMM pickle in nmms/ beside poses/; or a full MediaPipe Holistic .pose file. --captions holds what is signed when,
-ID -> [[text, first frame, end frame], ...], as demo_data.py writes it; it is shown under the clips whose file is
-called ID. Clips play at their own frames per second: those of a .npz, of a .pose, or of the .json beside a .npy.
+ID -> [[text, first frame, end frame], ...] in frames of the file, as demo_data.py writes it; it is shown under the
+clips whose file is called ID. Clips play at their own frames per second: those of a .npz, of a .pose, or of the .json
+beside a .npy.
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from evaluation.clip_values import Values, add_values, all_measures, choose_clip
 from evaluation.predictions import prediction_path, read_prediction
 from evaluation.report import REFERENCE
 from evaluation.sync import nmm_scale
-from poses.captions import each_frame, read_captions
+from poses.captions import Captions, each_frame, of_frames, read_captions
 from poses.files import SPLITS, Clip, Reading, list_clips, read_clip, read_pose, shared_rate
 from poses.page import MEASURES, Entry, Shown, write_page
 from poses.render import contact_sheet, gif, video
@@ -110,6 +111,11 @@ def reading_of(path: Path, cache_dir: Path | None) -> Reading | None:
     return prepared_reading(path.parent.parent.parent, cache_dir) if path.suffix == ".npz" else None
 
 
+def captions_of(clip: Clip, captions: Mapping[str, Captions]) -> Captions | None:
+    """What is signed when, in frames of the clip as it was read; None for a clip that has no captions."""
+    return of_frames(captions[clip.id], clip.start, clip.step) if clip.id in captions else None
+
+
 def shared_fps(clips: Iterable[Clip], names: Iterable[object]) -> float | None:
     """The frames per second of all clips that say, None where none does; raises UserError if they differ."""
     known = {name: clip.fps for clip, name in zip(clips, names, strict=True) if clip.fps is not None}
@@ -123,6 +129,7 @@ def show_clips(args: argparse.Namespace) -> None:
     labels, paths = zip(*map(label_and_path, args.clips), strict=True)
     clips = [read_pose(path, reading_of(path, args.cache_dir)) for path in paths]
     captions = read_captions(args.captions) if args.captions else {}
+    said = [captions_of(clip, captions) for clip in clips]
     if args.output is not None:
         fps = args.fps or shared_fps(clips, paths)
         if fps is None:
@@ -131,7 +138,7 @@ def show_clips(args: argparse.Namespace) -> None:
             )
             fps = DEFAULT_FPS
     named = [(label, np.where(clip.seen, clip.pose, np.nan)) for label, clip in zip(labels, clips, strict=True)]
-    texts = [each_frame(captions.get(path.stem), len(clip.pose)) for path, clip in zip(paths, clips, strict=True)]
+    texts = [each_frame(of_clip, len(clip.pose)) for of_clip, clip in zip(said, clips, strict=True)]
     if args.sheet is not None:
         contact_sheet(named, args.sheet, args.num_frames, texts, args.aspect)
         (say if args.output else print)(f"wrote {args.sheet}")
@@ -142,10 +149,10 @@ def show_clips(args: argparse.Namespace) -> None:
     else:
         text = next(filter(None, map(text_of, paths)), "")
         shown: dict[str, Shown] = {}
-        for label, clip, path in zip(labels, clips, paths, strict=True):
+        for label, clip, of_clip in zip(labels, clips, said, strict=True):
             if label in shown:
                 raise UserError(f"two clips are called '{label}'; give each a name of its own: LABEL=PATH")
-            shown[label] = Shown(clip.pose, clip.seen, captions.get(path.stem, ()))
+            shown[label] = Shown(clip.pose, clip.seen, of_clip or ())
         entry = Entry(", ".join(dict.fromkeys(path.stem for path in paths)), text, fps, shown)
         write_page(args.output, ", ".join(labels), [entry], nmm_scale(clips), aspect=args.aspect)
     print(f"wrote {args.output}")
@@ -189,7 +196,8 @@ def show_split(args: argparse.Namespace) -> None:
         print(f"no clip of {split} says its frames per second, so they play at {DEFAULT_FPS:g}; --fps sets others")
     entries = []
     for clip_id, reference in references.items():
-        shown = {REFERENCE if folders else "real": Shown(reference.pose, reference.seen, captions.get(clip_id, ()))}
+        said = captions_of(reference, captions) or ()
+        shown = {REFERENCE if folders else "real": Shown(reference.pose, reference.seen, said)}
         for label, folder in folders.items():
             path = prediction_path(folder / f"predictions_{split}", clip_id)
             clip = read_prediction(path, None if args.fps else reference.fps, reading).trimmed()  # as it was scored

@@ -1,11 +1,13 @@
 """Captions of clips: what is signed when, as `demo_data.py` writes it to spelling.json."""
 
+import math
 from pathlib import Path
 
 from runtime.errors import UserError
 from runtime.untrusted import read_json
 
 Captions = list[tuple[str, int, int]]  # text, first frame, end frame
+MOST_FRAMES = 2**53  # that a float counts
 
 
 def read_captions(path: Path) -> dict[str, Captions]:
@@ -16,13 +18,19 @@ def read_captions(path: Path) -> dict[str, Captions]:
             captions[clip_id] = [(str(text), start, end) for text, start, end in segments or []]
             if not all(type(start) is int and type(end) is int for _, start, end in captions[clip_id]):
                 raise ValueError
-            if not all(0 <= start <= end for _, start, end in captions[clip_id]):
+            if not all(0 <= start <= end < MOST_FRAMES for _, start, end in captions[clip_id]):
                 raise ValueError
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; demo_data.py writes spelling.json beside its splits") from None
     except (ValueError, TypeError, AttributeError):
         raise UserError(f"{path}: not JSON of the form {{ID: [[text, first frame, end frame], ...]}}") from None
     return captions
+
+
+def of_frames(captions: Captions, start: int, step: float) -> Captions:
+    """Captions of a file's frames as those of a clip whose frame t is the file's frame start + t * step."""
+    moved = ((text, *(math.ceil((at - start) / step - 1e-6) for at in times)) for text, *times in captions)
+    return [(text, max(0, first), end) for text, first, end in moved if end > max(0, first)]
 
 
 def each_frame(captions: Captions | None, length: int) -> list[str] | None:

@@ -59,7 +59,8 @@ class Clip:
 
     fps: frames per second, None where the files do not say. notes: what a user should know of how the files were read,
     each with the number of frames it concerns. nmm_rate: NMM frames per frame of the pose. doubt: if that was read off
-    the files' lengths, what is wrong with them unless other clips have the same rate; else "".
+    the files' lengths, what is wrong with them unless other clips have the same rate; else "". Frame t of the clip is
+    frame start + t * step of its file.
     """
 
     id: str
@@ -70,6 +71,8 @@ class Clip:
     notes: dict[str, int] = field(default_factory=dict)
     nmm_rate: float = 1.0
     doubt: str = ""
+    start: int = 0
+    step: float = 1.0
 
 
 class KeypointFile(NamedTuple):
@@ -263,15 +266,17 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
         raise UserError(f"{pose_path}: no keypoint is seen in any frame (all NaN, zero or visibility 0)")
     pose = layout.keypoints_to_frame(keypoints, nmm)
     seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
+    step = 1.0
     if reading.fps is not None:
         if fps is None:
             notes[f"frames have no fps and are taken to be at {reading.fps:g}"] = len(pose)
         elif not same_rate(fps, reading.fps):
             notes[f"frames at {fps:g} fps were resampled to {reading.fps:g}"] = len(pose)
-            moments = np.arange(max(1, round(len(pose) * reading.fps / fps))) * fps / reading.fps
+            step = fps / reading.fps
+            moments = np.arange(max(1, round(len(pose) / step))) * step
             pose, seen = at_moments(pose, moments), seen_at_moments(seen, moments)
         fps = reading.fps
-    return Clip(clip_id, text, pose, seen, fps, notes, rate, doubt)
+    return Clip(clip_id, text, pose, seen, fps, notes, rate, doubt, frames.start, step)
 
 
 def repeated_frames(keypoints: np.ndarray, seen: np.ndarray) -> tuple[int, int]:

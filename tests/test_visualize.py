@@ -13,7 +13,8 @@ from made_up import write_clip, write_data
 
 import visualize
 from poses import layout
-from poses.files import SPLITS, read_clip, read_pose
+from poses.captions import each_frame
+from poses.files import SPLITS, Reading, read_clip, read_pose
 from runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +78,27 @@ def test_what_is_no_clip_is_named(tmp_path: Path, name: str, content: bytes | np
         np.save(tmp_path / name, content)
     with pytest.raises(UserError, match=f"{name}: .*{message}"):
         read_pose(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("reading", "shown"),
+    [
+        (Reading(), ["first"] * 15 + ["last"] * 15),
+        (Reading(fps=15), ["first"] * 8 + ["last"] * 7),
+        (Reading(fps=60), ["first"] * 30 + ["last"] * 30),
+    ],
+)
+def test_captions_count_the_frames_of_the_file(tmp_path: Path, reading: Reading, shown: list[str]):
+    """Ten unseen frames in front, which are left out, and other frames per second than the file's 30."""
+    arrays = {"keypoints": np.full((40, layout.NUM_KEYPOINTS, 2), 0.5, np.float32)}
+    arrays |= {key: np.full((40, *shape), 0.5, np.float32) for key, shape in layout.NMM_FEATURES.items()}
+    for values in arrays.values():
+        values[:10] = np.nan
+    write_clip(tmp_path, "dev", "a", 40, np.random.default_rng(0), **arrays, fps=np.float32(30))
+    clip = read_clip(tmp_path, "dev", "a", reading=reading)
+    captions = visualize.captions_of(clip, {"a": [("rest", 0, 10), ("first", 10, 25), ("last", 25, 40)]})
+    assert each_frame(captions, len(clip.pose)) == shown
+    assert visualize.captions_of(clip, {}) is None
 
 
 def write_npy(path: Path, fps: float | None = None) -> Path:
