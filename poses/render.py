@@ -27,6 +27,8 @@ from runtime.errors import UserError
 from runtime.files import temporary_beside, write_whole
 
 INK, BODY_COLOUR, SKIN, LIPS, FRAME = (35, 38, 43), (96, 104, 116), (246, 240, 234), (196, 92, 88), (218, 221, 226)
+TORSO_FILL, PALM_FILL, EYE_WHITE = (247, 248, 250), (236, 231, 226), (255, 255, 255)
+NOSE_LINE, LIP_EDGE, MOUTH_INSIDE = (176, 164, 152), (150, 60, 58), (70, 24, 26)
 HAND_BONES = {"left": layout.BONES.left_hand, "right": layout.BONES.right_hand}
 HAND_COLOURS = {"left": (38, 100, 168), "right": (200, 82, 36)}
 FINGER_COLOURS = {  # they tell crossing fingers apart; the thumb is drawn last, on top
@@ -36,6 +38,11 @@ FINGER_COLOURS = {  # they tell crossing fingers apart; the thumb is drawn last,
     "index": (31, 104, 180),
     "thumb": (214, 126, 20),
 }
+COLOURS = [
+    *(INK, BODY_COLOUR, SKIN, LIPS, FRAME, TORSO_FILL, PALM_FILL, NOSE_LINE, LIP_EDGE, MOUTH_INSIDE),
+    *HAND_COLOURS.values(),
+    *FINGER_COLOURS.values(),
+]
 PALM = [*layout.PALM, layout.PALM[0]]
 MOUTH = [layout.LEFT_MOUTH, layout.RIGHT_MOUTH]
 TORSO = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.RIGHT_HIP, layout.LEFT_HIP]
@@ -207,12 +214,26 @@ def gif(
     step = max(1, math.ceil(fps / GIF_MAX_FPS))
     frames = itertools.islice(_side_by_side(columns, captions, aspect, width), 0, None, step)
     first = next(frames)
-    palette = first.quantize(GIF_COLOURS)  # of one frame for all, so that colours do not flicker
+    palette = _palette(first)  # one for all frames, so that colours do not flicker
     pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in (first, *frames)]
     ends = np.round(100 * step * np.arange(len(pictures) + 1) / fps)
     with write_whole(Path(path)) as file:
         durations = (10 * np.diff(ends)).astype(int).tolist()
         pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+
+
+def _palette(picture: Image.Image) -> Image.Image:
+    """A palette of GIF_COLOURS of the picture and what another frame may show, such as a hand that comes later.
+
+    That is every colour of a figure, and its edge, halfway to white.
+    """
+    own = np.array(picture.quantize(GIF_COLOURS).getpalette()).reshape(-1, 3)
+    colours = np.array([EYE_WHITE, *COLOURS])
+    mixed = np.concatenate([own, (colours + 255) // 2])
+    mixed = mixed[mixed.min(1) < 246]  # Pillow, which rounds colours, would take paler ones for white
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.concatenate([mixed, colours]).flatten().tolist())
+    return palette
 
 
 def _require_width(path: Path, panels: int, width: int, most: int) -> None:
@@ -306,7 +327,7 @@ def _draw_body(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View, uni
     """Torso, arms and face; `points` [75,2] seen or NaN, `unit` the shoulder width in pixels."""
     neck = points[[layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean(0)
     if np.isfinite(points[TORSO]).all():
-        pen.polygon(points[TORSO], (247, 248, 250))
+        pen.polygon(points[TORSO], TORSO_FILL)
     chin = points[MOUTH].mean(0) if np.isfinite(points[MOUTH]).all() else points[layout.NOSE]
     pen.line(np.stack([neck, (neck + 2 * chin) / 3]), BODY_COLOUR, 0.045 * unit)
     head = _draw_face(pen, points, frame, view) or _draw_head(pen, points, view)
@@ -350,7 +371,7 @@ def _draw_face(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View) -> 
         (1, *aus[layout.LEFT_EYE_UNITS], gaze[1]),  # the signer's left, at the right of the picture
         (-1, *aus[layout.RIGHT_EYE_UNITS], gaze[0]),
     ):
-        pen.polygon(ellipse(side * 0.33, 0.02, 0.17, max(opening / 2, 0.01)), (255, 255, 255), INK, 0.6 * pixels)
+        pen.polygon(ellipse(side * 0.33, 0.02, 0.17, max(opening / 2, 0.01)), EYE_WHITE, INK, 0.6 * pixels)
         iris = min(0.07, max(opening / 2, 0.01))
         pen.polygon(
             ellipse(
@@ -363,10 +384,10 @@ def _draw_face(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View) -> 
             -np.array([brow_inner - 0.03, (brow_inner + brow_outer) * 0.58, brow_outer]),
         )
         pen.line(brow, INK, 1.3 * pixels)
-    pen.line(np.stack([origin, points[layout.NOSE]]), (176, 164, 152), pixels)
-    pen.polygon(place(mouth[:, 0], mouth_y + mouth[:, 1]), LIPS, (150, 60, 58), 0.6 * pixels)
+    pen.line(np.stack([origin, points[layout.NOSE]]), NOSE_LINE, pixels)
+    pen.polygon(place(mouth[:, 0], mouth_y + mouth[:, 1]), LIPS, LIP_EDGE, 0.6 * pixels)
     if aus[ActionUnit.LIP_GAP] > 0.02:
-        pen.polygon(ellipse(0.0, mouth_y, 0.32 * np.ptp(mouth[:, 0]), aus[ActionUnit.LIP_GAP] / 2), (70, 24, 26))
+        pen.polygon(ellipse(0.0, mouth_y, 0.32 * np.ptp(mouth[:, 0]), aus[ActionUnit.LIP_GAP] / 2), MOUTH_INSIDE)
     return True
 
 
@@ -389,7 +410,7 @@ def _draw_head(pen: _Pen, points: np.ndarray, view: View) -> bool:
     pen.polygon(centre + outline, SKIN, BODY_COLOUR, pixels)
     for eye in eyes:
         pen.polygon(eye + 0.09 * half * np.stack([np.cos(angle), np.sin(angle)], axis=1), INK)
-    pen.line(np.stack([origin, points[layout.NOSE]]), (176, 164, 152), pixels)
+    pen.line(np.stack([origin, points[layout.NOSE]]), NOSE_LINE, pixels)
     return True
 
 
@@ -400,7 +421,7 @@ def _draw_hand(points: np.ndarray, half: float, side: int, colour: tuple[int, in
     if np.isfinite(points).all():
         middle = (points.max(0) + points.min(0)) / 2
         pen = _Pen(ink, lambda at: (at - middle + half) * side / (2 * half))
-        pen.polygon(points[PALM], (236, 231, 226))
+        pen.polygon(points[PALM], PALM_FILL)
         pen.line(points[PALM], BODY_COLOUR, 0.022 * side)
         for name, shade in FINGER_COLOURS.items():
             finger = layout.FINGERS[name]

@@ -162,6 +162,17 @@ def test_a_gif_lasts_as_long_as_its_clip(tmp_path: Path, fps: float, frames: int
     assert [file.name for file in path.parent.iterdir()] == ["clip.gif"]
 
 
+def test_a_gif_has_the_colours_of_a_hand_that_comes_later(tmp_path: Path):
+    pose = signer(4)
+    pose[0, layout.RIGHT_HAND] = 0
+    render.gif([("a", pose)], tmp_path / "clip.gif")
+    with Image.open(tmp_path / "clip.gif") as picture:
+        picture.seek(3)
+        shown = np.asarray(picture.convert("RGB")).astype(int)
+    for colour in [*render.FINGER_COLOURS.values(), render.HAND_COLOURS["right"]]:
+        assert (np.abs(shown - colour).sum(-1) < 15).sum() > 20
+
+
 def test_a_video_that_cannot_be_written_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def stops(*_: object, **__: object):
         yield
