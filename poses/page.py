@@ -224,6 +224,8 @@ def _drawing() -> dict:
         "mouth": render.MOUTH,
         "nose": layout.NOSE,
         "eyes": [layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER],
+        "eyePoints": [layout.LEFT_EYES, layout.RIGHT_EYES],
+        "ears": [layout.LEFT_EAR, layout.RIGHT_EAR],
         "shoulders": [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER],
         "arms": [
             [layout.LEFT_ELBOW, layout.LEFT_WRIST, layout.LEFT_HAND_KEYPOINTS.start + layout.HAND_ROOT],
