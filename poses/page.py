@@ -231,6 +231,7 @@ def _drawing() -> dict:
             [layout.LEFT_ELBOW, layout.LEFT_WRIST, layout.LEFT_HAND_KEYPOINTS.start + layout.HAND_ROOT],
             [layout.RIGHT_ELBOW, layout.RIGHT_WRIST, layout.RIGHT_HAND_KEYPOINTS.start + layout.HAND_ROOT],
         ],
+        "mostGap": render.MOST_GAP,
         "handStart": {name: place.start for name, place in layout.HAND_KEYPOINTS.items()},
         "handSize": layout.NUM_HAND,
         "fingers": {name: layout.FINGERS[name] for name in render.FINGER_COLOURS},

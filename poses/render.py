@@ -48,6 +48,7 @@ MOUTH = [layout.LEFT_MOUTH, layout.RIGHT_MOUTH]
 TORSO = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.RIGHT_HIP, layout.LEFT_HIP]
 GIF_MAX_FPS, GIF_COLOURS = 50, 64
 MP4_MAX_WIDTH, GIF_MAX_WIDTH = 16384, 65535  # pixels that H.264 takes, and that a GIF can state
+MOST_GAP = 0.4  # shoulder widths from wrist to hand that a picture bridges; a longer gap is a fault of the clip
 STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
 
 
@@ -338,8 +339,11 @@ def _draw_body(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View, uni
         (layout.LEFT_ELBOW, layout.LEFT_WRIST, layout.LEFT_HAND_KEYPOINTS),
         (layout.RIGHT_ELBOW, layout.RIGHT_WRIST, layout.RIGHT_HAND_KEYPOINTS),
     ):
-        if not np.isfinite(points[wrist]).all():  # a hand without its arm's end still hangs on its elbow
-            pen.line(points[[elbow, hand.start + layout.HAND_ROOT]], BODY_COLOUR, 0.045 * unit)
+        root = hand.start + layout.HAND_ROOT
+        end = wrist if np.isfinite(points[wrist]).all() else elbow  # a hand without its arm's end hangs on its elbow
+        gap = np.linalg.norm(points[root] - points[end]) / view.shoulder_width
+        if end == elbow or gap < MOST_GAP:  # two models see wrist and hand
+            pen.line(points[[end, root]], BODY_COLOUR, 0.045 * unit)
 
 
 def _draw_face(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View) -> bool:

@@ -93,6 +93,16 @@ def test_keypoints_at_zero_are_not_drawn():
     assert not coloured(pixels(pose)[row - 3 : row + 4, column - 3 : column + 4], render.BODY_COLOUR).any()
 
 
+@pytest.mark.parametrize(("gap", "drawn"), [(0.3, True), (0.5, False)])
+def test_a_short_gap_between_arm_and_hand_is_bridged(gap: float, drawn: bool):
+    """In shoulder widths of 0.3 each; a long gap is a fault that a picture shows."""
+    pose = signer()
+    wrist = layout.frame_to_keypoints(pose[-1])[layout.RIGHT_WRIST] + [0.0, 0.3 * gap]
+    pose[:, layout.keypoint_dims(np.array([layout.RIGHT_WRIST]))] = wrist
+    row, column = place(pose, wrist - [0.0, 0.15 * gap])
+    assert coloured(pixels(pose)[row - 2 : row + 3, column - 2 : column + 3], render.BODY_COLOUR).any() == drawn
+
+
 def test_the_mouth_follows_its_features():
     plain, wide = signer(), signer()
     wide[:, layout.MOUTH_SHAPE] *= 1.5
