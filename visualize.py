@@ -12,10 +12,11 @@ A clip is LABEL=PATH or PATH alone: a .npy as the inference scripts write it, [T
 NMM pickle in nmms/ beside poses/; or a full MediaPipe Holistic .pose file. --captions holds what is signed when,
 ID -> [[text, first frame, end frame], ...] in frames of the file, as demo_data.py writes it; it is shown under the
 clips whose file is called ID. Clips play at their own frames per second: those of a .npz, of a .pose, or of the .json
-beside a .npy.
+beside a .npy. They are drawn at the proportions of the picture that a .pose states, if --aspect gives no others.
 """
 
 import argparse
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from evaluation.report import REFERENCE
 from evaluation.sync import nmm_scale
 from poses.captions import Captions, each_frame, of_frames, read_captions
 from poses.files import SPLITS, Clip, Reading, list_clips, read_clip, read_pose, shared_rate
+from poses.holistic import read_pose_points
 from poses.page import MEASURES, Entry, Shown, write_page
 from poses.render import contact_sheet, gif, video
 from poses.statistics import prepared_reading
@@ -69,7 +71,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--fps", type=positive_float, help=f"frames per second to play at (default: the clips', or {DEFAULT_FPS:g})"
     )
-    parser.add_argument("--aspect", type=positive_float, default=1.0, help="the recording's width / height (default 1)")
+    parser.add_argument(
+        "--aspect", type=positive_float, help="the recording's width / height (default: that of the .pose files, or 1)"
+    )
     parser.add_argument(
         "--num_frames",
         type=columns,
@@ -122,6 +126,27 @@ def shared_fps(clips: Iterable[Clip], names: Iterable[object]) -> float | None:
     return shared_rate(known, "clips", "choose one")
 
 
+def shared_aspect(paths: Iterable[Path], given: float | None) -> float:
+    """The width / height at which all clips are drawn: `given`, else what .pose files among them state, else 1.
+
+    Says what it takes from a file, or does not. Raises UserError if the files differ.
+    """
+    sizes = {path: read_pose_points(path).header_size for path in paths if path.suffix == ".pose"}
+    if not sizes:
+        return given or 1.0
+    named = ", ".join(f"{path} {width} x {height}" for path, (width, height) in sizes.items())
+    aspects = [width / height for width, height in sizes.values()]
+    aspect = given or aspects[0]
+    if all(math.isclose(aspect, other, rel_tol=0.01) for other in aspects):
+        if given is None and aspect != 1:
+            print(f"drawn at the width / height that .pose files state, {aspect:.3g}; --aspect sets another")
+    elif given is None:
+        raise UserError(f"the clips are of several proportions, {named}; choose one with --aspect, as 1.78")
+    else:
+        print(f"drawn at --aspect {given:g}, although .pose files state other pictures: {named}")
+    return aspect
+
+
 # ---- clips by name ---------------------------------------------------------------------------------------------------
 
 
@@ -139,13 +164,14 @@ def show_clips(args: argparse.Namespace) -> None:
             fps = DEFAULT_FPS
     named = [(label, np.where(clip.seen, clip.pose, np.nan)) for label, clip in zip(labels, clips, strict=True)]
     texts = [each_frame(of_clip, len(clip.pose)) for of_clip, clip in zip(said, clips, strict=True)]
+    aspect = shared_aspect(paths, args.aspect)
     if args.sheet is not None:
-        contact_sheet(named, args.sheet, args.num_frames, texts, args.aspect)
+        contact_sheet(named, args.sheet, args.num_frames, texts, aspect)
         (say if args.output else print)(f"wrote {args.sheet}")
     if args.output is None:
         return
     if args.output.suffix in MOVING:
-        MOVING[args.output.suffix](named, args.output, fps, texts, args.aspect)
+        MOVING[args.output.suffix](named, args.output, fps, texts, aspect)
     else:
         text = next(filter(None, map(text_of, paths)), "")
         shown: dict[str, Shown] = {}
@@ -154,7 +180,7 @@ def show_clips(args: argparse.Namespace) -> None:
                 raise UserError(f"two clips are called '{label}'; give each a name of its own: LABEL=PATH")
             shown[label] = Shown(clip.pose, clip.seen, of_clip or ())
         entry = Entry(", ".join(dict.fromkeys(path.stem for path in paths)), text, fps, shown)
-        write_page(args.output, ", ".join(labels), [entry], nmm_scale(clips), aspect=args.aspect)
+        write_page(args.output, ", ".join(labels), [entry], nmm_scale(clips), aspect=aspect)
     print(f"wrote {args.output}")
 
 
@@ -194,6 +220,8 @@ def show_split(args: argparse.Namespace) -> None:
     unknown = args.fps is None and not any(clip.fps for clip in references.values())
     if unknown:
         print(f"no clip of {split} says its frames per second, so they play at {DEFAULT_FPS:g}; --fps sets others")
+    made = [prediction_path(folder / f"predictions_{split}", ids[0]) for folder in folders.values()]  # a folder has one
+    aspect = shared_aspect(made, args.aspect)
     entries = []
     for clip_id, reference in references.items():
         said = captions_of(reference, captions) or ()
@@ -205,7 +233,7 @@ def show_split(args: argparse.Namespace) -> None:
         fps = args.fps or reference.fps or DEFAULT_FPS
         entries.append(Entry(clip_id, reference.text, fps, shown, values[clip_id]))
     title = f"{', '.join(folders) or args.data_dir.resolve().name}: {split}"
-    write_page(args.output, title, entries, nmm_scale(list(references.values())), measures, sort, args.aspect)
+    write_page(args.output, title, entries, nmm_scale(list(references.values())), measures, sort, aspect)
     print(f"wrote {args.output} with {len(entries)} of {len(texts)} clips of {split}")
 
 

@@ -15,6 +15,7 @@ import visualize
 from poses import layout
 from poses.captions import each_frame
 from poses.files import SPLITS, Reading, read_clip, read_pose
+from poses.writing import write_clip as write_pose
 from runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,3 +141,31 @@ def test_the_video_runs_at_the_rate_of_its_clips(tmp_path: Path, monkeypatch: py
     capsys.readouterr()
     assert draw(monkeypatch, output, str(unknown)) == 25
     assert "no clip says its frames per second" in capsys.readouterr().out
+
+
+def test_clips_are_drawn_at_the_proportions_that_pose_files_state(tmp_path: Path, capsys):
+    wide, square, silent = tmp_path / "wide.pose", tmp_path / "square.pose", tmp_path / "clip.npy"
+    for path, size in ((wide, (1280, 720)), (square, (1000, 1000)), (silent, None)):
+        write_pose(path, np.full((6, layout.POSE_DIM), 0.5, np.float32), 25, size)
+    assert visualize.shared_aspect([silent, wide], None) == 1280 / 720
+    assert "drawn at the width / height that .pose files state, 1.78" in capsys.readouterr().out
+    assert [visualize.shared_aspect([path], None) for path in (silent, square)] == [1, 1]
+    assert visualize.shared_aspect([silent, wide], 1.78) == 1.78
+    assert capsys.readouterr().out == ""
+    assert visualize.shared_aspect([wide, square], 1.78) == 1.78
+    assert "although .pose files state other pictures" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"wide\.pose 1280 x 720, .*square\.pose 1000 x 1000; choose one with --aspect"):
+        visualize.shared_aspect([wide, square], None)
+
+
+def test_a_pose_file_is_not_squeezed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its page shows what --aspect of its proportions does."""
+    write_pose(tmp_path / "a.pose", np.random.default_rng(0).uniform(0.2, 0.8, (4, layout.POSE_DIM)), 25, (1280, 720))
+    pages = []
+    for words in ([], ["--aspect", str(1280 / 720)], ["--aspect", "1"]):
+        output = tmp_path / f"{len(pages)}.html"
+        clip = str(tmp_path / "a.pose")
+        monkeypatch.setattr(sys, "argv", ["visualize.py", "--output", str(output), "--clips", clip, *words])
+        visualize.main()
+        pages.append(output.read_text(encoding="utf-8"))
+    assert pages[0] == pages[1] != pages[2]
