@@ -17,6 +17,7 @@ beside a .npy. They are drawn at the proportions of the picture that a .pose sta
 
 import argparse
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def label_and_path(clip: str) -> tuple[str, Path]:
     parts = clip.split("=")
     for start in range(len(parts)):
         path = Path("=".join(parts[start:]))
-        if path.exists():
+        if os.path.exists(path):  # False for a label that is too long for a file's name, too
             return "=".join(parts[:start]) or path.resolve().stem, path
     label, _, path = clip.rpartition("=")
     return label or Path(path).stem, Path(path)

@@ -115,6 +115,8 @@ def test_a_path_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.Monk
     path = write_npy(folder / "steps=4.npy")
     assert visualize.label_and_path(str(path)) == ("steps=4", path)
     assert visualize.label_and_path(f"flow, scale=2={path}") == ("flow, scale=2", path)
+    long = 260 * "a"
+    assert visualize.label_and_path(f"{long}={path}") == (long, path)
     assert visualize.label_and_path("real=missing.npy") == ("real", Path("missing.npy"))
     assert visualize.label_and_path("missing.npy") == ("missing", Path("missing.npy"))
 
