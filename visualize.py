@@ -174,7 +174,7 @@ def show_clips(args: argparse.Namespace) -> None:
     if args.output.suffix in MOVING:
         MOVING[args.output.suffix](named, args.output, fps, texts, aspect)
     else:
-        text = next(filter(None, map(text_of, paths)), "")
+        text = " / ".join(dict.fromkeys(filter(None, map(text_of, paths))))
         shown: dict[str, Shown] = {}
         for label, clip, of_clip in zip(labels, clips, said, strict=True):
             if label in shown:

@@ -186,6 +186,17 @@ def test_a_page_of_named_clips_has_their_text(evaluated: Path, tmp_path: Path, m
 
 
 @pytest.mark.parametrize(
+    ("second", "shown"), [("text 1", "text 1"), ("", "text 1"), ("something else", "text 1 / something else")]
+)
+def test_clips_of_several_texts_show_them_all(evaluated: Path, tmp_path: Path, monkeypatch, second: str, shown: str):
+    np.save(tmp_path / "clip.npy", signer().astype(np.float32))
+    (tmp_path / "clip.json").write_text(json.dumps({"text": second}))
+    clips = [evaluated / "D/dev/poses/dev1.npz", tmp_path / "clip.npy"]
+    run(monkeypatch, "--clips", *clips, "--output", tmp_path / "p.html")
+    assert content_of((tmp_path / "p.html").read_text(encoding="utf-8"))["entries"][0]["text"] == shown
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--evaluation", "E/a"], "needs --data_dir"),
