@@ -47,6 +47,7 @@ PALM = [*layout.PALM, layout.PALM[0]]
 MOUTH = [layout.LEFT_MOUTH, layout.RIGHT_MOUTH]
 TORSO = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.RIGHT_HIP, layout.LEFT_HIP]
 GIF_MAX_FPS, GIF_COLOURS = 50, 64
+GIF_MAX_SECONDS = 655  # a picture that stands still has 65535 hundredths of a second
 MP4_MAX_WIDTH, GIF_MAX_WIDTH = 16384, 65535  # pixels that H.264 takes, and that a GIF can state
 MOST_GAP = 0.4  # shoulder widths from wrist to hand that a picture bridges; a longer gap is a fault of the clip
 STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
@@ -212,6 +213,12 @@ def gif(
     that frames are left out of clips of more than 50 frames per second.
     """
     _require_width(path, len(columns), width, GIF_MAX_WIDTH)
+    seconds = max(len(pose) for _, pose in columns) / fps
+    if seconds > GIF_MAX_SECONDS:
+        raise UserError(
+            f"{path}: lasts {seconds:.6g} seconds at {fps:g} frames per second, and a GIF at most {GIF_MAX_SECONDS}; "
+            "raise --fps, or write .mp4"
+        )
     step = max(1, math.ceil(fps / GIF_MAX_FPS))
     frames = itertools.islice(_side_by_side(columns, captions, aspect, width), 0, None, step)
     first = next(frames)

@@ -172,6 +172,15 @@ def test_a_gif_lasts_as_long_as_its_clip(tmp_path: Path, fps: float, frames: int
     assert [file.name for file in path.parent.iterdir()] == ["clip.gif"]
 
 
+@pytest.mark.parametrize("fps", [0.01, 1e-300])
+def test_a_gif_that_lasts_too_long_is_refused(tmp_path: Path, fps: float):
+    """A picture that stands still counts as one, whose time has 16 bits."""
+    with pytest.raises(UserError, match="frames per second, and a GIF at most 655; raise --fps"):
+        render.gif([("a", np.repeat(signer(1), 8, axis=0))], tmp_path / "clip.gif", fps)
+    render.gif([("a", np.repeat(signer(1), 8, axis=0))], tmp_path / "clip.gif", 8 / 655, width=60)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_gif_has_the_colours_of_a_hand_that_comes_later(tmp_path: Path):
     pose = signer(4)
     pose[0, layout.RIGHT_HAND] = 0
