@@ -133,13 +133,16 @@ def draw_sheet(
 
     captions: for each row None or a text per frame of the clip, such as the letter that is being signed.
     """
-    label_width, caption_height = 150, 26
+    label_width, label_top, caption_height = 150, 14, 26
     height = width + round(width * STRIP) + caption_height
+    line_height = _font(15, bold=True).getbbox("A")[3] + 4  # as Pillow sets lines
+    lines = (height - caption_height - label_top) // line_height
     sheet = Image.new("RGB", (label_width + num_frames * width, len(rows) * height), "white")
     ink = ImageDraw.Draw(sheet)
     for row, (label, pose) in enumerate(rows):
         view, texts = fit_view(pose, aspect), captions[row] if captions else None
-        ink.multiline_text((10, row * height + 14), _wrapped(label, label_width - 16, 15), INK, _font(15, bold=True))
+        name = _wrapped(label, label_width - 16, 15, lines)
+        ink.multiline_text((10, row * height + label_top), name, INK, _font(15, bold=True), spacing=4)
         ink.text((10, row * height + height - caption_height), f"{len(pose)} frames", BODY_COLOUR, _font(12))
         for column, t in enumerate(np.linspace(0, len(pose) - 1, num_frames).round().astype(int)):
             left, top = label_width + column * width, row * height
@@ -147,7 +150,7 @@ def draw_sheet(
             ink.text((left + 6, top + 4), str(t), BODY_COLOUR, _font(11))
             if texts is not None and t < len(texts):
                 at = (left + width / 2, top + height - 24)
-                ink.text(at, _drawable(texts[t]), INK, _font(18, bold=True), anchor="ma")
+                ink.text(at, _wrapped(texts[t], width - 4, 18, 1), INK, _font(18, bold=True), anchor="ma")
         ink.line([(0, (row + 1) * height - 1), (sheet.width, (row + 1) * height - 1)], FRAME, 1)
     return sheet
 
@@ -275,7 +278,7 @@ def _side_by_side(
     base = Image.new("RGB", size, "white")
     ink = ImageDraw.Draw(base)
     for column, (label, _) in enumerate(columns):
-        text = _wrapped(label, width - 20, 16).split("\n")[0]
+        text = _wrapped(label, width - 20, 16, 1)
         ink.text((column * width + width / 2, 10), text, INK, _font(16, bold=True), anchor="ma")
         if column:
             ink.line([(column * width, 0), (column * width, height)], FRAME, 1)
@@ -288,7 +291,7 @@ def _side_by_side(
             texts = captions[column] if captions else None
             if texts is not None and now < len(texts):
                 at = (column * width + width / 2, height - caption_height + 8)
-                ink.text(at, _drawable(texts[now]), INK, _font(28, bold=True), anchor="ma")
+                ink.text(at, _wrapped(texts[now], width - 20, 28, 1), INK, _font(28, bold=True), anchor="ma")
         yield picture
 
 
@@ -454,8 +457,8 @@ def _drawable(text: str) -> str:
     return legible(text).encode(errors="replace").decode()
 
 
-def _wrapped(text: str, width: float, size: int) -> str:
-    """`text` broken into lines of at most `width` pixels, at blanks where it has them."""
+def _wrapped(text: str, width: float, size: int, most: int) -> str:
+    """`text` broken into lines of at most `width` pixels, at blanks where it has them; '…' ends what `most` cut off."""
     lines, font = [""], _font(size, bold=True)
     for part in re.findall(r"\S+\s*|\s+", _drawable(text)):
         if lines[-1] and font.getlength(lines[-1] + part.rstrip()) > width:
@@ -464,4 +467,9 @@ def _wrapped(text: str, width: float, size: int) -> str:
             if font.getlength((lines[-1] + letter).rstrip()) > width:
                 lines.append("")
             lines[-1] += letter
+    if len(lines) > most:
+        last = lines[most - 1].rstrip()
+        while last and font.getlength(f"{last}…") > width:
+            last = last[:-1].rstrip()
+        lines[most - 1 :] = [f"{last}…"]
     return "\n".join(lines)

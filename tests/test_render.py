@@ -132,6 +132,21 @@ def test_contact_sheet_has_a_row_a_clip(tmp_path: Path):
     assert [file.name for file in path.parent.iterdir()] == ["sheet.png"]
 
 
+@pytest.mark.parametrize("width", [112, 160])
+def test_a_long_text_ends_within_its_row(width: int):
+    """Below it, 'N frames' and the next row are as those of a short text."""
+    texts = ["going " * 60, "going"]
+    long, short = (np.asarray(render.draw_sheet([(text, signer(2))] * 2, 1, width=width)) for text in texts)
+    height = len(long) // 2
+    assert np.array_equal(long[height - 26 : height, :150], short[height - 26 : height, :150])
+    assert np.array_equal(long[height : height + 14, :150], short[height : height + 14, :150])
+    assert not np.array_equal(long[height - 46 : height - 26, :150], short[height - 46 : height - 26, :150])
+    cut = render._wrapped("one two three", 60, 15, 1)
+    assert cut == "one…"
+    assert render._font(15, bold=True).getlength(cut) <= 60
+    assert render._wrapped("one two", 100, 15, 1) == "one two"
+
+
 @pytest.mark.parametrize("text", ["two\nlines", "tab\tbell\x07null\0", "\x1b[2J", "latin-1 \udcfc", "\n", ""])
 def test_labels_and_captions_may_hold_what_no_font_draws(text: str, tmp_path: Path):
     rows, captions = [(text, signer(2)), (text, signer(2))], [[text] * 2, [text] * 2]
