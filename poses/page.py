@@ -105,8 +105,9 @@ def write_page(
     packed, shown = [], []
     for entry in entries:
         clips, measured = [], {key: dict(values) for key, values in entry.values.items()}
-        for label, clip in entry.clips.items():
-            rows, facts, own = _rows(clip, face_scale, aspect)
+        views = render.fit_views([_as_seen(clip) for clip in entry.clips.values()], aspect)
+        for (label, clip), view in zip(entry.clips.items(), views, strict=True):
+            rows, facts, own = _rows(clip, view, face_scale)
             clips.append({"label": labels.index(label), "part": len(packed), **facts})
             packed.append(_pack(rows))
             for key, value in own.items():
@@ -136,14 +137,18 @@ def write_page(
         file.write(after)
 
 
-def _rows(clip: Shown, face_scale: np.ndarray, aspect: float) -> tuple[np.ndarray, dict, dict[str, float]]:
+def _as_seen(clip: Shown) -> np.ndarray:
+    """The pose [T,214] of a clip, NaN where it was not seen."""
+    return np.where(clip.seen, clip.pose, np.nan).astype(np.float64)
+
+
+def _rows(clip: Shown, view: render.View, face_scale: np.ndarray) -> tuple[np.ndarray, dict, dict[str, float]]:
     """What of a clip the page draws, [rows,T] in packing steps: keypoints, face numbers, the two energies.
 
     Then how it is framed, and what `MEASURES` says of it.
     """
-    pose = np.where(clip.seen, clip.pose, np.nan).astype(np.float64)
-    view = render.fit_view(pose, aspect)
-    points = render.visible_points(pose, aspect)
+    pose = _as_seen(clip)
+    points = render.visible_points(pose, view.aspect)
     filled = np.asarray(clip.pose, np.float64)
     energies, steps = [], []
     for energy in (hand_energy(filled, clip.seen), face_energy(filled, clip.seen, face_scale)):
@@ -161,6 +166,7 @@ def _rows(clip: Shown, face_scale: np.ndarray, aspect: float) -> tuple[np.ndarra
         "y": view.centre[1],
         "half": view.half,
         "shoulders": view.shoulder_width,
+        "headAt": view.head.tolist(),
         "hands": view.hands,
         "energySteps": steps,
         "captions": clip.captions,

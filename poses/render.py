@@ -1,7 +1,8 @@
 """Pictures and videos of poses: a figure with a face drawn from the NMM features, and the hands once more, enlarged.
 
-The view is chosen once per clip (around the shoulders), never per frame, so that trembling and drift stay visible; only
-the enlarged hands follow the hand. What was not seen (zeros, NaN) is not drawn.
+The view is chosen once for the clips that are shown together (around the shoulders, and as wide as the hands need),
+never per frame, so that trembling and drift stay visible; only the enlarged hands follow the hand. What was not seen
+(zeros, NaN) is not drawn.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -49,6 +50,7 @@ TORSO = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.RIGHT_HIP, layout.L
 GIF_MAX_FPS, GIF_COLOURS = 50, 64
 GIF_MAX_SECONDS = 655  # a picture that stands still has 65535 hundredths of a second
 MP4_MAX_WIDTH, GIF_MAX_WIDTH = 16384, 65535  # pixels that H.264 takes, and that a GIF can state
+HALF, REACH = 1.4, 3.0  # shoulder widths that a view shows to each side of the shoulders: usually, and at most
 MOST_GAP = 0.4  # shoulder widths from wrist to hand that a picture bridges; a longer gap is a fault of the clip
 STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
 
@@ -56,32 +58,54 @@ STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
 @dataclass(frozen=True)
 class View:
     """What a panel shows: a square around `centre` (x, y), `half` to each side; `hands` with their zoom windows' half
-    sides; all in image heights. `aspect` is the width of the recorded image over its height."""
+    sides; `head`, where one is to be expected; all in image heights. `aspect` is the width of the recorded image over
+    its height."""
 
     centre: np.ndarray
     half: float
     shoulder_width: float
+    head: np.ndarray
     hands: dict[str, float]
     aspect: float
 
 
 def fit_view(pose: np.ndarray, aspect: float = 1.0) -> View:
-    """The view for a clip [T,214]: fixed around its median shoulders; the hands that it shows in 10 % of its frames."""
-    points = visible_points(pose, aspect)
-    shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
-    shoulders = shoulders[np.isfinite(shoulders).all((1, 2))]
-    width = float(np.median(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1))) if len(shoulders) else 0.0
-    if width > 0.02:
-        centre, half = np.median(shoulders.mean(1), axis=0) + np.array([0.0, 0.12 * width]), 1.4 * width
-    else:
-        centre, half, width = np.array([aspect / 2, 0.5]), 0.5, 0.35
-    hands = {}
-    for hand, place in layout.HAND_KEYPOINTS.items():
-        seen = points[:, place][np.isfinite(points[:, place]).all((1, 2))]
-        if len(seen) >= max(1, 0.1 * len(pose)):
-            extent = (seen.max(1) - seen.min(1)).max(1)
-            hands[hand] = 0.56 * float(np.percentile(extent, 92)) + 0.02 * width
-    return View(centre, half, width, hands, aspect)
+    """The view for a clip [T,214] that is shown alone."""
+    return fit_views([pose], aspect)[0]
+
+
+def fit_views(poses: Sequence[np.ndarray], aspect: float = 1.0) -> list[View]:
+    """The views for clips [T,214] that are shown together, around their median shoulders, one size in shoulder widths.
+
+    They show HALF to each side, or as much more, up to REACH, as the hands of all clips need. `hands` are those that a
+    clip shows in 10 % of its frames.
+    """
+    views, reached = [], []
+    for pose in poses:
+        points = visible_points(pose, aspect)
+        shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
+        shoulders = shoulders[np.isfinite(shoulders).all((1, 2))]
+        width = float(np.median(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1))) if len(shoulders) else 0.0
+        if width > 0.02:
+            centre = np.median(shoulders.mean(1), axis=0) + np.array([0.0, 0.12 * width])
+        else:
+            centre, width = np.array([aspect / 2, 0.5]), 0.36
+        hands = {}
+        for hand, place in layout.HAND_KEYPOINTS.items():
+            seen = points[:, place][np.isfinite(points[:, place]).all((1, 2))]
+            reached.append((seen.reshape(-1, 2) - centre) / width)
+            if len(seen) >= max(1, 0.1 * len(pose)):
+                extent = (seen.max(1) - seen.min(1)).max(1)
+                hands[hand] = 0.56 * float(np.percentile(extent, 92)) + 0.02 * width
+        views.append(View(centre, HALF * width, width, centre - [0.0, 0.85 * width], hands, aspect))
+    reached = np.concatenate([*reached, np.zeros((1, 2))])
+    first = np.percentile(reached, 2, axis=0).clip(-REACH, -HALF)
+    last = np.percentile(reached, 98, axis=0).clip(HALF, REACH)
+    shift, half = (first + last) / 2, float((last - first).max()) / 2  # shoulder widths
+    return [
+        replace(view, centre=view.centre + shift * view.shoulder_width, half=half * view.shoulder_width)
+        for view in views
+    ]
 
 
 def draw_frame(frame: np.ndarray, view: View, width: int = 400, smoothing: int = 2) -> Image.Image:
@@ -139,8 +163,9 @@ def draw_sheet(
     lines = (height - caption_height - label_top) // line_height
     sheet = Image.new("RGB", (label_width + num_frames * width, len(rows) * height), "white")
     ink = ImageDraw.Draw(sheet)
-    for row, (label, pose) in enumerate(rows):
-        view, texts = fit_view(pose, aspect), captions[row] if captions else None
+    views = fit_views([pose for _, pose in rows], aspect)
+    for row, ((label, pose), view) in enumerate(zip(rows, views, strict=True)):
+        texts = captions[row] if captions else None
         name = _wrapped(label, label_width - 16, 15, lines)
         ink.multiline_text((10, row * height + label_top), name, INK, _font(15, bold=True), spacing=4)
         ink.text((10, row * height + height - caption_height), f"{len(pose)} frames", BODY_COLOUR, _font(12))
@@ -274,7 +299,7 @@ def _side_by_side(
     label_height, caption_height = 40, 52
     height = label_height + width + round(width * STRIP) + caption_height
     size = (len(columns) * width // 2 * 2, height // 2 * 2)  # H.264 takes even sizes only
-    views = [fit_view(pose, aspect) for _, pose in columns]
+    views = fit_views([pose for _, pose in columns], aspect)
     base = Image.new("RGB", size, "white")
     ink = ImageDraw.Draw(base)
     for column, (label, _) in enumerate(columns):
@@ -365,7 +390,7 @@ def _draw_face(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View) -> 
     eyes = points[[layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER]]
     unit, origin = np.linalg.norm(eyes[0] - eyes[1]), eyes.mean(0)
     if not 0.1 < unit / view.shoulder_width < 0.6:  # unseen or implausible: where a head would be
-        unit, origin = 0.28 * view.shoulder_width, view.centre - [0.0, 0.85 * view.shoulder_width]
+        unit, origin = 0.28 * view.shoulder_width, view.head
     cos, sin = np.cos(roll), np.sin(roll)
 
     def place(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:  # face units, eye line at y = 0

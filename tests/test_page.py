@@ -67,6 +67,15 @@ def test_a_clips_numbers_come_back(tmp_path: Path):
     np.testing.assert_allclose(faces[1:], face_energy(clip.pose, clip.seen, np.ones(64)), rtol=1e-3, atol=1e-5)
 
 
+def test_clips_side_by_side_have_one_size(tmp_path: Path):
+    near, far = shown(), shown()
+    far.pose[:, layout.keypoint_dims(np.r_[layout.RIGHT_HAND_KEYPOINTS])[1::2]] += 0.4
+    content = content_of(write(tmp_path / "p.html", page.Entry("id", "", 25, {"near": near, "far": far})))
+    sizes = [clip["half"] / clip["shoulders"] for clip in content["entries"][0]["clips"]]
+    assert sizes[0] == pytest.approx(sizes[1])
+    assert sizes[0] > 1.5
+
+
 def test_absurd_and_unseen_clips_are_shown_without_error(tmp_path: Path, recwarn):
     nothing = page.Shown(np.full((3, layout.POSE_DIM), np.nan), np.zeros((3, layout.POSE_DIM), bool))
     absurd = page.Shown(np.full((1, layout.POSE_DIM), 1e30), np.ones((1, layout.POSE_DIM), bool))

@@ -67,6 +67,28 @@ def test_ink_where_the_hand_is():
     assert not hand.any()  # and nowhere else
 
 
+def moved(pose: np.ndarray, by: tuple[float, float]) -> np.ndarray:
+    """The pose with its right hand elsewhere, in image heights."""
+    return pose + np.isin(np.arange(layout.POSE_DIM), np.r_[layout.RIGHT_HAND]) * np.resize(by, layout.POSE_DIM)
+
+
+@pytest.mark.parametrize(("by", "wider"), [((0, 0), False), ((0, 0.4), True), ((-0.3, 0), True), ((0, -0.4), True)])
+def test_the_view_holds_the_hands(by: tuple[float, float], wider: bool):
+    pose = moved(signer(), by)
+    view = render.fit_view(pose)
+    hand = layout.frame_to_keypoints(pose)[:, layout.RIGHT_HAND_KEYPOINTS]
+    assert (np.abs(hand - view.centre) < 1.05 * view.half).all()
+    assert (view.half > 1.5 * view.shoulder_width) == wider
+    assert coloured(pixels(pose)[:200], render.HAND_COLOURS["right"]).any()
+
+
+def test_clips_shown_together_have_one_size():
+    near, far, absurd = (moved(signer(), (0, y)) for y in (0, 0.4, 1e6))
+    sizes = [view.half / view.shoulder_width for view in render.fit_views([near, far])]
+    assert sizes[0] == sizes[1] > render.fit_view(near).half / 0.3
+    assert render.fit_view(absurd).half <= 0.3 * render.REACH
+
+
 def test_the_hand_is_enlarged_below_the_figure():
     strip = pixels(signer())[200:]
     assert len(strip) == round(200 * render.STRIP)
