@@ -13,7 +13,7 @@ from made_up import write_clip, write_data
 
 import visualize
 from poses import layout
-from poses.captions import each_frame
+from poses.captions import each_frame, read_captions
 from poses.files import SPLITS, Reading, read_clip, read_pose
 from poses.writing import write_clip as write_pose
 from runtime.errors import UserError
@@ -100,6 +100,12 @@ def test_captions_count_the_frames_of_the_file(tmp_path: Path, reading: Reading,
     captions = visualize.captions_of(clip, {"a": [("rest", 0, 10), ("first", 10, 25), ("last", 25, 40)]})
     assert each_frame(captions, len(clip.pose)) == shown
     assert visualize.captions_of(clip, {}) is None
+
+
+def test_captions_beyond_all_frames_are_refused(tmp_path: Path):
+    (tmp_path / "captions.json").write_text(json.dumps({"a": [["text", 0, 10**400]]}))
+    with pytest.raises(UserError, match=r"captions\.json: not JSON of the form"):
+        read_captions(tmp_path / "captions.json")
 
 
 def write_npy(path: Path, fps: float | None = None) -> Path:
