@@ -26,8 +26,8 @@ from evaluation.baselines import baseline_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, references_fingerprint
 from evaluation.evaluator import Evaluator
 from evaluation.opening import load_models, open_judge, read_scored
-from evaluation.predictions import read_predictions, require_finite, warnings_on, write_predictions
-from evaluation.report import build_report, format_table, write_clips, write_report
+from evaluation.predictions import read_predictions, require_finite, require_replaceable, warnings_on, write_predictions
+from evaluation.report import build_report, format_table, remove_report, write_clips, write_report
 from evaluation.summary import summarise
 from evaluation.text_metrics import NORMALIZATION, unit_of
 from generation import PARTS, Generator
@@ -90,7 +90,9 @@ def parse_arguments() -> argparse.Namespace:
         "--shuffle_texts", action="store_true", help="add a row of clips from wrong texts, which should score worse"
     )
     parser.add_argument(
-        "--save_predictions", action="store_true", help="write the clips to OUTPUT_DIR/predictions_SPLIT/ID.npy"
+        "--save_predictions",
+        action="store_true",
+        help="write the clips to OUTPUT_DIR/predictions_SPLIT/ID.npy, in place of those of an earlier evaluation",
     )
     parser.add_argument(
         "--format", choices=("npy", "pose"), default="npy", help="format of --save_predictions (default npy)"
@@ -124,6 +126,8 @@ def predictions_folder(args: argparse.Namespace) -> Path:
     scores_saved = args.predictions_dir is not None and saved.resolve() == args.predictions_dir.resolve()
     if args.save_predictions and scores_saved:
         raise UserError(f"--save_predictions would overwrite {args.predictions_dir}; choose another --output_dir")
+    if args.save_predictions:
+        require_replaceable(saved)
     if not args.save_predictions and saved.is_dir() and not scores_saved:
         raise UserError(
             f"{saved}: holds the clips of an earlier evaluation, which would stand beside the figures of this one; add "
@@ -212,6 +216,7 @@ def main() -> None:
     if args.save_predictions:
         fps = models.statistics.info.get("fps") or fps
         write_predictions(saved, references, clips["model"], f".{args.format}", fps, args.image_size)
+    remove_report(args.output_dir, args.split)
     write_config(args.output_dir / f"config_{args.split}.json", args.record)
     paths = [*write_report(args.output_dir, report), write_clips(args.output_dir, args.split, references, scores)]
     say(format_table(report))

@@ -11,7 +11,7 @@ from poses.files import MAX_KEYPOINT, MAX_NMM, Reading, read_pose, repeated_fram
 from poses.geometry import Facts, Geometry, differing, refusal
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
-from runtime.files import composed
+from runtime.files import composed, write_whole_folder
 
 OTHER_SPEED = 1.6  # times as many frames as the references, or as few: speech rates differ less
 
@@ -182,6 +182,21 @@ def require_finite(clips: Sequence[Clip], references: Sequence[Reference], maker
             )
 
 
+def require_replaceable(folder: Path) -> None:
+    """Raises UserError if `write_predictions` would remove what is no clip."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(
+            f"{folder}: is a file, where a folder of clips is to be; move it, or choose another --output_dir"
+        )
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    other = next((p for p in found if p.is_dir() or not (p.suffix in CLIP_FORMATS or p.name.startswith("."))), None)
+    if other is not None:
+        raise UserError(
+            f"{other}: is no clip, and --save_predictions replaces its whole folder; move it, or choose another "
+            "--output_dir"
+        )
+
+
 def write_predictions(
     folder: Path,
     references: list[Reference],
@@ -190,8 +205,7 @@ def write_predictions(
     fps: float | None = None,
     image_size: Sequence[int] | None = None,
 ) -> None:
-    """Write ID.npy or ID.pose for every clip; one of the other format, by an earlier run, is removed."""
-    for reference, clip in zip(references, clips, strict=True):
-        write_clip(folder / f"{reference.id}{suffix}", clip.in_file(), fps, image_size)
-        for other in set(CLIP_FORMATS) - {suffix}:
-            (folder / f"{reference.id}{other}").unlink(missing_ok=True)
+    """Write ID.npy or ID.pose for every clip: a whole folder, or nothing, in place of one by an earlier run."""
+    with write_whole_folder(folder) as new:
+        for reference, clip in zip(references, clips, strict=True):
+            write_clip(new / f"{reference.id}{suffix}", clip.in_file(), fps, image_size)

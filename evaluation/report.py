@@ -77,6 +77,12 @@ def build_report(
     return _plain(head | body)
 
 
+def remove_report(output_dir: Path, split: str) -> None:
+    """Remove an earlier report of a split: its figures must not stand beside new files if writing theirs fails."""
+    for name in (f"metrics_{split}.json", f"metrics_{split}.pkl", f"clips_{split}.npz"):
+        (Path(output_dir) / name).unlink(missing_ok=True)
+
+
 def write_report(output_dir: Path, report: Mapping[str, object]) -> list[Path]:
     """Write `metrics_{split}.json` and `.pkl` into `output_dir`, each whole or not at all; returns their paths."""
     stem = Path(output_dir) / f"metrics_{report['split']}"

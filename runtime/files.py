@@ -50,7 +50,7 @@ def write_whole(path: Path, mode: str = "wb") -> Iterator[IO]:
 @contextmanager
 def write_whole_folder(folder: Path) -> Iterator[Path]:
     """A new folder to write files into, which appears at `folder` complete or not at all, in place of one there."""
-    folder = Path(folder).absolute()
+    folder = Path(folder).resolve()  # a link to a folder stays one
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary, before = temporary_beside(folder), temporary_beside(folder)
     try:

@@ -21,6 +21,7 @@ import compare_metrics
 import evaluate
 import train_pose_to_text
 from checkpoints import load_autoencoder
+from evaluation import predictions
 from evaluation.baselines import NearestTexts, baseline_clips, nearest_text_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, read_references, references_fingerprint
 from evaluation.evaluator import Evaluator
@@ -32,6 +33,7 @@ from poses.files import Reading, read_clip
 from poses.holistic import read_pose_file
 from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
+from poses.writing import write_clip as write_pose
 from runtime import errors
 from runtime.errors import UserError
 from runtime.files import require_writable
@@ -528,6 +530,43 @@ def test_clips_of_an_earlier_evaluation_do_not_stay_beside_new_figures(data_dir,
         call(evaluate.main, "--data_dir", data_dir, "--predictions_dir", tmp_path, "--output_dir", tmp_path / "out")
     assert stop.value.code == 2
     assert "holds the clips of an earlier evaluation" in capsys.readouterr().err
+
+
+def test_clips_of_two_evaluations_are_never_mixed_nor_beside_the_others_figures(untold, capsys, monkeypatch):
+    """Whichever file of the second evaluation can't be written."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    save, out = functools.partial(commands.call, "evaluate_clips", "--save_predictions", **untold), untold["O"]
+    save()
+    earlier = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    for path in untold["F"].iterdir():
+        np.save(path, np.load(path) / 2)
+    real, left = write_pose, iter([True])
+    monkeypatch.setattr(predictions, "write_clip", lambda *words: real(*words) if next(left, None) else full())
+    assert "predictions_dev: not written (No space left" in commands.one_sentence(capsys, save)
+    assert {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()} == earlier
+    monkeypatch.setattr(predictions, "write_clip", real)
+    monkeypatch.setattr(evaluate, "write_report", full)
+    assert "No space left" in commands.one_sentence(capsys, save)
+    assert {path.name for path in out.iterdir()} == {"predictions_dev", "config_dev.json"}
+    for path in untold["F"].iterdir():
+        np.testing.assert_array_equal(np.load(out / "predictions_dev" / path.name), np.load(path))
+
+
+def test_saved_predictions_do_not_replace_what_is_no_clip(data_dir, tmp_path, capsys):
+    words = ("--data_dir", data_dir, "--predictions_dir", tmp_path, "--output_dir", tmp_path, "--save_predictions")
+    refused = functools.partial(call, evaluate.main, *words)
+    saved = tmp_path / "predictions_dev"
+    saved.write_text("")
+    assert f"{saved}: is a file, where" in commands.one_sentence(capsys, refused)
+    saved.unlink()
+    (saved / "a.npy").mkdir(parents=True)
+    assert f"{saved / 'a.npy'}: is no clip" in commands.one_sentence(capsys, refused)
+    (saved / "a.npy").rmdir()
+    (saved / "notes.txt").write_text("")
+    assert f"{saved / 'notes.txt'}: is no clip" in commands.one_sentence(capsys, refused)
 
 
 def test_an_output_folder_that_takes_no_files_is_refused_before_the_data_are_read(tmp_path, capsys):

@@ -241,6 +241,15 @@ with write_whole_folder(pathlib.Path(sys.argv[1])) as folder:
 """
 
 
+def test_a_link_to_a_folder_stays_one(tmp_path: Path):
+    (tmp_path / "disk" / "a").mkdir(parents=True)
+    (tmp_path / "a").symlink_to(tmp_path / "disk" / "a")
+    with files.write_whole_folder(tmp_path / "a") as folder:
+        (folder / "new").write_bytes(b"")
+    assert (tmp_path / "a").is_symlink()
+    assert [path.name for path in (tmp_path / "disk").rglob("*")] == ["a", "new"]
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_a_kill_leaves_no_half_folder_and_the_next_export_sweeps_up(there: bool, trained, tmp_path: Path, monkeypatch):
     if there:
