@@ -26,11 +26,11 @@ from evaluation.baselines import baseline_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, references_fingerprint
 from evaluation.evaluator import Evaluator
 from evaluation.opening import load_models, open_judge, read_scored
-from evaluation.predictions import read_predictions, require_finite, require_replaceable, warnings_on, write_predictions
+from evaluation.predictions import read_predictions, require_replaceable, warnings_on, write_predictions
 from evaluation.report import build_report, format_table, remove_report, write_clips, write_report
 from evaluation.summary import summarise
 from evaluation.text_metrics import NORMALIZATION, unit_of
-from generation import PARTS, Generator
+from generation import PARTS, Generator, require_signer
 from models.flow_matching import SamplingSettings
 from poses.files import SPLITS
 from poses.splits import load_split
@@ -150,9 +150,7 @@ def generate_clips(
         poses[index] = generated.pose
         for part in PARTS:
             seconds[part] += generated.seconds[part] / len(texts)
-    clips = [Clip.generated(poses[index]) for index in range(len(texts))]
-    require_finite(clips, references, str(args.predictor_checkpoint or args.flow_checkpoint))
-    return clips, seconds
+    return [Clip.generated(poses[index]) for index in range(len(texts))], seconds
 
 
 def main() -> None:
@@ -190,7 +188,8 @@ def main() -> None:
     clips["reference"] = references
     if models.autoencoder is not None:
         clips["reconstruction"] = evaluator.reconstruct()
-        require_finite(clips["reconstruction"], references, str(args.autoencoder_checkpoint))
+        for clip, reference in zip(clips["reconstruction"], references, strict=True):
+            require_signer(clip.pose, f"{args.autoencoder_checkpoint}: its reconstruction of '{reference.id}'")
     clips |= baseline_clips(train, references, models.statistics, args.seed)
     if "nearest_text" not in clips:
         print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")

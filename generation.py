@@ -16,6 +16,7 @@ from models.flow_matching import SamplingSettings, SettingRefused
 from models.layers import lengths_to_mask
 from models.speed import Speed, speed_up, why_not_compilable
 from models.text_to_latent import TextToLatent
+from poses.files import absurd_numbers
 from poses.interpolation import resample, resample_seen
 from poses.presence import is_there, without_absent
 from poses.statistics import Statistics, statistics_path
@@ -142,8 +143,11 @@ class Generator:
         """As `generate`, but yields (index, clip) batch by batch, clips of like length together.
 
         Reads WINDOW texts at a time, then signs them in order of their clips' lengths, which are known only then.
-        Several processes share the batches, and each gets all clips.
+        Several processes share the batches, and each gets all clips. Raises UserError for a clip that no signer could
+        be.
         """
+        kind = self.model.net.kind
+        guidance = self.sampling.guidance_scale if kind == FLOW else None  # which a student can't change
         indices, signed_together = range(len(texts)), 1 if self.speed.precision == "int8" else batch_size
         asked = signers or [None] * len(seeds)
         named = [name or self.model.draw_signer(seed) for name, seed in zip(asked, seeds, strict=True)]
@@ -162,7 +166,10 @@ class Generator:
             )
             signed = shared_map(lambda task: self.sign(*task), tasks, 0, at_a_time=1)
             for rows, clips in zip(batches, signed, strict=True):
-                yield from zip([window[row] for row in rows], clips, strict=True)
+                made = [window[row] for row in rows]
+                for index, clip in zip(made, clips, strict=True):
+                    require_signer(clip.pose, f"the {kind}'s clip of '{texts[index][:40]}'", guidance)
+                yield from zip(made, clips, strict=True)
 
     @torch.no_grad()
     def read(self, texts: list[str], signers: list[str | None], batch_size: int) -> list[_Text]:
@@ -217,11 +224,25 @@ def finished(pose: np.ndarray, presence: np.ndarray, statistics: Statistics, len
     Zeros stand where a hand or the face is absent, and for what no train clip shows. T is less than `length` where
     training squeezed clips that long.
     """
-    clip, present = statistics.denormalize(pose), is_there(presence)
-    clip[:, ~statistics.shown] = 0.0
-    if len(clip) != length:
-        clip, present = resample(clip, length), resample_seen(present, length)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by `require_signer`
+        clip, present = statistics.denormalize(pose), is_there(presence)
+        clip[:, ~statistics.shown] = 0.0
+        if len(clip) != length:
+            clip, present = resample(clip, length), resample_seen(present, length)
     return without_absent(clip, present)
+
+
+def require_signer(pose: np.ndarray, made: str, guidance: float | None = None) -> None:
+    """Raises UserError if a model made a clip [T,214] of NaN, infinity, or numbers that no data set may hold.
+
+    made: what the message calls the clip; guidance: the scale that it was made with, where the user may change it.
+    """
+    if absurd_numbers(pose).any():
+        lower = f"lower the guidance scale ({guidance:g}), or if that does not help, " if guidance is not None else ""
+        raise UserError(
+            f"{made} has NaN, infinity or coordinates far outside the picture; {lower}its training diverged: train it "
+            "again with a lower --learning_rate"
+        )
 
 
 def load_generator(

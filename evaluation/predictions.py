@@ -7,7 +7,7 @@ import numpy as np
 
 from evaluation.clips import Clip, Reference
 from poses import layout
-from poses.files import MAX_KEYPOINT, MAX_NMM, Reading, read_pose, repeated_frames, same_rate
+from poses.files import Reading, absurd_numbers, read_pose, repeated_frames, same_rate
 from poses.geometry import Facts, Geometry, differing, refusal
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
@@ -161,25 +161,13 @@ def read_prediction(path: Path, fps: float | None = None, reading: Reading | Non
 
 def _refuse_absurd(path: Path, pose: np.ndarray, seen: np.ndarray) -> None:
     """Refuse what a data set's own files may not hold, such as pixels."""
-    limits = np.full(layout.POSE_DIM, MAX_NMM)
-    limits[layout.MANUAL] = MAX_KEYPOINT
-    absurd = ~(np.abs(pose) <= limits) & seen
+    absurd = absurd_numbers(pose) & seen
     if absurd.any():
         frame, number = np.argwhere(absurd)[0].tolist()
         raise UserError(
             f"{path}: holds {pose[frame, number]:g} in frame {frame}, number {number}; predictions are in data "
             "units, keypoints 0 to 1 within the picture"
         )
-
-
-def require_finite(clips: Sequence[Clip], references: Sequence[Reference], maker: str) -> None:
-    """Raises UserError if a model made a clip with NaN, infinity, or numbers too large to compute with."""
-    for clip, reference in zip(clips, references, strict=True):
-        if not (np.abs(clip.pose) <= MAX_NMM).all():  # NaN is not either
-            raise UserError(
-                f"{maker} made a clip of NaN, infinity or numbers beyond {MAX_NMM:g} for '{reference.id}'; "
-                "its training diverged: train it again with a lower --learning_rate"
-            )
 
 
 def require_replaceable(folder: Path) -> None:

@@ -98,6 +98,13 @@ class NmmFile(NamedTuple):
     unread: list[str]
 
 
+def absurd_numbers(pose: np.ndarray) -> np.ndarray:
+    """Where a clip [T,214] holds NaN, infinity, or more than a data set's own files may hold, [T,214] bool."""
+    limits = np.full(layout.POSE_DIM, MAX_NMM)
+    limits[layout.MANUAL] = MAX_KEYPOINT
+    return ~(np.abs(pose) <= limits)
+
+
 def load_array_pickle(path: Path) -> object:
     """Load a pickle that may hold arrays, numbers, strings and containers of them; anything else is a UserError."""
     try:

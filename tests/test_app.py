@@ -117,6 +117,7 @@ def test_settings_of_one_clip_are_not_those_of_the_next(directions: dict[str, Di
         ("flow", "s e a", {"length": "1.5"}, "length: 1.5 is not a positive whole number"),
         ("flow", "s e a", {"seed": "-1"}, "seed: -1 is not a whole number of at least 0"),
         ("flow", "s e a", {"guidance": "much"}, "guidance: much is not a number of at least 0"),
+        ("flow", "s e a", {"guidance": "1e9"}, "training diverged: train it again with a lower --learning_rate"),
         ("flow", "s e a", {"guidance": "nan"}, "guidance: nan is not a number of at least 0"),
         ("flow", "s e a", {"steps": "0"}, "steps: 0 is not a positive whole number"),
         ("flow", "s e a", {"steps": "100000"}, "steps: 100000 is too large; at most 1000"),

@@ -25,8 +25,9 @@ from evaluation import predictions
 from evaluation.baselines import NearestTexts, baseline_clips, nearest_text_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, read_references, references_fingerprint
 from evaluation.evaluator import Evaluator
-from evaluation.predictions import read_predictions, require_finite, warnings_on
+from evaluation.predictions import read_predictions, warnings_on
 from evaluation.report import ROWS, format_table
+from generation import require_signer
 from importers import spelling
 from poses import layout
 from poses.files import Reading, read_clip
@@ -619,8 +620,8 @@ def test_predictions_that_no_signer_could_be_are_refused(value, reason, tmp_path
     np.save(tmp_path / "a.npy", pose)
     with pytest.raises(UserError, match=re.escape(reason)):
         read_predictions(tmp_path, [reference])
-    with pytest.raises(UserError, match="made a clip of NaN, infinity or numbers beyond 10000 for 'a'"):
-        require_finite([Clip.generated(pose * 100)], [reference], "best_model.pt")
+    with pytest.raises(UserError, match="the clip has NaN, infinity or coordinates far outside the picture; its train"):
+        require_signer(pose, "the clip")
 
 
 @pytest.mark.filterwarnings("error")

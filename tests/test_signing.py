@@ -124,6 +124,17 @@ def test_clips_of_an_earlier_call_that_stay_are_told(tmp_path: Path, capsys):
         (tmp_path / f"{name}_0003.npy").unlink()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", ["1e7", "1e9"])
+def test_a_clip_that_no_signer_could_be_is_not_written(scale: str, trained, data_dir, tmp_path: Path, capsys):
+    """Guidance that takes the latents far from all that the decoder knows."""
+    paths = {"F": trained.flow, "A": trained.autoencoder, "D": data_dir, "O": tmp_path / "x.npy"}
+    said = commands.one_sentence(capsys, lambda: commands.call("inference_flow", f"--guidance_scale {scale}", **paths))
+    assert "the flow's clip of 'Hello world' has NaN, infinity or coordinates far outside the picture; lower" in said
+    assert f"({float(scale):g})" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_clip_may_be_signed_again_and_says_its_rate(trained, data_dir: Path, tmp_path: Path):
     paths = {"P": trained.predictor, "A": trained.autoencoder, "D": data_dir, "O": tmp_path / "x.npy"}
     for length in (9, 12):
