@@ -52,7 +52,7 @@ def read_pose_recording(path: Path, units: str | None, size: tuple[int, int] | N
         full = full_recording(path, file, depth)
         if FACE_NUMBERS not in file.names and not has_depth(points[:, file.places["FACE_LANDMARKS"]]):
             notes.append(NO_DEPTH)
-        nmm = np.where(full.face_seen[:, None], full.nmm, np.nan)
+        nmm = np.where(full.nmm_seen, full.nmm, np.nan)
     else:
         notes += body_notes
         nmm, note = _reduced_face(file, depth)

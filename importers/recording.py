@@ -81,10 +81,12 @@ def make_recording(
         raise UserError(f"a coordinate of {np.abs(keypoints[seen]).max():.3g} pictures lies nowhere near the picture")
     if nmm is None:
         nmm = np.full((len(keypoints), layout.NMM_DIM), np.nan)
+    measured = np.abs(nmm) < MAX_NMM
+    whole = (measured | ~measured.any(0)).all(1, keepdims=True)  # every number that any frame has
     return Recording(
         np.where(seen[..., None], keypoints, 0).astype(np.float32),
         np.where(seen, visibility, 0).clip(0, 1).astype(np.float32),
-        np.where((np.abs(nmm) < MAX_NMM).all(1, keepdims=True), nmm, np.nan).astype(np.float32),
+        np.where(measured & whole, nmm, np.nan).astype(np.float32),
         float(fps),
         notes,
         aspect,

@@ -349,9 +349,8 @@ def read_pose(path: Path, reading: Reading | None = None) -> Clip:
         if not seen.any():
             unseen = f"all zero, or of confidence 0 or below {reading.visibility_threshold:g}"
             raise UserError(f"{path}: no keypoint is seen in any frame ({unseen}); export it again")
-        nmm_seen = np.repeat(recording.face_seen[:, None], layout.NMM_DIM, axis=1)
         pose = layout.keypoints_to_frame(keypoints, recording.nmm)
-        seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
+        seen = np.concatenate([np.repeat(seen, 2, axis=1), recording.nmm_seen], axis=1)
         return Clip(path.stem, "", pose, seen, recording.fps if recording.fps > 0 else None)
     if path.suffix != ".npy":
         raise UserError(f"{path}: none of .npy, .npz and .pose; give a generated clip or one of a data set")

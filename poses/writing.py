@@ -34,7 +34,7 @@ from poses.face import (
     RIGHT_LID_UPPER,
 )
 from poses.layout import ActionUnit
-from poses.presence import shown_keypoints
+from poses.presence import shown_numbers
 from runtime.files import write_whole
 
 CLIP_FORMATS = (".npy", ".pose")
@@ -166,9 +166,9 @@ def _make_pose_file(pose: np.ndarray, fps: float, image_size: Sequence[int]) -> 
 
     pose = np.asarray(pose, np.float64)
     points = layout.frame_to_keypoints(pose)
-    there, mesh, numbers = shown_keypoints(points), face_mesh(pose, image_size), pose[:, layout.NMM]
+    shown, mesh, numbers = shown_numbers(pose), face_mesh(pose, image_size), pose[:, layout.NMM]
+    there, known = layout.frame_to_keypoints(shown)[..., 0], shown[:, layout.NMM]
     points = points * image_size
-    known = np.isfinite(numbers) & (numbers != 0).any(1, keepdims=True)  # zeros alone: no face is there
     names = [f"{key}_{index}" for key, shape in layout.NMM_FEATURES.items() for index in range(int(np.prod(shape)))]
     hands = {"names": HAND_NAMES, "limbs": HAND_LIMBS, "colours": hand_colors}
     parts = {  # by component: how it is drawn, its points [T,N,2], and which of them are there [T,N]

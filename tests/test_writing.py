@@ -7,10 +7,12 @@ import commands
 import numpy as np
 import pytest
 from pose_format import Pose
+from pose_format.numpy import NumPyPoseBody
 from test_render import signer
 
 from evaluation.clips import Clip, Reference
 from evaluation.predictions import read_predictions, write_predictions
+from importers.pose_files import read_pose_recording
 from poses import layout
 from poses.face import nmm_from_face_mesh
 from poses.files import read_pose
@@ -58,6 +60,41 @@ def test_a_hand_of_zeros_is_absent_whatever_its_confidence(tmp_path: Path):
     assert np.abs(claimed.pose[gap, layout.RIGHT_HAND] - pose[gap, layout.RIGHT_HAND]).max() < 0.1
 
 
+def test_features_of_the_face_that_were_never_measured_are_not_known(tmp_path: Path):
+    """A model of head pose alone writes zeros for all others, in either format."""
+    pose = clip()
+    pose[:, layout.NMM] *= np.isin(np.arange(layout.NMM_DIM), np.arange(17, 20))  # the head pose
+    pose[5, layout.NMM] = 0
+    for name in ("a.npy", "a.pose"):
+        write_clip(tmp_path / name, pose, 25)
+    as_array, as_points = (read_pose(tmp_path / name) for name in ("a.npy", "a.pose"))
+    np.testing.assert_array_equal(as_points.seen, as_array.seen)
+    assert as_points.seen[:, layout.NMM].any(0).sum() == 3
+    recording = read_pose_recording(tmp_path / "a.pose", None, None, "largest")
+    np.testing.assert_array_equal(np.isfinite(recording.nmm), as_array.seen[:, layout.NMM])
+
+
+def test_face_numbers_that_another_program_lost_are_told(tmp_path: Path):
+    """pose-format resamples only points whose confidence is above 0."""
+    pose = clip()
+    write_clip(tmp_path / "a.pose", pose, 25)
+    file = Pose.read((tmp_path / "a.pose").read_bytes())
+    with open(tmp_path / "lost.pose", "wb") as written:
+        file.interpolate(50).write(written)
+    with pytest.raises(UserError, match=r"lost\.pose: its face numbers, NON_MANUAL_MARKERS, are lost"):
+        read_pose(tmp_path / "lost.pose")
+    numbers = read_pose_points(tmp_path / "a.pose").places[FACE_NUMBERS]
+    body = file.body
+    file.body = NumPyPoseBody(25, body.data.data, np.array(body.confidence))
+    file.body.confidence[..., numbers] = body.data.data[..., numbers, 1]
+    file.body = NumPyPoseBody(25, body.data.data, file.body.confidence)
+    with open(tmp_path / "kept.pose", "wb") as written:
+        file.interpolate(50).write(written)
+    kept = read_pose(tmp_path / "kept.pose")
+    assert kept.seen[:, layout.NMM].all()
+    np.testing.assert_allclose(kept.pose[[0, -1], layout.NMM], pose[[0, -1], layout.NMM], atol=1e-3)
+
+
 def test_npy_is_the_array_itself(tmp_path: Path):
     write_clip(tmp_path / "a.npy", clip(), 25, (10, 10))
     np.save(tmp_path / "b.npy", clip())
@@ -74,7 +111,7 @@ def test_what_is_absent_has_confidence_0(tmp_path: Path):
     assert not recording.visibility[:, layout.LEFT_HAND_KEYPOINTS].any()
     assert not recording.visibility[:, layout.RIGHT_ELBOW].any()
     assert (recording.visibility[:, layout.RIGHT_HAND_KEYPOINTS] == 1).all()
-    assert recording.face_seen.tolist() == [frame != 3 for frame in range(len(pose))]
+    assert recording.nmm_seen.any(1).tolist() == [frame != 3 for frame in range(len(pose))]
 
 
 def test_the_formats_own_reader_finds_mediapipes_points(tmp_path: Path):
