@@ -74,8 +74,10 @@ def find_reports(folders: list[Path]) -> dict[Path, dict]:
 
 
 def find_call(checkpoint: Path, kind: str) -> dict | None:
-    """The flags that trained a checkpoint, where its run left them beside it."""
+    """The flags that trained a checkpoint, where its run left them beside it: never beside a folder of an export."""
     try:
+        if checkpoint.is_dir():
+            raise UserError(f"{checkpoint}: an exported folder, which holds none; export the run's own best_model.pt")
         return read_config(checkpoint.parent / RUN_CONFIG_FILE, SCRIPT_OF[kind])
     except UserError as error:
         print(f"the card does not say with which flags the model was trained ({error})")

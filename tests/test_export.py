@@ -315,6 +315,19 @@ def test_the_card_says_what_nobody_said(trained, tmp_path: Path, capsys):
     assert "the card says that the licence is unknown" in said
 
 
+def test_the_card_of_an_exported_folder_has_no_flags_of_a_run_around_it(trained, tmp_path: Path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(trained.predictor.parent, run)
+    export(trained.predictor, run / "exported")
+    capsys.readouterr()
+    card = ModelCard.load(export(run / "exported", tmp_path / "again") / "README.md")
+    assert "num_epochs" not in card.text
+    assert "The configuration of the network:" in card.text
+    said = capsys.readouterr().out
+    assert "with which flags the model was trained" in said
+    assert f"{run / 'exported'}: an exported folder" in said
+
+
 def test_figures_of_another_model_are_refused(trained, evaluation: Path, tmp_path: Path, capsys):
     said = one_sentence(capsys, lambda: export(trained.flow, tmp_path / "a", "--evaluation", evaluation))
     assert f"{evaluation}/metrics_dev.json: scores no flow, and not this checkpoint" in said
