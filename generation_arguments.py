@@ -40,7 +40,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         "--num_samples",
         type=positive_int,
         default=1,
-        help="clips for each text; those of Direction 1 are equal (default 1)",
+        help="clips for each text; those of Direction 1 are equal unless the seed draws another signer (default 1)",
     )
     parser.add_argument(
         "--seed", type=natural_int, default=0, help="random seed; clip k of a text uses seed + k (default 0)"

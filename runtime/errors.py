@@ -72,8 +72,8 @@ def run(main: Callable[[], None]) -> None:
             raise
         reason = str(error).partition("\n")[0] or type(error).__name__
         _refuse(f"out of memory ({reason}); {LESS_MEMORY}")
-    except KeyboardInterrupt:
-        print("stopped by the user; if the run has a last.pt, --resume_from resumes it", file=sys.stderr)
+    except KeyboardInterrupt as stop:  # a run that trains says how to go on
+        print("; ".join(["stopped by the user", *map(str, stop.args)]), file=sys.stderr)
         sys.exit(130)
     except Stopped as stop:
         if str(stop):

@@ -268,6 +268,9 @@ def test_a_stop_says_what_to_do_and_a_second_ctrl_c_does_not_wait(data_dir, tmp_
     stop_at(3, "SIGINT", monkeypatch)
     with pytest.raises(SystemExit, match="130"):
         commands.call("autoencoder", f"{CUT} --overwrite", D=data_dir, O=tmp_path)
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.startswith("stopped by the user; ")
+    assert said.endswith("the same command with --resume_from auto resumes the run")
 
 
 def test_a_run_that_is_stopped_in_its_test_is_whole(data_dir, tmp_path, monkeypatch, capsys):

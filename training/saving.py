@@ -50,7 +50,7 @@ class Saver:
         def note(number: int, _frame: object) -> None:
             name = signal.Signals(number).name
             if name == "SIGINT" and name in self.asked:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(self._how_to_go_on())
             if name == "SIGINT" and self.accelerator.is_main_process:
                 os.write(2, b"saving last.pt after this step; press Ctrl-C again to stop at once\n")
             self.asked.append(name)
