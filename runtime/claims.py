@@ -47,7 +47,7 @@ def require_unclaimed(folder: Path) -> None:
 def _lock(path: Path) -> int:
     """An open file at `path` that this process has locked."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # less the umask, as all files
         try:
             if fcntl is None:
                 return descriptor

@@ -96,6 +96,17 @@ def test_a_long_name_fits_the_file_system(tmp_path: Path):
         file.write(b"whole")
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+def test_files_have_the_permissions_that_the_umask_allows(umask: int, mode: int, tmp_path: Path):
+    before = os.umask(umask)
+    try:
+        with write_whole(tmp_path / "new") as file:
+            under_way = os.fstat(file.fileno()).st_mode & 0o777
+    finally:
+        os.umask(before)
+    assert under_way == (tmp_path / "new").stat().st_mode & 0o777 == mode
+
+
 CHILD = """import sys, time
 from runtime import errors
 def main():
