@@ -22,7 +22,7 @@ from common import ROOT, machine, paragraph, table, write_section
 
 from runtime import errors
 from runtime.arguments import make_parser
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 from runtime.files import write_whole
 
 HEADER = ["what", "unit", "plain is", "ours", "plain", "ratio"]
@@ -231,8 +231,21 @@ def read_json(path: Path) -> list[dict]:
 
 
 def rows_of(names: list[str], output_dir: Path) -> dict[str, list[Row]]:
-    """The rows of each benchmark, from its JSON."""
-    return {name: list(BENCHMARKS[name](*read_json(output_dir / f"{name}.json"))) for name in names}
+    """The rows of each benchmark, from its JSON. Raises UserError for a file that is truncated, or another's."""
+    rows = {}
+    for name in names:
+        path = output_dir / f"{name}.json"
+        try:
+            rows[name] = list(BENCHMARKS[name](*read_json(path)))
+            figures = [row.cells() for row in rows[name]]  # so they are numbers
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise UserError(
+                f"{path}: not what benchmarks/{name}.py prints ({type(error).__name__}: {first_line(error)}); "
+                "run it again, without --from_json"
+            ) from None
+        if not figures:
+            raise UserError(f"{path}: has no figures of benchmarks/{name}.py; run it again, without --from_json")
+    return rows
 
 
 def describe(rows: dict[str, list[Row]], quick: bool) -> list[str]:

@@ -137,6 +137,28 @@ def test_some_benchmarks_alone_and_one_that_was_not_run(report, tmp_path: Path, 
     assert f"{folder}/prior.json: no such file; run the benchmark" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("growth", '{"sampling": {"120"', "JSONDecodeError"),
+        ("growth", "", "TypeError"),
+        ("growth", '{"judging": {}}', "KeyError: 'sampling'"),
+        ("growth", '{"sampling": {"120": "a", "480": 1}, "judging": {"120": 1}}', "TypeError"),
+        ("growth", "[1]", "TypeError"),
+        ("full_size", json.dumps(FIGURES["full_size"] | {"inference": {}}), "RuntimeError"),
+        ("training", "{}", "has no figures of benchmarks/training.py"),
+    ],
+)
+def test_json_of_another_program_is_one_sentence(name, content, why, report, tmp_path: Path, monkeypatch, capsys):
+    (tmp_path / f"{name}.json").write_text(content)
+    words = ("--from_json", "--output_dir", str(tmp_path), "--benchmarks", name)
+    said = commands.one_sentence(capsys, lambda: run(report, monkeypatch, *words))
+    assert f"{tmp_path}/{name}.json: " in said
+    assert why in said
+    assert said.endswith("run it again, without --from_json")
+    assert not (tmp_path / "bench.md").exists()
+
+
 def test_a_benchmark_that_fails_is_named(report, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(report, "ROOT", tmp_path)
     flags = ("--quick", "--output_dir", str(tmp_path), "--benchmarks", "data")
