@@ -26,6 +26,8 @@ from runtime.console import say
 from runtime.errors import UserError, without_tricks
 from runtime.files import write_whole
 
+ROUNDING = 1e-6  # of the larger value: the same clips as .npy and .pose differ by less
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
@@ -73,6 +75,13 @@ def are_one(a: object, b: object) -> bool:
     return a == b
 
 
+def differs(line: dict[str, float | None]) -> bool:
+    """Whether the interval of a difference leaves out 0, and the difference is more than rounding."""
+    if line["low"] is None or line["low"] <= 0 <= line["high"]:
+        return False
+    return abs(line["difference"]) >= ROUNDING * max(abs(line["a"]), abs(line["b"]))
+
+
 def main() -> None:
     args = parse_arguments()
     paths = [path / f"clips_{args.split}.npz" if path.is_dir() else path for path in (args.a, args.b)]
@@ -106,8 +115,7 @@ def main() -> None:
     for name, line in table.items():
         values = [line[key] for key in ("a", "b", "difference", "low", "high")]
         a, b, difference, low, high = ("-" if value is None else f"{value:.4f}" for value in values)
-        apart = line["low"] is not None and (line["low"] > 0 or line["high"] < 0)
-        tell(f"{name:30}{a:>12}{b:>12}{difference:>12}   [{low}, {high}]{'  differs' if apart else ''}")
+        tell(f"{name:30}{a:>12}{b:>12}{difference:>12}   [{low}, {high}]{'  differs' if differs(line) else ''}")
     sides = (("A", ours, args.row_a, report_a), ("B", theirs, args.row_b, report_b))
     for side, scores, row, report in sides:
         for remark in remarks(count_remarks(scores), len(ids_a)):

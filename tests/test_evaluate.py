@@ -125,6 +125,21 @@ def test_two_rows_compare_and_other_clips_do_not(evaluated, data_dir, tmp_path, 
         assert reason in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("difference", "low", "high", "apart"),
+    [
+        (1e-9, 1e-9, 1e-9, False),  # what float32 rounds: the same clips as .npy and .pose
+        (-1e-9, -2e-9, -1e-10, False),
+        (1e-5, 1e-6, 2e-5, True),
+        (1e-5, -1e-6, 2e-5, False),
+        (0.01, None, None, False),
+    ],
+)
+def test_rounding_is_no_difference(difference: float, low: float | None, high: float | None, apart: bool):
+    line = {"a": 0.0638, "b": 0.0638 - difference, "difference": difference, "low": low, "high": high}
+    assert compare_metrics.differs(line) == apart
+
+
 def test_evaluations_on_two_preparations_of_the_data_do_not_compare(evaluated, tmp_path, capsys):
     shutil.copytree(evaluated, tmp_path / "other")
     with np.load(evaluated / "clips_dev.npz") as archive:
