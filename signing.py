@@ -123,7 +123,9 @@ def sign_to_files(
             continue
         record = generator.record(clip, job.text, job.seed, checkpoints)
         write_clip(job.path, clip.pose, record["fps"], args.image_size)
-        with write_whole(job.path.with_suffix(".json"), "w") as file:
+        beside = job.path.with_suffix(".json")
+        beside.unlink(missing_ok=True)  # an earlier clip's, which must not stay if this one's can't be written
+        with write_whole(beside, "w") as file:
             json.dump(record, file, indent=2, ensure_ascii=False)
     for job in jobs[:-1]:
         say(f"wrote {job.path} and {job.path.with_suffix('.json')}")

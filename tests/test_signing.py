@@ -1,6 +1,7 @@
 """Where signed clips go: what the name says is written, and nothing takes the place of a file that is no clip's."""
 
 import argparse
+import functools
 import json
 import re
 import shutil
@@ -133,6 +134,21 @@ def test_a_clip_that_no_signer_could_be_is_not_written(scale: str, trained, data
     assert "the flow's clip of 'Hello world' has NaN, infinity or coordinates far outside the picture; lower" in said
     assert f"({float(scale):g})" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_clip_does_not_stand_beside_the_record_of_an_earlier_one(trained, tmp_path: Path, capsys, monkeypatch):
+    paths = {"T": tmp_path / "t.txt", "P": trained.predictor, "A": trained.autoencoder, "O": tmp_path / "x.npy"}
+    (tmp_path / "t.txt").write_text("a|hello\n")
+    commands.call("inference_texts", "--target_length 9", **paths)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(json, "dump", full)
+    call = functools.partial(commands.call, "inference_texts", "--target_length 12", **paths)
+    assert "a.json: not written (No space left" in commands.one_sentence(capsys, call)
+    assert len(np.load(tmp_path / "a.npy")) == 12
+    assert not (tmp_path / "a.json").exists()
 
 
 def test_a_clip_may_be_signed_again_and_says_its_rate(trained, data_dir: Path, tmp_path: Path):
