@@ -30,7 +30,7 @@ from evaluation.predictions import read_predictions, require_replaceable, warnin
 from evaluation.report import build_report, format_table, remove_report, write_clips, write_report
 from evaluation.summary import summarise
 from evaluation.text_metrics import NORMALIZATION, unit_of
-from generation import PARTS, Generator, require_signer
+from generation import PARTS, Generator, require_plausible
 from models.flow_matching import SamplingSettings
 from poses.files import SPLITS
 from poses.splits import load_split
@@ -189,7 +189,7 @@ def main() -> None:
     if models.autoencoder is not None:
         clips["reconstruction"] = evaluator.reconstruct()
         for clip, reference in zip(clips["reconstruction"], references, strict=True):
-            require_signer(clip.pose, f"{args.autoencoder_checkpoint}: its reconstruction of '{reference.id}'")
+            require_plausible(clip.pose, f"{args.autoencoder_checkpoint}: its reconstruction of '{reference.id}'")
     clips |= baseline_clips(train, references, models.statistics, args.seed)
     if "nearest_text" not in clips:
         print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")

@@ -168,7 +168,7 @@ class Generator:
             for rows, clips in zip(batches, signed, strict=True):
                 made = [window[row] for row in rows]
                 for index, clip in zip(made, clips, strict=True):
-                    require_signer(clip.pose, f"the {kind}'s clip of '{texts[index][:40]}'", guidance)
+                    require_plausible(clip.pose, f"the {kind}'s clip of '{texts[index][:40]}'", guidance)
                 yield from zip(made, clips, strict=True)
 
     @torch.no_grad()
@@ -224,7 +224,7 @@ def finished(pose: np.ndarray, presence: np.ndarray, statistics: Statistics, len
     Zeros stand where a hand or the face is absent, and for what no train clip shows. T is less than `length` where
     training squeezed clips that long.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by `require_signer`
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by `require_plausible`
         clip, present = statistics.denormalize(pose), is_there(presence)
         clip[:, ~statistics.shown] = 0.0
         if len(clip) != length:
@@ -232,7 +232,7 @@ def finished(pose: np.ndarray, presence: np.ndarray, statistics: Statistics, len
     return without_absent(clip, present)
 
 
-def require_signer(pose: np.ndarray, made: str, guidance: float | None = None) -> None:
+def require_plausible(pose: np.ndarray, made: str, guidance: float | None = None) -> None:
     """Raises UserError if a model made a clip [T,214] of NaN, infinity, or numbers that no data set may hold.
 
     made: what the message calls the clip; guidance: the scale that it was made with, where the user may change it.

@@ -27,7 +27,7 @@ from evaluation.clips import Clip, Reference, read_references, references_finger
 from evaluation.evaluator import Evaluator
 from evaluation.predictions import read_predictions, warnings_on
 from evaluation.report import ROWS, format_table
-from generation import require_signer
+from generation import require_plausible
 from importers import spelling
 from poses import layout
 from poses.files import Reading, read_clip
@@ -636,7 +636,7 @@ def test_predictions_that_no_signer_could_be_are_refused(value, reason, tmp_path
     with pytest.raises(UserError, match=re.escape(reason)):
         read_predictions(tmp_path, [reference])
     with pytest.raises(UserError, match="the clip has NaN, infinity or coordinates far outside the picture; its train"):
-        require_signer(pose, "the clip")
+        require_plausible(pose, "the clip")
 
 
 @pytest.mark.filterwarnings("error")

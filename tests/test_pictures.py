@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_training import same, train_toy
 
 from checkpoints import load_checkpoint
+from runtime.errors import UserError
 from training import pictures
 from training.pictures import NUM_CLIPS, spread_out
 
@@ -73,6 +74,15 @@ def test_the_picture_itself_shows_two_rows(trained, data_dir, tmp_path: Path):
     above, below = np.array_split(picture, 2)
     assert min(above.min(), below.min()) < 128
     assert not np.array_equal(above, below[: len(above)])
+
+
+def test_a_clip_that_cannot_be_drawn_ends_no_training(statistics, tmp_path: Path, capsys):
+    def fails(model: object) -> list:
+        raise UserError("the flow's clip has NaN")
+
+    train_toy(tmp_path, statistics, pictures=fails, picture_every=1)
+    assert (tmp_path / "best_model.pt").is_file()
+    assert "no pictures of epoch 1: the flow's clip has NaN" in capsys.readouterr().out
 
 
 def test_a_back_translators_pictures_say_what_it_reads(pose_to_text: Path):

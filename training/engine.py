@@ -423,6 +423,10 @@ def _show_pictures(writer: SummaryWriter, pictures: Pictures, run: Run) -> None:
     The first process makes them, and the others wait.
     """
     with processes.alone():
-        made = pictures(run.ema)
+        try:
+            made = pictures(run.ema)
+        except UserError as error:  # what a network makes in its first epochs may be no clip; training goes on
+            print(f"no pictures of epoch {run.progress.epoch}: {error}")
+            return
     for name, image in made:
         writer.add_image(name, image, run.progress.epoch, dataformats="HWC")
