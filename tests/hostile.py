@@ -613,7 +613,7 @@ def said_by(script: str, folder: Path) -> dict:
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(commands.ROOT), "OMP_NUM_THREADS": "1"},
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -147,7 +147,7 @@ def test_other_data_and_another_teacher_are_named(trained, bert, data_dir, tmp_p
 
 def test_stage_2_on_other_data_than_its_autoencoders_is_named(trained, data_dir, tmp_path, capsys):
     args = argparse.Namespace(autoencoder_checkpoint=trained.autoencoder, data_dir=data_dir, cache_dir=None)
-    args.max_seq_len, args.long_clips, args.skip_bad = 40, "resample", False
+    args.max_seq_len, args.long_clips, args.skip_bad, args.output_dir = 40, "resample", False, tmp_path / "run"
     open_source(args, torch.device("cpu"))
     assert "note" not in capsys.readouterr().out
     other = Statistics.load(data_dir / STATISTICS_FILE)
