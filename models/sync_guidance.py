@@ -1,9 +1,7 @@
 """Hand-face synchrony of a latent clip: a head that reads motion energy, and the gradient that guides sampling.
 
 Motion energy is how fast hands and face move in a smoothed clip. The Pearson correlation of the two is a differentiable
-function of the latents through `SyncGuidanceHead`. The guidance pulls it to the mean of real train clips. The head's
-energies are smoother than the true ones, so it reads real clips as more synchronous than they are (0.33 for 0.23 on 18
-words), and guidance lowers the correlation of these, too. It is for clips that are more synchronous than real ones.
+function of the latents through `SyncGuidanceHead`. The guidance pulls it to the mean of real train clips.
 """
 
 from dataclasses import dataclass
