@@ -26,7 +26,7 @@ from evaluation.baselines import baseline_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, references_fingerprint
 from evaluation.evaluator import Evaluator
 from evaluation.opening import load_models, open_judge, read_scored
-from evaluation.predictions import read_predictions, require_replaceable, warnings_on, write_predictions
+from evaluation.predictions import read_predictions, require_only_clips, warnings_on, write_predictions
 from evaluation.report import build_report, format_table, remove_report, write_clips, write_report
 from evaluation.summary import summarise
 from evaluation.text_metrics import NORMALIZATION, unit_of
@@ -127,7 +127,7 @@ def predictions_folder(args: argparse.Namespace) -> Path:
     if args.save_predictions and scores_saved:
         raise UserError(f"--save_predictions would overwrite {args.predictions_dir}; choose another --output_dir")
     if args.save_predictions:
-        require_replaceable(saved)
+        require_only_clips(saved)
     if not args.save_predictions and saved.is_dir() and not scores_saved:
         raise UserError(
             f"{saved}: holds the clips of an earlier evaluation, which would stand beside the figures of this one; add "

@@ -105,12 +105,14 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
 def whole_texts(references: list[Reference], encoder: TextEncoder, split: str) -> list[Reference]:
     """The clips whose texts are short enough for the model's text encoder; prints how many are not."""
     counts = encoder.count_tokens([reference.text for reference in references])
-    longer = [reference.id for reference, count in zip(references, counts, strict=True) if count > encoder.max_tokens]
-    if len(longer) == len(references):
+    whole = [reference for reference, count in zip(references, counts, strict=True) if count <= encoder.max_tokens]
+    if not whole:
         raise UserError(f"every text of {split} has more than {encoder.max_tokens} tokens, so there is nothing to sign")
-    if longer:
+    if len(whole) < len(references):
+        longest = references[counts.index(max(counts))]
         print(
-            f"{len(longer)} of {len(references)} clips of {split}, such as '{longer[0]}', have a text of more than "
-            f"{encoder.max_tokens} tokens, which the text encoder does not read to its end; they are left out"
+            f"{len(references) - len(whole)} of {len(references)} clips of {split}, such as '{longest.id}', have a "
+            f"text of more than {encoder.max_tokens} tokens, which the text encoder does not read to its end; they are "
+            "left out"
         )
-    return [reference for reference in references if reference.id not in set(longer)]
+    return whole

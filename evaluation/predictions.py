@@ -170,7 +170,7 @@ def _refuse_absurd(path: Path, pose: np.ndarray, seen: np.ndarray) -> None:
         )
 
 
-def require_replaceable(folder: Path) -> None:
+def require_only_clips(folder: Path) -> None:
     """Raises UserError if `write_predictions` would remove what is no clip."""
     if folder.exists() and not folder.is_dir():
         raise UserError(

@@ -17,7 +17,6 @@ from runtime.console import progress_bar
 from runtime.errors import UserError
 from runtime.processes import shared_map, writes_caches
 
-HANDS = slice(layout.LEFT_HAND.start, layout.RIGHT_HAND.stop)
 SPLIT_VERSION = 4  # of what is read from a clip's files; raised when the same files give other numbers
 
 
@@ -129,7 +128,7 @@ class _Told:
 
     def add(self, clip: Clip) -> None:
         self.clips += 1
-        self.shows_hands |= bool(clip.seen[:, HANDS].any())
+        self.shows_hands |= bool(clip.seen[:, layout.HANDS].any())
         self.nmm_rates[clip.nmm_rate] += 1
         if clip.doubt:
             self.doubts[clip.id] = clip.nmm_rate, clip.doubt

@@ -131,6 +131,9 @@ def _train(
     if resumed is not None:
         resume(run, stage, resumed, settings, accelerator)
     progress = run.progress
+    is_left = progress.epoch < num_epochs and not progress.stops(settings)
+    if not is_left:
+        processes.first_decides(lambda: _require_best(output_dir, resumed))
     objective, run.optimizer = accelerator.prepare(Objective(run.model, stage.loss), run.optimizer)
     ema_objective, dev_batches = Objective(run.ema, stage.loss), saver.until_asked(dev_loader)
     writer = SummaryWriter(str(output_dir / TENSORBOARD), purge_step=progress.epoch + 1) if main else None
@@ -143,9 +146,6 @@ def _train(
         if num_epochs > settings.num_epochs:
             say(f"epochs: {num_epochs} instead of {settings.num_epochs}, for {settings.min_steps} steps (--min_steps)")
         parameters = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
-        is_left = progress.epoch < num_epochs and not progress.stops(settings)
-        if not is_left and not (output_dir / BEST).is_file():
-            raise UserError(f"{resumed}: no epoch is left, and {BEST} is not beside it; put it there, or train longer")
         epochs = f"epochs {progress.epoch + 1}-{num_epochs} of {steps_per_epoch} steps"
         say(
             f"{stage.kind}: {parameters / 1e6:.2f} M parameters on {accelerator.device}, {num_clips} clips, "
@@ -184,6 +184,12 @@ def _train(
 
     test_batches = saver.until_asked(test_loader())
     return _score_best(accelerator, stage, run, ema_objective, test_batches, output_dir, writer)
+
+
+def _require_best(output_dir: Path, resumed: Path | None) -> None:
+    """Raises UserError if a finished run's best epoch, which is scored on test, is not there."""
+    if not (output_dir / BEST).is_file():
+        raise UserError(f"{resumed}: no epoch is left, and {BEST} is not beside it; put it there, or train longer")
 
 
 def _epoch_record(run: Run, train: dict, dev: dict, num_clips: int, dev_seconds: float) -> dict[str, object]:
