@@ -180,6 +180,8 @@ def _brought_up_to_date(content: dict) -> dict:
         config.setdefault("guidance_from", "null_text")  # an earlier flow knew no other guidance
         config.setdefault("gamma_unit", "gradient")
         config.setdefault("sync_pulls_lag", config.get("use_sync_guidance") is True)
+    if content["kind"] in (FLOW, STUDENT):
+        config.setdefault("guidance_start", 0.0)
     if content["kind"] in (FLOW, STUDENT) and "student_steps" in config:
         config["step_counts"] = config.pop("student_steps")  # a student was a flow that knew its steps
         names = {field.name for field in dataclasses.fields(NETWORKS[content["kind"]][1])}

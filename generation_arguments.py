@@ -155,6 +155,11 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         help="scale of classifier-free guidance by the text; 1 disables it (default: the checkpoint's)",
     )
     parser.add_argument(
+        "--guidance_start",
+        type=natural_float,
+        help="time of a trajectory, from 0 to 1, at which guidance by the text begins (default: the checkpoint's)",
+    )
+    parser.add_argument(
         "--guidance_from",
         choices=UNCONDITIONAL,
         help="unconditional estimate that guidance moves away from (default: as trained)",

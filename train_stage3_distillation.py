@@ -65,6 +65,9 @@ def parse_arguments() -> argparse.Namespace:
         "--guidance_scale", type=natural_float, help="guidance scale that the student learns (default: the teacher's)"
     )
     parser.add_argument(
+        "--guidance_start", type=natural_float, help="time at which this guidance begins (default: the teacher's)"
+    )
+    parser.add_argument(
         "--trajectories_per_clip",
         type=positive_int,
         default=8,
@@ -100,12 +103,16 @@ def load_teacher(args: argparse.Namespace, fingerprint: str, device: torch.devic
     return teacher, content
 
 
-def guidance_of(teacher: TextToLatent, args: argparse.Namespace) -> float:
-    """The guidance scale that the student learns; raises UserError if its teacher has not learnt to be guided."""
+def guide(teacher: TextToLatent, args: argparse.Namespace) -> None:
+    """Make the teacher guide as the flags ask; raises UserError if it has not learnt to be guided."""
+    asked = SamplingSettings(guidance_scale=args.guidance_scale, guidance_start=args.guidance_start)
     try:
-        return teacher.net.resolve(SamplingSettings(guidance_scale=args.guidance_scale)).guidance_scale
+        found = teacher.net.resolve(asked)
     except SettingRefused as error:
-        raise UserError(f"--guidance_scale: {args.teacher_checkpoint}: {error}; pass 1, or leave it out") from None
+        raise UserError(f"{args.teacher_checkpoint}: {error}; leave the flag out, or pass --guidance_scale 1") from None
+    teacher.net.config = dataclasses.replace(
+        teacher.net.config, guidance_scale=found.guidance_scale, guidance_start=found.guidance_start
+    )
 
 
 def require_teachers_limit(source: LatentSource, teacher: TextToLatent, path: Path) -> None:
@@ -118,12 +125,12 @@ def require_teachers_limit(source: LatentSource, teacher: TextToLatent, path: Pa
         raise UserError(f"{path}: the teacher has learnt long clips {learnt}; pass {advice}")
 
 
-def make_student(teacher: TextToLatent, guidance_scale: float, num_layers: int) -> TextToLatent:
+def make_student(teacher: TextToLatent, num_layers: int) -> TextToLatent:
     """A student around the teacher's text encoder, length predictor and scale; only its velocity net is trained."""
     encoder = teacher.text_encoder
     if isinstance(encoder, ScratchTextEncoder):
         encoder = ScratchTextEncoder(dataclasses.replace(encoder.config, dropout=0.0))
-    net = Student(StudentConfig.of_teacher(teacher.net.config, guidance_scale, num_layers))
+    net = Student(StudentConfig.of_teacher(teacher.net.config, num_layers))
     student = TextToLatent(net, encoder, teacher.signers)
     shared = {name: value for name, value in teacher.state_dict().items() if not name.startswith("net.")}
     student.load_state_dict(shared, strict=False)
@@ -150,7 +157,7 @@ def main() -> None:
     latent_stages.require_shape(args, source)
     latent_stages.look_through(source, with_texts=SPLITS)
     require_teachers_limit(source, teacher, args.teacher_checkpoint)
-    guidance_scale = guidance_of(teacher, args)
+    guide(teacher, args)
 
     def loader(split: str) -> DataLoader:
         clips = latent_dataset(source, split, teacher.text_encoder, accelerator.device, labelled=True)
@@ -169,7 +176,6 @@ def main() -> None:
             texts,
             source,
             num_teacher_steps=args.num_teacher_steps,
-            guidance_scale=guidance_scale,
             num_segments=NUM_SEGMENTS,
             seed=settings.seed,
         )
@@ -177,7 +183,7 @@ def main() -> None:
         signers = {name: signer_of[name.rpartition("#")[0]] for name in pack.ids} if clips.signers else None
         return split_loader(LatentDataset(pack, texts, signers), split, settings, accelerator)
 
-    student = make_student(teacher, guidance_scale, args.num_layers or teacher.net.config.num_layers)
+    student = make_student(teacher, args.num_layers or teacher.net.config.num_layers)
     made_from = {
         "teacher": content["fingerprint"],
         "trajectories": str(TRAJECTORIES_VERSION),

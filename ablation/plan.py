@@ -47,6 +47,7 @@ class Row:
     num_steps: int | None = None
     use_sync_guidance: bool = True
     guidance_from: str | None = None  # as trained
+    guidance_start: float | None = None  # as trained
     autoencoder: str = "autoencoder"
     scored: str = "model"
 
@@ -59,6 +60,7 @@ class Row:
         """The part that scores it, without its seed."""
         steps = f"_{self.num_steps}_steps" if self.num_steps else ""
         how = "" if self.guidance_from is None else f"_from_{self.guidance_from}"
+        how += "" if self.guidance_start is None else f"_from_t_{self.guidance_start:g}"
         return f"evaluation_{self.model}{steps}{how}{'' if self.use_sync_guidance else '_no_sync'}"
 
     @property
@@ -66,6 +68,7 @@ class Row:
         """How its clips are sampled."""
         return SamplingSettings(
             self.num_steps,
+            guidance_start=self.guidance_start,
             guidance_from=self.guidance_from,
             use_sync_guidance=None if self.use_sync_guidance else False,
         )
@@ -107,6 +110,7 @@ def make_rows(groups: Sequence[str], strides: Sequence[int], recipe_stride: int)
             Row("Direction 1", "components", "predictor"),
             Row("without the prior", "components", "flow_no_prior", 50),
             replace(whole, label="guided by the null text", guidance_from="null_text"),
+            replace(whole, label="guided from the beginning", guidance_start=0.0),
             replace(whole, label="without sync guidance", use_sync_guidance=False),
             Row("in pose space", "components", "flow_pose", 50),
         ]
@@ -176,6 +180,7 @@ def _evaluation(row: Row, recipe: Recipe, data_flags: Sequence[str], seed: int) 
     flags += ["--num_steps", str(row.num_steps)] if row.num_steps else []
     flags += [] if row.use_sync_guidance else ["--no-use_sync_guidance"]
     flags += ["--guidance_from", row.guidance_from] if row.guidance_from else []
+    flags += [] if row.guidance_start is None else ["--guidance_start", f"{row.guidance_start:g}"]
     flags += recipe["evaluation"]
     # Seeds of their own, so that two runs of one text do not share their noise.
     return Part(seeded(row.evaluation, seed), "evaluate.py", (*flags, "--seed", str(100_000 * seed % 2**31)))

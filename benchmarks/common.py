@@ -161,7 +161,7 @@ def make_generator(
     if kind == PREDICTOR:
         net = LatentPredictor(PredictorConfig())
     elif kind == STUDENT:
-        net = Student(StudentConfig.of_teacher(flow, flow.guidance_scale, num_layers or flow.num_layers))
+        net = Student(StudentConfig.of_teacher(flow, num_layers or flow.num_layers))
     else:
         net = LatentFlowMatcher(flow)
     model = frozen(TextToLatent(net, encoder))

@@ -53,7 +53,7 @@ def network_of(kind: str, width: int) -> nn.Module:
     if kind == PREDICTOR:
         return LatentPredictor(PredictorConfig(**sizes))
     flow = FlowConfig(**sizes, temporal_stride=stride, prior_type="simple", prior_hidden_dim=width // 2)
-    return LatentFlowMatcher(flow) if kind == FLOW else Student(StudentConfig.of_teacher(flow, 2.0, layers))
+    return LatentFlowMatcher(flow) if kind == FLOW else Student(StudentConfig.of_teacher(flow, layers))
 
 
 def training_step(kind: str, width: int, clips: int, device: torch.device) -> Callable[[bool], None]:

@@ -52,6 +52,7 @@ class StudentConfig:
     step_counts: tuple[int, ...] = STEP_COUNTS
     # The teacher's, which the student has learnt:
     guidance_scale: float = 2.0
+    guidance_start: float = 0.2
     guidance_from: str = "null_text"
     prior_type: str = "none"
     use_sync_guidance: bool = False
@@ -67,8 +68,8 @@ class StudentConfig:
         object.__setattr__(self, "step_counts", tuple(self.step_counts))  # a checkpoint keeps a list
 
     @classmethod
-    def of_teacher(cls, teacher: FlowConfig, guidance_scale: float, num_layers: int) -> "StudentConfig":
-        """A student of the teacher's sizes, with `num_layers` of its layers."""
+    def of_teacher(cls, teacher: FlowConfig, num_layers: int) -> "StudentConfig":
+        """A student of the teacher's sizes and guidance, with `num_layers` of its layers."""
         return cls(
             latent_dim=teacher.latent_dim,
             hidden_dim=teacher.hidden_dim,
@@ -77,7 +78,8 @@ class StudentConfig:
             cond_dim=teacher.cond_dim,
             temporal_stride=teacher.temporal_stride,
             space=teacher.space,
-            guidance_scale=guidance_scale,
+            guidance_scale=teacher.guidance_scale,
+            guidance_start=teacher.guidance_start,
             guidance_from=teacher.guidance_from,
             prior_type=teacher.prior_type,
             use_sync_guidance=teacher.use_sync_guidance,
@@ -160,12 +162,14 @@ class Student(nn.Module):
             raise SettingRefused(f"solver {settings.solver}: a student has its own steps, which are euler's")
         require_as_trained("use_ssm_prior", settings.use_ssm_prior, config.prior_type != "none")
         require_as_trained("guidance_scale", settings.guidance_scale, config.guidance_scale)
+        require_as_trained("guidance_start", settings.guidance_start, config.guidance_start)
         require_as_trained("guidance_from", settings.guidance_from, config.guidance_from)
         require_as_trained("use_sync_guidance", settings.use_sync_guidance, config.use_sync_guidance)
         require_as_trained("gamma_guidance", settings.gamma_guidance, config.gamma_guidance)
         return SamplingSettings(
             num_steps=settings.num_steps or max(config.step_counts),
             guidance_scale=config.guidance_scale,
+            guidance_start=config.guidance_start,
             solver="euler",
             use_ssm_prior=config.prior_type != "none",
             use_sync_guidance=config.use_sync_guidance,

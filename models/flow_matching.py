@@ -67,6 +67,7 @@ class SamplingSettings:
 
     num_steps: int | None = None
     guidance_scale: float | None = None
+    guidance_start: float | None = None
     solver: str | None = None
     use_ssm_prior: bool | None = None
     use_sync_guidance: bool | None = None

@@ -42,8 +42,7 @@ from runtime.config import described
 SPACES = ("latent", "pose")
 UNCONDITIONAL = ("prior", "null_text")
 GAMMA_UNITS = ("field", "gradient")
-# Of t: near t = 1, guidance by the text only adds trembling (limited interval, Kynkäänniemi et al. 2024, 2404.07724).
-TEXT_GUIDANCE_INTERVAL = (0.0, 0.9)
+TEXT_GUIDANCE_END = 0.9  # of t: after it, guidance by the text only adds trembling
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,11 @@ class FlowConfig:
     guidance_scale: float = described(
         2.0, "default scale of classifier-free guidance by the text in sampling; 1 disables it"
     )
+    guidance_start: float = described(
+        0.2,
+        f"time of a trajectory, from 0 to 1, at which guidance by the text begins; it ends at {TEXT_GUIDANCE_END}. "
+        "Earlier guidance makes the clips of a text more alike",
+    )
     guidance_from: str = described(
         "prior",
         "unconditional estimate that guidance moves away from: the prior (if there is one), or a second pass of the "
@@ -104,18 +108,28 @@ class FlowConfig:
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} '{getattr(self, name)}' must be one of {', '.join(known)}")
+        require_guidance_start(self.guidance_start)
         if self.prior_type == "none":
             object.__setattr__(self, "guidance_from", "null_text")
 
 
-def guided_within(guidance_scale: float) -> tuple[float, float]:
-    """The times between which guidance by the text acts. A scale below 1, which weakens the text, acts throughout."""
-    return TEXT_GUIDANCE_INTERVAL if guidance_scale > 1.0 else (0.0, torch.inf)
+def require_guidance_start(guidance_start: float) -> None:
+    """Raises SettingRefused if guidance by the text would begin after its end."""
+    if not 0 <= guidance_start < TEXT_GUIDANCE_END:
+        raise SettingRefused(f"guidance_start {guidance_start:g}: guidance by the text ends at {TEXT_GUIDANCE_END}")
 
 
-def field_jumps(guidance_scale: float) -> tuple[float, ...]:
+def guided_within(guidance_scale: float, guidance_start: float) -> tuple[float, float]:
+    """The times between which guidance by the text acts (limited interval, Kynkäänniemi et al. 2024, 2404.07724).
+
+    A scale below 1, which weakens the text, acts throughout.
+    """
+    return (guidance_start, TEXT_GUIDANCE_END) if guidance_scale > 1.0 else (0.0, torch.inf)
+
+
+def field_jumps(guidance_scale: float, guidance_start: float) -> tuple[float, ...]:
     """The times at which guidance by the text begins and ends, and the field jumps. That of sync guidance is small."""
-    return TEXT_GUIDANCE_INTERVAL if guidance_scale > 1.0 else ()
+    return guided_within(guidance_scale, guidance_start) if guidance_scale > 1.0 else ()
 
 
 class LatentFlowMatcher(nn.Module):
@@ -201,6 +215,7 @@ class LatentFlowMatcher(nn.Module):
         mask: Tensor,
         guidance_scale: float = 1.0,
         *,
+        guidance_start: float | None = None,
         guidance_from: str | None = None,
         gamma: float | None = None,
         table: TimeTable | None = None,
@@ -225,9 +240,11 @@ class LatentFlowMatcher(nn.Module):
         gamma = self.config.gamma_guidance if gamma is None else gamma
         gamma = gamma if self.sync_head is not None else 0.0
         in_units_of_field = self.config.gamma_unit == "field"
+        start = self.config.guidance_start if guidance_start is None else guidance_start
+        interval = guided_within(guidance_scale, start)
 
         def velocity(z_t: Tensor, t: Tensor) -> Tensor:
-            guides = guided and bool(within(t[0], guided_within(guidance_scale)))
+            guides = guided and bool(within(t[0], interval))
             if guides and from_null_text:
                 v_both = self.velocity_net(torch.cat([z_t, z_t]), torch.cat([t, t]), both, table=table)  # [2B,N,D]
                 v_text, v_null = v_both.chunk(2)
@@ -262,11 +279,14 @@ class LatentFlowMatcher(nn.Module):
         gamma = config.gamma_guidance if settings.gamma_guidance is None else settings.gamma_guidance
         guidance_from = settings.guidance_from or config.guidance_from
         scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
+        start = config.guidance_start if settings.guidance_start is None else settings.guidance_start
+        require_guidance_start(start)
         if guidance_from == "null_text" and scale != 1 and not config.has_null_text:
             raise SettingRefused("guidance_from null_text: training never dropped a text (cfg_dropout 0)")
         return SamplingSettings(
             num_steps=config.num_inference_steps if settings.num_steps is None else settings.num_steps,
             guidance_scale=scale,
+            guidance_start=start,
             solver=settings.solver or DEFAULT_SOLVER,
             use_ssm_prior=config.prior_type != "none",
             use_sync_guidance=guided,
@@ -293,11 +313,18 @@ class LatentFlowMatcher(nn.Module):
         """Latents [B,N,D] of texts cond [B,L,C], cond_mask [B,L], mask [B,N]; each clip's noise comes from its seed."""
         noise = sample_noise(seeds, mask.sum(1).tolist(), self.config.latent_dim).to(cond.device)
         z_0 = start_around(self.mean, noise, cond, cond_mask, mask)
-        how = {"guidance_from": settings.guidance_from, "gamma": settings.gamma_guidance}
-        velocity = self.guided_field(cond, cond_mask, mask, settings.guidance_scale, **how, table=table)
-        return sample_ode(
-            velocity, z_0, time_grid(settings.num_steps), settings.solver, field_jumps(settings.guidance_scale)
+        velocity = self.guided_field(
+            cond,
+            cond_mask,
+            mask,
+            settings.guidance_scale,
+            guidance_start=settings.guidance_start,
+            guidance_from=settings.guidance_from,
+            gamma=settings.gamma_guidance,
+            table=table,
         )
+        jumps = field_jumps(settings.guidance_scale, settings.guidance_start)
+        return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver, jumps)
 
 
 class SampledAlong(Protocol):
@@ -313,6 +340,7 @@ def describe(config: SampledAlong, settings: SamplingSettings) -> dict[str, obje
     return {
         "num_steps": settings.num_steps,
         "guidance_scale": settings.guidance_scale,
+        "guidance_start": settings.guidance_start,
         "guidance_from": settings.guidance_from,
         "solver": settings.solver,
         "start": config.start,

@@ -45,8 +45,8 @@ def test_a_flow_of_before_students_had_a_configuration_of_their_own(trained, tmp
 
 def test_a_flow_of_before_is_guided_as_it_was_then(trained, tmp_path: Path):
     content = raw(trained.flow)
-    then = {"guidance_from": "null_text", "gamma_unit": "gradient", "sync_pulls_lag": True}
-    now = {"guidance_from": "prior", "gamma_unit": "field", "sync_pulls_lag": False}
+    then = {"guidance_from": "null_text", "guidance_start": 0.0, "gamma_unit": "gradient", "sync_pulls_lag": True}
+    now = {"guidance_from": "prior", "guidance_start": 0.2, "gamma_unit": "field", "sync_pulls_lag": False}
     assert {name: content["config"][name] for name in then} == now
     config = {name: value for name, value in content["config"].items() if name not in then}
     old = saved(tmp_path / "old.pt", {**content, "config": config})

@@ -68,7 +68,7 @@ def test_a_student_keeps_evenly_spaced_layers_of_its_teacher():
     torch.manual_seed(0)
     teacher = LatentFlowMatcher(FlowConfig(latent_dim=2, hidden_dim=16, num_layers=6, num_heads=2, cond_dim=8))
     for count, expected in ((6, [0, 1, 2, 3, 4, 5]), (3, [0, 2, 5]), (2, [0, 5]), (1, [0])):
-        student = Student(StudentConfig.of_teacher(teacher.config, guidance_scale=2.0, num_layers=count))
+        student = Student(StudentConfig.of_teacher(teacher.config, num_layers=count))
         student.start_from(teacher)
         layers = dict(teacher.velocity_net.layers.named_children())
         for kept, number in zip(student.velocity_net.layers, expected, strict=True):

@@ -21,7 +21,7 @@ from models.flow_matching import (
     time_grid,
     within,
 )
-from models.latent_flow_matcher import GAMMA_UNITS, TEXT_GUIDANCE_INTERVAL, UNCONDITIONAL, FlowConfig, LatentFlowMatcher
+from models.latent_flow_matcher import GAMMA_UNITS, TEXT_GUIDANCE_END, UNCONDITIONAL, FlowConfig, LatentFlowMatcher
 from models.layers import lengths_to_mask
 from models.sync_guidance import SYNC_INTERVAL, sync_gradient, sync_loss
 from models.whole_batch import Draws
@@ -181,18 +181,18 @@ def parts(matcher: LatentFlowMatcher, inputs: tuple[Tensor, ...]) -> tuple[At, A
 
 
 @pytest.mark.parametrize("t", [0.0, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95])
-@pytest.mark.parametrize("scale", [1.0, 0.0, 2.5])
+@pytest.mark.parametrize(("scale", "start"), [(1.0, 0.2), (0.0, 0.2), (2.5, 0.2), (2.5, 0.0)])
 @pytest.mark.parametrize(("guidance_from", "gamma_unit"), list(zip(UNCONDITIONAL, GAMMA_UNITS, strict=True)))
 def test_the_sampled_field_is_the_sum_that_the_design_writes(
-    matcher, inputs, parts, t: float, scale: float, guidance_from: str, gamma_unit: str
+    matcher, inputs, parts, t: float, scale: float, start: float, guidance_from: str, gamma_unit: str
 ):
     gamma = {"field": 0.2, "gradient": 5.0}[gamma_unit]
     matcher.config = dataclasses.replace(
-        matcher.config, guidance_from=guidance_from, gamma_unit=gamma_unit, gamma_guidance=gamma
+        matcher.config, guidance_start=start, guidance_from=guidance_from, gamma_unit=gamma_unit, gamma_guidance=gamma
     )
     z_t, cond, cond_mask, mask = inputs
     with_text, without_text, prior = (part(t) for part in parts)
-    free = scale <= 1.0 or TEXT_GUIDANCE_INTERVAL[0] <= t < TEXT_GUIDANCE_INTERVAL[1]
+    free = scale <= 1.0 or start <= t < TEXT_GUIDANCE_END
     scale_here = scale if free else 1.0
     drift = 0.3 * (1 - t) * prior
     without = prior if guidance_from == "prior" else without_text + drift
@@ -203,8 +203,8 @@ def test_the_sampled_field_is_the_sum_that_the_design_writes(
         assert gradient.abs().max() > 1e-4
         expected = expected - gamma * gradient
     sampled = matcher.guided_field(cond, cond_mask, mask, scale)(z_t, time)
-    asked = {"guidance_from": guidance_from, "gamma": gamma}
-    matcher.config = dataclasses.replace(matcher.config, guidance_from="prior", gamma_guidance=0.0)
+    asked = {"guidance_start": start, "guidance_from": guidance_from, "gamma": gamma}
+    matcher.config = dataclasses.replace(matcher.config, guidance_start=0.5, guidance_from="prior", gamma_guidance=0.0)
     torch.testing.assert_close(matcher.guided_field(cond, cond_mask, mask, scale, **asked)(z_t, time), sampled)
     torch.testing.assert_close(sampled, expected, rtol=1e-5, atol=3e-5)  # gamma 5 magnifies the rounding of a product
 
@@ -247,7 +247,7 @@ def test_the_mean_is_learnt_from_texts_and_the_flow_does_not_move_it(around_mean
 
 def test_a_student_starts_where_its_teacher_does(around_mean, inputs):
     _, cond, cond_mask, mask = inputs
-    student = Student(StudentConfig.of_teacher(around_mean.config, 2.0, 2)).eval()
+    student = Student(StudentConfig.of_teacher(around_mean.config, 2)).eval()
     student.start_from(around_mean)
     torch.testing.assert_close(student.mean(cond, cond_mask, mask), around_mean.mean(cond, cond_mask, mask))
     assert not any(parameter.requires_grad for parameter in student.mean.parameters())
@@ -259,16 +259,20 @@ def test_guidance_without_a_prior_leads_away_from_the_null_text():
 
 
 def test_guidance_that_a_flow_cannot_follow_is_named(matcher):
-    asked = SamplingSettings(guidance_from="null_text", gamma_guidance=0.3)
+    asked = SamplingSettings(guidance_start=0.4, guidance_from="null_text", gamma_guidance=0.3)
     settings = matcher.resolve(asked)
-    assert (settings.guidance_from, settings.gamma_guidance) == ("null_text", 0.3)
+    assert (settings.guidance_start, settings.guidance_from, settings.gamma_guidance) == (0.4, "null_text", 0.3)
+    with pytest.raises(ValueError, match=r"guidance_start 0\.9: guidance by the text ends at 0\.9"):
+        matcher.resolve(SamplingSettings(guidance_start=0.9))
+    with pytest.raises(ValueError, match="guidance_start 1: guidance by the text ends"):
+        FlowConfig(guidance_start=1.0)
     assert matcher.resolve(SamplingSettings(use_sync_guidance=False)).gamma_guidance == 0
     with pytest.raises(ValueError, match="gamma_guidance: this flow has no sync guidance, or it is switched off"):
         matcher.resolve(SamplingSettings(use_sync_guidance=False, gamma_guidance=0.3))
     plain = LatentFlowMatcher(FlowConfig(latent_dim=4, hidden_dim=16, num_layers=1, num_heads=2, cond_dim=8))
     with pytest.raises(ValueError, match="guidance_from prior: this flow has no prior"):
         plain.resolve(SamplingSettings(guidance_from="prior"))
-    student = Student(StudentConfig.of_teacher(matcher.config, 2.0, 1))
+    student = Student(StudentConfig.of_teacher(matcher.config, 1))
     assert student.resolve(SamplingSettings(guidance_from="prior")).guidance_from == "prior"
     with pytest.raises(ValueError, match=r"gamma_guidance 0\.3: the checkpoint was trained with 0\.01"):
         student.resolve(SamplingSettings(gamma_guidance=0.3))

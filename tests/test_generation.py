@@ -45,6 +45,7 @@ FLOW_SIZES = {
     "use_sync_guidance": True,
     "gamma_guidance": 0.5,
     "guidance_scale": 2.0,
+    "guidance_start": 0.2,
     "num_inference_steps": 6,
 }
 
@@ -77,7 +78,7 @@ def make_generator(
         net = LatentFlowMatcher(config)
         net.sync_head.target_correlation.fill_(0.8)
         if kind == STUDENT:
-            net = Student(StudentConfig.of_teacher(config, config.guidance_scale, config.num_layers))
+            net = Student(StudentConfig.of_teacher(config, config.num_layers))
     sizes = AutoencoderConfig(9, 16, 2, 1, 1, 1, 1, temporal_stride=stride)
     autoencoder = with_random_weights(PoseAutoencoder(sizes, statistics))
     model = with_random_weights(TextToLatent(net, encoder))

@@ -16,7 +16,7 @@ from torch import Tensor
 from dataset import LatentDataset, collate
 from models.consistency_distillation import teacher_trajectory
 from models.flow_matching import DEFAULT_SOLVER, sample_noise
-from models.latent_flow_matcher import TEXT_GUIDANCE_INTERVAL, FlowConfig, field_jumps
+from models.latent_flow_matcher import TEXT_GUIDANCE_END, FlowConfig, field_jumps
 from models.latent_predictor import start_around
 from models.layers import lengths_to_mask
 from models.sync_guidance import SYNC_INTERVAL
@@ -81,7 +81,6 @@ def trajectory_pack(
     source: LatentSource,
     *,
     num_teacher_steps: int,
-    guidance_scale: float,
     num_segments: int,
     seed: int,
     batch_size: int = 64,
@@ -96,13 +95,13 @@ def trajectory_pack(
         "teacher": fingerprint,
         "config": _without_prior_checkpoint(teacher.net.config),  # gamma_guidance and more, which weights do not tell
         "num_teacher_steps": num_teacher_steps,
-        "guidance_scale": guidance_scale,
         "solver": DEFAULT_SOLVER,
-        "guided_within": [TEXT_GUIDANCE_INTERVAL, SYNC_INTERVAL],
+        "guided_within": [TEXT_GUIDANCE_END, SYNC_INTERVAL],
         "num_segments": num_segments,
         "seed": seed,
     }
     device, dim = teacher.latent_mean.device, teacher.net.config.latent_dim
+    guidance_scale = teacher.net.config.guidance_scale
     place = {text: index for index, text in enumerate(texts.texts)} if texts else {}
 
     def condition_on(batch: Sequence[Start]) -> tuple[Tensor, Tensor]:
@@ -130,7 +129,7 @@ def trajectory_pack(
         noise, texts_read = sample_noise(seeds, lengths, dim).to(device), condition_on(batch)
         z_0 = start_around(teacher.net.mean, noise, *texts_read, mask)
         velocity = teacher.net.guided_field(*texts_read, mask, guidance_scale)
-        jumps = field_jumps(guidance_scale)
+        jumps = field_jumps(guidance_scale, teacher.net.config.guidance_start)
         states = teacher_trajectory(velocity, z_0, num_teacher_steps, num_segments, jumps)  # [B,S+1,N,D]
         states = states.transpose(1, 2).flatten(2).float().cpu().numpy()
         return [
