@@ -161,6 +161,9 @@ def test_the_parts_differ_in_what_their_names_say():
     assert set(evaluation) ^ set(flags["evaluation_flow_50_steps_seed0"]) == {"--no-use_sync_guidance"}
     evaluation = flags["evaluation_flow_50_steps_from_null_text_seed0"]
     assert set(evaluation) ^ set(flags["evaluation_flow_50_steps_seed0"]) == {"--guidance_from", "null_text"}
+    evaluation = flags["evaluation_flow_50_steps_from_t_0_seed0"]
+    assert set(evaluation) ^ set(flags["evaluation_flow_50_steps_seed0"]) == {"--guidance_start"}
+    assert evaluation[evaluation.index("--guidance_start") + 1] == "0"
     one = flags["autoencoder_stride1"]  # six numbers of a latent are measured at every stride, the others learnt
     assert (one[one.index("--latent_dim") + 1], one[one.index("--temporal_stride") + 1]) == ("14", "1")
 

@@ -10,7 +10,7 @@ import pytest
 from commands import one_sentence, refusal
 from test_training import same
 
-from checkpoints import AUTOENCODER, FLOW, load_checkpoint
+from checkpoints import AUTOENCODER, FLOW, STUDENT, load_checkpoint
 from models.flow_matching import SamplingSettings
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from poses.statistics import STATISTICS_FILE
@@ -124,6 +124,15 @@ def test_guidance_away_from_a_null_text_that_nothing_trains_is_refused(trained, 
     said = one_sentence(capsys, lambda: commands.call("student", "--guidance_scale 3", **paths))
     assert "training never dropped a text" in said
     assert said.endswith("pass --guidance_scale 1")
+
+
+def test_a_student_learns_the_guidance_that_its_flags_ask_for(trained, data_dir, tmp_path: Path, capsys):
+    paths = {"D": data_dir, "A": trained.autoencoder, "F": trained.flow, "O": tmp_path}
+    said = one_sentence(capsys, lambda: commands.call("student", "--guidance_start 0.95", **paths))
+    assert "guidance_start 0.95: guidance by the text ends at 0.9" in said
+    commands.call("student", "--guidance_scale 3 --guidance_start 0.4 --num_epochs 1", **paths)
+    config = load_checkpoint(tmp_path / "best_model.pt", STUDENT)["config"]
+    assert (config["guidance_scale"], config["guidance_start"]) == (3.0, 0.4)
 
 
 def test_a_default_of_the_file_does_not_count_as_typed(config, monkeypatch, capsys):
