@@ -18,7 +18,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from models.flow_matching import sample_ode, time_grid
+from models.flow_matching import SamplingSettings, sample_ode, time_grid
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.whole_batch import Draws
 from runtime.arguments import make_parser
@@ -100,7 +100,8 @@ def sample(model: LatentFlowMatcher, num_steps: int, solver: str, count: int = 2
     """Samples [count,N*D] of the first text."""
     z_0 = noise(count, torch.Generator().manual_seed(99)).view(count, LATENTS, DIM)
     mask = torch.ones(count, LATENTS, dtype=torch.bool)
-    field = model.guided_field(*texts(torch.zeros(count, dtype=torch.long)), mask)
+    settings = model.resolve(SamplingSettings(guidance_scale=1.0))
+    field = model.guided_field(*texts(torch.zeros(count, dtype=torch.long)), mask, settings)
     return sample_ode(field, z_0, time_grid(num_steps), solver).flatten(1)
 
 

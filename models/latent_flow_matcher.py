@@ -119,17 +119,17 @@ def require_guidance_start(guidance_start: float) -> None:
         raise SettingRefused(f"guidance_start {guidance_start:g}: guidance by the text ends at {TEXT_GUIDANCE_END}")
 
 
-def guided_within(guidance_scale: float, guidance_start: float) -> tuple[float, float]:
+def guided_within(settings: SamplingSettings) -> tuple[float, float]:
     """The times between which guidance by the text acts (limited interval, Kynkäänniemi et al. 2024, 2404.07724).
 
     A scale below 1, which weakens the text, acts throughout.
     """
-    return (guidance_start, TEXT_GUIDANCE_END) if guidance_scale > 1.0 else (0.0, torch.inf)
+    return (settings.guidance_start, TEXT_GUIDANCE_END) if settings.guidance_scale > 1.0 else (0.0, torch.inf)
 
 
-def field_jumps(guidance_scale: float, guidance_start: float) -> tuple[float, ...]:
+def field_jumps(settings: SamplingSettings) -> tuple[float, ...]:
     """The times at which guidance by the text begins and ends, and the field jumps. That of sync guidance is small."""
-    return guided_within(guidance_scale, guidance_start) if guidance_scale > 1.0 else ()
+    return guided_within(settings) if settings.guidance_scale > 1.0 else ()
 
 
 class LatentFlowMatcher(nn.Module):
@@ -209,25 +209,18 @@ class LatentFlowMatcher(nn.Module):
     # ---- sampling ----------------------------------------------------------------------------------------------------
 
     def guided_field(
-        self,
-        cond: Tensor,
-        cond_mask: Tensor,
-        mask: Tensor,
-        guidance_scale: float = 1.0,
-        *,
-        guidance_start: float | None = None,
-        guidance_from: str | None = None,
-        gamma: float | None = None,
-        table: TimeTable | None = None,
+        self, cond: Tensor, cond_mask: Tensor, mask: Tensor, settings: SamplingSettings, table: TimeTable | None = None
     ) -> Velocity:
         """The field of a trajectory as a function (z_t, t) -> v, with guidance by the text and by synchrony.
 
+        cond [B,L,C], cond_mask [B,L], mask [B,N]; settings as `resolve` gives them.
         The text's keys and values and the prior's filters are computed here, once. Guidance by the text moves away from
         an unconditional estimate, v_without + s (v - v_without): the prior, which is evaluated anyway, or the null
         text, whose pass runs in one batch with that of the text (classifier-free guidance, Ho & Salimans 2022).
         """
-        B, guided = len(cond), guidance_scale != 1.0
-        from_null_text = guided and (guidance_from or self.config.guidance_from) == "null_text"
+        B, guidance_scale, gamma = len(cond), settings.guidance_scale, settings.gamma_guidance
+        guided = guidance_scale != 1.0
+        from_null_text = guided and settings.guidance_from == "null_text"
         if from_null_text:
             nothing = self.drop_text(cond, cond_mask, torch.ones(B, dtype=torch.bool, device=cond.device))
             both = self.velocity_net.context(
@@ -237,11 +230,8 @@ class LatentFlowMatcher(nn.Module):
         else:
             with_text = self.velocity_net.context(cond, cond_mask, mask)
         filters = None if self.prior is None else self.prior.remember(mask.shape[1])
-        gamma = self.config.gamma_guidance if gamma is None else gamma
-        gamma = gamma if self.sync_head is not None else 0.0
         in_units_of_field = self.config.gamma_unit == "field"
-        start = self.config.guidance_start if guidance_start is None else guidance_start
-        interval = guided_within(guidance_scale, start)
+        interval = guided_within(settings)
 
         def velocity(z_t: Tensor, t: Tensor) -> Tensor:
             guides = guided and bool(within(t[0], interval))
@@ -313,18 +303,8 @@ class LatentFlowMatcher(nn.Module):
         """Latents [B,N,D] of texts cond [B,L,C], cond_mask [B,L], mask [B,N]; each clip's noise comes from its seed."""
         noise = sample_noise(seeds, mask.sum(1).tolist(), self.config.latent_dim).to(cond.device)
         z_0 = start_around(self.mean, noise, cond, cond_mask, mask)
-        velocity = self.guided_field(
-            cond,
-            cond_mask,
-            mask,
-            settings.guidance_scale,
-            guidance_start=settings.guidance_start,
-            guidance_from=settings.guidance_from,
-            gamma=settings.gamma_guidance,
-            table=table,
-        )
-        jumps = field_jumps(settings.guidance_scale, settings.guidance_start)
-        return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver, jumps)
+        velocity = self.guided_field(cond, cond_mask, mask, settings, table)
+        return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver, field_jumps(settings))
 
 
 class SampledAlong(Protocol):

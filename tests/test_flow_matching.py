@@ -202,10 +202,14 @@ def test_the_sampled_field_is_the_sum_that_the_design_writes(
         gradient = sync_gradient(matcher.sync_head, z_t, time, expected, mask, in_units_of_field=gamma_unit == "field")
         assert gradient.abs().max() > 1e-4
         expected = expected - gamma * gradient
-    sampled = matcher.guided_field(cond, cond_mask, mask, scale)(z_t, time)
-    asked = {"guidance_start": start, "guidance_from": guidance_from, "gamma": gamma}
+    settings = matcher.resolve(SamplingSettings(guidance_scale=scale))
+    sampled = matcher.guided_field(cond, cond_mask, mask, settings)(z_t, time)
+    asked = SamplingSettings(
+        guidance_scale=scale, guidance_start=start, guidance_from=guidance_from, gamma_guidance=gamma
+    )
     matcher.config = dataclasses.replace(matcher.config, guidance_start=0.5, guidance_from="prior", gamma_guidance=0.0)
-    torch.testing.assert_close(matcher.guided_field(cond, cond_mask, mask, scale, **asked)(z_t, time), sampled)
+    again = matcher.guided_field(cond, cond_mask, mask, matcher.resolve(asked))(z_t, time)
+    torch.testing.assert_close(again, sampled)
     torch.testing.assert_close(sampled, expected, rtol=1e-5, atol=3e-5)  # gamma 5 magnifies the rounding of a product
 
 
@@ -225,7 +229,7 @@ def test_a_trajectory_may_start_around_the_mean_of_its_text(around_mean, inputs)
     mean = around_mean.mean(cond, cond_mask, mask)
     assert mean[mask].abs().min() > 0
     z_0 = sample_noise([5, 6], [9, 6], 4) + mean
-    velocity = around_mean.guided_field(cond, cond_mask, mask, 1.0)
+    velocity = around_mean.guided_field(cond, cond_mask, mask, settings)
     expected = sample_ode(velocity, z_0, time_grid(2), settings.solver)
     torch.testing.assert_close(around_mean.sample(cond, cond_mask, mask, [5, 6], settings), expected)
     alone = around_mean.sample(cond[1:, :3], cond_mask[1:, :3], mask[1:, :6], [6], settings)

@@ -170,9 +170,10 @@ def test_remembered_times_change_nothing(solver: str, statistics: Statistics):
     net = make_generator(FLOW, "simple", 1, statistics).model.net
     cond, mask = torch.randn(2, 5, 16), lengths_to_mask(torch.tensor([9, 6]))
     cond_mask, grid, z_0 = lengths_to_mask(torch.tensor([5, 3])), time_grid(6), torch.randn(2, 9, 9) * mask[..., None]
-    plain = sample_ode(net.guided_field(cond, cond_mask, mask, 2.0), z_0, grid, solver)
-    table = net.time_table(SamplingSettings(num_steps=6, solver=solver))
-    remembered = sample_ode(net.guided_field(cond, cond_mask, mask, 2.0, table=table), z_0, grid, solver)
+    settings = net.resolve(SamplingSettings(num_steps=6, solver=solver))
+    plain = sample_ode(net.guided_field(cond, cond_mask, mask, settings), z_0, grid, solver)
+    table = net.time_table(settings)
+    remembered = sample_ode(net.guided_field(cond, cond_mask, mask, settings, table), z_0, grid, solver)
     torch.testing.assert_close(remembered, plain, rtol=1e-5, atol=5e-6)
 
 
@@ -184,7 +185,7 @@ def test_sampling_mixes_no_devices(kind: str, prior: str, statistics: Statistics
     net = make_generator(kind, prior, 1, statistics).model.net.to("meta")
     settings, mask = net.resolve(SamplingSettings()), torch.ones(2, 9, dtype=torch.bool, device="meta")
     text = torch.randn(2, 5, 16, device="meta"), torch.ones(2, 5, dtype=torch.bool, device="meta")
-    field, how = (net.step_field, 4) if kind == STUDENT else (net.guided_field, 2.0)
+    field, how = (net.step_field, 4) if kind == STUDENT else (net.guided_field, settings)
     velocity = field(*text, mask, how, table=net.time_table(settings))
     z_1 = sample_ode(velocity, torch.randn(2, 9, 9, device="meta"), time_grid(settings.num_steps), settings.solver)
     assert z_1.device.type == "meta"

@@ -96,7 +96,9 @@ def test_the_flows_field_errs_as_it_did(release: Path):
     """The flow's own loss at points of a path that the release chose."""
     record, (model, _) = recorded(release), load(release, "flow", FLOW)
     z_0 = torch.tensor(record["noise"])[None]
-    field = model.net.guided_field(*model.embed_text([record["text"]]), torch.ones(z_0.shape[:2], dtype=torch.bool))
+    settings = model.net.resolve(SamplingSettings(guidance_scale=1.0))
+    mask = torch.ones(z_0.shape[:2], dtype=torch.bool)
+    field = model.net.guided_field(*model.embed_text([record["text"]]), mask, settings)
     for time, then in zip(record["times"], record["field_errors"], strict=True):
         t = torch.tensor([time])
         point = path_sample(z_0, z_0.flip(1), t)

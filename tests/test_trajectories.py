@@ -11,7 +11,7 @@ from test_generation import make_generator
 
 from checkpoints import FLOW, load_autoencoder, load_checkpoint, load_text_to_latent
 from models.autoencoder import PoseSpace
-from models.flow_matching import sample_noise, sample_ode, time_grid
+from models.flow_matching import SamplingSettings, sample_noise, sample_ode, time_grid
 from models.latent_flow_matcher import field_jumps
 from models.layers import lengths_to_mask
 from models.text_to_latent import TextToLatent
@@ -93,12 +93,13 @@ def test_a_trajectory_begins_with_noise_of_its_own_and_ends_where_the_teacher_si
         for index in range(4)
     ]
     assert np.abs(found[1][:, 0] - found[2][:, 0]).max() > 0.1
+    settings = teacher.net.resolve(SamplingSettings(guidance_scale=2.0, guidance_start=0.2))
     with torch.no_grad():
         for text, path in zip(pack.texts, found, strict=True):
             mask = lengths_to_mask(torch.tensor([len(path)]))
-            velocity = teacher.net.guided_field(*teacher.embed_text([text]), mask, 2.0)
+            velocity = teacher.net.guided_field(*teacher.embed_text([text]), mask, settings)
             start, grid = torch.from_numpy(path[None, :, 0].copy()), time_grid(HOW["num_teacher_steps"])
-            end = sample_ode(velocity, start, grid, jumps=field_jumps(2.0, 0.2))
+            end = sample_ode(velocity, start, grid, jumps=field_jumps(settings))
             np.testing.assert_allclose(path[:, -1], end[0].numpy(), atol=1e-4)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dataset import LatentDataset, collate
 from models.consistency_distillation import teacher_trajectory
-from models.flow_matching import DEFAULT_SOLVER, sample_noise
+from models.flow_matching import DEFAULT_SOLVER, SamplingSettings, sample_noise
 from models.latent_flow_matcher import TEXT_GUIDANCE_END, FlowConfig, field_jumps
 from models.latent_predictor import start_around
 from models.layers import lengths_to_mask
@@ -101,7 +101,8 @@ def trajectory_pack(
         "seed": seed,
     }
     device, dim = teacher.latent_mean.device, teacher.net.config.latent_dim
-    guidance_scale = teacher.net.config.guidance_scale
+    settings = teacher.net.resolve(SamplingSettings())
+    jumps = field_jumps(settings)
     place = {text: index for index, text in enumerate(texts.texts)} if texts else {}
 
     def condition_on(batch: Sequence[Start]) -> tuple[Tensor, Tensor]:
@@ -128,8 +129,7 @@ def trajectory_pack(
         seeds = [int(digest([seed, start.id, first + row])[:15], 16) for row, start in enumerate(batch)]
         noise, texts_read = sample_noise(seeds, lengths, dim).to(device), condition_on(batch)
         z_0 = start_around(teacher.net.mean, noise, *texts_read, mask)
-        velocity = teacher.net.guided_field(*texts_read, mask, guidance_scale)
-        jumps = field_jumps(guidance_scale, teacher.net.config.guidance_start)
+        velocity = teacher.net.guided_field(*texts_read, mask, settings)
         states = teacher_trajectory(velocity, z_0, num_teacher_steps, num_segments, jumps)  # [B,S+1,N,D]
         states = states.transpose(1, 2).flatten(2).float().cpu().numpy()
         return [
