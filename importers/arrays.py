@@ -12,7 +12,7 @@ from importers.skeletons import NUM_WHOLE_BODY, from_whole_body
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
 from poses.files import FASTEST, MAX_VISIBILITY, SLOWEST
-from poses.presence import collapsed
+from poses.presence import collapsed, placed
 from runtime.errors import UserError
 from runtime.untrusted import NpzArchive, read_npy
 
@@ -130,7 +130,7 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None,
         mesh, found = _found_by_place(parts["face"])
         if found:
             notes += (NO_SCORE.format("the face has"),)
-        face = np.where(np.nan_to_num(mesh[..., -1:]).any(1, keepdims=True), mesh[..., :3], np.nan)
+        face = np.where((np.nan_to_num(mesh[..., -1:]) > 0).any(1, keepdims=True), mesh[..., :3], np.nan)
     visibility = np.concatenate([table[:, :BODY, -1], hands[..., -1]], axis=1)
     return table[..., :2], visibility, face, notes
 
@@ -170,8 +170,11 @@ def _from_flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray |
 
 
 def _third_is_score(values: np.ndarray) -> bool:
-    """Whether the third number of points [T,N,3] is a score and no depth, which is negative too."""
-    third = values[..., 2]
+    """Whether the third number of points [T,N,3] is a score and no depth, which is negative too.
+
+    Points that were not found tell nothing: some programs write -1 as their third number, too.
+    """
+    third = values[..., 2][placed(values[..., :2])]
     return bool(np.nanmin(third, initial=0) >= 0 and np.nanmax(third, initial=0) > 0)
 
 
@@ -180,9 +183,9 @@ def _found_by_place(points: np.ndarray) -> tuple[np.ndarray, bool]:
 
     MediaPipe's hands and face have no visibility, but 0 in all of their points: then those with a place were found.
     """
-    if np.nan_to_num(points[..., -1]).any():
+    if (np.nan_to_num(points[..., -1]) > 0).any():
         return points, False
-    found = (np.nan_to_num(points[..., :2]) != 0).any(-1)
+    found = placed(points[..., :2])
     return np.concatenate([points[..., :-1], found[..., None]], axis=-1), bool(found.any())
 
 

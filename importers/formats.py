@@ -15,9 +15,9 @@ from importers.pose_files import NO_DEPTH, SIGNED_DEPTH, read_pose_recording
 from importers.recording import Recording, content_of, make_recording
 from importers.skeletons import NUM_SKELS, SKELS, SKELS_LEFT_HAND, SKELS_RIGHT_HAND, map_points
 from poses.face import has_depth, is_flat
-from poses.files import FASTEST, MISSING, SLOWEST
+from poses.files import FASTEST, SLOWEST
 from poses.pack import digest
-from poses.presence import collapsed
+from poses.presence import collapsed, placed
 from poses.texts import legible
 from runtime.errors import UserError
 from runtime.files import read_lines
@@ -230,8 +230,7 @@ def _to_image(
     Points are judged before they are moved: (0, 0) and (-1, -1) say "not found" in any unit, but lie elsewhere after.
     """
     points = given.points
-    found = (points != 0).any(2) & (points != MISSING).any(2)
-    seen = np.isfinite(points).all(2) & (given.visibility > 0) & found
+    seen = placed(points) & (given.visibility > 0)
     usual = USUAL_UNITS.get(kind) or ("pixels" if np.abs(points[seen]).max(initial=0) > 3 else "unit")
     scale, offset = image_units(points, seen, reading.units, usual, reading.size)
     nmm, notes = None, []

@@ -66,12 +66,15 @@ def collapsed(points: np.ndarray, size: float = COLLAPSED) -> np.ndarray:
         return np.ptp(points, axis=1).max(-1) <= size
 
 
-def shown_keypoints(keypoints: np.ndarray) -> np.ndarray:
-    """Which keypoints [T,75,2] are there, [T,75] bool.
+def placed(points: np.ndarray) -> np.ndarray:
+    """Which points [...,2] have a place, [...] bool: NaN, (0, 0) and (-1, -1) say that there is none."""
+    return np.isfinite(points).all(-1) & (points != 0).any(-1) & (points != MISSING).any(-1)
 
-    Not there is what is NaN, (0, 0) or (-1, -1), or of a hand that is shrunk to a point.
-    """
-    shown = np.isfinite(keypoints).all(-1) & (keypoints != 0).any(-1) & (keypoints != MISSING).any(-1)
+
+def shown_keypoints(keypoints: np.ndarray) -> np.ndarray:
+    """Which keypoints [T,75,2] are there, [T,75] bool: those that have a place, and are of no hand that is shrunk to a
+    point."""
+    shown = placed(keypoints)
     for hand in layout.HAND_KEYPOINTS.values():
         shown[:, hand] &= ~collapsed(keypoints[:, hand])[:, None]
     return shown

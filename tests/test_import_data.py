@@ -410,6 +410,21 @@ def test_the_report_says_what_the_third_number_was_taken_for(third: float, said:
     assert "third number" not in (imported("--source_fps 25", "flat") / "report.txt").read_text()
 
 
+@pytest.mark.parametrize("points", [POINTS, whole_body(POINTS)], ids=["75", "133"])
+def test_a_score_is_one_though_what_was_not_found_is_minus_one(points: np.ndarray, imported, tmp_path: Path):
+    values = scored(points, 0.4)
+    values[(points == 0).all(2)] = -1
+    values[3:9, -layout.NUM_HAND :] = -1  # the right hand
+    np.save(tmp_path / "in" / "clip.npy", values)
+    folder = imported("--source_fps 25")
+    assert "it is taken for a score and not for depth" in (folder / "report.txt").read_text()
+    with np.load(folder / "train/poses/clip.npz") as archive:
+        visibility = archive["visibility"][:, layout.RIGHT_HAND_KEYPOINTS]
+    expected = np.full((FRAMES, layout.NUM_HAND), 0.4)
+    expected[3:9] = 0
+    np.testing.assert_allclose(visibility, expected, atol=1e-6)
+
+
 def test_a_depth_of_whole_bodies_is_no_score(imported, tmp_path: Path):
     np.save(tmp_path / "in" / "clip.npy", with_depth(whole_body(POINTS)))
     folder = imported("--source_fps 25")
@@ -533,10 +548,13 @@ UNSCORED_HANDS = {  # how a clip is written whose body has scores, points [T,75,
 
 
 @pytest.mark.parametrize("way", UNSCORED_HANDS)
-def test_hands_are_found_by_their_points_where_mediapipe_gives_them_no_visibility(way: str, imported, tmp_path: Path):
+@pytest.mark.parametrize("missing", [0, -1])
+def test_hands_are_found_by_their_points_where_mediapipe_gives_them_no_visibility(
+    missing: int, way: str, imported, tmp_path: Path
+):
     points, scores = POINTS.copy(), np.full((FRAMES, 75), 0.9)
     scores[:, 33:] = 0
-    points[3:9, layout.LEFT_HAND_KEYPOINTS] = 0
+    points[3:9, layout.LEFT_HAND_KEYPOINTS] = scores[3:9, layout.LEFT_HAND_KEYPOINTS] = missing
     np.savez(tmp_path / "in" / "clip.npz", **UNSCORED_HANDS[way](points, scores))
     folder = imported("--source_fps 25")
     _, seen = keypoints(folder)
