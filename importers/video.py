@@ -24,6 +24,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+PICTURE_NUMBER = re.compile(r"_fn(\d+)-\d+$|(\d+)(?=\D*$)")  # the last one; PHOENIX-2014 writes _fn000012-0
 LOOKS = 4  # per second, for faces, and for whose hands move
 VISIBLE = 0.5  # a point that MediaPipe finds less visible is a guess, which moves by itself
 FASTEST_VIDEO = 500.0  # frames per second; browsers' WebM says 1000, the unit of its time stamps
@@ -48,18 +49,24 @@ def find_sources(
 ) -> tuple[list[Source], dict[str, int]]:
     """Videos and folders of frames in a folder and the folders in it, and how many other files have which ending.
 
-    The flags as `files_in` has them.
+    A picture that is called like a video beside it is its cover, as downloaders write it, and no frame. The flags as
+    `files_in` has them.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; pass the folder of the videos with --videos")
     sources, others = [], {}
-    for path in files_in(folder, (*VIDEO_ENDINGS, *PICTURE_ENDINGS), output_dir, skip_bad):
+    places: set[Path] = set()  # the folders of frames
+    paths = files_in(folder, (*VIDEO_ENDINGS, *PICTURE_ENDINGS), output_dir, skip_bad)
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_ENDINGS]
+    covered = {*videos, *(path.with_suffix("") for path in videos)}  # a.jpg and a.mp4.jpg are covers of a.mp4
+    for path in paths:
         ending = path.suffix.lower()
         if ending in VIDEO_ENDINGS:
             sources.append(Source(path, "video", str(path.relative_to(folder))))
-        elif ending in PICTURE_ENDINGS:
+        elif ending in PICTURE_ENDINGS and path.with_suffix("") not in covered:
             place = path.parent
-            if not sources or sources[-1].path != place:
+            if place not in places:
+                places.add(place)
                 name = place.relative_to(folder) if place != folder else Path(folder.resolve().name)
                 sources.append(Source(place, "frames", str(name)))
         else:
@@ -120,11 +127,19 @@ def open_folder(folder: Path, fps: float | None) -> Frames:
     if fps is None:
         raise UserError("a folder of frames tells no frame rate; pass --source_fps")
     paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS and path.name[0] != "."]
-    numbers = {path: int(found[-1]) for path in paths if (found := re.findall(r"\d+", path.stem))}
+    found = {path: PICTURE_NUMBER.search(path.stem) for path in paths}
+    numbers = {path: int(number[1] or number[2]) for path, number in found.items() if number}
     notes = []
     if 0 < len(numbers) < len(paths):
         notes.append(f"pictures without a number in their name, which are left out: {len(paths) - len(numbers)}")
         paths = list(numbers)
+    around = {PICTURE_NUMBER.sub("*", path.stem): path.name for path in sorted(numbers)}
+    if len(around) > 1:
+        one, other, *_ = around.values()
+        raise UserError(
+            f"the names of its pictures differ in more than their last number, as {one} and {other} do, so their order "
+            "can't be told; put each recording into a folder of its own, and let names end in the frame's number"
+        )
     paths.sort(key=lambda path: (numbers.get(path, 0), path.name))
     places, more = places_of([numbers.get(path) for path in paths])
 

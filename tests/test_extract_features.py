@@ -238,6 +238,15 @@ def test_which_files_are_recordings(tmp_path: Path):
     assert others == {".txt": 1}
 
 
+def test_a_picture_that_is_called_like_a_video_is_its_cover(tmp_path: Path):
+    for name in ("a.jpg", "a.mp4", "b.mp4", "b.mp4.webp", "x/0001.png", "x/masks/0001.png", "x/mask_0001.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    sources, others = find_sources(tmp_path)
+    assert [source.name for source in sources] == ["a.mp4", "b.mp4", "x", "x/masks"]
+    assert others == {".jpg": 1, ".webp": 1}
+
+
 @dataclasses.dataclass
 class Videos:
     """Made-up videos: files that hold the frames' numbers as JSON, opened by `open_made_up`."""
@@ -430,6 +439,30 @@ def test_pictures_are_frames_by_their_numbers(tmp_path: Path, monkeypatch: pytes
     opened = open_folder(tmp_path, 10.0)
     assert [round(stamp * 10) for stamp, _ in opened.frames] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
     assert opened.notes == ["pictures without a number in their name, which are left out: 1", "missing frames: 1"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a_001.jpg", "a_002.jpg", "b_001.jpg", "b_002.jpg"),
+        ("0001.png", "0001_depth.png", "0002.png", "0002_depth.png"),
+        ("12-30-05.96.png", "12-30-06.00.png", "12-30-06.04.png"),
+    ],
+)
+def test_pictures_whose_order_cannot_be_told_are_refused(names: tuple[str, ...], tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace())
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="the names of its pictures differ in more than their last number, as"):
+        open_folder(tmp_path, 10.0)
+
+
+def test_phoenix_2014_names_its_pictures_with_a_number_behind_the_frames(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace())
+    for number in (9, 10, 12):
+        (tmp_path / f"heute.avi_pid0_fn{number}-0.png").touch()
+    opened = open_folder(tmp_path, 10.0)
+    assert [round(stamp * 10) for stamp, _ in opened.frames] == [0, 1, 3]
 
 
 def test_more_shards_than_clips(videos: Videos, refused):
