@@ -61,8 +61,8 @@ class PoseRecording:
 class PosePoints:
     """What a `.pose` file holds: the names of each component's points, and where these lie among all N.
 
-    points [T,P,N,C] of P people, confidence [T,P,N], size of the picture (width, height) in pixels, and as the header
-    says it, fps, 0 for unknown.
+    points [T,P,N,C] of P people, each of whom some frame shows (or one whom none does), confidence [T,P,N], size of the
+    picture (width, height) in pixels, and as the header says it, fps, 0 for unknown.
     """
 
     names: dict[str, list[str]]
@@ -80,8 +80,7 @@ class PosePoints:
 
     @property
     def num_people(self) -> int:
-        """The number of people that any frame shows."""
-        return int((self.confidence > 0).any((0, 2)).sum())
+        return self.points.shape[1]
 
 
 def _usual_order(component: str, names: list[str]) -> list[int]:
@@ -132,6 +131,9 @@ def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoi
     if face := places.get("FACE_LANDMARKS"):  # whose numbers need the depth, too
         known[..., face] = np.isfinite(points[..., face, :]).all(-1)
     points, confidence = np.nan_to_num(points, posinf=0, neginf=0), np.where(known, confidence, 0)
+    people = np.flatnonzero((confidence > 0).any((0, 2)))  # a file may have more places for people than it shows
+    people = people if len(people) else [0]
+    points, confidence = points[:, people], confidence[:, people]
     return PosePoints(names, places, points, confidence, picture, header_size, float(file.body.fps))
 
 

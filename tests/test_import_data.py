@@ -902,6 +902,17 @@ def test_one_of_the_people_of_a_pose_file_is_followed(letter_of_two: np.ndarray,
         read_pose_file(tmp_path / "in" / "two.pose")
 
 
+def test_a_place_that_no_person_takes_is_none(letter_of_two: np.ndarray, imported, tmp_path: Path):
+    path = tmp_path / "in" / "two.pose"
+    pose = Pose.read(path.read_bytes())
+    pose.body.confidence[:, 0] = 0
+    with open(path, "wb") as file:
+        pose.write(file)
+    points, _ = keypoints(imported(), "two")
+    np.testing.assert_allclose(points, letter_of_two, atol=1e-5)
+    np.testing.assert_array_equal(read_pose_file(path).keypoints, letter_of_two)
+
+
 def test_a_face_centred_on_the_shoulders_is_measured_in_the_square_that_it_is_put_into(imported, tmp_path: Path):
     whole = np.concatenate([with_depth(POINTS[:, :33]), FACE, with_depth(POINTS[:, 33:])], axis=1) * [1280, 720, 1280]
     np.save(tmp_path / "in" / "clip.npy", whole)
