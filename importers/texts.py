@@ -9,7 +9,7 @@ import io
 import re
 from pathlib import Path, PurePosixPath
 
-from poses.texts import PHOENIX_COLUMNS, add_text, is_corpus_row, legible, texts_by_id
+from poses.texts import PHOENIX_COLUMNS, add_text, is_corpus_row, legible, texts_by_id, unquoted, unquoted_text
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import composed, read_text
@@ -77,7 +77,8 @@ def read_texts(
         clip_id, where = row[id_at].strip(), f"{path}: row {number}"
         if not id_column:
             _require_one_id({name: row[at].strip() for name, at in id_columns.items() if at < len(row)}, where)
-        add_text(texts, clip_id, legible(row[text_at]), where)
+        text = legible(row[text_at])
+        add_text(texts, clip_id, unquoted_text(text) if delimiter == "|" else text, where)
         if split_at is not None and split_at != text_at:
             split = row[split_at].strip() if split_at < len(row) else ""
             if splits.setdefault(clip_id, split) != split:
@@ -137,7 +138,7 @@ def _rows(path: Path, content: str, lines: list[str], delimiter: str) -> list[li
     if delimiter == "|":
         return [line.split("|") for line in lines]
     if delimiter == "\t":  # texts in such files hold lone quotation marks
-        return [[_unquoted(field) for field in line.split("\t")] for line in lines]
+        return [[unquoted(field) for field in line.split("\t")] for line in lines]
     content = re.sub(rf'(^|{delimiter})[ \t]+"(?!")', r'\1"', content, flags=re.MULTILINE)  # blanks before a quotation
     table = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -152,11 +153,6 @@ def _rows(path: Path, content: str, lines: list[str], delimiter: str) -> list[li
 def _opened(content: str) -> int:
     """The last line with an odd number of quotation marks."""
     return max(number for number, line in enumerate(content.split("\n"), 1) if line.count('"') % 2)
-
-
-def _unquoted(field: str) -> str:
-    quoted = len(field) > 1 and field[0] == field[-1] == '"'
-    return field[1:-1].replace('""', '"') if quoted else field
 
 
 def _find(header: list[str], asked: str | None, known: tuple[str, ...]) -> int | None:

@@ -14,6 +14,7 @@ _TRANSLATION = "translation"  # the column of these that holds the text
 _HEADERS = {(name, text) for name in ("id", "name") for text in ("text", "sentence", _TRANSLATION)}
 _TABLE_LINES = 10  # a text may hold a bar, but so many lines with as many bars each are a table
 _ID = re.compile(r"[^\s|]+\s*\|")  # a word without blanks before a bar
+_CSV_CELL = re.compile(r'"((?:[^"]|"")*)"')
 _FILE_NAME = re.compile(r"[^./\\\0][^/\\\0]*")
 # Control characters, and format characters that show nothing and that no script needs: soft hyphens, zero-width blanks,
 # marks of direction, byte order marks. Selectors and tags of emoji stay, and so do the visible ones of Arabic.
@@ -38,6 +39,20 @@ def legible(text: str) -> str:
 def _needed_joiners(found: re.Match) -> str:
     before = found.string[: found.start()][-1:]
     return found[0] if before and unicodedata.combining(before) == _VIRAMA else ""
+
+
+def unquoted(cell: str) -> str:
+    """A cell of a table without the marks that CSV puts around it; as it is without them."""
+    quoted = _CSV_CELL.fullmatch(cell)
+    return quoted[1].replace('""', '"') if quoted else cell
+
+
+def unquoted_text(text: str) -> str:
+    """A legible text beside bars without CSV's marks, which one with bars or marks has: `"say ""hi"" now"`.
+
+    One that is a plain quotation keeps its own.
+    """
+    return unquoted(text).strip() if '""' in text[1:-1] or "|" in text else text
 
 
 def texts_by_id(path: Path, lines: list[tuple[int, str]], what: str = "text") -> dict[str, str]:
@@ -69,7 +84,7 @@ def texts_by_id(path: Path, lines: list[tuple[int, str]], what: str = "text") ->
         clip_id = clip_id.strip()
         if forms.setdefault(composed(clip_id), clip_id) != clip_id:
             raise UserError(f"{path}: the ID {clip_id!a} stands there in two Unicode forms; remove one")
-        add_text(texts, clip_id, legible("|".join(text)).rstrip("| "), f"{path}:{number}")
+        add_text(texts, clip_id, unquoted_text(legible("|".join(text)).rstrip("| ")), f"{path}:{number}")
     return texts
 
 

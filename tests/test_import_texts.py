@@ -112,6 +112,19 @@ def test_phoenix_is_recognised_as_everywhere_else(tmp_path: Path, capsys: pytest
         read_texts(short)
 
 
+@pytest.mark.parametrize("header", ["", "id|text\n", "name|signer|text\n", "id\ttext\n"])
+def test_texts_that_a_program_put_into_marks_are_free_of_them(header: str, tmp_path: Path):
+    """pandas does so where a text holds marks, or what divides the columns."""
+    expected = {"a": 'she said "hi" to me', "b": "red | green", "c": '"Yes", he said, "no"', "d": '"'}
+    cells = {"a": '"she said ""hi"" to me"', "b": '"red | green"', "c": expected["c"], "d": '""""'}
+    between = "\t" if "\t" in header else "|one|" if "signer" in header else "|"
+    lines = [f"{clip}{between}{text}\n" for clip, text in cells.items()]
+    assert read_texts(write(tmp_path / "t.csv", header + "".join(lines))) == expected
+    quotation = "\t" not in header
+    path = write(tmp_path / "t.csv", f'{header}a{between}"hello"\n')
+    assert read_texts(path) == {"a": '"hello"' if quotation else "hello"}
+
+
 def test_an_open_mark_within_a_text_swallows_no_line(tmp_path: Path):
     path = write(tmp_path / "t.csv", 'id,text\na,"hi" she said\nb,"oh\nc,no\n')
     assert read_texts(path) == {"a": "hi she said", "b": "oh", "c": "no"}
