@@ -39,6 +39,8 @@ def read_texts(
     lines = [line for _, line in numbered]
     if not lines:
         raise UserError(f"{path}: holds no text; write one ID|text per line")
+    if lines[0].lstrip()[0] in "[{" and path.suffix.lower() in (".json", ".jsonl"):  # WLASL's and MS-ASL's lists
+        raise UserError(f"{path}: JSON, which has a form of its own in each data set; write one ID|text per line")
     delimiter = _delimiter(lines)
     if delimiter is None:
         raise UserError(f"{path}: its first line has neither bar, tab nor comma; write one ID|text per line")

@@ -21,6 +21,7 @@ _NO_UTF8 = {
     b"\xff\xfe": _UTF16,
     b"\xfe\xff": _UTF16,
     b"\x1f\x8b": "not UTF-8 but compressed by gzip; unpack it with gunzip",
+    b"PK\x03\x04": "no text but a zip archive, as .xlsx and .ods are; save the sheet as CSV in UTF-8",
 }
 _TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<process>\d{1,10})\.[0-9a-f]{8}")
 _swept: set[Path] = set()  # folders, once a process

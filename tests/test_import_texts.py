@@ -195,12 +195,19 @@ def test_bad_files_are_named(name: str, tmp_path: Path):
         ("a|schön".encode("utf-16-be"), r"\(UTF-16\?\)"),
         ("a|schön".encode("latin-1"), "not UTF-8; convert it"),
         (b"\x1f\x8b\x08\x00rest", "compressed by gzip"),
+        (b"PK\x03\x04\x14\x00rest", "as .xlsx and .ods are; save the sheet as CSV in UTF-8"),
     ],
 )
 def test_other_encodings_are_refused(content: bytes, said: str, tmp_path: Path):
     (tmp_path / "t.txt").write_bytes(content)
     with pytest.raises(UserError, match=said):
         read_texts(tmp_path / "t.txt")
+
+
+@pytest.mark.parametrize("content", ['[{"gloss": "book", "instances": [{"video_id": "1"}]}]', '{"a": "one"}\n{}\n'])
+def test_json_is_told_to_be_json(content: str, tmp_path: Path):
+    with pytest.raises(UserError, match=r"WLASL\.json: JSON, .* write one ID\|text per line"):
+        read_texts(write(tmp_path / "WLASL.json", content))
 
 
 @pytest.mark.parametrize(
