@@ -1,5 +1,6 @@
 """Folders of other people's poses: which files are recordings, of which format, and how each is read."""
 
+import functools
 import math
 from collections import defaultdict
 from collections.abc import Iterator
@@ -71,6 +72,7 @@ def find_sources(
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; pass the folder of the recordings with --input")
+    _frames_of_clips.cache_clear()  # folders may have changed since an earlier call in this process
     groups: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
     of_one_frame = []
     for path in files_in(folder, ENDINGS, output_dir, skip_bad):
@@ -143,16 +145,22 @@ def _leave_strays_out(groups: dict[tuple[Path, str, str], list[Path]]) -> None:
 def frame_paths(source: Source) -> list[Path]:
     """The files of a recording with one file per frame, in order of their numbers."""
     first = source.path
-    prefix = json_frames.clip_prefix(first)
-    paths = [
-        path
-        for path in first.parent.iterdir()
-        if path.suffix.lower() == first.suffix.lower()
-        and not path.name.startswith(".")
-        and json_frames.frame_number(path) is not None
-        and json_frames.clip_prefix(path) == prefix
-    ]
-    return sorted(paths, key=lambda path: (json_frames.frame_number(path), path.name))
+    return _frames_of_clips(first.parent, first.suffix.lower())[json_frames.clip_prefix(first)]
+
+
+@functools.lru_cache(maxsize=16)
+def _frames_of_clips(folder: Path, ending: str) -> dict[str, list[Path]]:
+    """The files of a folder that are called like frames, in order of their numbers, by their clip's name.
+
+    Kept, for a folder may hold the frames of thousands of clips, each of which would look through all of them.
+    """
+    clips: dict[str, list[Path]] = defaultdict(list)
+    for path in folder.iterdir():
+        if path.suffix.lower() == ending and path.name[0] != "." and json_frames.frame_number(path) is not None:
+            clips[json_frames.clip_prefix(path)].append(path)
+    for paths in clips.values():
+        paths.sort(key=lambda path: (json_frames.frame_number(path), path.name))
+    return dict(clips)
 
 
 def content_of_source(source: Source) -> str:

@@ -1058,6 +1058,18 @@ def test_skels_are_read_once_to_be_found_and_each_line_at_its_place(imported, tm
     assert found == [line.strip() for line in lines]
 
 
+def test_a_folder_of_many_clips_is_listed_once_and_not_for_each_of_them(imported, tmp_path: Path, monkeypatch):
+    for clip in ("a", "b", "c"):
+        write_openpose(tmp_path / clip, [POINTS * SIZE])
+        for path in (tmp_path / clip).iterdir():
+            path.rename(tmp_path / "in" / path.name.replace("clip", clip))
+    listed, iterdir = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: listed.append(folder) or iterdir(folder))
+    folder = imported("--source_fps 24 --width 1280 --height 720")
+    assert listed.count(tmp_path / "in") == 1
+    assert {path.stem for path in folder.glob("train/poses/*")} == {"a", "b", "c"}
+
+
 def test_texts_beside_skels_count_only_without_other_texts(imported, refused, tmp_path: Path):
     (tmp_path / "in" / "dev.skels").write_text(f"{skels_line(POINTS)}\n")
     (tmp_path / "in" / "dev.text").write_text("one\ntwo\n")
