@@ -73,13 +73,16 @@ class Geometry:
 def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     """The facts of clips that lie behind one another in pose and seen [F,214], each from its start on.
 
-    Each is [clips], NaN where a clip does not show it: those of `_body`, `hands_on_arms` and `_extent`.
+    Each is [clips], NaN where a clip does not show it: those of `_body`, `hands_on_arms`, `_palms` and `_extent`.
     """
     points = layout.frame_to_keypoints(pose)[:, :_NEEDED]
     known = layout.frame_to_keypoints(seen)[:, :_NEEDED, 0]  # x and y are seen together
     body = _body(points, known, starts)
-    unit = np.repeat(body["width"], np.diff([*starts, len(pose)]))  # of each frame
-    return body | hands_on_arms(points, known, unit, starts) | _extent(pose, seen, starts)
+    lengths = np.diff([*starts, len(pose)])
+    unit = np.repeat(body["width"], lengths)  # of each frame
+    size = unit * np.repeat(np.fmax(1.0, body["height"]), lengths)  # from the side, shoulders look narrow
+    hands = hands_on_arms(points, known, unit, starts) | _palms(points, known, size, starts)
+    return body | hands | _extent(pose, seen, starts)
 
 
 def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
@@ -150,6 +153,16 @@ def hands_on_arms(points: np.ndarray, known: np.ndarray, unit: np.ndarray, start
     return {"left wrist": left, "right wrist": right, "exchanged": exchanged}
 
 
+def _palms(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.ndarray) -> Facts:
+    """large: the part of the frames in which a hand's palm, from its root to its middle knuckle, is longer than `unit`
+    [F], of points [F,P,2], known [F,P]; of the hand that has fewer of them."""
+    larger, shown = [], []
+    for root, knuckle in zip(_ROOTS.values(), _KNUCKLES.values(), strict=True):
+        larger.append(np.hypot(*(points[:, root] - points[:, knuckle]).T) > unit)
+        shown.append(known[:, root] & known[:, knuckle] & np.isfinite(unit))
+    return {"large": np.fmin(*_means(larger, shown, starts))}
+
+
 def _extent(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     """How far the numbers go, and how much was seen of each of _PARTS.
 
@@ -191,6 +204,7 @@ def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         "lying": (facts["lying"] >= CONTRADICTS, facts["lying"]),
         "below": (facts["below"] >= CONTRADICTS, facts["below"]),
         "reversed": (facts["reversed"] >= CONTRADICTS, facts["reversed"]),
+        "large": (facts["large"] >= CONTRADICTS, facts["large"]),
         "exchanged": (facts["exchanged"] >= CONTRADICTS, facts["exchanged"]),
         "loose": (loose > LOOSE, loose),
         "narrow": (facts["width"] < NARROWEST, facts["width"]),
@@ -225,6 +239,10 @@ _MEANINGS = {
     "exchanged": (
         "the hands are at each other's wrists, so left and right hand are exchanged",
         "keypoints 33 to 53 are the signer's left hand, 54 to 74 the right one: exchange them",
+    ),
+    "large": (
+        "a hand's palm is longer than the shoulders are wide, so hands are written in units of their own",
+        "all keypoints are in image units: bring each hand back to its size and its place in the picture",
     ),
     "loose": (
         f"a hand is more than {LOOSE:g} shoulder widths from its own wrist, so hands are written relative to something",
@@ -278,6 +296,7 @@ def _odd(facts: Facts) -> dict[str, np.ndarray]:
         "have the nose below the shoulders": (facts["below"] >= CONTRADICTS) & ~(facts["lying"] >= CONTRADICTS),
         "have the signer's left shoulder at the left of the picture": facts["reversed"] >= CONTRADICTS,
         "have the hands at each other's wrists": facts["exchanged"] >= CONTRADICTS,
+        "have a hand whose palm is longer than the shoulders are wide": facts["large"] >= CONTRADICTS,
         "have a hand far from its own wrist": np.fmax(facts["left wrist"], facts["right wrist"]) > LOOSE,
         f"are {ANOTHER_SIZE:g} times as wide or narrow at the shoulders as most": ratio > ANOTHER_SIZE,
         "have keypoints far outside the picture": (facts["astray"] > FAR_ABOVE_LEGS)

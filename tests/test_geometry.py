@@ -55,6 +55,15 @@ def hands_from_wrists(points: np.ndarray) -> np.ndarray:
     return points
 
 
+def hands_in_boxes(points: np.ndarray) -> np.ndarray:
+    """Each upright hand from 0 to 1 of its own box: the root at the bottom, the middle knuckle 0.6 above it."""
+    points = points.copy()
+    for hand in HANDS:
+        points[:, hand] = np.linspace([0.2, 0.0], [0.8, 0.8], layout.NUM_HAND)
+        points[:, [hand.start, hand.start + layout.FINGERS["middle"][0]]] = [[0.5, 1.0], [0.5, 0.4]]
+    return points
+
+
 CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "shoulder units": (shoulder_units, "so the unit is the shoulder width"),
     "from -1 to 1": (lambda points: 2 * points - 1, r"so the unit is another one; .* write \(x \+ 1\) / 2"),
@@ -69,6 +78,7 @@ CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "y upwards": (lambda points: [0, 1] + points * [1, -1], "the nose lies below the shoulders, so y points upwards"),
     "mirrored": (lambda points: [1, 0] + points * [-1, 1], "so left and right are exchanged or it is mirrored"),
     "hands from their wrists": (hands_from_wrists, "from its own wrist, so hands are written relative to something"),
+    "hands in boxes of their own": (hands_in_boxes, "so hands are written in units of their own; .*bring each hand"),
     "a hundredth of the picture": (
         lambda points: 0.4 + 0.01 * points,
         "of the picture apart, so the unit is another one",
