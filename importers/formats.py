@@ -16,7 +16,7 @@ from importers.pose_files import NO_DEPTH, SIGNED_DEPTH, read_pose_recording
 from importers.recording import Recording, content_of, make_recording
 from importers.skeletons import NUM_SKELS, SKELS, SKELS_LEFT_HAND, SKELS_RIGHT_HAND, map_points
 from poses.face import has_depth, is_flat
-from poses.files import FASTEST, SLOWEST
+from poses.files import FASTEST, SLOWEST, same_rate
 from poses.pack import digest
 from poses.presence import collapsed, placed
 from poses.texts import legible
@@ -187,8 +187,11 @@ def read_recording(source: Source, reading: ReadingFlags) -> Recording:
     if reading.swap_hands:
         keypoints, visibility = swap_hands(recording.keypoints), swap_hands(recording.visibility)
         recording = replace(recording, keypoints=keypoints, visibility=visibility)
-    check_body(recording.keypoints, recording.seen)
-    return replace(recording, notes=(*recording.notes, *notes_on_body(recording.keypoints, recording.seen)))
+    check_body(recording.keypoints, recording.seen, reading.swap_hands)
+    notes = [*recording.notes, *notes_on_body(recording.keypoints, recording.seen)]
+    if reading.source_fps and not same_rate(recording.fps, reading.source_fps):
+        notes.append(f"its file states {recording.fps:g} frames per second, which --source_fps does not change")
+    return replace(recording, notes=tuple(notes))
 
 
 def _given(source: Source, reading: ReadingFlags) -> Given:

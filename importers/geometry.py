@@ -66,8 +66,11 @@ def image_units(
     return 1 / np.array(size, dtype=np.float64), np.zeros(2)
 
 
-def check_body(points: np.ndarray, seen: np.ndarray) -> None:
-    """UserError where the clip's keypoints [T,75,2] stand on their head, or each hand hangs on the other arm."""
+def check_body(points: np.ndarray, seen: np.ndarray, swapped: bool = False) -> None:
+    """UserError where the clip's keypoints [T,75,2] stand on their head, or each hand hangs on the other arm.
+
+    swapped: --swap_hands has exchanged the hands.
+    """
     middle, width = _shoulders(points, seen)
     both = seen[:, SHOULDERS].all(1)
     nose = points[both, layout.NOSE][seen[both, layout.NOSE]]
@@ -80,7 +83,10 @@ def check_body(points: np.ndarray, seen: np.ndarray) -> None:
     told = seen & seen[:, WRISTS].all(1)[:, None]
     facts = hands_on_arms(points, told, np.full(len(points), width), np.zeros(1, int))
     if exchanged_hands(points, seen, width) > 0.7 or facts["exchanged"][0] >= CONTRADICTS:
-        raise UserError("each hand lies at the other arm's wrist: left and right are exchanged; pass --swap_hands")
+        advice = "exchanged; pass --swap_hands"
+        if swapped:
+            advice = "exchanged by --swap_hands; leave it out, or bring in recordings that need it by themselves"
+        raise UserError(f"each hand lies at the other arm's wrist: left and right are {advice}")
 
 
 def notes_on_body(points: np.ndarray, seen: np.ndarray) -> list[str]:

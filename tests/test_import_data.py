@@ -321,6 +321,11 @@ def test_exchanged_hands_are_refused_and_can_be_put_right(refused, imported, tmp
     np.testing.assert_allclose(points, POINTS, atol=1e-6)
 
 
+def test_hands_that_a_flag_exchanged_are_not_asked_to_be_exchanged(refused, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", POINTS)
+    assert "are exchanged by --swap_hands; leave it out" in refused("--source_fps 25 --swap_hands")
+
+
 # ---- what is missing -------------------------------------------------------------------------------------------------
 
 
@@ -1160,6 +1165,13 @@ def test_rates_are_kept_resampled_or_refused(refused, imported, tmp_path: Path, 
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_rate_that_a_file_states_against_the_flag_is_told(imported, letter: Path, tmp_path: Path):
+    shutil.copy(letter, tmp_path / "in" / "clip.pose")
+    said = "its file states 25 frames per second, which --source_fps does not change: clip.pose"
+    assert said in (imported("--source_fps 50") / "report.txt").read_text()
+    assert "--source_fps" not in (imported("--source_fps 25", "same") / "report.txt").read_text()
 
 
 def test_workers_and_a_second_run_change_nothing(imported, tmp_path: Path):
