@@ -123,7 +123,8 @@ def _split(text: str) -> str | tuple[float, ...]:
 
 
 def files_in(folder: Path, endings: tuple[str, ...], output_dir: Path | None, skip_bad: bool) -> list[Path]:
-    """Every file in a folder and the folders in it, in order of their paths, without hidden files and `output_dir`.
+    """Every file in a folder and the folders in it, in order of their paths, without `output_dir` and what is hidden:
+    the .git of a git-annex or DataLad data set holds each file a second time, to which the visible one is a link.
 
     A link to a folder that lies elsewhere is followed, and each folder is looked through once. Links that lead nowhere,
     to files of these endings or to folders, are a UserError; with `skip_bad` they are left out, and a line says so.
@@ -136,6 +137,7 @@ def files_in(folder: Path, endings: tuple[str, ...], output_dir: Path | None, sk
                 folders.clear()
                 continue
             seen.add(os.path.realpath(place))
+            folders[:] = [name for name in folders if not name.startswith(".")]  # os.walk goes into these
             waiting += [path for name in sorted(folders) if os.path.islink(path := os.path.join(place, name))]
             found += [Path(place) / name for name in names if not name.startswith(".")]
     files = {path for path in found if path.is_file()}

@@ -713,6 +713,15 @@ def test_a_folder_and_a_link_to_it_are_one(imported, tmp_path: Path):
     assert {path.stem for path in folder.glob("train/poses/*")} == {"real_clip"}
 
 
+def test_what_git_annex_keeps_in_a_hidden_folder_is_no_second_clip(imported, tmp_path: Path):
+    kept = tmp_path / "in" / ".git" / "annex" / "SHA256E-s1--ab.npy"
+    kept.parent.mkdir(parents=True)
+    np.save(kept, POINTS)
+    (tmp_path / "in" / "hello.npy").symlink_to(kept)
+    folder = imported("--source_fps 25")
+    assert [path.stem for path in folder.glob("train/poses/*")] == ["hello"]
+
+
 def test_links_that_lead_nowhere_are_named(imported, refused, tmp_path: Path, capsys):
     given = tmp_path / "in"
     np.save(given / "a.npy", POINTS)
