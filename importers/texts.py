@@ -133,7 +133,8 @@ def _of_columns(path: Path, number: int, row: list[str], header: list[str], text
         raise UserError(
             f"{path}: row {number} has {len(row)} columns, and its first line names {len(header)}; {advice}"
         )
-    return [*row[:text_at], delimiter.join(row[text_at:])]
+    text = delimiter.join(row[text_at:])
+    return [*row[:text_at], unquoted(text) if delimiter == "\t" else text]
 
 
 def _rows(path: Path, content: str, lines: list[str], delimiter: str) -> list[list[str]]:

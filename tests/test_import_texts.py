@@ -150,6 +150,8 @@ def test_a_line_that_stands_there_twice_counts_once(content: str, tmp_path: Path
         (f"id,text\na,{'x' * 2**18}\n", "x" * 2**18),
         ('id,text\na,"one, ""two"" three"\n', 'one, "two" three'),
         ("id,text\na,hello,,\n", "hello"),
+        ('id\ttext\na\t"one\t""two"""\n', 'one "two"'),
+        ('id\ttext\na\t"one\ttwo\n', '"one two'),
     ],
 )
 def test_a_text_may_hold_what_divides_the_columns(content: str, text: str, tmp_path: Path):
