@@ -72,6 +72,11 @@ def read_video_file(path: Path, person: str) -> tuple[np.ndarray, np.ndarray, tu
     frames = content.get("instance_info") if isinstance(content, dict) else content
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
         raise UserError("is neither a frame of OpenPose or DWPose nor a video of MMPose ('instance_info')")
+    if any("keypoint_scores" in frame for frame in frames):
+        raise UserError(
+            "holds the people of one picture, as MMPose writes for pictures; give it the video, for which it writes "
+            "one file with all frames"
+        )
     if not any("instances" in frame for frame in frames):
         raise UserError("is a list without 'instances', so no video of MMPose; OpenPose writes one file per frame")
     places, notes = np.arange(len(frames)), ()

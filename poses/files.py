@@ -404,11 +404,15 @@ def list_clips(data_dir: Path, split: str) -> dict[str, str]:
     unknown = sorted(texts.keys() - set(ids))
     if unknown:
         raise UserError(
-            f"{text_path}: text for {len(unknown)} unknown clips, such as '{unknown[0]}', absent from {folder}"
+            f"{text_path}: text for {len(unknown)} unknown clips, such as '{unknown[0]}', absent from {folder}; remove "
+            "their lines"
         )
     without = sorted(set(ids) - texts.keys())
     if without:
-        raise UserError(f"{text_path}: no line for {len(without)} clips of {folder}, such as '{without[0]}'")
+        raise UserError(
+            f"{text_path}: no line for {len(without)} clips of {folder}, such as '{without[0]}'; a clip without a text "
+            f"has the line {without[0]}|"
+        )
     return {clip_id: texts[clip_id] for clip_id in ids}
 
 

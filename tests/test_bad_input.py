@@ -93,9 +93,12 @@ BAD_DATA = {
     "truncated markers": (cut("nmms/train0.pkl"), f"{MARKERS}: not a readable pickle"),
     "an empty file": (cut("poses/train0.npz", 0), f"{POSE}: not a readable .npz"),
     "a duplicate ID": (text("train1|again\n"), "train.txt:4: the ID 'train1' stands there twice"),
-    "text for an unknown clip": (text("nobody|hello\n"), "text for 1 unknown clips, such as 'nobody'"),
+    "text for an unknown clip": (text("nobody|hello\n"), "train/poses; remove their lines"),
     "a line that is no line": (text("hello\n"), "train.txt:4: no '|'; each line is ID|text"),
-    "a clip without text": (lambda data: (data / "train.txt").write_text("train0|a\n"), "no line for 2 clips"),
+    "a clip without text": (
+        lambda data: (data / "train.txt").write_text("train0|a\n"),
+        "such as 'train1'; a clip without a text has the line train1|",
+    ),
     "another encoding": (lambda data: (data / "train.txt").write_bytes(b"train0|\xe9"), "train.txt: not UTF-8"),
 }
 

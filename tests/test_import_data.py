@@ -1383,6 +1383,11 @@ BAD = {
         "--source_fps 25",
         "'instances' are no list of people",
     ),
+    "people of one picture": (
+        lambda folder: (folder / "000001.json").write_text(json.dumps([{"keypoints": [], "keypoint_scores": []}])),
+        "--source_fps 25",
+        "holds the people of one picture, as MMPose writes for pictures; give it the video",
+    ),
     "no such text file": (
         lambda folder: np.save(folder / "a.npy", POINTS),
         "--source_fps 25 --texts none.txt",
