@@ -135,12 +135,16 @@ def test_facts_of_a_known_signer():
     assert geometry.differing(measured.ids, facts) == []
 
 
-def test_a_view_from_the_side_says_nothing_of_left_and_right():
+def test_a_view_from_the_side_says_nothing_of_left_and_right_and_makes_no_hand_large():
     rng = np.random.default_rng(0)
     points = signer(20, rng)
     points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER], 0] = [0.48, 0.52]
+    for hand in HANDS:
+        points[:, hand.start + layout.FINGERS["middle"][0]] = points[:, hand.start] - [0, 0.1]
     pose, seen = layout.keypoints_to_frame(points, rng.normal(size=(20, layout.NMM_DIM))), np.ones((20, 214), bool)
-    assert np.isnan(geometry.measure(pose, seen, np.array([0]))["reversed"]).all()
+    facts = geometry.measure(pose, seen, np.array([0]))
+    assert np.isnan(facts["reversed"]).all()
+    assert facts["large"] == 0
 
 
 @pytest.mark.filterwarnings("error")
