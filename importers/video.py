@@ -24,7 +24,6 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-PICTURE_NUMBER = re.compile(r"_fn(\d+)-\d+$|(\d+)(?=\D*$)")  # the last one; PHOENIX-2014 writes _fn000012-0
 LOOKS = 4  # per second, for faces, and for whose hands move
 VISIBLE = 0.5  # a point that MediaPipe finds less visible is a guess, which moves by itself
 FASTEST_VIDEO = 500.0  # frames per second; browsers' WebM says 1000, the unit of its time stamps
@@ -121,25 +120,37 @@ def open_video(path: Path) -> Frames:
     return Frames(frames(), fps, int(count) if 0 < count < 1e8 else None)
 
 
+def _frame_numbers(paths: list[Path]) -> dict[Path, int]:
+    """The number of the frame in each picture's name that has numbers: the one in which the names differ.
+
+    Where they differ in more, as frames of two recordings and names with a time of day do, their order can't be told.
+    """
+    parts = {path: re.split(r"(\d+)", path.stem) for path in sorted(paths)}
+    parts = {path: part for path, part in parts.items() if len(part) > 1}  # words and numbers in turn
+    words = {tuple(part[::2]) for part in parts.values()}
+    numbers = {path: [int(number) for number in part[1::2]] for path, part in parts.items()}
+    places = [place for place, found in enumerate(zip(*numbers.values(), strict=False)) if len({*found}) > 1]
+    if len(words) > 1 or len(places) > 1:
+        first, *_, last = parts
+        raise UserError(
+            f"the names of its pictures differ in more than the frame's number, as {first.name} and {last.name} do, so "
+            "their order can't be told; put each recording into a folder of its own, its pictures numbered"
+        )
+    place = places[0] if places else -1
+    return {path: found[place] for path, found in numbers.items()}
+
+
 def open_folder(folder: Path, fps: float | None) -> Frames:
     import cv2
 
     if fps is None:
         raise UserError("a folder of frames tells no frame rate; pass --source_fps")
     paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS and path.name[0] != "."]
-    found = {path: PICTURE_NUMBER.search(path.stem) for path in paths}
-    numbers = {path: int(number[1] or number[2]) for path, number in found.items() if number}
+    numbers = _frame_numbers(paths)
     notes = []
     if 0 < len(numbers) < len(paths):
         notes.append(f"pictures without a number in their name, which are left out: {len(paths) - len(numbers)}")
         paths = list(numbers)
-    around = {PICTURE_NUMBER.sub("*", path.stem): path.name for path in sorted(numbers)}
-    if len(around) > 1:
-        one, other, *_ = around.values()
-        raise UserError(
-            f"the names of its pictures differ in more than their last number, as {one} and {other} do, so their order "
-            "can't be told; put each recording into a folder of its own, and let names end in the frame's number"
-        )
     paths.sort(key=lambda path: (numbers.get(path, 0), path.name))
     places, more = places_of([numbers.get(path) for path in paths])
 

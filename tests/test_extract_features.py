@@ -453,16 +453,19 @@ def test_pictures_whose_order_cannot_be_told_are_refused(names: tuple[str, ...],
     monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace())
     for name in names:
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match="the names of its pictures differ in more than their last number, as"):
+    with pytest.raises(UserError, match="the names of its pictures differ in more than the frame's number, as"):
         open_folder(tmp_path, 10.0)
 
 
-def test_phoenix_2014_names_its_pictures_with_a_number_behind_the_frames(tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("name", ["heute.avi_pid0_fn{}-0.png", "frame{}_of_720.png", "clip2_{:04d}.jpg", "{}_v1.png"])
+def test_the_number_in_which_pictures_differ_is_the_frames(name: str, tmp_path: Path, monkeypatch):
+    """The first is PHOENIX-2014's, with a number behind the frame's."""
     monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace())
     for number in (9, 10, 12):
-        (tmp_path / f"heute.avi_pid0_fn{number}-0.png").touch()
+        (tmp_path / name.format(number)).touch()
     opened = open_folder(tmp_path, 10.0)
     assert [round(stamp * 10) for stamp, _ in opened.frames] == [0, 1, 3]
+    assert opened.notes == ["missing frames: 1"]
 
 
 def test_more_shards_than_clips(videos: Videos, refused):
