@@ -127,12 +127,14 @@ def files_in(folder: Path, endings: tuple[str, ...], output_dir: Path | None, sk
     the .git of a git-annex or DataLad data set holds each file a second time, to which the visible one is a link.
 
     A link to a folder that lies elsewhere is followed, and each folder is looked through once. Links that lead nowhere,
-    to files of these endings or to folders, are a UserError; with `skip_bad` they are left out, and a line says so.
+    to files of these endings or to folders, and folders that can't be read are a UserError; with `skip_bad` they are
+    left out, and a line says so.
     """
     found, waiting = [], [str(folder)]
+    closed: list[OSError] = []
     seen = {os.path.realpath(output_dir)} - {os.path.realpath(folder)} if output_dir else set()
     while waiting:
-        for place, folders, names in os.walk(waiting.pop(0)):
+        for place, folders, names in os.walk(waiting.pop(0), onerror=closed.append):
             if os.path.realpath(place) in seen:
                 folders.clear()
                 continue
@@ -143,9 +145,15 @@ def files_in(folder: Path, endings: tuple[str, ...], output_dir: Path | None, sk
     files = {path for path in found if path.is_file()}
     lost = sorted(path for path in found if path not in files and path.is_symlink() and not path.exists())
     lost = [path for path in lost if path.suffix.lower() in ("", *endings)]
+    problems = []
+    if closed:
+        name = shown(os.path.relpath(closed[0].filename, folder))
+        told = f"{len(closed)} folders can't be read, such as {name} ({closed[0].strerror})"
+        problems.append((told, "check their permissions"))
     if lost:
-        advice = "fetch their content, for example with git annex get, datalad get or dvc pull"
         told = f"{len(lost)} links lead nowhere, such as {shown(lost[0].relative_to(folder))}"
+        problems.append((told, "fetch their content, for example with git annex get, datalad get or dvc pull"))
+    for told, advice in problems:
         if not skip_bad:
             raise UserError(f"{folder}: {told}; {advice}, or pass --skip_bad")
         print(f"{told}; they are left out: {advice}")

@@ -722,6 +722,24 @@ def test_what_git_annex_keeps_in_a_hidden_folder_is_no_second_clip(imported, tmp
     assert [path.stem for path in folder.glob("train/poses/*")] == ["hello"]
 
 
+def test_folders_that_cannot_be_read_are_named(imported, refused, tmp_path: Path, capsys, monkeypatch):
+    for name in ("open", "closed"):
+        (tmp_path / "in" / name).mkdir()
+        np.save(tmp_path / "in" / name / f"{name}.npy", POINTS)
+    scandir = os.scandir
+
+    def forbidding(path: str):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidding)
+    said = "1 folders can't be read, such as closed (Permission denied)"
+    assert f"{said}; check their permissions, or pass --skip_bad" in refused("--source_fps 25")
+    imported("--source_fps 25 --skip_bad")
+    assert f"{said}; they are left out" in capsys.readouterr().out
+
+
 def test_links_that_lead_nowhere_are_named(imported, refused, tmp_path: Path, capsys):
     given = tmp_path / "in"
     np.save(given / "a.npy", POINTS)
