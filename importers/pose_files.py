@@ -37,6 +37,8 @@ def read_pose_recording(path: Path, units: str | None, size: tuple[int, int] | N
     if size not in (None, file.header_size):
         width, height = file.header_size
         notes.append(f"its header says {width} x {height}, in place of which --width and --height are taken")
+    if file.fps != file.header_fps:
+        notes.append(f"its header says {file.header_fps:g} frames per second, as version 0.1 writes {file.fps:.5g}")
     targets, body_notes = _targets(file)
     if file.num_people > 1:
         file, several = _follow(file, targets, person)

@@ -16,6 +16,8 @@ from runtime.errors import UserError
 from runtime.untrusted import MAX_ARRAY_BYTES, read_regular
 
 LEAST_SHOULDERS = 0.01  # image units: shoulders nearer to each other are in another unit
+WITH_FRACTIONS = 0.15  # between the versions 0.1, whose rates are whole numbers, and 0.2
+WHOLE_RATES = {23.0: 24000 / 1001, 29.0: 30000 / 1001, 59.0: 60000 / 1001}  # what version 0.1 cut off of these rates
 EMPTY = "zero frames, no person or no point; leave the file out or record it again"
 
 # The components of a full Holistic file, with the numbers of points that each may have.
@@ -62,7 +64,7 @@ class PosePoints:
     """What a `.pose` file holds: the names of each component's points, and where these lie among all N.
 
     points [T,P,N,C] of P people, each of whom some frame shows (or one whom none does), confidence [T,P,N], size of the
-    picture (width, height) in pixels, and as the header says it, fps, 0 for unknown.
+    picture (width, height) in pixels, and as the header says it, fps, 0 for unknown, and as the header says it.
     """
 
     names: dict[str, list[str]]
@@ -72,6 +74,7 @@ class PosePoints:
     size: np.ndarray
     header_size: tuple[int, int]
     fps: float
+    header_fps: float
 
     def of_one(self, who: np.ndarray) -> "PosePoints":
         """The points of one person; who [T]: that person's number in each frame."""
@@ -134,7 +137,9 @@ def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoi
     people = np.flatnonzero((confidence > 0).any((0, 2)))  # a file may have more places for people than it shows
     people = people if len(people) else [0]
     points, confidence = points[:, people], confidence[:, people]
-    return PosePoints(names, places, points, confidence, picture, header_size, float(file.body.fps))
+    header_fps = float(file.body.fps)
+    fps = WHOLE_RATES.get(header_fps, header_fps) if file.header.version < WITH_FRACTIONS else header_fps
+    return PosePoints(names, places, points, confidence, picture, header_size, fps, header_fps)
 
 
 def depth_scale(file: PosePoints) -> float:

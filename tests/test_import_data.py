@@ -1,5 +1,6 @@
 """Other tools' poses become the project's: the same points, nothing invented, and nothing taken for what it is not."""
 
+import io
 import json
 import os
 import shutil
@@ -1192,6 +1193,25 @@ def test_rates_are_kept_resampled_or_refused(refused, imported, tmp_path: Path, 
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("version", "rate"), [(0.1, 30000 / 1001), (0.2, 29.0)])
+def test_a_rate_whose_fraction_a_pose_file_cannot_keep_has_it_again(
+    version: float, rate: float, imported, letter: Path, tmp_path: Path
+):
+    pose = Pose.read(letter.read_bytes())
+    header = io.BytesIO()
+    pose.header.write(header)
+    frames, people = pose.body.data.shape[:2]
+    content = letter.read_bytes()[len(header.getvalue()) + 10 :]
+    counts = struct.pack("<HHH", 29, frames, people) if version == 0.1 else struct.pack("<fIH", 29, frames, people)
+    (tmp_path / "in" / "clip.pose").write_bytes(struct.pack("<f", version) + header.getvalue()[4:] + counts + content)
+    folder = imported()
+    with np.load(folder / "train/poses/clip.npz") as archive:
+        assert archive["fps"] == pytest.approx(rate)
+        np.testing.assert_allclose(archive["keypoints"], read_pose_file(letter).keypoints, atol=1e-6)
+    said = "its header says 29 frames per second, as version 0.1 writes 29.97: clip.pose"
+    assert (said in (folder / "report.txt").read_text()) == (version == 0.1)
 
 
 def test_a_rate_that_a_file_states_against_the_flag_is_told(imported, letter: Path, tmp_path: Path):
