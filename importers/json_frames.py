@@ -199,6 +199,7 @@ def _follow(
     people: list[np.ndarray], frames: np.ndarray, person: str
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """One person through all frames. people: those of each file, [N,75,3]; frames: which frame each file is."""
+    people = [np.where(np.isfinite(found).all(2, keepdims=True), found, 0) for found in people]  # NaN: not found
     people = [found[(found[:, TRUNK, 2] > 0).any(1)] for found in people]
     most = max(map(len, people))
     points = through_time(people, frames, follow_keypoints(people, frames, person))

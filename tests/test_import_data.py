@@ -1167,6 +1167,18 @@ def test_the_signer_stays_the_signer(missing: str, imported, tmp_path: Path):
     np.testing.assert_allclose(points[:, 54:], (signing / SIZE)[:, 54:], atol=1e-4)
 
 
+def test_a_point_that_is_no_number_loses_nobody(imported, tmp_path: Path):
+    folder = tmp_path / "in" / "clip"
+    write_openpose(folder, [POINTS * SIZE, POINTS * SIZE + np.array([500, 0])])
+    for path in sorted(folder.iterdir())[3:6]:
+        content = json.loads(path.read_text())
+        content["people"][0]["pose_keypoints_2d"][0] = float("nan")  # the nose
+        path.write_text(json.dumps(content))
+    _, seen = keypoints(imported("--source_fps 24 --width 1280 --height 720 --person left"))
+    assert seen[:, layout.ARMS_AND_HANDS].all()
+    assert np.flatnonzero(~seen[:, layout.NOSE]).tolist() == [3, 4, 5]
+
+
 def test_of_one_frame_the_largest_person_is_taken(imported, tmp_path: Path):
     small, large = (POINTS[:1] * 0.5 + [0.5, 0.4]) * SIZE, (POINTS[:1] * 0.8 - [0.2, 0.0]) * SIZE
     write_openpose(tmp_path / "in" / "clip", [small, large])
