@@ -223,6 +223,12 @@ REMARKS = {
         "metrics use {} clips; the others have nothing to compare",
         True,
     ),
+    "motion_clips": Remark(
+        "hand_speeds",
+        lambda values: np.isfinite(values).all(1).sum(),
+        "motion_ratio uses {} clips; the others, or their references, are too short, or lack shoulders or hands",
+        True,
+    ),
     "recognition_clips": Remark(
         "recognition",
         lambda values: np.isfinite(values).sum(),

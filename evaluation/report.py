@@ -37,7 +37,9 @@ WIDTHS = {mean_of: (), ratio_of: (2,), ratio_by_text: (3,)}  # of one clip's val
 MAX_CLIPS_BYTES = 2**33  # of the values of every clip of a split, latents included
 # Outside, stillness or trembling makes the other metrics meaningless. Noise gives a still clip motion, but it trembles.
 PLAUSIBLE_MOTION, PLAUSIBLE_JERK = (0.8, 1.2), 1.5
-MARKED = "motion ratio outside {}-{}, or jerk ratio above {}".format(*PLAUSIBLE_MOTION, PLAUSIBLE_JERK)
+MARKED = "motion ratio outside {}-{}, jerk ratio above {}, or one of them unknown".format(
+    *PLAUSIBLE_MOTION, PLAUSIBLE_JERK
+)
 
 
 def build_report(
@@ -121,7 +123,7 @@ def _is_report(report: object) -> bool:
         and all(isinstance(text, str) for text in texts + warnings)
         and isinstance(report.get("references"), str | None)
         and all(isinstance(value, float | None) for value in thresholds.values())
-        and all("motion_ratio" in row for row in rows)
+        and all({"motion_ratio", "jerk_ratio"} <= row.keys() for row in rows)
         and all(isinstance(value, int | float | dict | None) for value in numbers)
     )
 
@@ -205,7 +207,7 @@ def format_table(report: Mapping[str, object]) -> str:
 def is_marked(row: Mapping[str, object]) -> bool:
     """Whether a row moves too little, too much, too abruptly, or not measurably, for its other metrics to count."""
     ratio, jerk, (least, most) = row["motion_ratio"], row["jerk_ratio"], PLAUSIBLE_MOTION
-    return ratio is None or not least <= ratio <= most or (jerk is not None and jerk > PLAUSIBLE_JERK)
+    return None in (ratio, jerk) or not least <= ratio <= most or jerk > PLAUSIBLE_JERK
 
 
 def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]]) -> list[str]:

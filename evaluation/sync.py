@@ -106,6 +106,8 @@ def sync_scores(prediction: Clip, reference: Clip, scale: Array) -> dict[str, ob
     energies = [smooth_energies(clip, scale) for clip in (prediction, reference)]
     null_correlation, null_lag = sync_null(*energies[0])
     face_speeds = [float(mean_where(face, np.isfinite(face))) for _, face in energies]
+    if len(prediction.pose) == 1 and prediction.seen.any():
+        face_speeds[0] = 0.0  # a picture stands still
     return {
         "sync_correlation": [*(sync_correlation(*pair) for pair in energies), null_correlation],
         "sync_lag": [*(sync_lag(*pair) for pair in energies), null_lag],

@@ -426,7 +426,7 @@ def test_a_clip_that_is_none_has_no_figure():
     undefined = {name for name, values in scores.items() if np.isnan(values[0]).any()}
     assert undefined >= {"dtw", "dtw_mje", "mse", "hand_speeds", "speeds", "jerks", "face_speeds", "sync_correlation"}
     row = summarise(scores)
-    assert row["compared_clips"] == 2
+    assert row["compared_clips"] == row["motion_clips"] == 2
     assert row["motion_ratio"] == 1
     assert row["dtw"] == 0
 
@@ -461,3 +461,16 @@ def test_one_frame_has_no_motion():
     row = evaluate_row(generated([make_clip(1, 1)]), [reference])
     assert row["motion_ratio"] is row["sync_correlation"] is row["sync_lag"] is None
     assert row["dtw"] > 0
+
+
+def test_a_clip_of_one_frame_stands_still_beside_a_reference_that_moves():
+    """Left out, clips that are pictures would hide behind the motion of the others."""
+    references = make_references()
+    pictures = [Clip(r.pose[:1], r.seen[:1]) if n < 3 else r for n, r in enumerate(references)]
+    scores = score_clips(pictures, references)
+    for name in ("hand_speeds", "speeds", "jerks", "face_speeds"):
+        assert (scores[name][:3, 0] == 0).all()
+        assert (scores[name][:3, 1] > 0).all()
+    row = summarise(scores)
+    assert row["motion_ratio"] == pytest.approx(scores["hand_speeds"][3:, 1].sum() / scores["hand_speeds"][:, 1].sum())
+    assert row["motion_clips"] == 6

@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.clips import Reference
 from evaluation.registry import METRICS
-from evaluation.report import ROWS, build_report, format_table, read_clips, write_clips, write_report
+from evaluation.report import ROWS, build_report, format_table, read_clips, read_report, write_clips, write_report
 from runtime.errors import UserError
 
 KEYS = [metric.key for metric in METRICS]
@@ -66,9 +66,18 @@ def test_rows_that_move_too_little_or_too_much_are_marked(ratio, marked):
 
 
 def test_a_still_clip_with_noise_is_marked_by_its_jerk():
-    for jerk, marked in ((1.5, False), (2.1, True), (None, False)):
+    for jerk, marked in ((1.5, False), (2.1, True), (None, True)):  # clips of three frames have no jerk
         table = format_table(make_report(model=make_row(motion_ratio=1.0, jerk_ratio=jerk)))
         assert ("model*" in table.splitlines()[0]) == marked
+
+
+@pytest.mark.parametrize("ratio", ["motion_ratio", "jerk_ratio"])
+def test_a_report_that_does_not_say_how_its_rows_move_is_none(ratio, tmp_path):
+    row = make_row()
+    del row[ratio]
+    path = write_report(tmp_path, make_report(model=row))[0]
+    with pytest.raises(UserError, match="not a report of evaluate"):
+        read_report(path)
 
 
 def test_table_states_what_the_figures_were_made_with():
@@ -93,9 +102,11 @@ def test_table_states_what_the_figures_were_made_with():
 def test_figures_say_on_how_many_clips_they_stand_where_these_are_not_all():
     rows = {name: make_row(recognition_clips=5, text_clips=7, diversity_clips=2, compared_clips=7) for name in ROWS}
     rows["nearest_text"]["compared_clips"] = 5
+    rows["model"]["motion_clips"] = 4
     table = format_table(make_report(**rows))
     assert "all rows: recognition uses 5 clips: those with a text" in table
     assert "all rows: diversity uses the 2 clips that share their text with another" in table
+    assert "model: motion_ratio uses 4 clips; the others" in table
     assert "nearest_text: metrics use 5 clips; the others have nothing to compare" in table
     assert "BLEU, ROUGE-L, chrF and WER use" not in table
 
