@@ -168,19 +168,19 @@ def main() -> None:
         models.settings |= {"text_unit": unit_of(texts), "text_normalization": NORMALIZATION}
 
     clips: dict[str, list[Clip]] = {}  # by the name of the report's row
-    warnings: list[str] = []
     if models.generator is None:
         reading = prepared_reading(args.data_dir, args.cache_dir)
         clips["model"] = read_predictions(args.predictions_dir, references, fps, reading)
-        latency, length_source, warnings = None, "given", warnings_on(clips["model"], references)
-        for warning in warnings:
-            print(f"warning: {args.predictions_dir}: {warning}")
+        latency, length_source = None, "given"
     else:
         if args.shuffle_texts:
             wrong = shuffled_texts(texts, args.seed)
             clips["shuffled_texts"], _ = generate_clips(models.generator, references, wrong, args)
         clips["model"], latency = generate_clips(models.generator, references, texts, args)
         length_source = "oracle" if args.oracle_length else "predicted"
+    warnings = warnings_on(clips["model"], references)
+    for warning in warnings:
+        print(f"warning: {args.predictions_dir or 'the generated clips'}: {warning}")
 
     evaluator = Evaluator(
         references, train, models.autoencoder, models.statistics, models.translator, args.num_workers, judge

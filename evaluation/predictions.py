@@ -14,6 +14,8 @@ from runtime.errors import UserError
 from runtime.files import composed, write_whole_folder
 
 OTHER_SPEED = 1.6  # times as many frames as the references, or as few: speech rates differ less
+OTHER_SHAPE = 1.3  # times as wide or as high as the references, in the median; signers and cameras differ less
+OTHER_PLACE = 0.5  # shoulder widths from the references, in the median
 
 
 def read_predictions(
@@ -51,7 +53,25 @@ def _other_geometry(clips: Sequence[Clip], references: Sequence[Reference]) -> s
     """Says that the clips do not follow the layout, or names the few that do not, though their references do."""
     facts = _facts(clips)
     ids = [reference.id for reference in references]
-    return refusal(facts) or "; ".join(differing(ids, facts, _facts(references))) or None
+    real = _facts(references)
+    return refusal(facts) or "; ".join(differing(ids, facts, real)) or _other_picture(facts, real)
+
+
+def _other_picture(facts: Facts, real: Facts) -> str | None:
+    """Says that the clips as a whole are larger, smaller, of other proportions or elsewhere than their references."""
+
+    def median(values: np.ndarray) -> float:
+        return float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else np.nan
+
+    wide, high = (median(facts[name] / real[name]) for name in ("width", "height"))
+    away = float(np.hypot(*map(median, ((facts["middle"] - real["middle"]) / real["width"][:, None]).T)))
+    said = [
+        (max(wide, 1 / wide) >= OTHER_SHAPE, f"has shoulders {wide:.2f} times as wide as its reference's"),
+        (high > 0 and max(high, 1 / high) >= OTHER_SHAPE, f"has its nose {high:.2f} times as high above the shoulders"),
+        (away >= OTHER_PLACE, f"stands {away:.2f} shoulder widths beside its reference"),
+    ]
+    found = " and ".join(text for holds, text in said if holds)
+    return f"the median clip {found}: another crop or shape of the picture? Distances count that" if found else None
 
 
 def _facts(clips: Sequence[Clip]) -> Facts:
@@ -66,7 +86,10 @@ def _other_speed(clips: Sequence[Clip], references: Sequence[Reference]) -> str 
     ratio = float(np.median([len(clip.pose) / len(real.pose) for clip, real in zip(clips, references, strict=True)]))
     if max(ratio, 1 / ratio) < OTHER_SPEED:
         return None
-    return f"the median clip has {ratio:.2f} times its reference's frames: another rate? Motion is measured per frame"
+    return (
+        f"the median clip has {ratio:.2f} times its reference's frames: another rate, or lengths that do not fit? "
+        "Motion is measured per frame"
+    )
 
 
 def _repeating(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:

@@ -88,10 +88,11 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
 def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
     """How shoulders and nose lie, of points [F,P,2], known [F,P].
 
-    width: from shoulder to shoulder, image units. height: of the nose above the shoulders, shoulder widths. outside:
-    how far nose or shoulders lie outside the picture, image units. off centre: of the shoulders' middle from (0, 0),
-    shoulder widths. below, lying, reversed: parts of the frames in which the nose is below the shoulders, the shoulders
-    are above one another and the nose beside them, the signer's left shoulder is at the left of the picture.
+    width: from shoulder to shoulder, image units. middle [clips,2]: between them, image units. height: of the nose
+    above the shoulders, shoulder widths. outside: how far nose or shoulders lie outside the picture, image units. off
+    centre: of the shoulders' middle from (0, 0), shoulder widths. below, lying, reversed: parts of the frames in which
+    the nose is below the shoulders, the shoulders are above one another and the nose beside them, the signer's left
+    shoulder is at the left of the picture.
     """
     left, right, nose = points[:, layout.LEFT_SHOULDER], points[:, layout.RIGHT_SHOULDER], points[:, layout.NOSE]
     middle = (left + right) / 2
@@ -107,6 +108,7 @@ def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
     width = np.where(width > 0, width, np.nan)
     return {
         "width": width,
+        "middle": np.stack([middle_x, middle_y], axis=1),
         "height": height / width,
         "outside": np.abs(np.array(places) - 0.5).max(0) - 0.5,
         "off centre": np.maximum(np.abs(middle_x), np.abs(middle_y)) / width,

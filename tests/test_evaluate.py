@@ -439,6 +439,37 @@ def test_single_predictions_of_another_geometry_are_named(tmp_path):
     assert warnings_on(read_predictions(tmp_path, references), references) == []
 
 
+def test_predictions_of_another_picture_are_told(tmp_path):
+    """Of another crop, or divided by the picture's longer side: no clip is odd by itself, but all distances are."""
+    points, _ = recordings.signer()
+    nmm = np.full((len(points), layout.NMM_DIM), 0.1)
+    pose = layout.keypoints_to_frame(points, nmm).astype(np.float32)
+    references = [Reference(pose, pose != 0, f"clip{number}", "") for number in range(4)]
+    middle = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean((0, 1))
+    changes = {
+        "has shoulders 0.50 times as wide as its reference's:": (points - middle) / 2 + middle,
+        "0.56 times as wide as its reference's and has its nose 1.78 times as high": (
+            (points - middle) * [9 / 16, 1] + middle
+        ),
+        "has its nose 0.56 times as high above the shoulders:": (points - middle) * [1, 9 / 16] + middle,
+        "shoulder widths beside its reference:": points + np.array([0.0, 0.22]),
+    }
+    for said, changed in changes.items():
+        for reference in references:
+            np.save(tmp_path / f"{reference.id}.npy", layout.keypoints_to_frame(changed, nmm).astype(np.float32))
+        (warning,) = warnings_on(read_predictions(tmp_path, references), references)
+        assert said in warning
+
+
+def test_a_models_own_clips_get_the_warnings_of_files(data_dir, trained, tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(evaluate, "warnings_on", lambda *both: seen.append(both) or ["a warning"])
+    commands.call("evaluate_predictor", D=data_dir, O=tmp_path, **trained.paths)
+    assert "warning: the generated clips: a warning" in capsys.readouterr().out
+    assert json.loads((tmp_path / "metrics_dev.json").read_text(encoding="utf-8"))["warnings"] == ["a warning"]
+    assert len(seen) == 1
+
+
 def test_predictions_that_count_less_than_they_seem_are_told(data_dir, tmp_path):
     """A body left out costs nothing in any distance, and another rate is not seen in a file that tells none."""
     references = read_references(load_split(data_dir, "dev"))
