@@ -105,11 +105,12 @@ def load_teacher(args: argparse.Namespace, fingerprint: str, device: torch.devic
 
 def guide(teacher: TextToLatent, args: argparse.Namespace) -> None:
     """Make the teacher guide as the flags ask; raises UserError if it has not learnt to be guided."""
-    asked = SamplingSettings(guidance_scale=args.guidance_scale, guidance_start=args.guidance_start)
+    asked = SamplingSettings(args.num_teacher_steps, args.guidance_scale, args.guidance_start)
     try:
         found = teacher.net.resolve(asked)
     except SettingRefused as error:
-        raise UserError(f"{args.teacher_checkpoint}: {error}; leave the flag out, or pass --guidance_scale 1") from None
+        advice = "" if str(error).startswith("guidance_start") else ", or pass --guidance_scale 1"
+        raise UserError(f"{args.teacher_checkpoint}: {error}; leave the flag out{advice}") from None
     teacher.net.config = dataclasses.replace(
         teacher.net.config, guidance_scale=found.guidance_scale, guidance_start=found.guidance_start
     )

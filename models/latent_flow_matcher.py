@@ -253,7 +253,8 @@ class LatentFlowMatcher(nn.Module):
         return velocity
 
     def resolve(self, settings: SamplingSettings) -> SamplingSettings:
-        """The settings, with the configuration's in place of None.
+        """The settings, with the configuration's in place of None, and guidance by the text as it acts: its scale is 1
+        where the steps are too few to meet it.
 
         Raises SettingRefused if this network cannot follow them.
         """
@@ -271,13 +272,27 @@ class LatentFlowMatcher(nn.Module):
         scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
         start = config.guidance_start if settings.guidance_start is None else settings.guidance_start
         require_guidance_start(start)
+        steps = config.num_inference_steps if settings.num_steps is None else settings.num_steps
+        solver = settings.solver or DEFAULT_SOLVER
+        if scale > 1.0 and not within(evaluation_times(time_grid(steps), solver), guided_within(scale, start)).any():
+            for name in ("guidance_start", "guidance_scale"):
+                if (asked := getattr(settings, name)) is not None:
+                    raise SettingRefused(
+                        f"{name} {asked:g}: guidance by the text acts from {start:g} to {TEXT_GUIDANCE_END}, and none "
+                        f"of {steps} steps lies there"
+                    )
+            scale = 1.0
+        if scale <= 1.0:
+            if settings.guidance_start:
+                raise SettingRefused(f"guidance_start {start:g}: a guidance scale of {scale:g} has no beginning")
+            start = 0.0
         if guidance_from == "null_text" and scale != 1 and not config.has_null_text:
             raise SettingRefused("guidance_from null_text: training never dropped a text (cfg_dropout 0)")
         return SamplingSettings(
-            num_steps=config.num_inference_steps if settings.num_steps is None else settings.num_steps,
+            num_steps=steps,
             guidance_scale=scale,
             guidance_start=start,
-            solver=settings.solver or DEFAULT_SOLVER,
+            solver=solver,
             use_ssm_prior=config.prior_type != "none",
             use_sync_guidance=guided,
             guidance_from=guidance_from,

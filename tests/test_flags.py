@@ -129,7 +129,9 @@ def test_guidance_away_from_a_null_text_that_nothing_trains_is_refused(trained, 
 def test_a_student_learns_the_guidance_that_its_flags_ask_for(trained, data_dir, tmp_path: Path, capsys):
     paths = {"D": data_dir, "A": trained.autoencoder, "F": trained.flow, "O": tmp_path}
     said = one_sentence(capsys, lambda: commands.call("student", "--guidance_start 0.95", **paths))
-    assert "guidance_start 0.95: guidance by the text ends at 0.9" in said
+    assert said.endswith("guidance_start 0.95: guidance by the text ends at 0.9; leave the flag out")
+    said = one_sentence(capsys, lambda: commands.call("student", "--guidance_start 0.4 --guidance_scale 1", **paths))
+    assert said.endswith("guidance_start 0.4: a guidance scale of 1 has no beginning; leave the flag out")
     commands.call("student", "--guidance_scale 3 --guidance_start 0.4 --num_epochs 1", **paths)
     config = load_checkpoint(tmp_path / "best_model.pt", STUDENT)["config"]
     assert (config["guidance_scale"], config["guidance_start"]) == (3.0, 0.4)

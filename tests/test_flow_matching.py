@@ -13,6 +13,7 @@ from models.consistency_distillation import Student, StudentConfig
 from models.flow_matching import (
     DEFAULT_SOLVER,
     SamplingSettings,
+    SettingRefused,
     Velocity,
     path_sample,
     reached,
@@ -260,6 +261,28 @@ def test_a_student_starts_where_its_teacher_does(around_mean, inputs):
 def test_guidance_without_a_prior_leads_away_from_the_null_text():
     assert FlowConfig(prior_type="simple").guidance_from == "prior"
     assert FlowConfig(prior_type="none").guidance_from == "null_text"
+
+
+def test_settings_say_how_guidance_acts(matcher):
+    """A record names the settings, so these must not name a guidance that no step has felt."""
+    matcher.config = dataclasses.replace(matcher.config, guidance_start=0.2)
+
+    def resolved(*asked: object, **more: object) -> tuple[float, float]:
+        settings = matcher.resolve(SamplingSettings(*asked, **more))
+        return settings.guidance_scale, settings.guidance_start
+
+    assert resolved(50, 2.5) == (2.5, 0.2)
+    assert resolved(50, 0.5) == resolved(50, 0.5, 0.0) == (0.5, 0.0)  # a scale below 1 acts throughout
+    assert resolved(50, 1.0) == (1.0, 0.0)
+    with pytest.raises(SettingRefused, match=r"guidance_start 0\.4: a guidance scale of 0\.5 has no beginning"):
+        resolved(50, 0.5, 0.4)
+    assert resolved(1) == (1.0, 0.0)  # its only step begins at t = 0
+    assert resolved(1, guidance_start=0.0)[1] == 0
+    assert resolved(1, 2.5, solver="midpoint") == (2.5, 0.2)
+    with pytest.raises(SettingRefused, match=r"guidance_scale 3: .* from 0\.2 to 0\.9, and none of 1 steps lies there"):
+        resolved(1, 3.0)
+    with pytest.raises(SettingRefused, match=r"guidance_start 0\.8: .* and none of 4 steps lies there"):
+        resolved(4, 2.5, 0.8)
 
 
 def test_guidance_that_a_flow_cannot_follow_is_named(matcher):
