@@ -12,7 +12,7 @@ import json
 import platform
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from runtime.console import be_quiet
@@ -41,6 +41,7 @@ class ScriptParser(argparse.ArgumentParser):
     def __init__(self, description: str | None) -> None:
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         self._reading: Path | None = None  # the file whose flags are being parsed
+        self._told = False  # of later flags; a script may parse twice
         self.add_argument(
             "--config", type=Path, metavar="FILE", help="read flags from this file, such as the config.json of a run"
         )
@@ -99,7 +100,21 @@ class ScriptParser(argparse.ArgumentParser):
                 continue
             _, parsed = self._parse_one(action, value, path)
             self.set_defaults(**{action.dest: parsed})
+        if content["versions"]:  # a run wrote it, with every flag of its version
+            self._tell_later_flags(path, {*content["flags"], *content["defaults"]}, typed)
         return words
+
+    def _tell_later_flags(self, path: Path, known: set[str], typed: Collection[str]) -> None:
+        """Warn of flags that the version which wrote a file did not have, and whose defaults do something."""
+        later = [
+            f"--{name_of(action)} {shown(_plain(action.default))}"
+            for action in self._actions
+            if action.option_strings and action.dest not in OF_ONE_CALL and action.dest not in typed
+            if name_of(action) not in known and action.default not in (None, False)
+        ]
+        if later and not self._told:
+            self._told = True
+            print(f"warning: {path}: is of a version that lacked {', '.join(later)}: today's defaults apply")
 
     def _action(self, name: str, path: Path) -> argparse.Action:
         action = self._option_string_actions.get(f"--{name}")

@@ -137,6 +137,22 @@ def test_a_student_learns_the_guidance_that_its_flags_ask_for(trained, data_dir,
     assert (config["guidance_scale"], config["guidance_start"]) == (3.0, 0.4)
 
 
+def test_flags_that_came_after_a_file_are_told(trained, tmp_path: Path, monkeypatch, capsys):
+    """Their defaults may do what the run of then did not; what is typed is known, and a hand-written file is no run."""
+    content = json.loads(trained.flow.with_name("config.json").read_text())
+    path = tmp_path / "config.json"
+    for name in ("guidance_start", "prior_checkpoint"):
+        del content["defaults"][name]
+    for words, said in (((), True), (("--guidance_start", "0"), False)):
+        path.write_text(json.dumps(content))
+        parse(FLOW_SCRIPT, "--config", path, *words, monkeypatch=monkeypatch)
+        warning = f"warning: {path}: is of a version that lacked --guidance_start 0.2: today's defaults apply\n"
+        assert capsys.readouterr().out == (warning if said else "")
+    path.write_text(json.dumps({**content, "versions": {}}))
+    parse(FLOW_SCRIPT, "--config", path, monkeypatch=monkeypatch)
+    assert capsys.readouterr().out == ""
+
+
 def test_a_default_of_the_file_does_not_count_as_typed(config, monkeypatch, capsys):
     """--scratch_dim needs --text_encoder scratch where it is given, and not where the file says that it was not."""
     args = parse(FLOW_SCRIPT, "--config", config(WHOLE, defaults={"scratch_dim": 77}), monkeypatch=monkeypatch)
