@@ -51,6 +51,7 @@ GIF_MAX_FPS, GIF_COLOURS = 50, 64
 GIF_MAX_SECONDS = 655  # a picture that stands still has 65535 hundredths of a second
 MP4_MAX_WIDTH, GIF_MAX_WIDTH = 16384, 65535  # pixels that H.264 takes, and that a GIF can state
 HALF, REACH = 1.4, 3.0  # shoulder widths that a view shows to each side of the shoulders: usually, and at most
+FOREHEAD = 0.3  # shoulder widths that a head rises above its eyes
 MOST_GAP = 0.4  # shoulder widths from wrist to hand that a picture bridges; a longer gap is a fault of the clip
 STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
 
@@ -77,10 +78,11 @@ def fit_view(pose: np.ndarray, aspect: float = 1.0) -> View:
 def fit_views(poses: Sequence[np.ndarray], aspect: float = 1.0) -> list[View]:
     """The views for clips [T,214] that are shown together, around their median shoulders, one size in shoulder widths.
 
-    They show HALF to each side, or as much more, up to REACH, as the hands of all clips need. `hands` are those that a
-    clip shows in 10 % of its frames.
+    They show HALF to each side, or as much more, up to REACH, as the hands and the heads of all clips need: shoulders
+    are narrow where a signer turns, or a wide recording is drawn as a square. `hands` are those that a clip shows in
+    10 % of its frames.
     """
-    views, reached = [], []
+    views, reached, heads = [], [], []
     for pose in poses:
         points = visible_points(pose, aspect)
         shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
@@ -90,6 +92,8 @@ def fit_views(poses: Sequence[np.ndarray], aspect: float = 1.0) -> list[View]:
             centre = np.median(shoulders.mean(1), axis=0) + np.array([0.0, 0.12 * width])
         else:
             centre, width = np.array([aspect / 2, 0.5]), 0.36
+        eyes = points[:, [layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER]].reshape(-1, 2)
+        heads.append((eyes[np.isfinite(eyes).all(1)] - centre) / width - np.array([0.0, FOREHEAD]))
         hands = {}
         for hand, place in layout.HAND_KEYPOINTS.items():
             seen = points[:, place][np.isfinite(points[:, place]).all((1, 2))]
@@ -98,9 +102,9 @@ def fit_views(poses: Sequence[np.ndarray], aspect: float = 1.0) -> list[View]:
                 extent = (seen.max(1) - seen.min(1)).max(1)
                 hands[hand] = 0.56 * float(np.percentile(extent, 92)) + 0.02 * width
         views.append(View(centre, HALF * width, width, centre - [0.0, 0.85 * width], hands, aspect))
-    reached = np.concatenate([*reached, np.zeros((1, 2))])
-    first = np.percentile(reached, 2, axis=0).clip(-REACH, -HALF)
-    last = np.percentile(reached, 98, axis=0).clip(HALF, REACH)
+    both = [np.concatenate([*parts, np.zeros((1, 2))]) for parts in (reached, heads)]
+    first = np.min([np.percentile(part, 2, axis=0) for part in both], axis=0).clip(-REACH, -HALF)
+    last = np.max([np.percentile(part, 98, axis=0) for part in both], axis=0).clip(HALF, REACH)
     shift, half = (first + last) / 2, float((last - first).max()) / 2  # shoulder widths
     return [
         replace(view, centre=view.centre + shift * view.shoulder_width, half=half * view.shoulder_width)

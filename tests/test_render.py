@@ -82,6 +82,16 @@ def test_the_view_holds_the_hands(by: tuple[float, float], wider: bool):
     assert coloured(pixels(pose)[:200], render.HAND_COLOURS["right"]).any()
 
 
+@pytest.mark.parametrize(("aspect", "wider"), [(1.0, False), (9 / 16, True)])
+def test_the_view_holds_the_head_where_shoulders_are_narrow(aspect: float, wider: bool):
+    """As of a wide recording that is drawn as a square: its heads are as high as ever, in narrower shoulders."""
+    pose = signer()
+    view = render.fit_view(pose, aspect)
+    eyes = render.visible_points(pose, aspect)[:, [layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER]]
+    assert (eyes[..., 1] - render.FOREHEAD * view.shoulder_width > view.centre[1] - 1.001 * view.half).all()
+    assert (view.half > 1.01 * render.fit_view(pose).half * aspect) == wider
+
+
 def test_clips_shown_together_have_one_size():
     near, far, absurd = (moved(signer(), (0, y)) for y in (0, 0.4, 1e6))
     sizes = [view.half / view.shoulder_width for view in render.fit_views([near, far])]
