@@ -92,6 +92,19 @@ def test_a_run_without_the_noise_does_not_go_on_with_it(trained, data_dir, tmp_p
     assert "--motion_kept 0.9 contradicts 1.0 in" in said
 
 
+def test_a_flow_of_before_goes_on_with_the_guidance_that_it_began_with(trained, data_dir, tmp_path, capsys):
+    """Its command had no --guidance_start to leave out."""
+    content = torch.load(trained.flow.with_name("last.pt"), weights_only=True)
+    assert content["config"].pop("guidance_start") == 0.2
+    torch.save(content, tmp_path / "last.pt")
+    last, paths = tmp_path / "last.pt", {"D": data_dir, "A": trained.autoencoder, "O": tmp_path / "run"}
+    more = f"--num_epochs 3 --resume_from {last}"
+    said = commands.one_sentence(capsys, lambda: commands.call("flow", more, **paths))
+    assert said.endswith(f"--guidance_start 0.2 contradicts 0.0 in {last}, with which the run began; pass that")
+    commands.call("flow", f"{more} --guidance_start 0", **paths)
+    assert load_checkpoint(tmp_path / "run" / "last.pt", "flow")["config"]["guidance_start"] == 0
+
+
 def test_an_autoencoder_of_before_goes_on_without_the_weight_of_the_face_alone(trained, data_dir, tmp_path, capsys):
     content = torch.load(trained.autoencoder.with_name("last.pt"), weights_only=True)
     assert content["training"]["made_with"].pop("face_weight") > 0

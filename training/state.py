@@ -253,7 +253,8 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
             kept = content["config"].get(name, value)
             if name in OF_VERSION and kept != value:
                 raise UserError(f"{path}: a version that guided otherwise ({name} {kept}) began this run; begin again")
-            require_equal(f"--{name}", value, kept, path)
+            if value is not None and value != kept:  # the value may be a default: to leave the flag out would not help
+                raise UserError(f"--{name} {value} contradicts {kept} in {path}, with which the run began; pass that")
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
     if not same_text_encoder(content["text_encoder"], stage.text_encoder):
         raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
