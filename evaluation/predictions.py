@@ -27,9 +27,16 @@ def read_predictions(
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --predictions_dir holds ID.npy or ID.pose for every clip")
-    clips, trimmed = [], 0
+    clips, trimmed, first = [], 0, None
     for reference in references:
-        whole = read_prediction(prediction_path(folder, reference.id), fps, reading)
+        path = prediction_path(folder, reference.id)
+        whole, rate = _read(path, fps, reading)
+        first = first or (rate and (path.name, rate))
+        if rate and not same_rate(rate, first[1]):
+            raise UserError(
+                f"{path}: {rate:g} frames per second, but {first[0]} has {first[1]:g}; bring all clips to the rate of "
+                "the data set"
+            )
         clips.append(whole.trimmed())
         trimmed += len(clips[-1].pose) < len(whole.pose)
     if trimmed:
@@ -167,19 +174,24 @@ def read_prediction(path: Path, fps: float | None = None, reading: Reading | Non
     reading: of the data set, which says from which confidence on a keypoint of a `.pose` file counts as seen.
     Raises UserError if its rate is not its reference's: at twice the frames per second, motion looks half as fast.
     """
+    return _read(path, fps, reading)[0]
+
+
+def _read(path: Path, fps: float | None, reading: Reading | None) -> tuple[Clip, float | None]:
+    """`read_prediction`, and the frames per second that the clip states, if it does."""
     read = read_pose(path, reading)
     if fps and read.fps and not same_rate(fps, read.fps):
         raise UserError(f"{path}: {read.fps:g} frames per second, but its reference has {fps:g}; bring it to that rate")
     if path.suffix == ".pose":
         clip = Clip.real(read.pose, read.seen)
         _refuse_absurd(path, clip.pose, clip.seen)
-        return clip
+        return clip, read.fps
     if not np.isfinite(read.pose).all():
         raise UserError(f"{path}: holds NaN or infinity, or more than float32 can; a prediction has every number")
     if not read.pose.any():
         raise UserError(f"{path}: holds nothing but zeros, which is a clip that shows nothing; generate it again")
     _refuse_absurd(path, read.pose, np.ones(read.pose.shape, bool))
-    return Clip.generated(read.pose)
+    return Clip.generated(read.pose), read.fps
 
 
 def _refuse_absurd(path: Path, pose: np.ndarray, seen: np.ndarray) -> None:

@@ -390,6 +390,18 @@ def test_clips_of_another_rate_are_refused(tmp_path):
             assert len(read_predictions(tmp_path, [reference], 25.0)) == 1
 
 
+def test_clips_of_several_rates_are_refused_where_the_data_set_states_none(tmp_path):
+    pose = np.full((3, layout.POSE_DIM), 0.5, np.float32)
+    references = [Reference(pose, pose > 0, name, "") for name in "abc"]
+    for name, fps in (("a", None), ("b", 25.0), ("c", 50.0)):
+        np.save(tmp_path / f"{name}.npy", pose)
+        (tmp_path / f"{name}.json").write_text(json.dumps({"fps": fps}))
+    with pytest.raises(UserError, match=r"c\.npy: 50 frames per second, but b\.npy has 25; bring all"):
+        read_predictions(tmp_path, references)
+    (tmp_path / "c.json").write_text(json.dumps({"fps": 25.1}))
+    assert len(read_predictions(tmp_path, references)) == 3
+
+
 def test_predictions_are_read_as_a_data_sets_clips_are(data_dir, tmp_path, capsys):
     """Frames at the ends that show nothing do not count; clips that no signer could be are told, and scored."""
     references = read_references(load_split(data_dir, "dev"))
