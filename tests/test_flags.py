@@ -296,7 +296,7 @@ def test_quiet_leaves_the_last_line(trained, data_dir, tmp_path: Path, capsys):
     assert quiet == [loud[-1].replace(str(tmp_path / "a"), str(tmp_path / "b"))]
     paths = {"D": data_dir, "A": trained.autoencoder, "P": trained.predictor}
     quiet = said(commands.call, "evaluate_predictor", "--num_workers 0 --quiet", O=tmp_path / "e", **paths)
-    assert all(line.startswith("wrote ") for line in quiet)
+    assert all(line.startswith(("wrote ", "warning: ")) for line in quiet)  # its model has hardly learnt anything
     (tmp_path / "texts.txt").write_text("so\nlate\n")
     paths = {"T": tmp_path / "texts.txt", "A": trained.autoencoder, "P": trained.predictor}
     assert len(said(commands.call, "inference_texts", O=tmp_path / "x.npy", **paths)) == 3  # precision, two clips
