@@ -253,8 +253,7 @@ class LatentFlowMatcher(nn.Module):
         return velocity
 
     def resolve(self, settings: SamplingSettings) -> SamplingSettings:
-        """The settings, with the configuration's in place of None, and guidance by the text as it acts: its scale is 1
-        where the steps are too few to meet it.
+        """The settings, with the configuration's in place of None, and guidance by the text as it acts.
 
         Raises SettingRefused if this network cannot follow them.
         """
@@ -269,23 +268,9 @@ class LatentFlowMatcher(nn.Module):
             raise SettingRefused("gamma_guidance: this flow has no sync guidance, or it is switched off")
         gamma = config.gamma_guidance if settings.gamma_guidance is None else settings.gamma_guidance
         guidance_from = settings.guidance_from or config.guidance_from
-        scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
-        start = config.guidance_start if settings.guidance_start is None else settings.guidance_start
-        require_guidance_start(start)
         steps = config.num_inference_steps if settings.num_steps is None else settings.num_steps
         solver = settings.solver or DEFAULT_SOLVER
-        if scale > 1.0 and not within(evaluation_times(time_grid(steps), solver), guided_within(scale, start)).any():
-            for name in ("guidance_start", "guidance_scale"):
-                if (asked := getattr(settings, name)) is not None:
-                    raise SettingRefused(
-                        f"{name} {asked:g}: guidance by the text acts from {start:g} to {TEXT_GUIDANCE_END}, and none "
-                        f"of {steps} steps lies there"
-                    )
-            scale = 1.0
-        if scale <= 1.0:
-            if settings.guidance_start:
-                raise SettingRefused(f"guidance_start {start:g}: a guidance scale of {scale:g} has no beginning")
-            start = 0.0
+        scale, start = self._text_guidance(settings, steps, solver)
         if guidance_from == "null_text" and scale != 1 and not config.has_null_text:
             raise SettingRefused("guidance_from null_text: training never dropped a text (cfg_dropout 0)")
         return SamplingSettings(
@@ -298,6 +283,30 @@ class LatentFlowMatcher(nn.Module):
             guidance_from=guidance_from,
             gamma_guidance=gamma if guided else 0.0,
         )
+
+    def _text_guidance(self, settings: SamplingSettings, steps: int, solver: str) -> tuple[float, float]:
+        """Scale and start of guidance by the text as it acts: 1 where no step falls into its interval, and a start of 0
+        where the scale is at most 1.
+
+        Raises SettingRefused for a setting that would then do nothing.
+        """
+        scale = self.config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
+        start = self.config.guidance_start if settings.guidance_start is None else settings.guidance_start
+        require_guidance_start(start)
+        times = evaluation_times(time_grid(steps), solver)
+        if scale > 1.0 and not within(times, (start, TEXT_GUIDANCE_END)).any():
+            for name in ("guidance_start", "guidance_scale"):
+                if (asked := getattr(settings, name)) is not None:
+                    raise SettingRefused(
+                        f"{name} {asked:g}: guidance by the text acts from {start:g} to {TEXT_GUIDANCE_END}, and none "
+                        f"of {steps} steps lies there"
+                    )
+            scale = 1.0
+        if scale > 1.0:
+            return scale, start
+        if settings.guidance_start:
+            raise SettingRefused(f"guidance_start {start:g}: a guidance scale of {scale:g} has no beginning")
+        return scale, 0.0
 
     def describe(self, settings: SamplingSettings) -> dict[str, object]:
         return describe(self.config, settings)

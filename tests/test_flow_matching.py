@@ -206,7 +206,10 @@ def test_the_sampled_field_is_the_sum_that_the_design_writes(
     settings = matcher.resolve(SamplingSettings(guidance_scale=scale))
     sampled = matcher.guided_field(cond, cond_mask, mask, settings)(z_t, time)
     asked = SamplingSettings(
-        guidance_scale=scale, guidance_start=start, guidance_from=guidance_from, gamma_guidance=gamma
+        guidance_scale=scale,
+        guidance_start=start if scale > 1 else None,
+        guidance_from=guidance_from,
+        gamma_guidance=gamma,
     )
     matcher.config = dataclasses.replace(matcher.config, guidance_start=0.5, guidance_from="prior", gamma_guidance=0.0)
     again = matcher.guided_field(cond, cond_mask, mask, matcher.resolve(asked))(z_t, time)
