@@ -4,7 +4,7 @@
 
 Prints JSON. `guided`: seconds of a trajectory guided away from the prior and of one guided away from the null text, by
 the prior's width, for one clip of 50 frames in 50 steps and for 16 clips of 120 frames in 10; everything else is alike,
-sync guidance included. `over_frames`: seconds of 10 guided steps of one clip. The sides of a ratio are timed in turn,
+sync guidance included; guidance begins at t = 0, so that it takes most steps. `over_frames`: seconds of 10 guided steps of one clip. The sides of a ratio are timed in turn,
 and each counts its least seconds.
 """
 
@@ -30,7 +30,7 @@ def make_flow(prior_width: int = FlowConfig.prior_hidden_dim) -> LatentFlowMatch
 
 def sampler(flow: LatentFlowMatcher, guidance_from: str, batch: int, frames: int, steps: int) -> Callable[[], object]:
     """Noise and trajectory, as a script that signs makes them."""
-    settings = flow.resolve(SamplingSettings(steps, guidance_from=guidance_from))
+    settings = flow.resolve(SamplingSettings(steps, guidance_start=0.0, guidance_from=guidance_from))
     cond, cond_mask = torch.randn(batch, TOKENS, flow.config.cond_dim), torch.ones(batch, TOKENS, dtype=torch.bool)
     mask, time_table = torch.ones(batch, frames, dtype=torch.bool), flow.time_table(settings)
     return lambda: flow.sample(cond, cond_mask, mask, range(batch), settings, time_table)
