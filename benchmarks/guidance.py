@@ -4,8 +4,8 @@
 
 Prints JSON. `guided`: seconds of a trajectory guided away from the prior and of one guided away from the null text, by
 the prior's width, for one clip of 50 frames in 50 steps and for 16 clips of 120 frames in 10; everything else is alike,
-sync guidance included; guidance begins at t = 0, so that it takes most steps. `over_frames`: seconds of 10 guided steps of one clip. The sides of a ratio are timed in turn,
-and each counts its least seconds.
+sync guidance included, and guidance begins at t = 0. `over_frames`: seconds of 10 guided steps of one clip. The sides
+of a ratio are timed in turn, and each counts its least seconds.
 """
 
 from collections.abc import Callable
