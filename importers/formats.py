@@ -78,6 +78,11 @@ def find_sources(
     for path in files_in(folder, ENDINGS, output_dir, skip_bad):
         if path.suffix.lower() not in ENDINGS:
             continue
+        if path.parent.name == "poses" and (path.parent.parent / "nmms" / f"{path.stem}.pkl").is_file():
+            raise UserError(
+                f"{path}: is a clip of this project's layout, whose face in nmms/ an import would lose; its data set "
+                "needs no import: pass it to data_preparation.py"
+            )
         frame = _shape_of_frame(path)
         kind = _kind_of(path, frame, wanted)
         if wanted not in (None, kind):

@@ -252,7 +252,9 @@ def _clock(stamps: np.ndarray, header_fps: float | None) -> tuple[float, bool, l
     if not len(steps) or not (steps > 0).all():  # no stamps, or such as go backwards
         if header_fps is None:
             raise UserError("neither its header nor its time stamps tell a frame rate; convert it with ffmpeg")
-        return header_fps, True, []
+        jumbled = len(steps) > 0 and stamps[-1] > stamps[0]
+        note = f"its time stamps repeat or go backwards, so its header's {header_fps:.4g} frames per second count"
+        return header_fps, True, [note] if jumbled else []
     fps = len(steps) / float(stamps[-1] - stamps[0])
     strays = np.abs(stamps - stamps[0] - np.arange(len(stamps)) / fps) * fps
     if strays.max() > UNEVEN or steps.max() > 1.5 * np.median(steps):

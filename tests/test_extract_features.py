@@ -108,6 +108,7 @@ def test_nobody():
         (53.07, [0, 1 / 60, 2 / 60, 3 / 60, 4 / 60], 60.0, "its header says 53.07"),
         (None, [0, 0.1, 0.2, 0.3, 0.4], 10.0, "its header says nothing"),
         (30.0, [0, 0, 0, 0, 0], 30.0, None),  # no stamps
+        (30.0, [0, 0.04, 0.04, 0.12, 0.16], 30.0, "repeat or go backwards, so its header's 30 frames per second count"),
         (29.97, [0, 0.033, 0.067, 0.1, 0.133], 29.97, None),  # stamps of whole milliseconds
     ],
 )

@@ -1233,6 +1233,16 @@ def test_a_rate_that_a_file_states_against_the_flag_is_told(imported, letter: Pa
     assert "--source_fps" not in (imported("--source_fps 25", "same") / "report.txt").read_text()
 
 
+def test_a_data_set_of_our_own_layout_needs_no_import_and_would_lose_its_faces(refused, tmp_path: Path):
+    for folder, name in (("poses", "a.npz"), ("nmms", "a.pkl")):
+        place = tmp_path / "in" / "train" / folder
+        place.mkdir(parents=True)
+        (place / name).touch()
+    said = refused()
+    assert "is a clip of this project's layout" in said
+    assert "pass it to data_preparation.py" in said
+
+
 def test_workers_and_a_second_run_change_nothing(imported, tmp_path: Path):
     for number in range(5):
         np.save(tmp_path / "in" / f"clip_{number}_x.npy", signer(seed=number)[0])
