@@ -1,5 +1,6 @@
 """What a student learns from: trajectories of its teacher, for train's texts and for texts joined of them."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -101,6 +102,17 @@ def test_a_trajectory_begins_with_noise_of_its_own_and_ends_where_the_teacher_si
             start, grid = torch.from_numpy(path[None, :, 0].copy()), time_grid(HOW["num_teacher_steps"])
             end = sample_ode(velocity, start, grid, jumps=field_jumps(settings))
             np.testing.assert_allclose(path[:, -1], end[0].numpy(), atol=1e-4)
+
+
+def test_a_trajectory_is_guided_in_its_own_steps_not_in_those_that_its_teacher_samples_in(statistics, tmp_path: Path):
+    """A teacher of one step by default would meet no guidance, which begins after t = 0."""
+    teacher = make_generator(FLOW, "simple", 1, statistics).model
+    packs = []
+    for name, num_steps in (("many", 50), ("one", 1)):
+        teacher.net.config = dataclasses.replace(teacher.net.config, num_inference_steps=num_steps)
+        packs.append(states(trajectory_pack(teacher, "t", STARTS, None, in_folder(tmp_path / name, statistics), **HOW)))
+    for name, expected in packs[0].items():
+        np.testing.assert_array_equal(packs[1][name], expected)
 
 
 def test_a_trajectory_starts_around_the_mean_of_its_text_where_the_teacher_does(statistics: Statistics, tmp_path):

@@ -101,7 +101,7 @@ def trajectory_pack(
         "seed": seed,
     }
     device, dim = teacher.latent_mean.device, teacher.net.config.latent_dim
-    settings = teacher.net.resolve(SamplingSettings())
+    settings = teacher.net.resolve(SamplingSettings(num_teacher_steps))  # not the steps that it samples in by default
     jumps = field_jumps(settings)
     place = {text: index for index, text in enumerate(texts.texts)} if texts else {}
 
