@@ -64,7 +64,7 @@ class PosePoints:
     """What a `.pose` file holds: the names of each component's points, and where these lie among all N.
 
     points [T,P,N,C] of P people, each of whom some frame shows (or one whom none does), confidence [T,P,N], size of the
-    picture (width, height) in pixels, and as the header says it, fps, 0 for unknown, and as the header says it.
+    picture (width, height) in pixels, fps, 0 for unknown, and both as the header says them.
     """
 
     names: dict[str, list[str]]
