@@ -1,7 +1,7 @@
 """A data set's clips and latents as batches: read from memory-mapped packs, padded, in an order fixed by the seed."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -19,6 +19,7 @@ from runtime.parallel import as_loader_worker
 
 Item = dict[str, np.ndarray | str]  # of one clip
 Batch = dict[str, torch.Tensor | list[str]]
+_TRIES = 8  # draws of a second clip that fits
 _POOL = 50  # batches whose clips are sorted by length together: wide enough to save padding, narrow enough to shuffle
 
 
@@ -64,6 +65,9 @@ class PoseDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.pack)
+
+    def lengths_in(self, epoch: int) -> np.ndarray:
+        return self.lengths
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
         index, epoch = key
@@ -113,6 +117,9 @@ class LatentDataset(Dataset):
     def __len__(self) -> int:
         return len(self._chosen)
 
+    def lengths_in(self, epoch: int) -> np.ndarray:
+        return self.lengths
+
     def names(self, number: int) -> dict[str, str]:
         """A clip's id and text, and its signer if the data set names it; reads none of its arrays."""
         index = int(self._chosen[number])
@@ -125,6 +132,85 @@ class LatentDataset(Dataset):
         if self.texts:
             item["cond"] = self.texts.field("cond", self._text_index[names["text"]])
         return item
+
+
+class JoinedClips(Dataset):
+    """Stage 2's train clips, of which a share is followed by a second clip of the same signer, with both texts.
+
+    A network learns few texts by heart. In joined ones it meets their words at other times and in other company. An
+    item's key is (index, epoch): each epoch joins other clips. Only clips with a text are joined, and only if the two
+    have at most `max_latents` latents and `max_tokens` tokens together. The second moves to the first one's place.
+
+    num_tokens [N]: of the clips' texts. stride: frames of a latent. place: the first of the numbers of a latent that
+    hold the body's place.
+    """
+
+    def __init__(
+        self,
+        clips: LatentDataset,
+        share: float,
+        seed: int,
+        *,
+        num_tokens: Sequence[int],
+        max_tokens: int,
+        max_latents: int,
+        stride: int,
+        place: int,
+    ) -> None:
+        self.clips, self.latents, self.num_unlabelled = clips, clips.latents, clips.num_unlabelled
+        self.share, self.seed, self.stride, self.place = share, seed, stride, place
+        self.max_latents, self.max_tokens, self.num_tokens = max_latents, max_tokens, np.asarray(num_tokens)
+        names = [clips.names(number) for number in range(len(clips))]
+        self._says = np.array([says_something(name["text"]) for name in names])
+        _, signer = np.unique([name.get("signer", "") for name in names], return_inverse=True)
+        self._by_signer = np.argsort(signer, kind="stable")
+        self._count = np.bincount(signer)[signer]  # [N] clips of the same signer
+        self._first = (np.cumsum(np.bincount(signer)) - np.bincount(signer))[signer]  # [N] where they begin
+        self._kept = (-1, np.empty(0, int))  # the last epoch asked for, and its followers
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def followers(self, epoch: int) -> np.ndarray:
+        """The clip that follows each one in this epoch, [N]; -1 for none."""
+        if self._kept[0] != epoch:
+            self._kept = epoch, self._drawn(epoch)
+        return self._kept[1]
+
+    def _drawn(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, epoch, len(self)])
+        open_ones = self._says & (rng.uniform(size=len(self)) < self.share)
+        followers = np.full(len(self), -1)
+        for _ in range(_TRIES):
+            other = self._by_signer[self._first + rng.integers(self._count)]
+            fits = self.clips.lengths + self.clips.lengths[other] <= self.max_latents
+            fits &= self.num_tokens + self.num_tokens[other] <= self.max_tokens
+            taken = open_ones & fits & self._says[other]
+            followers[taken], open_ones = other[taken], open_ones & ~taken
+        return followers
+
+    def lengths_in(self, epoch: int) -> np.ndarray:
+        followers = self.followers(epoch)
+        return self.clips.lengths + np.where(followers < 0, 0, self.clips.lengths[followers])
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        index, epoch = key
+        follower = int(self.followers(epoch)[index])
+        first = self.clips[key]
+        return first if follower < 0 else self._joined(first, self.clips[(follower, epoch)])
+
+    def _joined(self, first: Item, second: Item) -> Item:
+        z = np.array(second["z"])
+        z[:, self.place :] = first["z"][:1, self.place :]
+        whole = len(first["z"]) * self.stride  # frames: the second clip begins with a latent of its own
+        rest = np.full((whole - len(first["energy"]), 2), np.nan, np.float32)
+        item = first | {
+            "text": f"{first['text']} {second['text']}",
+            "z": np.concatenate([first["z"], z]),
+            "energy": np.concatenate([first["energy"], rest, second["energy"]]),
+            "frames": whole + second["frames"],
+        }
+        return item | ({"cond": np.concatenate([first["cond"], second["cond"]])} if "cond" in first else {})
 
 
 def collate(items: list[Item]) -> Batch:
@@ -153,28 +239,37 @@ class LengthBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (index, epoch) with similar lengths, in an order that depends only on (seed, epoch).
 
     Several processes divide every batch, so the batches are those of one process. If a batch has fewer clips than there
-    are processes, the remaining processes repeat its first clip, and the repeat must not count. `start`: the number of
-    batches to skip at the beginning of an epoch that a run resumes.
+    are processes, the remaining processes repeat its first clip, and the repeat must not count.
+
+    lengths_in: the clips' lengths in an epoch. `start`: the number of batches to skip at the beginning of an epoch that
+    a run resumes.
     """
 
     def __init__(
-        self, lengths: np.ndarray, batch_size: int, *, shuffle: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        lengths_in: Callable[[int], np.ndarray],
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self.lengths, self.batch_size, self.shuffle, self.seed = np.asarray(lengths), batch_size, shuffle, seed
+        self.lengths_in, self.batch_size, self.shuffle, self.seed = lengths_in, batch_size, shuffle, seed
         self.rank, self.world_size, self.epoch, self.start = rank, world_size, 0, 0
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return -(-len(self.lengths_in(self.epoch)) // self.batch_size)
 
     def whole(self) -> list[np.ndarray]:
         """The batches of the epoch that are left, each with the clips of all processes."""
-        rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.lengths)) if self.shuffle else np.arange(len(self.lengths))
+        rng, lengths = np.random.default_rng([self.seed, self.epoch]), self.lengths_in(self.epoch)
+        order = rng.permutation(len(lengths)) if self.shuffle else np.arange(len(lengths))
         pool = _POOL * self.batch_size
         batches = []
         for start in range(0, len(order), pool):
             group = order[start : start + pool]
-            group = group[np.argsort(self.lengths[group], kind="stable")]
+            group = group[np.argsort(lengths[group], kind="stable")]
             batches += [group[i : i + self.batch_size] for i in range(0, len(group), self.batch_size)]
         if self.shuffle:
             batches = [batches[i] for i in rng.permutation(len(batches))]
@@ -191,7 +286,7 @@ class LengthBatches(Sampler[list[tuple[int, int]]]):
 
 
 def make_loader(
-    dataset: PoseDataset | LatentDataset,
+    dataset: PoseDataset | LatentDataset | JoinedClips,
     batch_size: int,
     *,
     shuffle: bool,
@@ -201,7 +296,9 @@ def make_loader(
     world_size: int = 1,
 ) -> DataLoader:
     """A loader whose `batch_sampler.epoch` is set before each epoch; the number of workers changes only the speed."""
-    sampler = LengthBatches(dataset.lengths, batch_size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size)
+    sampler = LengthBatches(
+        dataset.lengths_in, batch_size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size
+    )
     return DataLoader(
         dataset,
         batch_sampler=sampler,

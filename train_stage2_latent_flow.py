@@ -43,6 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     latent_stages.add_latent_stage_arguments(parser, num_epochs=100, learning_rate=1e-4)
     arguments.add_text_encoder_arguments(parser)
+    arguments.add_joined_clips_argument(parser)
     add_dataclass_arguments(parser, "flow", FlowConfig)
     parser.add_argument("--use_ssm_prior", action="store_true", help="add the unconditional state-space prior")
     arguments.add_prior_type_argument(parser)
@@ -83,7 +84,9 @@ def main() -> None:
     encoder = latent_stages.make_text_encoder(args, source, accelerator.device)
 
     def loader(split: str) -> DataLoader:
-        return latent_stages.latent_loader(source, split, encoder, settings, accelerator)
+        return latent_stages.latent_loader(
+            source, split, encoder, settings, accelerator, joined_clips=args.joined_clips
+        )
 
     train_loader = loader("train")
     config = build_dataclass(

@@ -32,6 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     latent_stages.add_latent_stage_arguments(parser, num_epochs=80, learning_rate=5e-4)
     arguments.add_text_encoder_arguments(parser)
+    arguments.add_joined_clips_argument(parser)
     add_dataclass_arguments(parser, "predictor", PredictorConfig)
     return arguments.parse_with_text_encoder(parser)
 
@@ -63,7 +64,9 @@ def main() -> None:
     )
 
     def loader(split: str) -> DataLoader:
-        return latent_stages.latent_loader(source, split, encoder, settings, accelerator, labelled=True)
+        return latent_stages.latent_loader(
+            source, split, encoder, settings, accelerator, labelled=True, joined_clips=args.joined_clips
+        )
 
     train_loader = loader("train")
     model = TextToLatent(LatentPredictor(config), encoder, source.signer_names())

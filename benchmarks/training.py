@@ -192,7 +192,7 @@ def measure(work: Path, data: Path, stride: int, num_batches: int) -> dict:
     write_autoencoder(work / f"autoencoder_{stride}.pt", data, stride)
     sides = {name: Side(name, work, data, stride) for name in ("ours", "plain", "plain_same")}
     lengths = -(-load_split(data, "train").lengths("pose") // stride)
-    batches = list(LengthBatches(lengths, BATCH, shuffle=True))[:num_batches]
+    batches = list(LengthBatches(lambda epoch: lengths, BATCH, shuffle=True))[:num_batches]
     for number, batch in enumerate(2 * batches):  # the first half to warm up and to count operations
         for side in sides.values():
             side.step(batch, number, count=number < len(batches))

@@ -236,7 +236,7 @@ def test_statistics_of_before_the_body_frame_are_read(tmp_path, statistics: Stat
 
 def test_every_clip_comes_once_an_epoch_with_clips_of_like_length():
     lengths = np.random.default_rng(0).integers(10, 120, 1000)
-    sampler = LengthBatches(lengths, 8, shuffle=True, seed=3)
+    sampler = LengthBatches(lambda epoch: lengths, 8, shuffle=True, seed=3)
     orders = []
     for sampler.epoch in (1, 2):
         batches = list(sampler)
@@ -252,8 +252,10 @@ def test_every_clip_comes_once_an_epoch_with_clips_of_like_length():
 
 def test_several_processes_share_the_batches_of_one():
     lengths = np.arange(1, 24)
-    alone = list(LengthBatches(lengths, 6, shuffle=True, seed=1))
-    shares = [list(LengthBatches(lengths, 6, shuffle=True, seed=1, rank=rank, world_size=2)) for rank in (0, 1)]
+    alone = list(LengthBatches(lambda epoch: lengths, 6, shuffle=True, seed=1))
+    shares = [
+        list(LengthBatches(lambda epoch: lengths, 6, shuffle=True, seed=1, rank=rank, world_size=2)) for rank in (0, 1)
+    ]
     for whole, first, second in zip(alone, *shares, strict=True):
         assert sorted(whole) == sorted(first + second)
 

@@ -185,6 +185,7 @@ def test_a_checkpoint_of_an_earlier_version_says_nothing_of_it_and_goes_on(train
 # ---- cuts in the middle of an epoch ----------------------------------------------------------------------------------
 
 CUT = "--num_epochs 3 --dropout 0.2 --gradient_accumulation_steps 2 --batch_size 1"  # 12 batches, then 2 of dev
+JOINED = "--joined_clips 0.6 --max_seq_len 240"
 
 
 def stop_at(call: int, name: str, patch: pytest.MonkeyPatch) -> None:
@@ -219,7 +220,7 @@ def assert_equal_runs(one: Path, other: Path, kind: str) -> None:
     assert logs[0] == logs[1]
 
 
-@pytest.mark.parametrize(("name", "more"), [("autoencoder", f"{CUT} --motion_kept 0.9"), ("flow", CUT)])
+@pytest.mark.parametrize(("name", "more"), [("autoencoder", f"{CUT} --motion_kept 0.9"), ("flow", f"{CUT} {JOINED}")])
 def test_a_run_cut_anywhere_equals_one_in_one_go_to_the_last_bit(name, more, data_dir, trained, tmp_path):
     """In the first step, within a step, twice in one, within dev, at its end, in the next epoch; 0 or 1 workers."""
     paths = {"D": data_dir, "A": trained.autoencoder}
@@ -236,7 +237,7 @@ def test_every_other_stage_goes_on_within_an_epoch_too(data_dir, trained, bert, 
     kinds = {"predictor": "predictor", "prior": "prior", "student": "student", "reader": "pose_to_text"}
     for name, kind in kinds.items():
         paths = {"D": data_dir, "A": trained.autoencoder, "F": trained.flow}
-        more = "--batch_size 4" + (f" --text_encoder {bert}" if name == "predictor" else "")
+        more = "--batch_size 4" + (f" --text_encoder {bert} {JOINED}" if name == "predictor" else "")
         commands.call(name, more, O=tmp_path / name / "whole", **paths)
         run_with_cuts(name, more, [(2, "SIGTERM"), (1, "SIGUSR1"), (5, "SIGTERM")], tmp_path / name / "cut", **paths)
         assert_equal_runs(tmp_path / name / "whole", tmp_path / name / "cut", kind)

@@ -25,10 +25,11 @@ KIND = "autoencoder"  # of the toy's checkpoints; any would do
 class ToyData(torch.utils.data.Dataset):
     """Lines y = 2 x - 1 with noise, 5 points a clip."""
 
-    lengths = np.full(16, 5)
-
     def __len__(self) -> int:
-        return len(self.lengths)
+        return 16
+
+    def lengths_in(self, epoch: int) -> np.ndarray:
+        return np.full(16, 5)
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
         x = np.random.default_rng(key[0]).normal(size=(5, 1)).astype(np.float32)

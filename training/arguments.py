@@ -5,7 +5,7 @@ import argparse
 from models.mamba_prior import PRIORS, resolve_prior_type
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, VOCAB_SIZE, ScratchTextConfig
 from runtime import processes
-from runtime.arguments import natural_int, positive_int, refuse_without
+from runtime.arguments import fraction, natural_int, positive_int, refuse_without
 from runtime.config import AUTO
 from runtime.console import say
 
@@ -53,6 +53,16 @@ def choose_prior_type(requested: str) -> str:
     if requested == AUTO and processes.is_first():
         say(f"prior: {chosen} (--ssm_prior_type auto: {AUTO_PRIOR})")
     return chosen
+
+
+def add_joined_clips_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--joined_clips",
+        type=fraction,
+        default=0.0,
+        help="share of train clips that a second one of the same signer follows, with both texts, so that words are "
+        "met in new places and company; up to --max_seq_len frames in all (default 0)",
+    )
 
 
 def parse_with_text_encoder(parser: argparse.ArgumentParser) -> argparse.Namespace:

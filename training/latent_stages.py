@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from checkpoints import describe_text_encoder, load_autoencoder, load_prior, open_text_encoder, require_equal
+from dataset import JoinedClips, LatentDataset
 from generation_arguments import add_autoencoder_argument
 from models.autoencoder import AutoencoderConfig, PoseSpace
 from models.mamba_prior import PriorAlone, PriorConfig
@@ -170,10 +171,36 @@ def latent_loader(
     accelerator: Accelerator,
     *,
     labelled: bool = False,
+    joined_clips: float = 0.0,
 ) -> DataLoader:
-    """The batches of a split: latents, and texts as `encoder` reads them. labelled: only the clips that have a text."""
+    """The batches of a split: latents, and texts as `encoder` reads them.
+
+    labelled: only the clips that have a text. joined_clips: the share of train clips that a second one follows.
+    """
     clips = latent_dataset(source, split, encoder, accelerator.device, labelled=labelled)
+    if split == "train" and joined_clips > 0:
+        clips = join(clips, joined_clips, source, encoder, settings.seed)
     return split_loader(clips, split, settings, accelerator)
+
+
+def join(clips: LatentDataset, share: float, source: LatentSource, encoder: TextEncoder, seed: int) -> JoinedClips:
+    """The clips, of which a share is followed by a second one; prints how many of the first epoch are."""
+    joined = JoinedClips(
+        clips,
+        share,
+        seed,
+        num_tokens=encoder.count_tokens([clips.names(number)["text"] for number in range(len(clips))]),
+        max_tokens=encoder.max_tokens,
+        max_latents=source.autoencoder.num_latents(source.max_seq_len),
+        stride=source.autoencoder.config.temporal_stride,
+        place=source.autoencoder.config.decoded_dim,
+    )
+    followed = int((joined.followers(epoch=1) >= 0).sum())
+    say(
+        f"joined clips: in each epoch about {followed} of {len(clips)} train clips are followed by another of the same "
+        f"signer, up to {source.max_seq_len} frames in all"
+    )
+    return joined
 
 
 def signers_of(source: LatentSource) -> dict[str, str]:

@@ -40,7 +40,7 @@ _PRIOR = "prior_checkpoint"  # key of a configuration: the fingerprint of the ch
 # Flags whose value may change too: instead of it, the fingerprint of the checkpoint or the configuration is compared.
 KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
 # Settings that an earlier version did not have, each with the value that behaves like that version.
-NEWER = {"face_weight": 0.0, "joined_texts": 0.0, "trajectories": "4", "steps_learnt": "by count"}
+NEWER = {"face_weight": 0.0, "joined_clips": 0.0, "joined_texts": 0.0, "trajectories": "4", "steps_learnt": "by count"}
 OF_VERSION = {"gamma_unit", "sync_pulls_lag"}  # of a flow's configuration: no flags, but how its version guides
 _OF_NAME = {
     "data": "the clips or texts of train or dev differ",
