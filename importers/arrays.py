@@ -17,9 +17,14 @@ from runtime.errors import UserError
 from runtime.untrusted import NpzArchive, read_npy
 
 BODY, HAND = layout.NUM_BODY, layout.NUM_HAND
-# The orders in which arrays hold the parts: MediaPipe's solutions and pose-format; the Kaggle competitions' tables; and
-# keypoints first.
-ORDERS = (("body", "face", "left", "right"), ("face", "left", "body", "right"), ("body", "left", "right", "face"))
+# The orders in which arrays hold the parts: MediaPipe's solutions and pose-format; the Kaggle competitions' tables;
+# keypoints first; and hands first.
+ORDERS = (
+    ("body", "face", "left", "right"),
+    ("face", "left", "body", "right"),
+    ("body", "left", "right", "face"),
+    ("left", "right", "body", "face"),
+)
 NEAR = 0.5  # shoulder widths: face and hands this near to the body's nose and wrists belong to it
 FACE_NOSE = 1  # of the mesh
 SHAPES = (
@@ -115,13 +120,12 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None,
     if values.shape[1] == NUM_WHOLE_BODY:
         points = from_whole_body(table)
         return points[..., :2], points[..., -1], None, notes
-    num_face = sizes[values.shape[1]]
-    if num_face:
-        width = table.shape[2]
-        rows, points_of = table.reshape(len(table), -1), {"body": BODY, "face": num_face, "left": HAND, "right": HAND}
-        parts, told = _in_order(rows, {part: (count, width) for part, count in points_of.items()})
-        notes += told
-        table = np.concatenate([parts["body"], parts["left"], parts["right"]], axis=1)
+    num_face, width = sizes[values.shape[1]], table.shape[2]
+    points_of = {"body": BODY, "face": num_face, "left": HAND, "right": HAND}
+    shapes = {part: (count, width) for part, count in points_of.items()}
+    parts, told = _in_order(table.reshape(len(table), -1), shapes, usual=0 if num_face else 2 * NEAR)
+    notes += told
+    table = np.concatenate([parts["body"], parts["left"], parts["right"]], axis=1)
     hands, found = _found_by_place(table[:, BODY:])
     if found:
         notes += (NO_SCORE.format("hands have"),)
@@ -162,7 +166,7 @@ def _from_flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray |
         raise UserError(f"has {values.shape[1]} numbers per frame; expected {SHAPES}")
     require_person(np.isfinite(values) & (values != 0))
     shapes = {"body": (BODY, 4), "face": (sizes[values.shape[1]], 3), "left": (HAND, 3), "right": (HAND, 3)}
-    parts, notes = _in_order(values, shapes, usual=True)
+    parts, notes = _in_order(values, shapes, usual=NEAR)
     hands = np.concatenate([parts["left"], parts["right"]], axis=1)
     points = np.concatenate([parts["body"][..., :2], hands[..., :2]], axis=1)
     visibility = np.concatenate([sound_scores(parts["body"][..., 3]), (hands != 0).any(2).astype(float)], axis=1)
@@ -190,12 +194,12 @@ def _found_by_place(points: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def _in_order(
-    rows: np.ndarray, shapes: dict[str, tuple[int, int]], usual: bool = False
+    rows: np.ndarray, shapes: dict[str, tuple[int, int]], usual: float
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The parts of a row per frame [T,N], in the one of ORDERS in which face and hands lie on the body, and a note.
 
-    shapes: how many points each part has, and how many numbers a point. usual: the first order that fits is taken, not
-    the one that fits by far best.
+    shapes: how many points each part has, and how many numbers a point. usual: shoulder widths within which the first
+    order is taken, and not the one that fits by far best.
     """
     shapes = {part: shape for part, shape in shapes.items() if shape[0]}
     found = []
@@ -204,9 +208,10 @@ def _in_order(
         parts = {part: piece.reshape(len(rows), *shapes[part]) for part, piece in zip(order, pieces, strict=True)}
         found.append((_distance_from_body(parts), order, parts))
     best, second = sorted(found, key=lambda one: one[0])[:2]
-    if usual and found[0][0] < NEAR:
+    plain = best[0] < NEAR and second[0] >= 2 * best[0]
+    if found[0][0] < usual or (np.isinf(found[0][0]) and not plain):  # a body without shoulders is refused as such
         best = found[0]
-    elif not best[0] < NEAR or second[0] < 2 * best[0]:
+    elif not plain:
         raise UserError(
             f"the order of its {sum(count for count, _ in shapes.values())} points is not plain: it should be one of "
             f"{'; '.join(', '.join(order) for _, order, _ in found)}, with the face and the hands on the body"
@@ -221,7 +226,7 @@ def _distance_from_body(parts: dict[str, np.ndarray]) -> float:
 
     A part that is never there has no say; infinite if the body is never there.
     """
-    body = parts["body"][..., :2]
+    body = np.where(placed(parts["body"][..., :2])[..., None], parts["body"][..., :2], np.nan)
     width = np.linalg.norm(body[:, layout.LEFT_SHOULDER] - body[:, layout.RIGHT_SHOULDER], axis=1)
     if not (width > 0).any():
         return np.inf

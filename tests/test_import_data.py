@@ -149,6 +149,7 @@ ARRAYS = {
         [FACE, with_depth(POINTS[:, 33:54]), with_depth(POINTS[:, :33]), with_depth(POINTS[:, 54:])], axis=1
     ),
     "keypoints first": np.concatenate([with_depth(POINTS), FACE], axis=1),
+    "hands first": np.concatenate([with_depth(POINTS[:, 33:]), with_depth(POINTS[:, :33]), FACE], axis=1),
     "flat": np.concatenate([*FLAT.values()], axis=1),
     "flat, the face last": np.concatenate([FLAT["body"], FLAT["hands"], FLAT["face"]], axis=1),
 }
@@ -163,12 +164,31 @@ def test_mediapipe_arrays_in_every_order(name: str, imported, tmp_path: Path):
     assert seen.all()
     np.testing.assert_allclose(nmm(folder), nmm_from_face_mesh(FACE * [640, 480, 640]), atol=1e-4)
     told = {"keypoints first": "body, left, right, face", "flat, the face last": "body, left, right, face"}
-    told |= {"Kaggle's order": "face, left, body, right"}
+    told |= {"Kaggle's order": "face, left, body, right", "hands first": "left, right, body, face"}
     report = (folder / "report.txt").read_text()
     assert (f"note: its parts are in the order {told.get(name)}: clip.npy" in report) == (name in told)
 
 
-@pytest.mark.parametrize("order", [("face", "body", "hands"), ("hands", "body")])
+@pytest.mark.parametrize("columns", [2, 3])
+@pytest.mark.parametrize("order", ["left, right, body", "left, body, right"])
+def test_keypoints_alone_are_known_by_their_places_too(order: str, columns: int, imported, tmp_path: Path):
+    points = POINTS if columns == 2 else with_depth(POINTS)
+    parts = {"body": points[:, :33], "left": points[:, 33:54], "right": points[:, 54:]}
+    np.save(tmp_path / "in" / "clip.npy", np.concatenate([parts[part] for part in order.split(", ")], axis=1))
+    folder = imported("--source_fps 30")
+    np.testing.assert_allclose(keypoints(folder)[0], POINTS, atol=1e-4)
+    assert f"note: its parts are in the order {order}: clip.npy" in (folder / "report.txt").read_text()
+
+
+def test_the_order_of_points_is_told_without_those_that_are_missing(imported, tmp_path: Path):
+    points = POINTS.copy()
+    points[:, [layout.LEFT_WRIST, layout.RIGHT_WRIST]] = 0
+    points[: FRAMES // 2 + 1, layout.LEFT_SHOULDER] = 0
+    np.save(tmp_path / "in" / "clip.npy", points)
+    np.testing.assert_allclose(keypoints(imported("--source_fps 30"))[0], points, atol=1e-4)
+
+
+@pytest.mark.parametrize("order", [("face", "body", "hands"), ("hands", "face", "body")])
 def test_rows_whose_order_is_unknown_are_refused(order: tuple[str, ...], refused, tmp_path: Path):
     np.save(tmp_path / "in" / "clip.npy", np.concatenate([FLAT[part] for part in order], axis=1))
     assert "points is not plain: it should be one of body, " in refused("--source_fps 30")
