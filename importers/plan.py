@@ -242,7 +242,7 @@ def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tup
     if len({split for split, _ in given}) < len(given) or (len(given) > 1 and any(not split for split, _ in given)):
         raise UserError("--texts takes one file, or one file per split, such as train=a.csv dev=b.csv test=c.csv")
     for split_of_file, path in given:
-        texts, splits = read_texts(path, args.text_column, args.id_column)
+        texts, splits = read_texts(path, args.text_column, args.id_column, known)
         if split_of_file or args.split is not None:
             splits = {}
         elif splits:

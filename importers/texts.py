@@ -7,6 +7,7 @@ line); tables with a first line of column names, separated by tabs, bars, commas
 import csv
 import io
 import re
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from poses.texts import PHOENIX_COLUMNS, add_text, is_corpus_row, legible, texts_by_id, unquoted, unquoted_text
@@ -19,17 +20,20 @@ ID_COLUMNS = ("id", "clip_id", "name", "sentence_name", "file", "filename")
 TEXT_COLUMNS = ("text", "translation", "sentence", "label", "gloss")
 SPLIT_COLUMNS = ("split", "subset")
 UNSURE_COLUMNS = ("label", "gloss")  # may be a class's number, or beside a text under another name
+_END = re.compile(r"(.*[_ ])?(end|stop)([_ ].*)?", re.IGNORECASE)  # a column of where in a longer recording a text ends
+_NO_END = ("", "nan", "0", "0.0", "-1", "-1.0")  # of what is written there for the recording's own end
 DELIMITERS = "\t|,;"
 csv.field_size_limit(2**31 - 1)  # letters in a cell: a mark that is never closed is told, however long the file
 _NUMBER = re.compile(r"-?\d+(\.0+)?")
 
 
 def read_texts(
-    path: Path, text_column: str | None = None, id_column: str | None = None
+    path: Path, text_column: str | None = None, id_column: str | None = None, known: Collection[str] = ()
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The texts of a file by clip, named as the file names them, and their splits; {} if it says none.
 
-    Raises UserError that names the file and the line.
+    known: the recordings' clip IDs, which tell whether another column may be meant. Raises UserError that names the
+    file and the line.
     """
     try:
         content = read_text(path)
@@ -68,6 +72,11 @@ def read_texts(
             "pass --text_column"
         )
     say(f"{path}: IDs from the column '{header[id_at]}', texts from '{header[text_at]}'")
+    if not id_column:
+        _require_no_other_ids(path, header, rows[1:], (id_at, text_at), known)
+    for at, name in enumerate(header):
+        if _END.fullmatch(name) and any(row[at].strip().lower() not in _NO_END for row in rows[1:] if at < len(row)):
+            print(f"{path}: its column '{name}' is not read: each text is taken for the whole of its recording")
     split_at = _find(header, None, SPLIT_COLUMNS)
     id_columns = {name: at for at, name in enumerate(header) if name.lower() in ID_COLUMNS and at != text_at}
     texts: dict[str, str] = {}
@@ -120,6 +129,30 @@ def _require_one_id(ids: dict[str, str], where: str) -> None:
     if not all(name == short or name.startswith(f"{short}.") for name in names):  # `a` and `a.mp4` are one
         told = " and ".join(f"'{shown(name)}'" for name in ids.values())
         raise UserError(f"{where} names {told}; which of them is the clip? Pass --id_column {' or '.join(ids)}")
+
+
+def _require_no_other_ids(
+    path: Path, header: list[str], rows: list[list[str]], taken: tuple[int, int], known: Collection[str]
+) -> None:
+    """Raises UserError where another column names as many of the recordings as that of the IDs, and other ones.
+
+    taken: the columns of IDs and texts.
+    """
+
+    def recordings(at: int) -> list[str | None]:
+        names = [clip_name(row[at], ()) if at < len(row) else "" for row in rows]
+        found = [next((n for n in (name, name.rpartition(".")[0]) if n in known), None) for name in names]
+        return found if len({*names}) == len(names) else [None] * len(names)  # an ID stands there once
+
+    chosen = recordings(taken[0])
+    for at, name in enumerate(header):
+        found = recordings(at) if at not in taken else chosen
+        if found != chosen and sum(map(bool, found)) >= max(1, sum(map(bool, chosen))):
+            row = next(row for row, one, other in zip(rows, found, chosen, strict=True) if one != other)
+            raise UserError(
+                f"{path}: the columns '{header[taken[0]]}' and '{name}' name different recordings, such as "
+                f"'{shown(row[taken[0]])}' and '{shown(row[at])}'; which of them is the clip? Pass --id_column"
+            )
 
 
 def _of_columns(path: Path, number: int, row: list[str], header: list[str], text_at: int, delimiter: str) -> list[str]:

@@ -67,6 +67,37 @@ def test_of_two_columns_that_name_clips_the_right_one_is_asked_for(tmp_path: Pat
     assert read_texts(write(path, "filename,id,text\nx/1.mp4,1,one\n2.5.mp4,2.5,two\n")) == {"1": "one", "2.5": "two"}
 
 
+@pytest.mark.parametrize("name", ["video", "path", "video_id"])
+def test_a_column_that_names_the_recordings_in_another_way_is_asked_for(name: str, tmp_path: Path):
+    files = {"video": ["2.mp4", "1.mp4"], "path": ["train/2.pose", "train/1.pose"], "video_id": ["2", "1"]}[name]
+    path = write(tmp_path / "t.csv", f"id,{name},signer,text\n1,{files[0]},1,two\n2,{files[1]},1,one\n")
+    with pytest.raises(UserError, match=f"'id' and '{name}' name different recordings.*Pass --id_column"):
+        read_texts(path, known=("1", "2"))
+    assert read_texts(path, id_column=name, known=("1", "2")) == dict(zip(files, ("two", "one"), strict=True))
+    assert read_texts(path, id_column="id", known=("1", "2")) == {"1": "two", "2": "one"}
+    assert read_texts(write(path, f"id,{name},text\na,{files[0]},x\nb,{files[1]},y\n"), known=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "told"),
+    [
+        ("frame_end", ("-1", "10"), True),
+        ("END_REALIGNED", ("14.20", "3"), True),
+        ("stop_time", ("00:00:03:10", ""), True),
+        ("end", ("-1", "-1"), False),
+        ("end", ("", "0.0"), False),
+        ("gender", ("60", "61"), False),
+    ],
+)
+def test_the_ends_of_parts_of_recordings_are_told_to_be_unread(
+    column: str, cells: tuple[str, str], told: bool, tmp_path: Path, capsys
+):
+    path = write(tmp_path / "t.csv", f"id,{column},text\na,{cells[0]},one\nb,{cells[1]},two\n")
+    assert read_texts(path) == {"a": "one", "b": "two"}
+    said = f"its column '{column}' is not read: each text is taken for the whole of its recording"
+    assert (said in capsys.readouterr().out) == told
+
+
 def test_bars_at_the_ends_of_lines_are_no_columns(tmp_path: Path):
     assert read_texts(write(tmp_path / "t.txt", "a|one|\nb|two|\nc|\n")) == {"a": "one", "b": "two", "c": ""}
     assert read_texts(write(tmp_path / "t.csv", "id|gloss|\na|ONE|\n")) == {"a": "ONE"}
