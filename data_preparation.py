@@ -108,6 +108,11 @@ def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examined, fp
     facts = found.geometry.facts()
     say("geometry, the median clip (all clips):", *geometry.report(facts), sep="\n  ")
     say(f"  frames per second: {f'{fps:g}' if fps else 'not given'}")
+    if not np.isfinite(facts["width"]).any():
+        print(
+            "warning: no clip shows both shoulders (keypoints 11 and 12), so units, axes and sides can't be judged; "
+            "are keypoints 0 to 32 the body?"
+        )
     parts, first = {data_dir: facts}, 0
     for split, pack in packs.items():  # one of them may be written in another way than the rest
         parts[data_dir / split] = {name: fact[first : first + len(pack)] for name, fact in facts.items()}

@@ -201,12 +201,12 @@ def _means(values: list[np.ndarray], where: list[np.ndarray], starts: np.ndarray
 def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Contradictions of the layout, each with the clips that show it and those that can be judged, [clips] bool."""
     loose = np.fmax(facts["left wrist"], facts["right wrist"])
-    told = {
+    told = {  # a body that is none, as where the order is another one, is told before what it seems to show
+        "large": (facts["large"] >= CONTRADICTS, facts["large"]),
         "outside": (facts["outside"] > MARGIN, facts["outside"]),
         "lying": (facts["lying"] >= CONTRADICTS, facts["lying"]),
         "below": (facts["below"] >= CONTRADICTS, facts["below"]),
         "reversed": (facts["reversed"] >= CONTRADICTS, facts["reversed"]),
-        "large": (facts["large"] >= CONTRADICTS, facts["large"]),
         "exchanged": (facts["exchanged"] >= CONTRADICTS, facts["exchanged"]),
         "loose": (loose > LOOSE, loose),
         "narrow": (facts["width"] < NARROWEST, facts["width"]),
@@ -243,8 +243,10 @@ _MEANINGS = {
         "keypoints 33 to 53 are the signer's left hand, 54 to 74 the right one: exchange them",
     ),
     "large": (
-        "a hand's palm is longer than the shoulders are wide, so hands are written in units of their own",
-        "all keypoints are in image units: bring each hand back to its size and its place in the picture",
+        "a hand's palm is longer than the shoulders are wide, so hands are written in units of their own, or the order "
+        "is another one",
+        "all keypoints are in image units: bring each hand back to its size and its place in the picture; their order "
+        "is body (0 to 32), left hand (33 to 53), right hand",
     ),
     "loose": (
         f"a hand is more than {LOOSE:g} shoulder widths from its own wrist, so hands are written relative to something",

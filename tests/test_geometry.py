@@ -64,6 +64,14 @@ def hands_in_boxes(points: np.ndarray) -> np.ndarray:
     return points
 
 
+def hands_first(points: np.ndarray) -> np.ndarray:
+    """Upright hands before the body, whose first points then are a hand: its root for a nose, below its fingers."""
+    points = points.copy()
+    for hand in HANDS:
+        points[:, hand] = points[:, [hand.start]] - np.linspace([0, 0], [0.02, 0.1], layout.NUM_HAND)
+    return np.concatenate([points[:, layout.NUM_BODY :], points[:, : layout.NUM_BODY]], axis=1)
+
+
 CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "shoulder units": (shoulder_units, "so the unit is the shoulder width"),
     "from -1 to 1": (lambda points: 2 * points - 1, r"so the unit is another one; .* write \(x \+ 1\) / 2"),
@@ -78,7 +86,8 @@ CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "y upwards": (lambda points: [0, 1] + points * [1, -1], "the nose lies below the shoulders, so y points upwards"),
     "mirrored": (lambda points: [1, 0] + points * [-1, 1], "so left and right are exchanged or it is mirrored"),
     "hands from their wrists": (hands_from_wrists, "from its own wrist, so hands are written relative to something"),
-    "hands in boxes of their own": (hands_in_boxes, "so hands are written in units of their own; .*bring each hand"),
+    "hands in boxes of their own": (hands_in_boxes, "so hands are written in units of their own.*bring each hand"),
+    "hands first": (hands_first, "or the order is another one; .*their order is body"),
     "a hundredth of the picture": (
         lambda points: 0.4 + 0.01 * points,
         "of the picture apart, so the unit is another one",
@@ -207,6 +216,17 @@ def test_one_split_is_refused_though_the_rest_is_right(tmp_path: Path, name: str
     code, _, err = prepare(write_data(tmp_path, lambda number: change if number % 4 == 1 else unchanged), capsys)
     assert code == 2
     assert re.search(f"/dev: in 3 of 3 clips .*{message}", err), err
+
+
+def test_clips_without_shoulders_are_told_not_to_be_judged(tmp_path: Path, capsys):
+    def without_shoulders(points: np.ndarray) -> np.ndarray:
+        return np.where(np.isin(np.arange(75), [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER])[:, None], 0, points)
+
+    code, out, _ = prepare(write_data(tmp_path / "all", lambda number: without_shoulders), capsys)
+    assert code == 0
+    assert "warning: no clip shows both shoulders" in out
+    half = write_data(tmp_path / "half", lambda number: without_shoulders if number % 2 else unchanged)
+    assert "no clip shows both shoulders" not in prepare(half, capsys)[1]
 
 
 def test_a_head_pose_in_degrees_is_refused(tmp_path: Path, capsys):
