@@ -14,6 +14,8 @@ from runtime.errors import UserError
 from runtime.files import composed, write_whole_folder
 
 OTHER_SPEED = 1.6  # times as many frames as the references, or as few: speech rates differ less
+SAME_LENGTH = 2  # frames by which lengths of one factor differ, as converters round and leave out what shows nothing
+ENOUGH_CLIPS = 5  # that have one factor by no chance
 OTHER_SHAPE = 1.3  # times as wide or as high as the references, in the median; signers and cameras differ less
 OTHER_PLACE = 0.5  # shoulder widths from the references, in the median
 
@@ -89,8 +91,14 @@ def _facts(clips: Sequence[Clip]) -> Facts:
 
 
 def _other_speed(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:
-    """Says that the clips are so much longer or shorter than their references that their rate may be another one."""
-    ratio = float(np.median([len(clip.pose) / len(real.pose) for clip, real in zip(clips, references, strict=True)]))
+    """Says that the clips are so much longer or shorter than their references, or all by one factor, that their rate
+    may be another one."""
+    lengths = np.array([[len(clip.pose), len(real.pose)] for clip, real in zip(clips, references, strict=True)])
+    own, real = lengths.T
+    ratio, common = float(np.median(own / real)), own.sum() / real.sum()
+    by_one_factor = (np.abs(own - common * real) <= SAME_LENGTH).all() and np.ptp(real) > 4 * SAME_LENGTH
+    if len(clips) >= ENOUGH_CLIPS and by_one_factor and np.abs(own - real).max() > 2 * SAME_LENGTH:
+        return f"every clip has {common:.2f} times its reference's frames: another rate? Motion is measured per frame"
     if max(ratio, 1 / ratio) < OTHER_SPEED:
         return None
     return (

@@ -494,6 +494,19 @@ def test_predictions_that_count_less_than_they_seem_are_told(data_dir, tmp_path)
     assert "the median clip has 2.00 times its reference's frames" in said
 
 
+@pytest.mark.parametrize(("factor", "more", "told"), [(30 / 25, 0, "1.20"), (24 / 25, 0, "0.96"), (1, 2, None)])
+def test_clips_of_another_rate_are_told_by_the_factor_that_all_share(factor, more, told):
+    def clip(frames: int) -> Reference:
+        return Reference(np.full((frames, 214), 0.5), np.ones((frames, 214), bool), "clip", "")
+
+    lengths = range(40, 161, 20)
+    references, clips = [*map(clip, lengths)], [clip(round(factor * frames) + more) for frames in lengths]
+    said = " ".join(warnings_on(clips, references))
+    assert (f"every clip has {told} times its reference's frames: another rate?" in said) == bool(told)
+    clips[3] = clip(lengths[3] + 9)  # a length of its own
+    assert "reference's frames" not in " ".join(warnings_on(clips, references))
+
+
 def test_padding_of_predictions_is_told(data_dir, tmp_path):
     references = read_references(load_split(data_dir, "dev"))
     poses = {reference.id: reference.in_file().astype(np.float32) for reference in references}
