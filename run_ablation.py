@@ -4,11 +4,11 @@
     python run_ablation.py --data_dir data/phoenix14t --output_dir runs/ablation --groups strides --seeds 0
 
 Groups: components (Direction 1, the flow as a whole, without the prior, guided by the null text, without sync guidance,
-in pose space); steps (the flow at 1 to 50 steps, its student at 1, 2 and 4); strides (autoencoders of other temporal
-strides with as many numbers per second, and flows on them). Every part is one command of this project in a folder of
-OUTPUT_DIR. It runs once, and is resumed if it was stopped; a changed recipe runs again what depends on it. The data
-must be prepared (data_preparation.py). Writes ablation.md, .csv, .tex, quality_steps.png, quality_latency.png and
-training_curves.png.
+in pose space, without joined clips where the recipe joins them); steps (the flow at 1 to 50 steps, its student at 1, 2
+and 4); strides (autoencoders of other temporal strides with as many numbers per second, and flows on them). Every part
+is one command of this project in a folder of OUTPUT_DIR. It runs once, and is resumed if it was stopped; a changed
+recipe runs again what depends on it. The data must be prepared (data_preparation.py). Writes ablation.md, .csv, .tex,
+quality_steps.png, quality_latency.png and training_curves.png.
 """
 
 import argparse

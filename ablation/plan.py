@@ -101,7 +101,7 @@ def read_recipe(path: Path) -> Recipe:
     return flags
 
 
-def make_rows(groups: Sequence[str], strides: Sequence[int], recipe_stride: int) -> list[Row]:
+def make_rows(groups: Sequence[str], strides: Sequence[int], recipe_stride: int, *, joins_clips: bool) -> list[Row]:
     whole = Row(WHOLE, "components", "flow", 50)
     rows = [replace(whole, label=label, group="baselines", scored=name) for name, label in BASELINES.items()]
     rows += [whole]
@@ -114,6 +114,7 @@ def make_rows(groups: Sequence[str], strides: Sequence[int], recipe_stride: int)
             replace(whole, label="without sync guidance", use_sync_guidance=False),
             Row("in pose space", "components", "flow_pose", 50),
         ]
+        rows += [Row("without joined clips", "components", "flow_not_joined", 50)] if joins_clips else []
     if "steps" in groups:
         rows += [Row(f"flow, {n} step{'s' * (n > 1)}", "steps", "flow", n) for n in TEACHER_STEPS]
         rows += [Row(f"student, {n} step{'s' * (n > 1)}", "steps", "student", n) for n in STUDENT_STEPS]
@@ -136,7 +137,7 @@ def make_plan(
 ) -> Plan:
     """All parts, what is needed first, long trainings before short evaluations."""
     own = int(recipe["autoencoder"][recipe["autoencoder"].index("--temporal_stride") + 1])
-    rows = make_rows(groups, strides, own)
+    rows = make_rows(groups, strides, own, joins_clips="--joined_clips" in recipe["flow"])
     models = {row.model: row for row in rows}
     autoencoders = {f"autoencoder_stride{k}": _with_stride(recipe["autoencoder"], k) for k in strides}
     parts = [
@@ -167,6 +168,7 @@ def _training(name: str, row: Row, recipe: Recipe, data_flags: Sequence[str], se
     if row.kind == "flow":
         flags += ["--use_sync_guidance"] + (recipe["prior"] if name != "flow_no_prior" else [])
         flags += ["--space", "pose"] if name == "flow_pose" else []
+        flags += ["--joined_clips", "0"] if name == "flow_not_joined" else []
     if row.kind == "student":
         flags += ["--teacher_checkpoint", f"@{seeded('flow', seed)}/last.pt"]
     return Part(seeded(name, seed), SCRIPT_OF[row.kind], (*flags, "--seed", str(seed)))

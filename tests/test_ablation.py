@@ -157,6 +157,7 @@ def test_the_parts_differ_in_what_their_names_say():
     prior = whole.index("--use_ssm_prior")
     assert whole[:prior] + whole[-2:] == flags["flow_no_prior_seed0"]
     assert flags["flow_pose_seed0"][:-4] == whole[:-2]  # then --space pose, and the seed
+    assert flags["flow_not_joined_seed0"] == (*whole[:-2], "--joined_clips", "0", *whole[-2:])
     evaluation = flags["evaluation_flow_50_steps_no_sync_seed0"]
     assert set(evaluation) ^ set(flags["evaluation_flow_50_steps_seed0"]) == {"--no-use_sync_guidance"}
     evaluation = flags["evaluation_flow_50_steps_from_null_text_seed0"]
@@ -166,6 +167,11 @@ def test_the_parts_differ_in_what_their_names_say():
     assert evaluation[evaluation.index("--guidance_start") + 1] == "0"
     one = flags["autoencoder_stride1"]  # six numbers of a latent are measured at every stride, the others learnt
     assert (one[one.index("--latent_dim") + 1], one[one.index("--temporal_stride") + 1]) == ("14", "1")
+
+
+def test_a_recipe_that_joins_no_clips_has_no_flow_without_them():
+    plan = make_plan(read_recipe(RECIPES / "full_size.json"), [], [0], ["components"], [1])
+    assert not any("joined" in part.name for part in plan.parts)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"autoencoder": 3}'])
