@@ -35,7 +35,14 @@ from poses.render import contact_sheet, gif, video
 from poses.statistics import prepared_reading
 from poses.writing import DEFAULT_FPS
 from runtime import errors
-from runtime.arguments import add_cache_argument, make_parser, number_parser, positive_float, positive_int
+from runtime.arguments import (
+    add_cache_argument,
+    make_parser,
+    number_parser,
+    positive_float,
+    positive_int,
+    refuse_without,
+)
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.untrusted import read_json
@@ -97,6 +104,9 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"{flag} {path}: must end in {' or '.join(ends)}")
     if args.sheet is not None and not args.clips:
         parser.error("--sheet draws --clips; name the clips, or leave --sheet out")
+    refuse_without("--evaluation or --data_dir", not args.clips, ("--split", "--sort", "--num_clips"), parser, args)
+    refuse_without("--sheet", args.sheet is not None, ("--num_frames",), parser, args)
+    refuse_without("--output", args.output is not None, ("--fps",), parser, args)
     return args
 
 

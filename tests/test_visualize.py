@@ -137,6 +137,24 @@ def draw(monkeypatch: pytest.MonkeyPatch, output: Path, *words: str) -> float:
     return fps
 
 
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        ("--output OUT.mp4 --split dev", "--evaluation or --data_dir"),
+        ("--output OUT.html --sort dtw", "--evaluation or --data_dir"),
+        ("--output OUT.html --num_clips 2", "--evaluation or --data_dir"),
+        ("--output OUT.mp4 --num_frames 3", "--sheet"),
+        ("--sheet OUT.png --fps 50", "--output"),
+    ],
+)
+def test_a_flag_that_would_do_nothing_is_refused(words: str, needed: str, tmp_path: Path, monkeypatch):
+    """A video of clips has no split, and a sheet plays at no rate."""
+    words = words.replace("OUT", str(tmp_path / "clips")).split()
+    monkeypatch.setattr(sys, "argv", ["visualize.py", "--clips", str(write_npy(tmp_path / "a.npy")), *words])
+    with pytest.raises(UserError, match=f"{words[-2]} needs {needed}; add it, or leave"):
+        visualize.main()
+
+
 def test_the_video_runs_at_the_rate_of_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     write_clip(tmp_path, "dev", "real", 6, np.random.default_rng(0), fps=np.float32(50))
     real, unknown = tmp_path / "dev/poses/real.npz", write_npy(tmp_path / "unknown.npy")
