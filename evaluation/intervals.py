@@ -28,7 +28,7 @@ class Estimate:
     at: the metric of each of R draws, [R], NaN where undefined; given counts [R,N], how often a draw takes each clip.
     centred: the interval is the metric ± 1.96 standard deviations of the resamples. The default is their percentiles,
     which do not suit a distance between distributions, since resampling can only enlarge it.
-    lowest: where the metric's range begins.
+    lowest: where the metric's range begins, and so the interval at the earliest.
     groups [N]: the number of each clip's group, -1 for none. The interval is then over groups, drawn as wholes.
     """
 
@@ -59,10 +59,10 @@ class Estimate:
         samples = samples[known]
         if not len(samples) or num_drawn == 1 or (known.mean() < LEAST_DEFINED and np.ptp(samples) == 0):
             return value, None, None
+        low, high = np.percentile(samples, LEVEL).tolist()
         if self.centred:
-            return value, value - 1.96 * float(samples.std()), value + 1.96 * float(samples.std())
-        low, high = np.percentile(samples, LEVEL)
-        return value, float(low), float(high)
+            low, high = (value + sign * 1.96 * float(samples.std()) for sign in (-1, 1))
+        return value, max(self.lowest, low), high
 
 
 def from_sums(statistics: Array, formula: Callable[[Array], Array]) -> Estimate:

@@ -18,7 +18,6 @@ def summarise(scores: Scores) -> dict[str, float | int | None]:
     row: dict[str, float | int | None] = {}
     for name, estimate in estimates(scores).items():
         value, low, high = estimate.with_interval(counts)
-        low = None if low is None else max(estimate.lowest, low)
         row |= {name: value, f"{name}_low": low, f"{name}_high": high}
     return row | count_remarks(scores)
 
@@ -35,7 +34,8 @@ def mean_estimates(runs: Sequence[Scores], minus: Sequence[Scores] = ()) -> dict
             values = np.stack([found[name].at(counts) for found in each])  # [S,R]
             return (values - np.stack([found[name].at(counts) for found in others]) if others else values).mean(0)
 
-        return dataclasses.replace(each[0][name], at=at)
+        lowest = -math.inf if others else each[0][name].lowest  # a difference may be below 0
+        return dataclasses.replace(each[0][name], at=at, lowest=lowest)
 
     return {name: mean(name) for name in each[0] if all(name in found for found in each + others)}
 

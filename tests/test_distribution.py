@@ -9,7 +9,7 @@ from evaluation.distribution import BLOCK, LARGE_GROUP, frechet_distance, latent
 from evaluation.intervals import bootstrap_counts, mean_of, ratio_by_text
 from evaluation.recognition import sign_distances
 from evaluation.registry import estimates
-from evaluation.summary import compare, summarise
+from evaluation.summary import compare, mean_estimates, summarise
 from poses import layout
 
 
@@ -66,6 +66,20 @@ def test_the_reference_has_frechet_0_and_a_still_pose_has_not():
     spread = np.trace(np.cov(np.concatenate(real).T))
     assert values[1][0] == pytest.approx(spread)  # its mean is right, its variance is nothing
     assert values[1][1] < values[1][0] < values[1][2]
+
+
+def test_an_interval_of_a_distance_ends_at_0_and_one_of_a_difference_does_not():
+    """For one run, for the mean of several, and for their difference."""
+    real = [make_latents(n, 8) for n in range(3)]
+    others = [real[1], real[2], real[0]]  # as a whole the same, but not in a draw
+    near, far = (latent_scores([size * z for z in others], real) for size in (1, 1.1))
+    counts = bootstrap_counts(3)
+    alone, mean, difference = (
+        found["frechet"].with_interval(counts)
+        for found in (estimates(near), mean_estimates([near, near]), mean_estimates([near], [far]))
+    )
+    assert alone[1] == mean[1] == 0
+    assert difference[1] < difference[0] < 0
 
 
 def test_diversity_of_the_references_is_1_of_equal_clips_0_and_of_half_the_motion_a_half():
