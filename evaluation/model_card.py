@@ -12,7 +12,7 @@ from checkpoint_checks import MODEL_CONFIG_FILE
 from checkpoints import AUTOENCODER, FLOW, POSE_TO_TEXT, PREDICTOR, PRIOR, SCRIPT_OF, STUDENT
 from evaluation.registry import COLUMNS, Metric
 from evaluation.report import BACK_TRANSLATION, LENGTH_SOURCES, MARKED, ROWS, is_marked
-from runtime.errors import UserError
+from runtime.errors import UserError, without_tricks
 from runtime.flags import versions
 from runtime.untrusted import shown
 
@@ -142,6 +142,9 @@ def _figures(kind: str, reports: Mapping[Path, Mapping[str, object]]) -> Iterato
         yield ""
         if any(map(is_marked, rows.values())):
             yield f"`*`: {MARKED}, so the row's other figures mean nothing."
+            yield ""
+        for warning in report.get("warnings", []):
+            yield f"Warning on the row `model`: {without_tricks(warning, kept='')}."
             yield ""
         told = {name: value for name, value in report["settings"].items() if value is not None and not _is_path(name)}
         settings = ", ".join(f"{name} {value}" for name, value in told.items())

@@ -28,6 +28,7 @@ from checkpoints import (
     load_checkpoint,
     load_pose_to_text,
 )
+from evaluation.model_card import Owner, model_card
 from models.pose_to_text import PoseToText, PoseToTextConfig
 from models.text_encoder import train_tokenizer
 from poses.statistics import Statistics
@@ -302,6 +303,14 @@ def test_the_card_says_what_the_user_said_and_what_was_measured(trained, evaluat
     assert f"`{load_checkpoint(trained.autoencoder, AUTOENCODER)['fingerprint']}`" in card.text
     assert "    num_epochs: 2" in card.text
     assert str(trained.predictor.parent) not in card.text
+
+
+def test_the_card_repeats_what_speaks_against_its_figures(statistics: Statistics):
+    content = {"kind": AUTOENCODER, "parent": None, "fingerprint": "0123456789ab", "config": {}, "weights": {}}
+    report = {"split": "dev", "num_clips": 2, "length_source": "given", "settings": {}, "warnings": ["upside down"]}
+    report |= {"checkpoints": {AUTOENCODER: "0123456789ab"}, "model": {"motion_ratio": 1.0, "jerk_ratio": 1.0}}
+    card = model_card(content | {"statistics": statistics.to_dict()}, Owner("A"), {Path("metrics_dev.json"): report})
+    assert "Warning on the row `model`: upside down." in card
 
 
 def test_the_card_says_what_nobody_said(trained, tmp_path: Path, capsys):
