@@ -206,7 +206,7 @@ def recognition_scores(
     """1 where the nearest reference has the clip's text, and where one of its TOP nearest has; else 0.
 
     NaN where the clip has no text. References without a text are not asked, and where all the others have one text,
-    which any clip would find, every value is NaN.
+    which any clip would find, every value is NaN. So is the second value where fewer than TOP have another text.
     """
     scores = {"recognition": np.full(len(clips), np.nan), "recognition_top5": np.full(len(clips), np.nan)}
     references = [reference for reference in references if says_something(reference.text)]
@@ -215,7 +215,9 @@ def recognition_scores(
         return scores
     distances = sign_distances([clips[n] for n in asked], references, num_workers)
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :TOP]
-    same = np.array([text_key(r.text) for r in references])[nearest] == [[text_key(texts[n])] for n in asked]
-    same &= np.isfinite(np.take_along_axis(distances, nearest, axis=1))
-    scores["recognition"][asked], scores["recognition_top5"][asked] = same[:, 0], same.any(1)
+    of_text = np.array([text_key(r.text) for r in references]) == [[text_key(texts[n])] for n in asked]  # [n,M]
+    found = np.take_along_axis(of_text & np.isfinite(distances), nearest, axis=1)
+    can_miss = (~of_text).sum(1) >= TOP
+    scores["recognition"][asked] = found[:, 0]
+    scores["recognition_top5"][asked] = np.where(can_miss, found.any(1), np.nan)
     return scores

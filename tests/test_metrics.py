@@ -179,7 +179,7 @@ def test_a_feature_of_the_face_that_a_clip_lacks_costs():
 
 
 def test_the_reference_scores_perfect():
-    references = make_references(hide=True)
+    references = make_references(8, hide=True)
     row = evaluate_row(references, references)
     assert row["face_correlation"] == pytest.approx(1)
     for name in (
@@ -360,7 +360,7 @@ def test_a_clip_given_twice_has_the_same_distances_and_none_to_itself():
 
 
 def test_recognition_follows_the_texts_not_the_order():
-    references = make_references()
+    references = make_references(8)
     rng = np.random.default_rng(0)
     clips = generated([r.pose + rng.normal(scale=0.002, size=r.pose.shape) for r in references])
     texts = [r.text for r in references]
@@ -403,6 +403,15 @@ def test_where_all_clips_have_one_text_nothing_can_be_recognised():
     assert evaluate_row(references, references)["recognition"] is None
 
 
+def test_among_fewer_than_five_clips_of_another_text_any_clip_finds_its_own():
+    """So that says nothing, and is no figure; the nearest clip alone may still be wrong."""
+    for count, known in ((5, False), (6, True)):
+        references = [dataclasses.replace(r, text=f"text {n}") for n, r in enumerate(make_references(count))]
+        wrong = evaluate_row(generated([r.pose for r in references[1:] + references[:1]]), references)
+        assert wrong["recognition"] == 0
+        assert (wrong["recognition_top5"] is not None) == known
+
+
 def test_clips_without_a_text_change_no_figure_that_needs_texts():
     """Neither as clips nor as neighbours: the figures are those of the other clips alone."""
     references = without_texts(make_references(8), [1, 4])
@@ -432,11 +441,11 @@ def test_a_clip_that_is_none_has_no_figure():
 
 
 def test_without_shoulders_nothing_is_recognised():
-    references = make_references()
+    references = make_references(8)
     clips = [Clip(r.pose, r.seen.copy()) for r in references]
     clips[0].seen[:, layout.keypoint_dims(np.array([layout.LEFT_SHOULDER]))] = False
     first, among = recognition.recognition_scores(clips, [r.text for r in references], references).values()
-    assert first.tolist() == among.tolist() == [False] + [True] * 5
+    assert first.tolist() == among.tolist() == [False] + [True] * 7
 
 
 def test_workers_change_no_figure():
