@@ -3,12 +3,12 @@
     python run_ablation.py --data_dir data/phoenix14t --output_dir runs/ablation --recipe ablation/full_size.json
     python run_ablation.py --data_dir data/phoenix14t --output_dir runs/ablation --groups strides --seeds 0
 
-Groups: components (Direction 1, the flow as a whole, without the prior, guided by the null text, without sync guidance,
-in pose space, without joined clips where the recipe joins them); steps (the flow at 1 to 50 steps, its student at 1, 2
-and 4); strides (autoencoders of other temporal strides with as many numbers per second, and flows on them). Every part
-is one command of this project in a folder of OUTPUT_DIR. It runs once, and is resumed if it was stopped; a changed
-recipe runs again what depends on it. The data must be prepared (data_preparation.py). Writes ablation.md, .csv, .tex,
-quality_steps.png, quality_latency.png and training_curves.png.
+Groups: components (Direction 1, the flow as a whole, without the prior, guided by the null text or from the beginning,
+without sync guidance, in pose space, without joined clips where the recipe joins them); steps (the flow at 1 to 50
+steps, its student at 1, 2 and 4); strides (autoencoders of other temporal strides with as many numbers per second, and
+flows on them). Every part is one command of this project in a folder of OUTPUT_DIR. It runs once, and is resumed if it
+was stopped; a changed recipe runs again what depends on it. The data must be prepared (data_preparation.py). Writes
+ablation.md, .csv, .tex, quality_steps.png, quality_latency.png and training_curves.png.
 """
 
 import argparse
@@ -22,11 +22,12 @@ from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
 from ablation.report import plot_quality, plot_training, read_lines, write_tables
 from generation import load_generator
 from models.speed import Speed
+from poses import layout
 from poses.files import SPLITS
 from poses.pack import digest
 from poses.splits import load_split
 from poses.statistics import Statistics, statistics_path
-from poses.texts import list_signers
+from poses.texts import list_signers, says_something
 from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
 from runtime.claims import claimed
@@ -73,6 +74,12 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
+def text_of_median_length(texts: list[str]) -> str:
+    """The text whose latency is measured: the first one of a split may be empty, or too long for a text encoder."""
+    said = sorted(filter(says_something, texts), key=len)
+    return said[len(said) // 2]
+
+
 def measure_latency(plan: Plan, args: argparse.Namespace, text: str, frames: int) -> dict[str, float]:
     """Seconds of one clip of `frames` frames at batch 1, by the row's evaluation; nothing else runs meanwhile."""
     device, seconds = generation_arguments.resolve_device(args.device), {}
@@ -103,7 +110,11 @@ def main() -> None:
     recipe["evaluation"] += ["--device", args.device] if args.device else []
     if args.device == "cpu":
         os.environ["ACCELERATE_USE_CPU"] = "true"  # of the trainings, which have no such flag
-    plan = make_plan(recipe, data_flags, args.seeds, args.groups, args.temporal_strides)
+    train = packs[SPLITS.index("train")]
+    with_sync = any(train.field("seen", index)[:, layout.NMM].any() for index in range(len(train)))
+    if not with_sync:
+        print("no train clip shows a face, so the flows are without sync guidance")
+    plan = make_plan(recipe, data_flags, args.seeds, args.groups, args.temporal_strides, with_sync=with_sync)
 
     with claimed(args.output_dir):
         run_parts(plan.parts, data, args.output_dir, args.jobs)
@@ -115,7 +126,7 @@ def write_results(plan: Plan, args: argparse.Namespace, cache_dir: Path, fingerp
     test = load_split(args.data_dir, "test", cache_dir, args.skip_bad)
     frames = int(statistics.median(test.lengths("pose").tolist()))
     say("measuring latency")
-    lines = read_lines(plan, args.output_dir, measure_latency(plan, args, test.texts[0], frames))
+    lines = read_lines(plan, args.output_dir, measure_latency(plan, args, text_of_median_length(test.texts), frames))
     about = [
         f"Data `{args.data_dir}` (statistics {fingerprint}), {len(test)} test clips; recipe `{args.recipe}`; seeds "
         f"{', '.join(map(str, args.seeds))}; latency of {frames} frames."

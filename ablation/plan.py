@@ -101,7 +101,9 @@ def read_recipe(path: Path) -> Recipe:
     return flags
 
 
-def make_rows(groups: Sequence[str], strides: Sequence[int], recipe_stride: int, *, joins_clips: bool) -> list[Row]:
+def make_rows(
+    groups: Sequence[str], strides: Sequence[int], recipe_stride: int, *, with_sync: bool, joins_clips: bool
+) -> list[Row]:
     whole = Row(WHOLE, "components", "flow", 50)
     rows = [replace(whole, label=label, group="baselines", scored=name) for name, label in BASELINES.items()]
     rows += [whole]
@@ -129,15 +131,24 @@ def make_rows(groups: Sequence[str], strides: Sequence[int], recipe_stride: int,
             for k, row in zip(strides, made, strict=True)
         ]
         rows += made
-    return rows
+    return [row for row in rows if with_sync or row.use_sync_guidance]
 
 
 def make_plan(
-    recipe: Recipe, data_flags: Sequence[str], seeds: Sequence[int], groups: Sequence[str], strides: Sequence[int]
+    recipe: Recipe,
+    data_flags: Sequence[str],
+    seeds: Sequence[int],
+    groups: Sequence[str],
+    strides: Sequence[int],
+    *,
+    with_sync: bool = True,
 ) -> Plan:
-    """All parts, what is needed first, long trainings before short evaluations."""
+    """All parts, what is needed first, long trainings before short evaluations.
+
+    with_sync: whether flows have sync guidance, for which the data need a face.
+    """
     own = int(recipe["autoencoder"][recipe["autoencoder"].index("--temporal_stride") + 1])
-    rows = make_rows(groups, strides, own, joins_clips="--joined_clips" in recipe["flow"])
+    rows = make_rows(groups, strides, own, with_sync=with_sync, joins_clips="--joined_clips" in recipe["flow"])
     models = {row.model: row for row in rows}
     autoencoders = {f"autoencoder_stride{k}": _with_stride(recipe["autoencoder"], k) for k in strides}
     parts = [
@@ -147,7 +158,7 @@ def make_plan(
     ]
     parts.append(Part("back_translation", SCRIPT_OF[POSE_TO_TEXT], (*data_flags, *recipe["back_translation"])))
     order = sorted(models, key=lambda name: name == "student")  # after its teacher
-    parts += [_training(name, models[name], recipe, data_flags, seed) for name in order for seed in seeds]
+    parts += [_training(name, models[name], recipe, data_flags, seed, with_sync) for name in order for seed in seeds]
     evaluations = {row.evaluation: row for row in rows}
     parts += [_evaluation(row, recipe, data_flags, seed) for row in evaluations.values() for seed in seeds]
     return Plan(parts, rows, seeds)
@@ -163,10 +174,11 @@ def _with_stride(flags: Sequence[str], stride: int) -> list[str]:
     return flags
 
 
-def _training(name: str, row: Row, recipe: Recipe, data_flags: Sequence[str], seed: int) -> Part:
+def _training(name: str, row: Row, recipe: Recipe, data_flags: Sequence[str], seed: int, with_sync: bool) -> Part:
     flags = [*data_flags, "--autoencoder_checkpoint", f"@{row.autoencoder}/last.pt", *recipe[row.kind]]
     if row.kind == "flow":
-        flags += ["--use_sync_guidance"] + (recipe["prior"] if name != "flow_no_prior" else [])
+        flags += ["--use_sync_guidance"] if with_sync else []
+        flags += recipe["prior"] if name != "flow_no_prior" else []
         flags += ["--space", "pose"] if name == "flow_pose" else []
         flags += ["--joined_clips", "0"] if name == "flow_not_joined" else []
     if row.kind == "student":

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -174,11 +175,33 @@ def test_a_recipe_that_joins_no_clips_has_no_flow_without_them():
     assert not any("joined" in part.name for part in plan.parts)
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_without_a_face_there_is_no_sync_guidance(shown: bool, data_dir: Path, tmp_path: Path, monkeypatch, capsys):
+    """Such a flow would be refused, after all of stage 1, for a flag that nobody typed."""
+    data, plans = tmp_path / "data", []
+    shutil.copytree(data_dir, data, ignore=shutil.ignore_patterns("cache"))
+    for path in [] if shown else data.glob("train/nmms/*.pkl"):
+        nmm = pickle.loads(path.read_bytes())
+        path.write_bytes(pickle.dumps({name: np.zeros_like(values) for name, values in nmm.items()}))
+    monkeypatch.setattr(run_ablation, "run_parts", lambda *_: None)
+    monkeypatch.setattr(run_ablation, "write_results", lambda plan, *_: plans.append(plan))
+    commands.call_script("run_ablation.py", "--data_dir", data, "--output_dir", tmp_path / "out")
+    (plan,) = plans
+    assert any("--use_sync_guidance" in part.flags for part in plan.parts) == shown
+    assert any(row.label == "without sync guidance" for row in plan.rows) == shown
+    assert ("no train clip shows a face" in capsys.readouterr().out) != shown
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"autoencoder": 3}'])
 def test_a_bad_recipe_is_one_sentence(content: str, tmp_path: Path):
     (tmp_path / "recipe.json").write_text(content)
     with pytest.raises(UserError, match="not a recipe"):
         read_recipe(tmp_path / "recipe.json")
+
+
+def test_the_latency_is_that_of_a_text_like_the_others_whatever_the_first_one_is():
+    texts = ["", "long " * 300, "...", "hello", "good morning to you", "good morning"]
+    assert run_ablation.text_of_median_length(texts) == "good morning to you"
 
 
 @pytest.fixture
