@@ -18,15 +18,13 @@ import numpy as np
 from evaluation.clips import Scores
 from evaluation.registry import DEPENDS_ON, count_remarks, remarks
 from evaluation.report import BACK_TRANSLATION, LENGTH_SOURCES, REFERENCE, ROWS, read_clips, read_report
-from evaluation.summary import common_clips, compare
+from evaluation.summary import common_clips, compare, differs
 from poses.files import SPLITS
 from runtime import errors
 from runtime.arguments import make_parser
 from runtime.console import say
 from runtime.errors import UserError, without_tricks
 from runtime.files import write_whole
-
-ROUNDING = 1e-6  # of the larger value: the same clips as .npy and .pose differ by less
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -73,13 +71,6 @@ def are_one(a: object, b: object) -> bool:
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
         return all(math.isclose(a[name], b[name], rel_tol=1e-6) for name in a if None not in (a[name], b[name]))
     return a == b
-
-
-def differs(line: dict[str, float | None]) -> bool:
-    """Whether the interval of a difference leaves out 0, and the difference is more than rounding."""
-    if line["low"] is None or line["low"] <= 0 <= line["high"]:
-        return False
-    return abs(line["difference"]) >= ROUNDING * max(abs(line["a"]), abs(line["b"]))
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from evaluation.clips import Scores
 from evaluation.intervals import bootstrap_counts
 from evaluation.registry import COLUMNS, Metric, estimates
 from evaluation.report import MARKED, is_marked, read_clips
-from evaluation.summary import compare, mean_estimates
+from evaluation.summary import compare, differs, mean_estimates
 from runtime.files import write_whole
 
 matplotlib.use("agg")
@@ -111,7 +111,7 @@ def _difference(line: Line, metric: Metric) -> str:
         return "–"
     value, low, high = (f"{found[key]:+.{metric.column.digits}f}" for key in ("difference", "low", "high"))
     text = f"{value} [{low}, {high}]"
-    return f"**{text}**" if found["low"] > 0 or found["high"] < 0 else text
+    return f"**{text}**" if differs(found) else text
 
 
 def table_of(lines: Sequence[Line]) -> list[list[str]]:
@@ -125,7 +125,7 @@ def table_of(lines: Sequence[Line]) -> list[list[str]]:
 
 
 def differences_of(lines: Sequence[Line]) -> list[list[str]]:
-    """Head and lines as text: each line minus the whole, its 95 % interval over clips, bold where that leaves out 0."""
+    """Head and lines as text: each line minus the whole, its 95 % interval, bold if it `differs`."""
     columns = [metric for metric in columns_of(lines) if any(metric.key in line.difference for line in lines)]
     table = [["", *(metric.column.title for metric in columns)]]
     table += [[line.title, *(_difference(line, metric) for metric in columns)] for line in lines]
@@ -160,11 +160,13 @@ def write_tables(output_dir: Path, plan: Plan, lines: Sequence[Line], about: Seq
         others = [line for line in chosen if line.row.label != WHOLE]
         if group != "baselines" and others:
             markdown += [f"Minus {WHOLE}, paired, 95 % interval:", "", _markdown(differences_of(others)), ""]
+    means, drawn = f"Mean ± standard deviation over {len(plan.seeds)} seeds", "clips and of seeds"
+    if len(plan.seeds) == 1:
+        means, drawn = "One seed", "clips, and not of seeds"
     markdown += [
-        f"Mean ± standard deviation over {len(plan.seeds)} seeds. `*`: {MARKED}, where the other numbers mean nothing "
-        "by themselves. Intervals of differences hold for another draw of clips and of "
-        "seeds; bold where they leave out 0. Seconds per clip: one text alone, text, sampling and decoding together; "
-        "seconds of training: beside the other jobs.",
+        f"{means}. `*`: {MARKED}, where the other numbers mean nothing by themselves. Intervals of differences hold "
+        f"for another draw of {drawn}; bold where they leave out 0 by more than rounding. Seconds per clip: one text "
+        "alone, text, sampling and decoding together; seconds of training: beside the other jobs.",
         "",
     ]
     paths = [output_dir / f"ablation.{ending}" for ending in ("md", "tex", "csv")]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from evaluation.clips import Array, Scores
 from evaluation.distribution import LATENTS
 from evaluation.intervals import Estimate, bootstrap_counts
 from evaluation.registry import count_remarks, estimates
+
+ROUNDING = 1e-6  # of the larger value: the same clips as .npy and .pose differ by less
 
 
 def summarise(scores: Scores) -> dict[str, float | int | None]:
@@ -64,6 +66,13 @@ def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[
         first, second = (mean if math.isfinite(mean) else None for mean in means)
         table[name] = {"a": first, "b": second, "difference": value, "low": low, "high": high}
     return table
+
+
+def differs(line: Mapping[str, float | None]) -> bool:
+    """Whether the interval of a difference, as `compare` gives it, leaves out 0, and it is more than rounding."""
+    if line["low"] is None or line["low"] <= 0 <= line["high"]:
+        return False
+    return abs(line["difference"]) >= ROUNDING * max(abs(line["a"]), abs(line["b"]))
 
 
 def common_clips(*sides: Sequence[Scores]) -> list[list[Scores]]:

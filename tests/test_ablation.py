@@ -15,7 +15,8 @@ import pytest
 import run_ablation
 from ablation import parts
 from ablation.parts import Part, is_done, keys_of, run_parts
-from ablation.plan import RECIPES, WHOLE, make_plan, read_recipe
+from ablation.plan import RECIPES, WHOLE, Plan, Row, make_plan, read_recipe
+from ablation.report import Line, write_tables
 from runtime.errors import UserError
 
 COUNTING = """import argparse, pathlib
@@ -202,6 +203,29 @@ def test_a_bad_recipe_is_one_sentence(content: str, tmp_path: Path):
 def test_the_latency_is_that_of_a_text_like_the_others_whatever_the_first_one_is():
     texts = ["", "long " * 300, "...", "hello", "good morning to you", "good morning"]
     assert run_ablation.text_of_median_length(texts) == "good morning to you"
+
+
+def table_of_a_difference(low: float, high: float, seeds: list[int], folder: Path) -> str:
+    """ablation.md with one row beside the whole, whose DTW of 2 differs by 1e-8, with this interval."""
+    whole, other = (Row(label, "components", "flow") for label in (WHOLE, "other"))
+    apart = {"a": 2.0, "b": 2.0, "difference": 1e-8, "low": low, "high": high}
+    mean = {"dtw": 2.0, "motion_ratio": 1.0, "jerk_ratio": 1.0}
+    lines = [Line(row, mean, {}, {}, {}, {"dtw": apart}) for row in (whole, other)]
+    write_tables(folder, Plan([], [whole, other], seeds), lines, [])
+    return (folder / "ablation.md").read_text(encoding="utf-8")
+
+
+def test_a_difference_that_is_rounding_is_not_bold(tmp_path: Path):
+    assert "+0.000 [+0.000, +0.000]" in table_of_a_difference(5e-9, 2e-8, [0, 1], tmp_path)
+    assert "**+0.000" not in table_of_a_difference(5e-9, 2e-8, [0, 1], tmp_path)
+
+
+def test_the_intervals_of_one_seed_say_nothing_of_seeds(tmp_path: Path):
+    of_one, of_two = (table_of_a_difference(-1.0, 1.0, seeds, tmp_path) for seeds in ([0], [0, 1]))
+    assert "One seed." in of_one
+    assert "another draw of clips, and not of seeds;" in of_one
+    assert "Mean ± standard deviation over 2 seeds." in of_two
+    assert "another draw of clips and of seeds;" in of_two
 
 
 @pytest.fixture
