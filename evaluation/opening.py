@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -20,6 +21,7 @@ from poses.pack import Pack
 from poses.splits import load_split, load_statistics
 from poses.statistics import Statistics, statistics_path
 from poses.texts import list_signers, says_something, signers_path
+from poses.writing import CLIP_FORMATS
 from runtime.errors import UserError
 
 
@@ -87,7 +89,7 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
         )
     references = read_references(split)
     if models.generator is None:
-        return references, fps
+        return to_score(references, args.predictions_dir, args.split), fps
     with_text = [reference for reference in references if says_something(reference.text)]
     if not with_text:
         raise UserError(f"{args.data_dir}/{args.split}.txt: every text is empty, so there is nothing to sign")
@@ -100,6 +102,22 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
     if unknown := sorted(set(named.values()) - set(known)) if known else []:
         print(f"not in the model's train data: {', '.join(unknown)}; their clips are signed as the mean of its signers")
     return with_text, fps
+
+
+def to_score(references: list[Reference], folder: Path, split: str) -> list[Reference]:
+    """Without the clips that have neither a text nor a clip in `folder`; prints how many there are.
+
+    A system that signs texts has nothing to sign for them, and --save_predictions writes none.
+    """
+    found = {path.stem for path in folder.iterdir() if path.suffix in CLIP_FORMATS} if folder.is_dir() else set()
+    scored = [reference for reference in references if says_something(reference.text) or reference.id in found]
+    if not scored or len(scored) == len(references):
+        return references
+    print(
+        f"{len(references) - len(scored)} of {len(references)} clips of {split} have neither a text nor a clip in "
+        f"{folder}, and are left out"
+    )
+    return scored
 
 
 def whole_texts(references: list[Reference], encoder: TextEncoder, split: str) -> list[Reference]:

@@ -4,15 +4,19 @@ import shutil
 from pathlib import Path
 
 import commands
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from checkpoints import load_checkpoint
+from evaluation.clips import Reference
+from evaluation.opening import to_score
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.layers import lengths_to_mask
 from models.text_to_latent import LengthPredictor
 from models.whole_batch import Draws
+from poses import layout
 
 
 @pytest.fixture
@@ -100,3 +104,18 @@ def test_a_data_set_without_any_text_is_refused(data_dir: Path, trained, tmp_pat
     paths = {"D": tmp_path / "data", "A": trained.autoencoder, "O": tmp_path / "flow"}
     assert "every text is empty" in commands.one_sentence(capsys, lambda: commands.call("flow", **paths))
     assert not list((tmp_path / "flow").glob("*.pt"))
+
+
+def test_clips_of_a_model_that_signed_the_texts_alone_are_scored(tmp_path: Path, capsys):
+    """It writes none for a clip without a text; of one with a text its clip must be there."""
+    nothing = np.zeros((1, layout.POSE_DIM))
+    clips = [
+        Reference(nothing, nothing > 0, clip_id, text) for clip_id, text in (("a", "hello"), ("b", ""), ("c", "!"))
+    ]
+    (tmp_path / "c.npy").touch()
+    assert [clip.id for clip in to_score(clips, tmp_path, "dev")] == ["a", "c"]
+    assert "1 of 3 clips of dev have neither a text nor a clip in" in capsys.readouterr().out
+    (tmp_path / "b.pose").touch()
+    assert to_score(clips, tmp_path, "dev") == clips
+    assert to_score(clips[1:2], tmp_path / "none", "dev") == clips[1:2]  # whose lack is named when it is read
+    assert capsys.readouterr().out == ""
