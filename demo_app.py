@@ -51,7 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     generation_arguments.add_moved_text_encoder_argument(parser)
     generation_arguments.add_speed_arguments(parser)
     generation_arguments.add_device_argument(parser)
-    args = parser.parse_args()
+    args = generation_arguments.parse_arguments(parser)
     if args.predictor_checkpoint is None and not args.flow_checkpoint:
         parser.error("nothing to sign with; pass --predictor_checkpoint, --flow_checkpoint or both")
     return args

@@ -12,7 +12,15 @@ from models.latent_flow_matcher import UNCONDITIONAL
 from poses.texts import legible
 from poses.writing import IMAGE_SIZE
 from runtime import processes
-from runtime.arguments import add_cache_argument, frames, image_side, natural_float, natural_int, positive_int
+from runtime.arguments import (
+    add_cache_argument,
+    frames,
+    image_side,
+    natural_float,
+    natural_int,
+    positive_int,
+    refuse_without,
+)
 from runtime.config import AUTO
 from runtime.errors import UserError
 from runtime.precision import BF16, FP32, WIDE, has_bf16
@@ -56,6 +64,13 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     add_moved_text_encoder_argument(parser)
     add_speed_arguments(parser)
     add_device_argument(parser)
+
+
+def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The flags of a script that signs texts."""
+    args = parser.parse_args()
+    refuse_without("--data_dir", args.data_dir is not None, ("--cache_dir",), parser, args)
+    return args
 
 
 def add_autoencoder_argument(parser: argparse.ArgumentParser) -> None:

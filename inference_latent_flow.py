@@ -26,7 +26,7 @@ def main() -> None:
     generation_arguments.add_autoencoder_argument(parser)
     generation_arguments.add_inference_arguments(parser)
     generation_arguments.add_sampling_arguments(parser)
-    args = parser.parse_args()
+    args = generation_arguments.parse_arguments(parser)
     jobs = read_jobs(args)
     cpu.tune()
 

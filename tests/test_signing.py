@@ -92,6 +92,13 @@ def test_a_data_set_that_was_prepared_into_a_cache_is_known_by_it(trained, data_
     assert np.load(tmp_path / "x.npy").shape == (9, 214)
 
 
+def test_a_cache_without_its_data_set_would_do_nothing(trained, tmp_path: Path, capsys):
+    (tmp_path / "texts.txt").write_text("s e a l\n")
+    paths = {"P": trained.predictor, "A": trained.autoencoder, "T": tmp_path / "texts.txt", "O": tmp_path / "x.npy"}
+    said = commands.one_sentence(capsys, lambda: commands.call("inference_texts", "--cache_dir cache", **paths))
+    assert said.endswith("--cache_dir needs --data_dir; add it, or leave --cache_dir out")
+
+
 def test_a_sibling_that_is_no_record_stays(tmp_path: Path):
     beside = tmp_path / "config.json"
     for content in ("{}", "[1]", "no json", json.dumps({"text": "of somebody else's"})):
