@@ -21,6 +21,7 @@ TEXT_COLUMNS = ("text", "translation", "sentence", "label", "gloss")
 SPLIT_COLUMNS = ("split", "subset")
 UNSURE_COLUMNS = ("label", "gloss")  # may be a class's number, or beside a text under another name
 _END = re.compile(r"(.*[_ ])?(end|stop)([_ ].*)?", re.IGNORECASE)  # a column of where in a longer recording a text ends
+_SIGNER = re.compile(r"(.*[_ ])?(signer|speaker|performer)([_ ]?(id|name|no|number))?", re.IGNORECASE)
 _NO_END = ("", "nan", "0", "0.0", "-1", "-1.0")  # of what is written there for the recording's own end
 DELIMITERS = "\t|,;"
 csv.field_size_limit(2**31 - 1)  # letters in a cell: a mark that is never closed is told, however long the file
@@ -77,6 +78,8 @@ def read_texts(
     for at, name in enumerate(header):
         if _END.fullmatch(name) and any(row[at].strip().lower() not in _NO_END for row in rows[1:] if at < len(row)):
             print(f"{path}: its column '{name}' is not read: each text is taken for the whole of its recording")
+        if _SIGNER.fullmatch(name) and at not in (id_at, text_at):
+            print(f"{path}: its column '{name}' is not read: train.signers.txt and the like name signers, ID|signer")
     split_at = _find(header, None, SPLIT_COLUMNS)
     id_columns = {name: at for at, name in enumerate(header) if name.lower() in ID_COLUMNS and at != text_at}
     texts: dict[str, str] = {}

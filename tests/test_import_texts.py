@@ -98,6 +98,13 @@ def test_the_ends_of_parts_of_recordings_are_told_to_be_unread(
     assert (said in capsys.readouterr().out) == told
 
 
+@pytest.mark.parametrize("column", ["signer", "speaker", "Signer ID", "signer_id"])
+def test_a_column_of_signers_is_told_to_be_unread(column: str, tmp_path: Path, capsys):
+    path = write(tmp_path / "t.csv", f"id,{column},text\na,7,one\nb,9,two\n")
+    assert read_texts(path) == {"a": "one", "b": "two"}
+    assert f"its column '{column}' is not read: train.signers.txt and the like name signers" in capsys.readouterr().out
+
+
 def test_bars_at_the_ends_of_lines_are_no_columns(tmp_path: Path):
     assert read_texts(write(tmp_path / "t.txt", "a|one|\nb|two|\nc|\n")) == {"a": "one", "b": "two", "c": ""}
     assert read_texts(write(tmp_path / "t.csv", "id|gloss|\na|ONE|\n")) == {"a": "ONE"}
