@@ -19,7 +19,15 @@ from pathlib import Path
 from importers.conversion import convert
 from importers.holistic import require_packages, silence_native_logs
 from importers.people import WHOM
-from importers.plan import VIDEO_ENDINGS, Source, add_plan_arguments, mark_made_by, name_sources, plan_clips
+from importers.plan import (
+    VIDEO_ENDINGS,
+    Source,
+    add_plan_arguments,
+    mark_made_by,
+    name_sources,
+    parse_planned,
+    plan_clips,
+)
 from importers.video import PICTURE_ENDINGS, content_of_source, find_sources, header_rate, read_recording
 from poses.files import same_rate
 from runtime import errors
@@ -41,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="the Ith of N parts of the clips")
     add_plan_arguments(parser)
-    return parser.parse_args()
+    return parse_planned(parser)
 
 
 def _shard(text: str) -> tuple[int, int]:

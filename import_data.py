@@ -25,7 +25,7 @@ from importers.formats import (
 )
 from importers.geometry import UNITS
 from importers.people import WHOM
-from importers.plan import Source, add_plan_arguments, mark_made_by, name_sources, plan_clips
+from importers.plan import Source, add_plan_arguments, mark_made_by, name_sources, parse_planned, plan_clips
 from runtime import errors
 from runtime.arguments import make_parser, positive_int
 from runtime.console import say
@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--swap_hands", action="store_true", help="exchange the left and the right hand")
     add_plan_arguments(parser)
-    args = parser.parse_args()
+    args = parse_planned(parser)
     if (args.width is None) != (args.height is None):
         parser.error("--width and --height go together")
     return args

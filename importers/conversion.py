@@ -7,7 +7,7 @@ from pathlib import Path
 from importers.plan import PlannedClip, Source
 from importers.recording import PARTS, Recording, at_rate, read_record, remove_recording, write_recording
 from poses.files import SPLITS, same_rate
-from poses.texts import says_something, texts_by_id
+from poses.texts import says_something, signers_path, texts_by_id
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.files import read_lines, write_whole
@@ -53,7 +53,9 @@ def convert(
     written = {clip: read_record(output_dir, clip.split, clip.id) for clip in all_clips}
     for split in SPLITS:
         of_split = [clip for clip in all_clips if clip.split == split]
-        _write_texts(output_dir, split, of_split, {clip.id for clip in of_split if written[clip]})
+        names = {clip.id for clip in of_split if written[clip]}
+        _write_texts(output_dir, split, of_split, names)
+        _write_signers(output_dir, split, of_split, names)
     records = {clip: written[clip] for clip in clips if written[clip]}
     report = make_report(records, left_out)
     earlier = sum(len([*(output_dir / split / "records").glob("*.json")]) for split in SPLITS)
@@ -127,16 +129,32 @@ def _write_texts(output_dir: Path, split: str, clips: list[PlannedClip], written
     Lines of other clips are kept. If any clip has a text, each gets a line, an empty one where no file says its text:
     a data set's text file has a line for every clip.
     """
-    path = output_dir / f"{split}.txt"
-    lines = texts_by_id(path, read_lines(path)) if path.is_file() else {}
-    missing = {clip.id for clip in clips} - written
-    lines = {name: text for name, text in lines.items() if name not in missing}
+    path, missing = output_dir / f"{split}.txt", {clip.id for clip in clips} - written
+    lines = _lines_but(missing, path, "text")
     lines |= {clip.id: clip.text for clip in clips if clip.text is not None and clip.id in written}
     if lines:
         others = {record.stem for record in (output_dir / split / "records").glob("*.json")} - missing
-        lines = dict.fromkeys(others | written, "") | lines
-        with write_whole(path, "w") as file:
-            file.writelines(f"{clip_id}|{text}\n" for clip_id, text in sorted(lines.items()))
+        _write_lines(path, dict.fromkeys(others | written, "") | lines)
+
+
+def _write_signers(output_dir: Path, split: str, clips: list[PlannedClip], written: set[str]) -> None:
+    """Bring a split's file of signers up to date, where a table names them."""
+    path = signers_path(output_dir, split)
+    lines = _lines_but({clip.id for clip in clips} - written, path, "signer")
+    lines |= {clip.id: clip.signer for clip in clips if clip.signer is not None and clip.id in written}
+    if lines:
+        _write_lines(path, lines)
+
+
+def _lines_but(missing: set[str], path: Path, what: str) -> dict[str, str]:
+    """The ID|text or ID|signer lines of a file, without those of missing clips; {} if there is none."""
+    lines = texts_by_id(path, read_lines(path), what) if path.is_file() else {}
+    return {name: value for name, value in lines.items() if name not in missing}
+
+
+def _write_lines(path: Path, lines: dict[str, str]) -> None:
+    with write_whole(path, "w") as file:
+        file.writelines(f"{clip_id}|{value}\n" for clip_id, value in sorted(lines.items()))
 
 
 def make_report(records: dict[PlannedClip, dict], left_out: dict[str, str]) -> str:

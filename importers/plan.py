@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from importers.texts import clip_name, read_texts
 from poses.files import FASTEST, SLOWEST, SPLITS
-from runtime.arguments import number_parser, positive_int
+from runtime.arguments import number_parser, positive_int, refuse_without
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import is_undecoded, write_whole
@@ -61,6 +61,7 @@ class PlannedClip:
     source: Source
     split: str = ""  # until it is decided
     text: str | None = None
+    signer: str | None = None
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +77,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--text_column", help="the table's column of texts (default: translation, sentence, text, ...)")
     group.add_argument("--id_column", help="the table's column of IDs (default: id, name, sentence_name, ...)")
+    group.add_argument("--signer_column", help="the table's column of who signs, for SPLIT.signers.txt (default: none)")
     group.add_argument(
         "--split",
         type=_split,
@@ -190,6 +192,13 @@ def _unfit(clip_id: str, name: str) -> str | None:
     return None if odd is None else f"it holds {odd!a}"
 
 
+def parse_planned(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The flags of an importer; those of a table are refused without one."""
+    args = parser.parse_args()
+    refuse_without("--texts", bool(args.texts), ("--text_column", "--id_column", "--signer_column"), parser, args)
+    return args
+
+
 def plan_clips(
     named: dict[str, Source], args: argparse.Namespace, endings: tuple[str, ...], texts: dict[str, str] | None = None
 ) -> list[PlannedClip]:
@@ -236,13 +245,13 @@ def _splits_of_folders(clips: list[PlannedClip]) -> dict[str, str]:
 
 def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tuple[str, ...]) -> list[PlannedClip]:
     """The clips that have a text, with it and with the split of its file or, without --split, of its row ('': none)."""
-    said: dict[str, tuple[str, str]] = {}
+    said: dict[str, tuple[str, str, str | None]] = {}  # split, text, signer
     known = {clip.id for clip in clips}
     given = [_named_file(name) for name in args.texts]
     if len({split for split, _ in given}) < len(given) or (len(given) > 1 and any(not split for split, _ in given)):
         raise UserError("--texts takes one file, or one file per split, such as train=a.csv dev=b.csv test=c.csv")
     for split_of_file, path in given:
-        texts, splits = read_texts(path, args.text_column, args.id_column, known)
+        texts, splits, signers = read_texts(path, args.text_column, args.id_column, args.signer_column, known)
         if split_of_file or args.split is not None:
             splits = {}
         elif splits:
@@ -253,10 +262,13 @@ def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tup
             stem, dot, ending = clip_id.rpartition(".")
             if clip_id not in known and stem in known and dot + ending.lower() in VIDEO_ENDINGS:
                 clip_id = stem  # the table names the videos that the poses were made of
-            if said.get(clip_id, (split, text)) != (split, text):
-                raise UserError(f"{path}: '{clip_id}' has another text or another split too; IDs must be unique")
-            said[clip_id] = (split, text)
-    kept = [replace(clip, split=said[clip.id][0], text=said[clip.id][1]) for clip in clips if clip.id in said]
+            found = (split, text, signers.get(name))
+            if said.setdefault(clip_id, found) != found:
+                raise UserError(
+                    f"{path}: '{clip_id}' has another text, another split or another signer too; IDs must be unique"
+                )
+    names = ("split", "text", "signer")
+    kept = [replace(clip, **dict(zip(names, said[clip.id], strict=True))) for clip in clips if clip.id in said]
     files = ", ".join(str(path) for _, path in given)
     if not said:
         raise UserError(f"{files}: names its columns and holds no text")

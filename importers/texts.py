@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from poses.texts import PHOENIX_COLUMNS, add_text, is_corpus_row, legible, texts_by_id, unquoted, unquoted_text
 from runtime.console import say
@@ -28,10 +29,22 @@ csv.field_size_limit(2**31 - 1)  # letters in a cell: a mark that is never close
 _NUMBER = re.compile(r"-?\d+(\.0+)?")
 
 
+class Said(NamedTuple):
+    """What a file says of each clip, named as it names them; {} of what it does not say."""
+
+    texts: dict[str, str]
+    splits: dict[str, str]
+    signers: dict[str, str]
+
+
 def read_texts(
-    path: Path, text_column: str | None = None, id_column: str | None = None, known: Collection[str] = ()
-) -> tuple[dict[str, str], dict[str, str]]:
-    """The texts of a file by clip, named as the file names them, and their splits; {} if it says none.
+    path: Path,
+    text_column: str | None = None,
+    id_column: str | None = None,
+    signer_column: str | None = None,
+    known: Collection[str] = (),
+) -> Said:
+    """The texts of a file of ID|text lines or of a table, with the splits and the signers of the table.
 
     known: the recordings' clip IDs, which tell whether another column may be meant. Raises UserError that names the
     file and the line.
@@ -50,21 +63,26 @@ def read_texts(
     if delimiter is None:
         raise UserError(f"{path}: its first line has neither bar, tab nor comma; write one ID|text per line")
     rows = _rows(path, content, lines, delimiter)
-    corpus, asked = delimiter == "|" and is_corpus_row(rows[0]), text_column or id_column
+    corpus, asked = delimiter == "|" and is_corpus_row(rows[0]), text_column or id_column or signer_column
     if corpus and asked:
         rows = [list(PHOENIX_COLUMNS), *rows]
     header = [name.strip() for name in rows[0]]
     id_at = _find(header, id_column, ID_COLUMNS)
     text_at = _find(header, text_column, TEXT_COLUMNS)
+    signer_at = _find(header, signer_column, ())
     if id_at is None or text_at is None or id_at == text_at:
         if delimiter == "|" and not asked and (corpus or _of_id_and_text(lines, header)):
-            return texts_by_id(path, numbered), {}
+            return Said(texts_by_id(path, numbered), {}, {})
         missing = [f"'{name}'" for name, at in ((id_column, id_at), (text_column, text_at)) if name and at is None]
         wanted = f"the column {' and '.join(missing)}" if missing else "a column for the ID and one for the text"
         line = "PHOENIX's first line" if corpus else "its first line"
         raise UserError(
             f"{path}: {line} ({', '.join(header)[:120]}) does not name {wanted}; "
             "pass --id_column and --text_column as that line names them, or write one ID|text per line"
+        )
+    if signer_column and signer_at is None:
+        raise UserError(
+            f"{path}: its first line ({', '.join(header)[:120]}) does not name the column '{signer_column}'"
         )
     unsure = not text_column and header[text_at].lower() in UNSURE_COLUMNS
     if unsure and sum(map(bool, header)) > 2:
@@ -78,12 +96,13 @@ def read_texts(
     for at, name in enumerate(header):
         if _END.fullmatch(name) and any(row[at].strip().lower() not in _NO_END for row in rows[1:] if at < len(row)):
             print(f"{path}: its column '{name}' is not read: each text is taken for the whole of its recording")
-        if _SIGNER.fullmatch(name) and at not in (id_at, text_at):
-            print(f"{path}: its column '{name}' is not read: train.signers.txt and the like name signers, ID|signer")
+        if signer_at is None and _SIGNER.fullmatch(name) and at not in (id_at, text_at):
+            print(f"{path}: its column '{name}' is not read; if it says who signs, pass --signer_column {name!r}")
     split_at = _find(header, None, SPLIT_COLUMNS)
     id_columns = {name: at for at, name in enumerate(header) if name.lower() in ID_COLUMNS and at != text_at}
     texts: dict[str, str] = {}
     splits: dict[str, str] = {}
+    signers: dict[str, str] = {}
     for number, row in enumerate(rows[1:], 1):
         row = _of_columns(path, number, row, header, text_at, delimiter)
         if len(row) <= max(id_at, text_at):
@@ -97,13 +116,19 @@ def read_texts(
             split = row[split_at].strip() if split_at < len(row) else ""
             if splits.setdefault(clip_id, split) != split:
                 raise UserError(f"{where}: the ID '{clip_id}' stands there twice, in different splits; remove one")
+        if signer_at is not None:
+            signer = legible(row[signer_at]).strip() if signer_at < len(row) else ""
+            if not signer:
+                raise UserError(f"{where} names no signer; write one there, or leave --signer_column out")
+            if signers.setdefault(clip_id, signer) != signer:
+                raise UserError(f"{where}: the ID '{clip_id}' stands there twice, with different signers; remove one")
     numbers = [text for text in texts.values() if text]
     if unsure and numbers and all(map(_NUMBER.fullmatch, numbers)):
         raise UserError(
             f"{path}: the texts of the column '{header[text_at]}', such as '{numbers[0]}', are all numbers, so they "
             "look like classes; write what is signed there, or pass --text_column"
         )
-    return texts, splits
+    return Said(texts, splits, signers)
 
 
 def _delimiter(lines: list[str]) -> str | None:

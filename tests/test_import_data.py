@@ -36,6 +36,7 @@ from poses import layout
 from poses.face import nmm_from_face_mesh
 from poses.files import list_clips, read_clip
 from poses.holistic import read_pose_file
+from poses.texts import list_signers
 from runtime import errors
 from runtime.errors import UserError
 
@@ -1121,6 +1122,27 @@ def test_a_folder_of_many_clips_is_listed_once_and_not_for_each_of_them(imported
     folder = imported("--source_fps 24 --width 1280 --height 720")
     assert listed.count(tmp_path / "in") == 1
     assert {path.stem for path in folder.glob("train/poses/*")} == {"a", "b", "c"}
+
+
+def test_a_tables_signers_become_those_of_the_data_set(imported, refused, tmp_path: Path):
+    for name in ("one", "two", "broken"):
+        np.save(tmp_path / "in" / f"{name}.npy", scored(POINTS)[..., :3])
+    (tmp_path / "in" / "broken.npy").write_bytes(b"no array")
+    table = tmp_path / "t.csv"
+    table.write_text("id,speaker,text\none,Ann,hello\ntwo,Bob,world\nbroken,Ann,x\nnever made,Bob,y\n")
+    flags = f"--source_fps 25 --texts {table} --signer_column speaker"
+    folder = imported(f"{flags} --skip_bad")
+    assert list_signers(folder, "train", ["one", "two"]) == {"one": "Ann", "two": "Bob"}
+    assert (folder / "train.signers.txt").read_text() == "one|Ann\ntwo|Bob\n"
+    np.save(tmp_path / "in" / "broken.npy", scored(POINTS)[..., :3])
+    table.write_text("id,speaker,text\none,Cay,hello\nbroken,Ann,x\n")  # a later call, of other clips
+    imported(flags)
+    assert (folder / "train.signers.txt").read_text() == "broken|Ann\none|Cay\ntwo|Bob\n"
+
+
+def test_columns_of_a_table_need_one(refused):
+    for flag in ("--signer_column", "--text_column", "--id_column"):
+        assert refused(f"{flag} speaker").endswith(f"{flag} needs --texts; add it, or leave {flag} out")
 
 
 def test_texts_beside_skels_count_only_without_other_texts(imported, refused, tmp_path: Path):

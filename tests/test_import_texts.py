@@ -28,8 +28,8 @@ def write(path: Path, content: str) -> Path:
 
 
 def read_texts(*args: object, **named: object) -> dict[str, str]:
-    """The texts of a file alone, without splits."""
-    return texts.read_texts(*args, **named)[0]
+    """The texts of a file alone, without splits and signers."""
+    return texts.read_texts(*args, **named).texts
 
 
 def test_a_tab_separated_table_keeps_bars_and_quotation_marks(tmp_path: Path):
@@ -102,7 +102,9 @@ def test_the_ends_of_parts_of_recordings_are_told_to_be_unread(
 def test_a_column_of_signers_is_told_to_be_unread(column: str, tmp_path: Path, capsys):
     path = write(tmp_path / "t.csv", f"id,{column},text\na,7,one\nb,9,two\n")
     assert read_texts(path) == {"a": "one", "b": "two"}
-    assert f"its column '{column}' is not read: train.signers.txt and the like name signers" in capsys.readouterr().out
+    assert f"its column '{column}' is not read; if it says who signs, pass --signer_column" in capsys.readouterr().out
+    assert texts.read_texts(path, signer_column=column).signers == {"a": "7", "b": "9"}
+    assert "not read" not in capsys.readouterr().out
 
 
 def test_bars_at_the_ends_of_lines_are_no_columns(tmp_path: Path):
@@ -277,7 +279,8 @@ NEW = Path("/nonexistent")  # a data set's folder in which no clip is written ye
 
 
 def plan(named: dict[str, Source], *texts: str, split: object = (0.8, 0.1, 0.1)):
-    args = Namespace(texts=list(texts), text_column=None, id_column=None, ids="name", split=split, output_dir=NEW)
+    columns = {"text_column": None, "id_column": None, "signer_column": None}
+    args = Namespace(texts=list(texts), **columns, ids="name", split=split, output_dir=NEW)
     return plan_clips(named, args, (".mp4",))
 
 
@@ -302,6 +305,28 @@ def test_names_that_differ_by_blanks_at_their_ends_are_one(tmp_path: Path):
     assert [*sources("hello .mp4", " you.mp4")] == ["hello", "you"]
     with pytest.raises(UserError, match=r"hello \.mp4 and hello\.mp4 would both be called 'hello'; rename one"):
         sources("hello .mp4", "hello.mp4")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("a,,one\n", "row 1 names no signer; write one there, or leave --signer_column out"),
+        ("a,7,one\na,9,one\n", "the ID 'a' stands there twice, with different signers; remove one"),
+    ],
+)
+def test_a_row_that_names_no_signer_or_two_is_refused(rows: str, said: str, tmp_path: Path):
+    with pytest.raises(UserError, match=said):
+        texts.read_texts(write(tmp_path / "t.csv", f"id,signer,text\n{rows}"), signer_column="signer")
+    with pytest.raises(UserError, match="does not name the column 'who'"):
+        texts.read_texts(tmp_path / "t.csv", signer_column="who")
+
+
+@pytest.mark.parametrize("header", ["", "name|video|start|end|speaker|orth|translation\n"])
+def test_the_signers_of_phoenix(header: str, tmp_path: Path):
+    path = write(tmp_path / "PHOENIX-2014-T.dev.corpus.csv", header + PHOENIX)
+    said = texts.read_texts(path, signer_column="speaker")
+    assert said.signers == {"clip_a": "Signer04", "clip_b": "Signer01"}
+    assert said.texts == {"clip_a": "der wind", "clip_b": "sie sagt"}
 
 
 def test_a_file_a_split_says_text_and_split(tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -413,7 +438,7 @@ def test_too_few_clips_for_three_splits(tmp_path: Path):
 
 def test_files_that_say_two_things_are_refused(tmp_path: Path):
     one, two = write(tmp_path / "1.txt", "a|one\n"), write(tmp_path / "2.txt", "a|one\n")
-    with pytest.raises(UserError, match="another split too"):
+    with pytest.raises(UserError, match="another split or another signer too"):
         plan(sources("a.mp4"), f"train={one}", f"dev={two}")
     with pytest.raises(UserError, match="one file per split"):
         plan(sources("a.mp4"), str(one), str(two))
