@@ -196,9 +196,10 @@ def join(clips: LatentDataset, share: float, source: LatentSource, encoder: Text
         place=source.autoencoder.config.decoded_dim,
     )
     followed = int((joined.followers(epoch=1) >= 0).sum())
+    whose = " of the same signer" if clips.signers else ""
     say(
-        f"joined clips: in each epoch about {followed} of {len(clips)} train clips are followed by another of the same "
-        f"signer, up to {source.max_seq_len} frames in all"
+        f"joined clips: in each epoch about {followed} of {len(clips)} train clips are followed by another{whose}, "
+        f"up to {source.max_seq_len} frames in all"
     )
     return joined
 
