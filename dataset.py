@@ -96,7 +96,7 @@ class LatentDataset(Dataset):
 
     Stage 2's packs hold latents z [N,D] and motion energy [T,2], stage 3's the states of trajectories [N,(S+1)*D].
     signers: who signs each clip, by the IDs of the pack; empty if the data set does not say.
-    labelled: leave out the clips without a text.
+    labelled: leave out the clips without a text. Attribute `has_text` [N] bool: which of those that are left have one.
     """
 
     def __init__(
@@ -108,9 +108,10 @@ class LatentDataset(Dataset):
         labelled: bool = False,
     ) -> None:
         self.latents, self.texts, self.signers = latents, texts, signers or {}
-        says = [says_something(text) for text in latents.texts]
-        self.num_unlabelled = says.count(False)
+        says = np.array([says_something(text) for text in latents.texts], bool)
+        self.num_unlabelled = int((~says).sum())
         self._chosen = np.flatnonzero(says) if labelled else np.arange(len(latents))
+        self.has_text = says[self._chosen]
         self.lengths = latents.lengths("z" if "z" in latents.fields else "states")[self._chosen]
         self._text_index = {text: i for i, text in enumerate(texts.texts)} if texts else {}
 
@@ -161,12 +162,11 @@ class JoinedClips(Dataset):
         self.clips, self.latents, self.num_unlabelled = clips, clips.latents, clips.num_unlabelled
         self.share, self.seed, self.stride, self.place = share, seed, stride, place
         self.max_latents, self.max_tokens, self.num_tokens = max_latents, max_tokens, np.asarray(num_tokens)
-        names = [clips.names(number) for number in range(len(clips))]
-        self._says = np.array([says_something(name["text"]) for name in names])
-        _, signer = np.unique([name.get("signer", "") for name in names], return_inverse=True)
+        signers = [clips.names(number).get("signer", "") for number in range(len(clips))]
+        _, signer, counts = np.unique(signers, return_inverse=True, return_counts=True)
         self._by_signer = np.argsort(signer, kind="stable")
-        self._count = np.bincount(signer)[signer]  # [N] clips of the same signer
-        self._first = (np.cumsum(np.bincount(signer)) - np.bincount(signer))[signer]  # [N] where they begin
+        self._count = counts[signer]  # [N] clips of the same signer
+        self._first = (np.cumsum(counts) - counts)[signer]  # [N] where they begin
         self._kept = (-1, np.empty(0, int))  # the last epoch asked for, and its followers
 
     def __len__(self) -> int:
@@ -180,13 +180,13 @@ class JoinedClips(Dataset):
 
     def _drawn(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, epoch, len(self)])
-        open_ones = self._says & (rng.uniform(size=len(self)) < self.share)
+        open_ones = self.clips.has_text & (rng.uniform(size=len(self)) < self.share)
         followers = np.full(len(self), -1)
         for _ in range(_TRIES):
             other = self._by_signer[self._first + rng.integers(self._count)]
             fits = self.clips.lengths + self.clips.lengths[other] <= self.max_latents
             fits &= self.num_tokens + self.num_tokens[other] <= self.max_tokens
-            taken = open_ones & fits & self._says[other]
+            taken = open_ones & fits & self.clips.has_text[other]
             followers[taken], open_ones = other[taken], open_ones & ~taken
         return followers
 

@@ -22,7 +22,7 @@ READER = "train_pose_to_text.py --data_dir D --output_dir O"
 MORE = {  # 12 clips of train: batches of 11 and 1, of which the second process has none, and of 5, 5 and 2
     "autoencoder": "--dropout 0.2 --motion_kept 0.9 --batch_size 11 --gradient_accumulation_steps 2",
     "predictor": "--dropout 0.2 --batch_size 5 --gradient_accumulation_steps 2",
-    "flow": "--dropout 0.2 --batch_size 11 --joined_clips 0.6 --max_seq_len 240 --picture_every 1",  # made by one alone
+    "flow": "--dropout 0.2 --batch_size 11 --joined_clips 0.6 --max_seq_len 240 --picture_every 1",  # drawn by one
     "prior": "--batch_size 11",
     "student": "--batch_size 5",
     "reader": "--batch_size 5 --hidden_dim 32 --num_heads 4 --dropout 0.2",
