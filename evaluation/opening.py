@@ -10,6 +10,7 @@ import generation_arguments
 from checkpoints import FLOW, PREDICTOR, STUDENT, fingerprint, load_autoencoder, load_pose_to_text
 from evaluation.back_translation import BackTranslator
 from evaluation.clips import Reference, read_references
+from evaluation.predictions import name_key
 from evaluation.report import BACK_TRANSLATION, SYNC_CLASSIFIER
 from evaluation.sync_classifier import SyncJudge, kept_classifier
 from generation import Generator, load_generator
@@ -21,7 +22,6 @@ from poses.pack import Pack
 from poses.splits import load_split, load_statistics
 from poses.statistics import Statistics, statistics_path
 from poses.texts import list_signers, says_something, signers_path
-from poses.writing import CLIP_FORMATS
 from runtime.errors import UserError
 
 
@@ -109,8 +109,8 @@ def to_score(references: list[Reference], folder: Path, split: str) -> list[Refe
 
     A system that signs texts has nothing to sign for them, and --save_predictions writes none.
     """
-    found = {path.stem for path in folder.iterdir() if path.suffix in CLIP_FORMATS} if folder.is_dir() else set()
-    scored = [reference for reference in references if says_something(reference.text) or reference.id in found]
+    found = {name_key(path.stem) for path in folder.iterdir() if path.suffix != ".json"} if folder.is_dir() else set()
+    scored = [r for r in references if says_something(r.text) or name_key(r.id) in found]
     if not scored or len(scored) == len(references):
         return references
     print(

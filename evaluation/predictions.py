@@ -162,6 +162,11 @@ def _never_shows(clip: Clip, real: Reference, numbers: slice) -> np.ndarray:
     return real.seen[:, numbers].any(0) & ~clip.seen[:, numbers].any(0)
 
 
+def name_key(name: str) -> str:
+    """What names of files are one name by, whatever system wrote them: Unicode's form and capitals do not count."""
+    return composed(name).lower()
+
+
 def prediction_path(folder: Path, clip_id: str) -> Path:
     """ID.npy or ID.pose. UserError where there is none, or both: one of them is of an earlier run."""
     paths = [folder / f"{clip_id}{suffix}" for suffix in CLIP_FORMATS]
@@ -170,7 +175,7 @@ def prediction_path(folder: Path, clip_id: str) -> Path:
         raise UserError(f"{paths[0]}: stands beside {paths[1].name}; remove the one of an earlier run")
     if not found:
         others = (path for path in folder.iterdir() if path.suffix != ".json")  # those are what made a clip
-        alike = (path.name for path in others if composed(path.stem).lower() == composed(clip_id).lower())
+        alike = (path.name for path in others if name_key(path.stem) == name_key(clip_id))
         there = next((f"; {name!a} is another name or format" for name in sorted(alike)), "")
         raise UserError(f"{paths[0]}: no such file, nor .pose; every clip of the split needs its prediction{there}")
     return found[0]

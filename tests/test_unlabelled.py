@@ -115,6 +115,8 @@ def test_clips_of_a_model_that_signed_the_texts_alone_are_scored(tmp_path: Path,
     (tmp_path / "c.npy").touch()
     assert [clip.id for clip in to_score(clips, tmp_path, "dev")] == ["a", "c"]
     assert "1 of 3 clips of dev have neither a text nor a clip in" in capsys.readouterr().out
+    (tmp_path / "B.npy").touch()  # a clip under another name is refused later, by that name, and not left out
+    assert to_score(clips, tmp_path, "dev") == clips
     (tmp_path / "b.pose").touch()
     assert to_score(clips, tmp_path, "dev") == clips
     assert to_score(clips[1:2], tmp_path / "none", "dev") == clips[1:2]  # whose lack is named when it is read
