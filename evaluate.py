@@ -182,15 +182,15 @@ def main() -> None:
     for warning in warnings:
         print(f"warning: {args.predictions_dir or 'the generated clips'}: {warning}")
 
-    evaluator = Evaluator(
-        references, train, models.autoencoder, models.statistics, models.translator, args.num_workers, judge
-    )
+    of_train = args.split == "train"
+    judges = models.autoencoder, models.statistics, models.translator
+    evaluator = Evaluator(references, train, *judges, args.num_workers, judge, of_train=of_train)
     clips["reference"] = references
     if models.autoencoder is not None:
         clips["reconstruction"] = evaluator.reconstruct()
         for clip, reference in zip(clips["reconstruction"], references, strict=True):
             require_plausible(clip.pose, f"{args.autoencoder_checkpoint}: its reconstruction of '{reference.id}'")
-    clips |= baseline_clips(train, references, models.statistics, args.seed)
+    clips |= baseline_clips(train, references, models.statistics, args.seed, of_train=of_train)
     if "nearest_text" not in clips:
         print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")
     scores = {

@@ -14,25 +14,45 @@ from runtime.errors import UserError
 
 
 def baseline_clips(
-    train: Pack, references: list[Reference], statistics: Statistics, seed: int
+    train: Pack, references: list[Reference], statistics: Statistics, seed: int, *, of_train: bool = False
 ) -> dict[str, list[Clip]]:
     """One clip for each reference, by the name of its row: the mean pose of train, standing still for the reference's
-    length; a random train clip; and `nearest_text_clips`, where any reference and any train clip has a text."""
-    drawn = np.random.default_rng([seed, 0]).integers(len(train), size=len(references)).tolist()
+    length; a random train clip; and `nearest_text_clips`, where any reference and any train clip has a text.
+
+    of_train: the references are of train, so each is compared with another clip than itself.
+    """
     clips = {
         "mean_pose": [Clip.generated(np.tile(statistics.mean, (len(r.pose), 1))) for r in references],
-        "random_clip": [clip_of(train, index) for index in drawn],
+        "random_clip": random_clips(train, references, seed, of_train=of_train),
     }
     if any(says_something(r.text) for r in references) and any(map(says_something, train.texts)):
-        clips["nearest_text"] = nearest_text_clips(train, references, seed)
+        clips["nearest_text"] = nearest_text_clips(train, references, seed, of_train=of_train)
     return clips
 
 
-def nearest_text_clips(train: Pack, references: list[Reference], seed: int) -> list[Clip]:
+def _own_places(train: Pack, references: list[Reference], of_train: bool) -> list[int | None]:
+    """Where each reference itself stands in train; None if it is of another split."""
+    place = {name: index for index, name in enumerate(train.ids)} if of_train else {}
+    return [place.get(reference.id) for reference in references]
+
+
+def random_clips(train: Pack, references: list[Reference], seed: int, *, of_train: bool = False) -> list[Clip]:
+    """A random train clip for each reference; a train clip that is alone has no other (`Clip.of_nothing`)."""
+    rng, chosen = np.random.default_rng([seed, 0]), []
+    drawn = rng.integers(len(train) - of_train, size=len(references)) if len(train) > of_train else []
+    if not len(drawn):
+        return [Clip.of_nothing(len(reference.pose)) for reference in references]
+    for index, own in zip(drawn.tolist(), _own_places(train, references, of_train), strict=True):
+        chosen.append(clip_of(train, index if own is None or index < own else index + 1))
+    return chosen
+
+
+def nearest_text_clips(train: Pack, references: list[Reference], seed: int, *, of_train: bool = False) -> list[Clip]:
     """One of the train clips whose text is nearest to the reference's, in random order: the clips of a text are used
     again only when all of them were.
 
     A reference without a text has no nearest one (`Clip.of_nothing`), and a train clip without a text is none.
+    of_train: a clip is never its own nearest, so one that is alone with its text gets a clip of the next nearest text.
     """
     rng = np.random.default_rng([seed, 1])
     clips_of: dict[str, list[int]] = {}
@@ -40,14 +60,17 @@ def nearest_text_clips(train: Pack, references: list[Reference], seed: int) -> l
         if says_something(text):
             clips_of.setdefault(text_key(text), []).append(index)
     nearest_of, takes, chosen = NearestTexts(list(clips_of)), {}, []
-    for reference in references:
-        if not says_something(reference.text):
+    for reference, own in zip(references, _own_places(train, references, of_train), strict=True):
+        text = text_key(reference.text)
+        alone = own is not None and clips_of.get(text) == [own]
+        if not says_something(reference.text) or (alone and len(clips_of) == 1):
             chosen.append(Clip.of_nothing(len(reference.pose)))
             continue
-        nearest = nearest_of(text_key(reference.text))
+        nearest = nearest_of(text, without=text if alone else None)
         if nearest not in takes:
             takes[nearest] = cycle(rng.permutation(clips_of[nearest]).tolist())
-        chosen.append(clip_of(train, next(takes[nearest])))
+        take = next(takes[nearest])
+        chosen.append(clip_of(train, take if take != own else next(takes[nearest])))
     return chosen
 
 
@@ -63,14 +86,17 @@ class NearestTexts:
                 found.setdefault(trigram, []).append((number, count))
         self.holding = {trigram: np.array(pairs).T for trigram, pairs in found.items()}  # texts, and how often: [2,n]
 
-    def __call__(self, text: str) -> str:
-        """The nearest one; of several, the first."""
+    def __call__(self, text: str, without: str | None = None) -> str:
+        """The nearest one, other than `without`; of several, the first."""
         common, bag = np.zeros(len(self.texts)), _trigrams(text)
         for trigram, count in bag.items():
             if trigram in self.holding:
                 numbers, counts = self.holding[trigram]
                 common[numbers] += np.minimum(counts, count)
-        return self.texts[int(np.argmax(2 * common / (self.sizes + bag.total())))]
+        nearness = 2 * common / (self.sizes + bag.total())
+        if without is not None:
+            nearness[self.texts.index(without)] = -1.0
+        return self.texts[int(np.argmax(nearness))]
 
 
 def _trigrams(text: str) -> Counter[str]:

@@ -31,7 +31,8 @@ class Evaluator:
     """Scores clips of a split, one for each of its references, in their order.
 
     Without an autoencoder there is no Fréchet distance, without a translator nothing is read back, and without a judge
-    there is no confidence of synchrony.
+    there is no confidence of synchrony. of_train: the split is train itself, whose every frame is one of train, so
+    copies are not counted.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Evaluator:
         translator: BackTranslator | None = None,
         num_workers: int = 0,
         judge: SyncJudge | None = None,
+        *,
+        of_train: bool = False,
     ) -> None:
         self.references, self.autoencoder, self.statistics = references, autoencoder, statistics
         self.translator, self.num_workers, self.judge = translator, num_workers, judge
         self.texts = [reference.text for reference in references]
         self.limits = hand_limits(train, num_workers)
-        self.train_frames = TrainFrames(train, references, num_workers)
+        self.train_frames = None if of_train else TrainFrames(train, references, num_workers)
         self.reference_spread = spread(references, self.texts, num_workers)
         self.text_numbers = np.unique([*map(text_key, self.texts)], return_inverse=True)[1].astype(float)
         self._latents: dict[bytes, Array] = {}  # by what was encoded: many clips occur in several rows
@@ -59,7 +62,8 @@ class Evaluator:
     def thresholds(self) -> dict[str, float]:
         """What hands and copies were counted with, in shoulder widths, for the report."""
         gap, size = self.limits.tolist()
-        return {"hand_gap_limit": gap, "hand_size_limit": size, "copy_distance": self.train_frames.near}
+        copies = {} if self.train_frames is None else {"copy_distance": self.train_frames.near}
+        return {"hand_gap_limit": gap, "hand_size_limit": size, **copies}
 
     def score(self, clips: Sequence[Clip], *, of_train: bool = False) -> Scores:
         """The values of every clip, from which `summary.summarise` makes a row.
@@ -68,7 +72,8 @@ class Evaluator:
         """
         scores = score_clips(clips, self.references, num_workers=self.num_workers, limits=self.limits)
         near, real = self.train_frames, clips is self.references
-        scores |= near.scores(near.real if real else near.nearest_distances(clips))
+        if near is not None:
+            scores |= near.scores(near.real if real else near.nearest_distances(clips))
         spreads = [spread(clips, self.texts, self.num_workers), self.reference_spread, self.text_numbers]
         scores["text_spreads"] = np.stack(spreads, axis=1)
         if self.autoencoder is not None:

@@ -285,6 +285,32 @@ def test_the_takes_of_a_text_are_all_used_before_one_is_used_again(data_dir):
     assert len({*drawn[: len(train)]}) == len(train)
 
 
+def test_a_train_clip_is_compared_with_others_than_itself(data_dir):
+    train, statistics = load_split(data_dir, "train"), Statistics.load(statistics_path(data_dir, None))
+    references = read_references(train)
+    for texts in (["hello"] * len(train), [f"word {n}" for n in range(len(train))]):
+        train.texts = texts
+        own = [dataclasses.replace(reference, text=text) for reference, text in zip(references, texts, strict=True)]
+        rows = baseline_clips(train, own, statistics, 0, of_train=True)
+        for name in ("random_clip", "nearest_text"):
+            assert all(not np.array_equal(clip.pose, one.pose) for clip, one in zip(rows[name], own, strict=True))
+    some = [reference for number, reference in enumerate(own) if number % 2]  # as when long texts are left out
+    for clip, reference in zip(nearest_text_clips(train, some, 0, of_train=True), some, strict=True):
+        assert not np.array_equal(clip.pose, reference.pose)
+    train.texts = ["hello", *[""] * (len(train) - 1)]
+    (nothing,) = nearest_text_clips(train, [dataclasses.replace(own[0], text="hello")], 0, of_train=True)
+    assert not nothing.seen.any()
+
+
+def test_copies_are_not_counted_in_train_itself(data_dir, trained, tmp_path):
+    options = {"D": data_dir, "A": trained.autoencoder, "F": trained.flow, "O": tmp_path}
+    commands.call("evaluate_flow", "--split train --num_steps 2 --num_workers 0", **options)
+    report = json.loads((tmp_path / "metrics_train.json").read_text(encoding="utf-8"))
+    assert "copied_frames" not in report["model"]
+    assert "copy_distance" not in report["thresholds"]
+    assert report["nearest_text"]["dtw"] > 0
+
+
 def test_the_nearest_text_has_most_trigrams_in_common():
     rng = np.random.default_rng(0)
     texts = sorted({"".join(rng.choice([*"aab "], 12)).strip() for _ in range(60)})
