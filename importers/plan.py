@@ -247,22 +247,30 @@ def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tup
     """The clips that have a text, with it and with the split of its file or, without --split, of its row ('': none)."""
     said: dict[str, tuple[str, str, str | None]] = {}  # split, text, signer
     known = {clip.id for clip in clips}
+
+    def clip_named(name: str) -> str:
+        """The clip that a table's cell means, whether or not there is a recording of it."""
+        clip_id = clip_name(name, endings, by_path=args.ids == "path")
+        stem, dot, ending = clip_id.rpartition(".")
+        of_video = clip_id not in known and stem in known and dot + ending.lower() in VIDEO_ENDINGS
+        return stem if of_video else clip_id  # a table may name the videos that the poses were made of
+
+    def recording_of(name: str) -> str | None:
+        clip_id = clip_named(name)
+        return clip_id if clip_id in known else None
+
     given = [_named_file(name) for name in args.texts]
     if len({split for split, _ in given}) < len(given) or (len(given) > 1 and any(not split for split, _ in given)):
         raise UserError("--texts takes one file, or one file per split, such as train=a.csv dev=b.csv test=c.csv")
     for split_of_file, path in given:
-        texts, splits, signers = read_texts(path, args.text_column, args.id_column, args.signer_column, known)
+        texts, splits, signers = read_texts(path, args.text_column, args.id_column, args.signer_column, recording_of)
         if split_of_file or args.split is not None:
             splits = {}
         elif splits:
             say(f"{path}: splits from its column of splits (--split says otherwise)")
         for name, text in texts.items():
             split = _known_split(splits[name], name, path) if splits else split_of_file
-            clip_id = clip_name(name, endings, by_path=args.ids == "path")
-            stem, dot, ending = clip_id.rpartition(".")
-            if clip_id not in known and stem in known and dot + ending.lower() in VIDEO_ENDINGS:
-                clip_id = stem  # the table names the videos that the poses were made of
-            found = (split, text, signers.get(name))
+            clip_id, found = clip_named(name), (split, text, signers.get(name))
             if said.setdefault(clip_id, found) != found:
                 raise UserError(
                     f"{path}: '{clip_id}' has another text, another split or another signer too; IDs must be unique"

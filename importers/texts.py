@@ -7,7 +7,7 @@ line); tables with a first line of column names, separated by tabs, bars, commas
 import csv
 import io
 import re
-from collections.abc import Collection
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -42,12 +42,12 @@ def read_texts(
     text_column: str | None = None,
     id_column: str | None = None,
     signer_column: str | None = None,
-    known: Collection[str] = (),
+    recording_of: Callable[[str], str | None] = lambda name: None,
 ) -> Said:
     """The texts of a file of ID|text lines or of a table, with the splits and the signers of the table.
 
-    known: the recordings' clip IDs, which tell whether another column may be meant. Raises UserError that names the
-    file and the line.
+    recording_of: the clip ID of the recording that a cell names, None if it names none; it tells whether another column
+    than that of the IDs may be meant. Raises UserError that names the file and the line.
     """
     try:
         content = read_text(path)
@@ -92,7 +92,7 @@ def read_texts(
         )
     say(f"{path}: IDs from the column '{header[id_at]}', texts from '{header[text_at]}'")
     if not id_column:
-        _require_no_other_ids(path, header, rows[1:], (id_at, text_at), known)
+        _require_no_other_ids(path, header, rows[1:], (id_at, text_at), recording_of)
     for at, name in enumerate(header):
         if _END.fullmatch(name) and any(row[at].strip().lower() not in _NO_END for row in rows[1:] if at < len(row)):
             print(f"{path}: its column '{name}' is not read: each text is taken for the whole of its recording")
@@ -160,7 +160,11 @@ def _require_one_id(ids: dict[str, str], where: str) -> None:
 
 
 def _require_no_other_ids(
-    path: Path, header: list[str], rows: list[list[str]], taken: tuple[int, int], known: Collection[str]
+    path: Path,
+    header: list[str],
+    rows: list[list[str]],
+    taken: tuple[int, int],
+    recording_of: Callable[[str], str | None],
 ) -> None:
     """Raises UserError where another column names as many of the recordings as that of the IDs, and other ones.
 
@@ -168,9 +172,9 @@ def _require_no_other_ids(
     """
 
     def recordings(at: int) -> list[str | None]:
-        names = [clip_name(row[at], ()) if at < len(row) else "" for row in rows]
-        found = [next((n for n in (name, name.rpartition(".")[0]) if n in known), None) for name in names]
-        return found if len({*names}) == len(names) else [None] * len(names)  # an ID stands there once
+        names = [row[at] if at < len(row) else "" for row in rows]
+        once = len({*map(str.strip, names)}) == len(names)  # as an ID stands in its column
+        return [recording_of(name) if once else None for name in names]
 
     chosen = recordings(taken[0])
     for at, name in enumerate(header):

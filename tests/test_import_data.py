@@ -735,6 +735,19 @@ def test_a_folder_and_a_link_to_it_are_one(imported, tmp_path: Path):
     assert {path.stem for path in folder.glob("train/poses/*")} == {"real_clip"}
 
 
+def test_with_ids_of_paths_another_column_that_names_the_recordings_is_asked_for(imported, refused, tmp_path: Path):
+    for name in ("anna/1", "ben/2"):
+        path = tmp_path / "in" / f"{name}.npy"
+        path.parent.mkdir()
+        np.save(path, POINTS)
+    table = tmp_path / "texts.csv"
+    table.write_text("id,recorded_as,text\nanna/1.mp4,ben/2.mp4,one\nben/2.mp4,anna/1.mp4,two\n")
+    flags = f"--source_fps 25 --ids path --texts {table}"
+    assert "the columns 'id' and 'recorded_as' name different recordings" in refused(flags)
+    folder = imported(f"{flags} --id_column recorded_as")
+    assert (folder / "train.txt").read_text() == "anna_1|two\nben_2|one\n"
+
+
 def test_what_git_annex_keeps_in_a_hidden_folder_is_no_second_clip(imported, tmp_path: Path):
     kept = tmp_path / "in" / ".git" / "annex" / "SHA256E-s1--ab.npy"
     kept.parent.mkdir(parents=True)

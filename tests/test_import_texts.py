@@ -71,11 +71,15 @@ def test_of_two_columns_that_name_clips_the_right_one_is_asked_for(tmp_path: Pat
 def test_a_column_that_names_the_recordings_in_another_way_is_asked_for(name: str, tmp_path: Path):
     files = {"video": ["2.mp4", "1.mp4"], "path": ["train/2.pose", "train/1.pose"], "video_id": ["2", "1"]}[name]
     path = write(tmp_path / "t.csv", f"id,{name},signer,text\n1,{files[0]},1,two\n2,{files[1]},1,one\n")
+
+    def among(*known: str) -> dict[str, object]:
+        return {"recording_of": lambda cell: Path(cell).stem if Path(cell).stem in known else None}
+
     with pytest.raises(UserError, match=f"'id' and '{name}' name different recordings.*Pass --id_column"):
-        read_texts(path, known=("1", "2"))
-    assert read_texts(path, id_column=name, known=("1", "2")) == dict(zip(files, ("two", "one"), strict=True))
-    assert read_texts(path, id_column="id", known=("1", "2")) == {"1": "two", "2": "one"}
-    assert read_texts(write(path, f"id,{name},text\na,{files[0]},x\nb,{files[1]},y\n"), known=("a", "b"))
+        read_texts(path, **among("1", "2"))
+    assert read_texts(path, id_column=name, **among("1", "2")) == dict(zip(files, ("two", "one"), strict=True))
+    assert read_texts(path, id_column="id", **among("1", "2")) == {"1": "two", "2": "one"}
+    assert read_texts(write(path, f"id,{name},text\na,{files[0]},x\nb,{files[1]},y\n"), **among("a", "b"))
 
 
 @pytest.mark.parametrize(
