@@ -9,21 +9,17 @@ TensorBoard events to OUTPUT_DIR; the student replaces the teacher in inference_
 """
 
 import argparse
-import dataclasses
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch.utils.data import DataLoader
 
 import generation_arguments
-from checkpoints import FLOW, STUDENT, load_text_to_latent, require_equal
-from dataset import Batch, LatentDataset
-from models.consistency_distillation import STEP_COUNTS, Student, StudentConfig
-from models.flow_matching import SamplingSettings, SettingRefused
+from checkpoints import STUDENT
+from dataset import Batch
+from models.consistency_distillation import STEP_COUNTS
 from models.latent_flow_matcher import FlowConfig
-from models.text_encoder import ScratchTextEncoder
-from models.text_to_latent import TextToLatent
+from models.text_to_latent import TextToLatent, make_student
 from models.whole_batch import Draws
 from poses.files import SPLITS
 from runtime import cpu, errors
@@ -35,18 +31,16 @@ from runtime.arguments import (
     natural_float,
     positive_int,
 )
-from runtime.console import say
-from runtime.errors import UserError
 from training import latent_stages
 from training.engine import split_loader, start, train
-from training.latents import LatentSource, conditions, latent_dataset, text_pack
+from training.latents import conditions, latent_dataset
 from training.precision import width_of
 from training.settings import TrainSettings
 from training.state import Losses
-from training.trajectories import TRAJECTORIES_VERSION, join_starts, starts_of_clips, trajectory_pack
+from training.teachers import TEACHERS_OWN, guide, load_teacher, require_teachers_limit
+from training.trajectories import TRAJECTORIES_VERSION, starts_of_clips, train_starts, trajectory_dataset
 
 NUM_SEGMENTS = max(STEP_COUNTS)
-TEACHERS_OWN = ("hidden_dim", "num_heads")  # the student starts as a copy
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -92,54 +86,6 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def load_teacher(args: argparse.Namespace, fingerprint: str, device: torch.device) -> tuple[TextToLatent, dict]:
-    """The teacher and its checkpoint's content, checked against the flags; `fingerprint` of its autoencoder."""
-    teacher, content = load_text_to_latent(args.teacher_checkpoint, (FLOW,), fingerprint, device, args.text_encoder)
-    for name in TEACHERS_OWN:
-        require_equal(f"--{name}", getattr(args, name), getattr(teacher.net.config, name), args.teacher_checkpoint)
-    layers = teacher.net.config.num_layers
-    if args.num_layers is not None and args.num_layers > layers:
-        raise UserError(f"--num_layers {args.num_layers}: the teacher has {layers}, of which its student keeps some")
-    return teacher, content
-
-
-def guide(teacher: TextToLatent, args: argparse.Namespace) -> None:
-    """Make the teacher guide as the flags ask; raises UserError if it has not learnt to be guided."""
-    asked = SamplingSettings(args.num_teacher_steps, args.guidance_scale, args.guidance_start)
-    try:
-        found = teacher.net.resolve(asked)
-    except SettingRefused as error:
-        advice = "" if str(error).startswith("guidance_start") else ", or pass --guidance_scale 1"
-        raise UserError(f"{args.teacher_checkpoint}: {error}; leave the flag out{advice}") from None
-    teacher.net.config = dataclasses.replace(
-        teacher.net.config, guidance_scale=found.guidance_scale, guidance_start=found.guidance_start
-    )
-
-
-def require_teachers_limit(source: LatentSource, teacher: TextToLatent, path: Path) -> None:
-    """Raises UserError if train clips would get other lengths than those that the teacher has learnt."""
-    squeezed, limit = latent_stages.squeezed_to(source), teacher.net.config.max_frames
-    longest = int(source.clips("train").lengths("pose").max())
-    if squeezed not in (None, limit) or (limit is not None and min(longest, source.max_seq_len) > limit):
-        learnt = f"squeezed to {limit} frames" if limit else "at their own lengths, or cropped"
-        advice = f"--max_seq_len {limit}" if limit else f"--max_seq_len {longest}, or --long_clips crop as it did"
-        raise UserError(f"{path}: the teacher has learnt long clips {learnt}; pass {advice}")
-
-
-def make_student(teacher: TextToLatent, num_layers: int) -> TextToLatent:
-    """A student around the teacher's text encoder, length predictor and scale; only its velocity net is trained."""
-    encoder = teacher.text_encoder
-    if isinstance(encoder, ScratchTextEncoder):
-        encoder = ScratchTextEncoder(dataclasses.replace(encoder.config, dropout=0.0))
-    net = Student(StudentConfig.of_teacher(teacher.net.config, num_layers))
-    student = TextToLatent(net, encoder, teacher.signers)
-    shared = {name: value for name, value in teacher.state_dict().items() if not name.startswith("net.")}
-    student.load_state_dict(shared, strict=False)
-    student.net.start_from(teacher.net)
-    student.requires_grad_(False).net.velocity_net.requires_grad_(True)
-    return student
-
-
 def loss(model: TextToLatent, batch: Batch, draws: Draws) -> Losses:
     cond, cond_mask = conditions(model, batch)
     states = batch["states"].unflatten(2, (NUM_SEGMENTS + 1, -1)).transpose(1, 2)  # [B,S+1,N,D]
@@ -161,28 +107,19 @@ def main() -> None:
     guide(teacher, args)
 
     def loader(split: str) -> DataLoader:
-        clips = latent_dataset(source, split, teacher.text_encoder, accelerator.device, labelled=True)
-        starts, texts = starts_of_clips(clips), clips.texts
+        starts = starts_of_clips(latent_dataset(source, split, teacher.text_encoder, accelerator.device, labelled=True))
         if split == "train":
-            num_joined = round(args.joined_texts * args.trajectories_per_clip)
-            more = join_starts(starts, num_joined, settings.seed)
-            say(f"trajectories: {args.trajectories_per_clip} for each train clip, {num_joined} of them of joined texts")
-            starts = [*starts * (args.trajectories_per_clip - num_joined), *more]
-            if texts is not None:
-                texts = text_pack(teacher.text_encoder, [start.text for start in starts], source.cache_dir)
-        pack = trajectory_pack(
+            starts = train_starts(starts, args.trajectories_per_clip, args.joined_texts, settings.seed)
+        trajectories = trajectory_dataset(
             teacher,
             content["fingerprint"],
             starts,
-            texts,
             source,
             num_teacher_steps=args.num_teacher_steps,
             num_segments=NUM_SEGMENTS,
             seed=settings.seed,
         )
-        signer_of = {start.id: start.signer for start in starts} if clips.signers else {}
-        signers = {name: signer_of[name.rpartition("#")[0]] for name in pack.ids} if clips.signers else None
-        return split_loader(LatentDataset(pack, texts, signers), split, settings, accelerator)
+        return split_loader(trajectories, split, settings, accelerator)
 
     student = make_student(teacher, args.num_layers or teacher.net.config.num_layers)
     made_from = {

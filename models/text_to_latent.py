@@ -1,5 +1,6 @@
 """What surrounds every network from text to latents: text encoder, length predictor, and the latents' scale."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.consistency_distillation import Student
+from models.consistency_distillation import Student, StudentConfig
 from models.latent_flow_matcher import LatentFlowMatcher
 from models.latent_predictor import LatentPredictor
 from models.layers import ScaledLatents
@@ -103,3 +104,17 @@ class TextToLatent(ScaledLatents):
     def predict_frames(self, cond: Tensor, cond_mask: Tensor) -> Tensor:
         """The predicted median of the clip's length in frames, [B] long, at least 1."""
         return self.length(cond, cond_mask).round().long().clamp_min(1)
+
+
+def make_student(teacher: TextToLatent, num_layers: int) -> TextToLatent:
+    """A student around the teacher's text encoder, length predictor and scale; only its velocity net is trained."""
+    encoder = teacher.text_encoder
+    if isinstance(encoder, ScratchTextEncoder):
+        encoder = ScratchTextEncoder(dataclasses.replace(encoder.config, dropout=0.0))
+    net = Student(StudentConfig.of_teacher(teacher.net.config, num_layers))
+    student = TextToLatent(net, encoder, teacher.signers)
+    shared = {name: value for name, value in teacher.state_dict().items() if not name.startswith("net.")}
+    student.load_state_dict(shared, strict=False)
+    student.net.start_from(teacher.net)
+    student.requires_grad_(False).net.velocity_net.requires_grad_(True)
+    return student

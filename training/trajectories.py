@@ -20,10 +20,12 @@ from models.latent_flow_matcher import TEXT_GUIDANCE_END, FlowConfig, field_jump
 from models.latent_predictor import start_around
 from models.layers import lengths_to_mask
 from models.sync_guidance import SYNC_INTERVAL
+from models.text_encoder import ScratchTextEncoder
 from models.text_to_latent import TextToLatent
 from poses.pack import Item, Items, Pack, cached_pack, digest
+from runtime.console import say
 from runtime.processes import of_first
-from training.latents import LatentSource, conditions, shared_items
+from training.latents import LatentSource, conditions, shared_items, text_pack
 
 DOING = "teacher's trajectories"
 TRAJECTORIES_VERSION = 6  # raised when the same starts, teacher and arguments give other trajectories
@@ -45,6 +47,13 @@ class Start:
 def starts_of_clips(clips: LatentDataset) -> list[Start]:
     """The clips' texts, at the clips' own lengths."""
     return [Start(**clips.names(index), num_latents=int(clips.lengths[index])) for index in range(len(clips))]
+
+
+def train_starts(starts: Sequence[Start], per_clip: int, joined_texts: float, seed: int) -> list[Start]:
+    """`per_clip` starts for each of train's own, of which the share `joined_texts` is of joined texts; says so."""
+    num_joined = round(joined_texts * per_clip)
+    say(f"trajectories: {per_clip} for each train clip, {num_joined} of them of joined texts")
+    return [*starts * (per_clip - num_joined), *join_starts(starts, num_joined, seed)]
 
 
 def joined(first: str, second: str, share: float) -> str:
@@ -146,3 +155,18 @@ def trajectory_pack(
         return shared_items(lambda first: sample(known[first : first + batch_size], first), firsts, DOING)
 
     return cached_pack(source.cache_dir, "trajectories", TRAJECTORIES_VERSION, made_from, items)
+
+
+def trajectory_dataset(
+    teacher: TextToLatent, fingerprint: str, starts: Sequence[Start], source: LatentSource, **how: int
+) -> LatentDataset:
+    """The trajectories of `starts` as a data set; `how`: the remaining arguments of `trajectory_pack`."""
+    texts = None
+    if not isinstance(teacher.text_encoder, ScratchTextEncoder):
+        texts = text_pack(teacher.text_encoder, [start.text for start in starts], source.cache_dir)
+    pack = trajectory_pack(teacher, fingerprint, starts, texts, source, **how)
+    signer_of = {start.id: start.signer for start in starts}
+    named = any(signer_of.values())
+    return LatentDataset(
+        pack, texts, {name: signer_of[name.rpartition("#")[0]] for name in pack.ids} if named else None
+    )

@@ -1,0 +1,50 @@
+"""Stage 3's teacher: read from its checkpoint, and checked against the flags and the data."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from checkpoints import FLOW, load_text_to_latent, require_equal
+from models.flow_matching import SamplingSettings, SettingRefused
+from models.text_to_latent import TextToLatent
+from runtime.errors import UserError
+from training import latent_stages
+from training.latents import LatentSource
+
+TEACHERS_OWN = ("hidden_dim", "num_heads")  # the student starts as a copy
+
+
+def load_teacher(args: argparse.Namespace, fingerprint: str, device: torch.device) -> tuple[TextToLatent, dict]:
+    """The teacher and its checkpoint's content, checked against the flags; `fingerprint` of its autoencoder."""
+    teacher, content = load_text_to_latent(args.teacher_checkpoint, (FLOW,), fingerprint, device, args.text_encoder)
+    for name in TEACHERS_OWN:
+        require_equal(f"--{name}", getattr(args, name), getattr(teacher.net.config, name), args.teacher_checkpoint)
+    layers = teacher.net.config.num_layers
+    if args.num_layers is not None and args.num_layers > layers:
+        raise UserError(f"--num_layers {args.num_layers}: the teacher has {layers}, of which its student keeps some")
+    return teacher, content
+
+
+def guide(teacher: TextToLatent, args: argparse.Namespace) -> None:
+    """Make the teacher guide as the flags ask; raises UserError if it has not learnt to be guided."""
+    asked = SamplingSettings(args.num_teacher_steps, args.guidance_scale, args.guidance_start)
+    try:
+        found = teacher.net.resolve(asked)
+    except SettingRefused as error:
+        advice = "" if str(error).startswith("guidance_start") else ", or pass --guidance_scale 1"
+        raise UserError(f"{args.teacher_checkpoint}: {error}; leave the flag out{advice}") from None
+    teacher.net.config = dataclasses.replace(
+        teacher.net.config, guidance_scale=found.guidance_scale, guidance_start=found.guidance_start
+    )
+
+
+def require_teachers_limit(source: LatentSource, teacher: TextToLatent, path: Path) -> None:
+    """Raises UserError if train clips would get other lengths than those that the teacher has learnt."""
+    squeezed, limit = latent_stages.squeezed_to(source), teacher.net.config.max_frames
+    longest = int(source.clips("train").lengths("pose").max())
+    if squeezed not in (None, limit) or (limit is not None and min(longest, source.max_seq_len) > limit):
+        learnt = f"squeezed to {limit} frames" if limit else "at their own lengths, or cropped"
+        advice = f"--max_seq_len {limit}" if limit else f"--max_seq_len {longest}, or --long_clips crop as it did"
+        raise UserError(f"{path}: the teacher has learnt long clips {learnt}; pass {advice}")
