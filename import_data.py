@@ -10,6 +10,7 @@ unseen: a recording without a face has no face in the data, not one of zeros. do
 """
 
 import argparse
+import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def texts_beside(named: dict[str, Source]) -> dict[str, str]:
 
 def main() -> None:
     args = parse_arguments()
-    if args.input.resolve() == args.output_dir.resolve():
+    if os.path.realpath(args.input) == os.path.realpath(args.output_dir):
         raise UserError(f"--output_dir {args.output_dir}: is --input, too; choose another folder for the data set")
     sources = [*find_sources(args.input, args.format, args.output_dir, args.skip_bad)]
     if not sources:

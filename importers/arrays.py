@@ -32,6 +32,8 @@ SHAPES = (
     "[T,258] (without a face), [T,75,2|3|4] or [T,133,2|3]"
 )
 
+HUGE = 1e9  # of no unit of coordinates
+FEW_NEGATIVE, LEAST_SCORE = 0.01, -0.05  # share of scores below 0, and how far below, that no depth shows
 NO_SCORE = "{} visibility 0 throughout, as MediaPipe writes it; what has coordinates counts as seen"
 
 POINTS = ("keypoints", "landmarks", "data", "pose")  # what an archive of several arrays calls the points
@@ -99,6 +101,9 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None,
     Scores that stand beside the points are taken in place of what a third or fourth number of a point says.
     """
     values, scores = given.values, given.scores
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0)
+    if largest > HUGE:
+        raise UserError(f"holds the number {largest:.3g}, which is no coordinate")
     if values.ndim == 4 and values.shape[1] == 1:  # one person
         values, scores = values[:, 0], None if scores is None else scores[:, 0]
     if values.ndim == 2:
@@ -147,7 +152,7 @@ def _notes_on_third(values: np.ndarray, scored: bool, beside: np.ndarray | None)
         return ("the third number of a point is taken for its depth",)
     if beside is not None:
         return ("the third number of a point is not read, as scores stand beside it",)
-    return ("the third number of a point is never negative, so it is taken for a score and not for depth",)
+    return ("the third number of a point is never far below 0, so it is taken for a score and not for depth",)
 
 
 def nmm_of_mesh(face: np.ndarray, size: tuple[float, float]) -> np.ndarray:
@@ -174,12 +179,15 @@ def _from_flat(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray |
 
 
 def _third_is_score(values: np.ndarray) -> bool:
-    """Whether the third number of points [T,N,3] is a score and no depth, which is negative too.
+    """Whether the third number of points [T,N,3] is a score and no depth, which is often negative.
 
-    Points that were not found tell nothing: some programs write -1 as their third number, too.
+    A network's score may be a little below 0. Points that were not found tell nothing: some programs write -1 as their
+    third number, too.
     """
     third = values[..., 2][placed(values[..., :2])]
-    return bool(np.nanmin(third, initial=0) >= 0 and np.nanmax(third, initial=0) > 0)
+    negative = float((third < 0).mean()) if len(third) else 0.0
+    few = negative < FEW_NEGATIVE and np.nanmin(third, initial=0) > LEAST_SCORE
+    return bool(few and np.nanmax(third, initial=0) > 0)
 
 
 def _found_by_place(points: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -1,5 +1,6 @@
 """The work of every importer: read, check and write each recording in worker processes, then report on all."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from importers.plan import PlannedClip, Source
 from importers.recording import PARTS, Recording, at_rate, read_record, remove_recording, write_recording
 from poses.files import SPLITS, same_rate
-from poses.texts import says_something, signers_path, texts_by_id
+from poses.texts import says_something, signers_path, texts_by_id, with_marks
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.files import read_lines, write_whole
@@ -86,7 +87,10 @@ def convert(
 def _pending(
     clips: list[PlannedClip], content_of: Callable[[Source], str], output_dir: Path
 ) -> tuple[list[PlannedClip], list[str]]:
-    """The clips that are still to be made, and the recordings that have changed since their clips were made."""
+    """The clips that are still to be made, and the recordings that have changed since their clips were made.
+
+    Raises UserError if a clip was made of another recording that is still there: both can't have its ID.
+    """
     pending, changed, contents = [], [], {}
     for clip in clips:
         record = read_record(output_dir, clip.split, clip.id)
@@ -94,6 +98,12 @@ def _pending(
             path = clip.source.path
             contents[path] = contents.get(path) or content_of(clip.source)
             if record["content"] != contents[path]:
+                earlier = record.get("path")
+                if isinstance(earlier, str) and earlier != os.path.realpath(path) and os.path.exists(earlier):
+                    raise UserError(
+                        f"{path}: its clip '{clip.id}' is there, made of {earlier}; pass --ids path, rename one of the "
+                        "two, or choose another --output_dir"
+                    )
                 remove_recording(output_dir, clip.split, clip.id)
                 changed.append(clip.source.name)
                 record = None
@@ -119,7 +129,7 @@ def _convert_one(
         name = Path(error.filename or clip.source.path).name
         return f"{name}: no such file, or a link that leads nowhere; fetch its content"
     content = content_of(clip.source)
-    write_recording(output_dir, clip.split, clip.id, recording, clip.source.name, content)
+    write_recording(output_dir, clip.split, clip.id, recording, clip.source.name, clip.source.path, content)
     return None
 
 
@@ -154,7 +164,7 @@ def _lines_but(missing: set[str], path: Path, what: str) -> dict[str, str]:
 
 def _write_lines(path: Path, lines: dict[str, str]) -> None:
     with write_whole(path, "w") as file:
-        file.writelines(f"{clip_id}|{value}\n" for clip_id, value in sorted(lines.items()))
+        file.writelines(f"{clip_id}|{with_marks(value)}\n" for clip_id, value in sorted(lines.items()))
 
 
 def make_report(records: dict[PlannedClip, dict], left_out: dict[str, str]) -> str:

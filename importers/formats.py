@@ -171,8 +171,8 @@ def _frames_of_clips(folder: Path, ending: str) -> dict[str, list[Path]]:
 def content_of_source(source: Source) -> str:
     """What tells a recording from another in its place: of one with a file per frame, every file counts."""
     if source.kind not in FRAME_FORMATS:
-        return content_of(source.path)
-    return digest([[path.name, content_of(path)] for path in frame_paths(source)])
+        return content_of(source.path, whole=True)
+    return digest([[path.name, content_of(path, whole=True)] for path in frame_paths(source)])
 
 
 def read_recording(source: Source, reading: ReadingFlags) -> Recording:

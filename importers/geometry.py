@@ -3,7 +3,7 @@
 import numpy as np
 
 from poses import layout
-from poses.geometry import CONTRADICTS, MARGIN, hands_on_arms, lies
+from poses.geometry import CONTRADICTS, MARGIN, hands_on_arms, lies, with_heads
 from runtime.errors import UserError
 
 UNITS = {
@@ -13,6 +13,7 @@ UNITS = {
     "shoulders": "centred between the shoulders, in any scale",
 }
 SHOULDER_PLACE, SHOULDER_WIDTH = (0.5, 0.4), 0.25  # of a square picture: where a body centred on its shoulders is put
+BESIDE = 0.2  # of the points have a number below 0, in pixels that are counted from the body
 WIDEST = 0.8  # of the picture: shoulders farther apart are in another unit
 TRUNK = [layout.NOSE, layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
 SHOULDERS = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
@@ -25,10 +26,10 @@ def recognise_units(points: np.ndarray, seen: np.ndarray) -> str:
     Judged by the shoulders, and the nose where it was seen. UserError where no frame saw both shoulders.
     """
     middle, width = _shoulders(points, seen)
-    if width > 3:  # shoulders three pictures apart: the numbers are pixels
-        return "pixels"
     if (np.abs(middle) < 0.1 * width).mean() > 0.9:
         return "shoulders"
+    if width > 3:  # shoulders three pictures apart: the numbers are pixels
+        return "pixels"
     lowest = min(float(np.median(points[seen[:, k], k], axis=0).min()) for k in TRUNK if seen[:, k].any())
     return "signed" if lowest < -0.1 else "unit"
 
@@ -44,8 +45,9 @@ def image_units(
     found, expected = recognise_units(points, seen), units or usual
     centred = ("signed", "shoulders")  # told apart by the body's place alone, which is no proof
     agreed = found == expected or (found in centred and expected in centred)
-    if units == "shoulders" and found == "unit":  # they may be centred on anything, and measured in anything
-        agreed = _shoulders(points, seen)[1] > WIDEST
+    if units == "shoulders" and found in ("unit", "pixels"):  # they may be centred and measured by anything
+        beside = float((points[seen] < 0).any(1).mean())  # of the points lie where no picture has any
+        agreed = _shoulders(points, seen)[1] > WIDEST and (found == "unit" or beside > BESIDE)
     if not agreed and (units is None or expected in centred or "pixels" in (found, expected)):
         advice = {"pixels": "pass --units pixels --width W --height H", "unit": "pass --units unit"}.get(
             found, "pass --units signed, or --units shoulders where each frame is centred on the body"
@@ -71,6 +73,7 @@ def check_body(points: np.ndarray, seen: np.ndarray, swapped: bool = False) -> N
 
     swapped: --swap_hands has exchanged the hands.
     """
+    points, seen = with_heads(points, seen)
     middle, width = _shoulders(points, seen)
     both = seen[:, SHOULDERS].all(1)
     nose = points[both, layout.NOSE][seen[both, layout.NOSE]]

@@ -201,7 +201,7 @@ def _follow(
     """One person through all frames. people: those of each file, [N,75,3]; frames: which frame each file is."""
     people = [np.where(np.isfinite(found).all(2, keepdims=True), found, 0) for found in people]  # NaN: not found
     people = [found[(found[:, TRUNK, 2] > 0).any(1)] for found in people]
-    most = max(map(len, people))
-    points = through_time(people, frames, follow_keypoints(people, frames, person))
-    notes = [note_on_people(most, person)] if most > 1 else []
+    track, count = follow_keypoints(people, frames, person)
+    points = through_time(people, frames, track)
+    notes = [note_on_people(count, person)] if count > 1 else []
     return points[..., :2], points[..., 2], tuple(notes)

@@ -13,6 +13,7 @@ PERSISTENT = 0.5  # of the looks that show anyone: who is in fewer is a passer-b
 REACH = 1.5  # face sizes that a face moves at most from one look to the next
 LOOK_EVERY = 6  # frames, for whose hands move: from one to the next they hardly move more than a detector trembles
 BODY_REACH = 0.5  # heights that a body moves at most from one frame to the next
+ANOTHER = 0.1  # of the looks that show one person each: so many elsewhere are of somebody else
 MARGIN = 1.0  # face sizes that are cut away around another person's face
 
 
@@ -88,20 +89,25 @@ def through_time(people: Sequence[np.ndarray], frames: np.ndarray, track: Sequen
     return points
 
 
-def follow_keypoints(people: Sequence[np.ndarray], frames: np.ndarray, person: str) -> list[tuple[int, int]]:
-    """The track of one person: in which look, and as which of that look.
+def follow_keypoints(
+    people: Sequence[np.ndarray], frames: np.ndarray, person: str
+) -> tuple[list[tuple[int, int]], int]:
+    """The track of one person, in which look and as which of that look, and how many people there are.
 
-    people: those of each look, [N,75,3] (x, y, score), whose trunk is seen; frames: which frame each look is.
+    people: those of each look, [N,75,3] (x, y, score), whose trunk is seen; frames: which frame each look is. A
+    detector that keeps one person a look may go over from one to another.
     """
-    if max(map(len, people)) < 2:
-        return [(look, 0) for look, found in enumerate(people) if len(found)]
+    boxes, most = [_boxes(found) for found in people], max(map(len, people))
+    among = find_people(boxes, BODY_REACH, ANOTHER if most < 2 else PERSISTENT)
+    if most < 2 and len(among) < 2:
+        return [(look, 0) for look, found in enumerate(people) if len(found)], most
 
     def movement(one: Person) -> float:
         looks = through_time(people, frames, one.track)[::LOOK_EVERY]
         return hand_movement(looks[..., :2], looks[..., 2] > 0)
 
-    boxes = [_boxes(found) for found in people]
-    return choose(find_people(boxes, BODY_REACH) or find_people(boxes, BODY_REACH, 0.0), person, movement).track
+    chosen = choose(among or find_people(boxes, BODY_REACH, 0.0), person, movement)
+    return chosen.track, max(most, len(among))
 
 
 def note_on_people(count: int, which: str) -> str:

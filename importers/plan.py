@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -37,7 +38,14 @@ VIDEO_ENDINGS = (
 )
 
 SHARES = (0.8, 0.1, 0.1)  # of train, dev and test, where nothing says which clip is whose
-SPLIT_NAMES = {**{split: split for split in SPLITS}, **dict.fromkeys(("val", "valid", "validation"), "dev")}
+SPLIT_NAMES = {
+    **{split: split for split in SPLITS},
+    **dict.fromkeys(("val", "valid", "validation"), "dev"),
+    **{"training": "train", "testing": "test"},
+}
+
+_WORDS = re.compile("[a-z]+")
+LONGEST_ID = 240  # bytes: with the ending of its files, as long as a file's name may be
 
 _IN_RATES = f"between {SLOWEST:g} and {FASTEST:g} frames per second"
 _frames_a_second = number_parser(float, _IN_RATES, lambda value: SLOWEST <= value <= FASTEST, FASTEST)
@@ -188,6 +196,8 @@ def _unfit(clip_id: str, name: str) -> str | None:
         return "it is not UTF-8 (latin-1?)"
     if not clip_id:
         return "no ID is left of it"
+    if len(os.fsencode(clip_id)) > LONGEST_ID:
+        return f"it has more than {LONGEST_ID} bytes, too many for a file's name"
     odd = next((letter for letter in clip_id if letter == "|" or not letter.isprintable()), None)
     return None if odd is None else f"it holds {odd!a}"
 
@@ -211,6 +221,9 @@ def plan_clips(
         clips = _with_texts(clips, args, endings)
     if not all(clip.split for clip in clips):
         splits = _splits_of_folders(clips) if args.split is None else {}
+        if not splits and args.split is None:
+            shares = ",".join(f"{share:g}" for share in SHARES)
+            say(f"no folder, file or column says the splits, so the clips' IDs decide them: --split {shares}")
         splits = splits or assign_splits([clip.id for clip in clips], args.split or SHARES, args.output_dir)
         clips = [replace(clip, split=splits[clip.id]) for clip in clips]
     return clips
@@ -219,15 +232,18 @@ def plan_clips(
 def _splits_of_folders(clips: list[PlannedClip]) -> dict[str, str]:
     """The split of each clip by the first folder, or else the .skels file, that is called like one; {} if none is.
 
-    Raises UserError if that says the split of some clips only.
+    If none is, a split within a name tells it too, as in train_rgb_front_clips, where it tells two splits apart. Raises
+    UserError if names say the split of some clips only.
     """
-    splits: dict[str, str] = {}
+    places: dict[str, tuple[str, ...]] = {}
     for clip in clips:
-        places = PurePosixPath(clip.source.name.replace("\\", "/")).parts[:-1]
-        places += (clip.source.path.stem,) if clip.source.kind == "skels" else ()
-        split = next((SPLIT_NAMES[place.lower()] for place in places if place.lower() in SPLIT_NAMES), None)
-        if split is not None:
-            splits[clip.id] = split
+        folders = PurePosixPath(clip.source.name.replace("\\", "/")).parts[:-1]
+        places[clip.id] = (*folders, clip.source.path.stem) if clip.source.kind == "skels" else folders
+    splits = _splits_named({name: [[place.lower()] for place in of_clip] for name, of_clip in places.items()})
+    if not splits:
+        words = {name: [_WORDS.findall(place.lower()) for place in of_clip] for name, of_clip in places.items()}
+        splits = _splits_named(words)
+        splits = splits if len({*splits.values()}) > 1 else {}
     other = next((clip for clip in clips if clip.id not in splits), None)
     if splits and other is not None:
         one = next(clip for clip in clips if clip.id in splits)
@@ -241,6 +257,17 @@ def _splits_of_folders(clips: list[PlannedClip]) -> dict[str, str]:
         told = ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
         say(f"splits as the recordings' folders or files are called: {told} (--split says otherwise)")
     return splits
+
+
+def _splits_named(words: dict[str, list[list[str]]]) -> dict[str, str]:
+    """The split of each clip by the first of its folders of whose words exactly one names a split."""
+    found: dict[str, str] = {}
+    for name, of_places in words.items():
+        named = ({SPLIT_NAMES[word] for word in place if word in SPLIT_NAMES} for place in of_places)
+        split = next((of_place.pop() for of_place in named if len(of_place) == 1), None)
+        if split is not None:
+            found[name] = split
+    return found
 
 
 def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tuple[str, ...]) -> list[PlannedClip]:

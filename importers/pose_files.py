@@ -122,14 +122,14 @@ def _follow(file: PosePoints, targets: dict[int, int], person: str) -> tuple[Pos
     keypoints, visibility = _keypoints(file.points, file.confidence, targets)  # [T,P,75,2], [T,P,75]
     people = np.concatenate([keypoints, visibility[..., None]], axis=-1)
     shown = [np.flatnonzero((of_frame[:, TRUNK, 2] > 0).any(1)) for of_frame in people]
-    track = follow_keypoints([one[who] for one, who in zip(people, shown, strict=True)], np.arange(len(people)), person)
+    of_trunk = [one[who] for one, who in zip(people, shown, strict=True)]
+    track, count = follow_keypoints(of_trunk, np.arange(len(people)), person)
     who, followed = np.zeros(len(people), int), np.zeros(len(people), bool)
     for frame, number in track:
         who[frame], followed[frame] = shown[frame][number], True
     file = file.of_one(who)
-    most = max(map(len, shown))
     file = replace(file, confidence=file.confidence * followed[:, None, None])
-    return file, [note_on_people(most, person)] if most > 1 else []
+    return file, [note_on_people(count, person)] if count > 1 else []
 
 
 def _reduced_face(file: PosePoints, depth: float) -> tuple[np.ndarray | None, str]:

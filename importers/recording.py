@@ -15,7 +15,7 @@ import numpy as np
 from importers.geometry import require_person
 from poses import layout
 from poses.face import split_nmm
-from poses.files import MAX_KEYPOINT, MAX_NMM, MAX_VISIBILITY, same_rate
+from poses.files import FASTEST, MAX_KEYPOINT, MAX_NMM, MAX_VISIBILITY, SLOWEST, same_rate
 from poses.interpolation import MAX_INTERPOLATED_GAP
 from poses.pack import digest
 from poses.presence import HALF, MISSING, shown_keypoints
@@ -25,6 +25,7 @@ from runtime.untrusted import read_kept
 
 PARTS = ("body", "face", "left hand", "right hand")  # whose frames the report counts
 MAX_BODY_SCORE = 20.0  # scores of whole bodies by RTMPose and DWPose reach 10
+WHOLE = 2**28  # bytes of a file that is read whole to tell it from another
 PROBE = 2**16  # bytes that are read at a place to tell a file from another
 FAR_APART = 3  # times the usual distance in time: two frames so far apart have others missing between them
 
@@ -75,6 +76,8 @@ def make_recording(
 
     nmm: None where the recording has no face. Raises UserError if no keypoint was seen in any frame.
     """
+    if not SLOWEST <= fps <= FASTEST:
+        raise UserError(f"its rate is {fps:.3g} frames per second; a clip's is {SLOWEST:g} to {FASTEST:g}")
     seen = shown_keypoints(keypoints) & np.isfinite(visibility) & (visibility > 0)
     require_person(seen)
     if np.abs(keypoints[seen]).max() > MAX_KEYPOINT:
@@ -155,9 +158,12 @@ def naming(path: Path) -> Iterator[None]:
         raise UserError(f"{path.name}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
-def content_of(path: Path) -> str:
+def content_of(path: Path, *, whole: bool = False) -> str:
     """What tells a recording from another in its place: digits of a file's size, start, middle and end; of a folder's
-    names and of its first and last file. A link that leads nowhere has a content of its own, which is no file's."""
+    names and of its first and last file. A link that leads nowhere has a content of its own, which is no file's.
+
+    whole: of all that a file of up to WHOLE bytes holds, since arrays are changed in the middle, as videos are not.
+    """
     if not path.exists():
         return digest([])
     if path.is_dir():
@@ -165,6 +171,9 @@ def content_of(path: Path) -> str:
         files = [path / name for name in (*names[:1], *names[-1:]) if (path / name).is_file()]
         return digest([names, *map(content_of, files)])
     parts, size = [], path.stat().st_size
+    if whole and size <= WHOLE:
+        with open(path, "rb") as file:
+            return digest([size, hashlib.file_digest(file, "sha256").hexdigest()])
     with open(path, "rb") as file:
         for start in sorted({0, size // 2, max(0, size - PROBE)}):
             file.seek(start)
@@ -183,11 +192,11 @@ def remove_recording(output_dir: Path, split: str, clip_id: str) -> None:
 
 
 def write_recording(
-    output_dir: Path, split: str, clip_id: str, recording: Recording, source: str, content: str
+    output_dir: Path, split: str, clip_id: str, recording: Recording, source: str, path: Path, content: str
 ) -> None:
     """Write a clip's files; its record, for the report, comes last and says that the clip is complete.
 
-    content: of the recording that it was made from, as `content_of` gives it.
+    source, path: the name and the place of the recording that it was made from. content: as `content_of` gives it.
     """
     nmms, poses = _clip_files(output_dir, split, clip_id)
     with write_whole(nmms) as file:
@@ -196,6 +205,7 @@ def write_recording(
         np.savez(file, keypoints=recording.keypoints, visibility=recording.visibility, fps=np.float64(recording.fps))
     record = {
         "source": source,
+        "path": os.path.realpath(path),
         "content": content,
         "frames": len(recording),
         "fps": recording.fps,

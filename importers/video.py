@@ -148,6 +148,11 @@ def open_folder(folder: Path, fps: float | None) -> Frames:
     paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS and path.name[0] != "."]
     numbers = _frame_numbers(paths)
     notes = []
+    if not numbers and len(paths) > 1:
+        raise UserError(
+            f"its {len(paths)} pictures have no number in their names, such as {min(paths).name}, so nothing tells "
+            "their order, or whether they are one recording; number them"
+        )
     if 0 < len(numbers) < len(paths):
         notes.append(f"pictures without a number in their name, which are left out: {len(paths) - len(numbers)}")
         paths = list(numbers)

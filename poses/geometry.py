@@ -94,6 +94,7 @@ def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
     the nose is below the shoulders, the shoulders are above one another and the nose beside them, the signer's left
     shoulder is at the left of the picture.
     """
+    points, known = with_heads(points, known)
     left, right, nose = points[:, layout.LEFT_SHOULDER], points[:, layout.RIGHT_SHOULDER], points[:, layout.NOSE]
     middle = (left + right) / 2
     both = known[:, layout.LEFT_SHOULDER] & known[:, layout.RIGHT_SHOULDER]
@@ -116,6 +117,22 @@ def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
         "lying": lying,
         "reversed": reverse,
     }
+
+
+def with_heads(points: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points [F,P,2] and known [F,P] in which the middle of eyes, ears and mouth stands in for a nose that is unknown.
+
+    A nose that all coordinates are counted from lies at (0, 0), which means unseen.
+    """
+    others = known[:, layout.HEAD_KEYPOINTS]
+    lacking = ~known[:, layout.NOSE] & others.any(1)
+    if not lacking.any():
+        return points, known
+    points, known = points.copy(), known.copy()
+    heads = np.where(others[lacking][..., None], points[lacking][:, layout.HEAD_KEYPOINTS], np.nan)
+    points[lacking, layout.NOSE] = np.nanmean(heads, axis=1)
+    known[lacking, layout.NOSE] = True
+    return points, known
 
 
 def lies(points: np.ndarray) -> np.ndarray:

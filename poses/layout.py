@@ -77,6 +77,7 @@ FACE_SLICES = tuple(slice(part.start - NMM.start, part.stop - NMM.start) for par
 
 # Body keypoints by name; "left" and "right" are the signer's.
 NOSE = 0
+HEAD_KEYPOINTS = slice(1, 11)  # eyes, ears and mouth
 LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 3, 6
 LEFT_EYES, RIGHT_EYES = [1, 2, 3], [4, 5, 6]  # inner corner, middle, outer corner
 LEFT_EAR, RIGHT_EAR = 7, 8

@@ -47,6 +47,11 @@ def unquoted(cell: str) -> str:
     return quoted[1].replace('""', '"') if quoted else cell
 
 
+def with_marks(text: str) -> str:
+    """A text as a line of ID|text holds it: in CSV's marks, which `unquoted_text` takes off, if it has a bar."""
+    return '"' + text.replace('"', '""') + '"' if "|" in text else text
+
+
 def unquoted_text(text: str) -> str:
     """A legible text beside bars without CSV's marks, which one with bars or marks has: `"say ""hi"" now"`.
 
@@ -119,8 +124,9 @@ def _phoenix_columns(path: Path, lines: list[str], what: str) -> tuple[int, int]
     elif first[:2] in (["name", "video"], ["id", "folder"]) or (len(first) > 3 and first[1].endswith(".png")):
         raise UserError(f"{path}: PHOENIX's corpus.csv without translations; use PHOENIX-2014-T's, or write ID|text")
     else:
-        bars = {line.rstrip("| ").count("|") for line in lines}
-        if len(lines) >= _TABLE_LINES and len(bars) == 1 and bars.isdisjoint({0, 1}):
+        plain = [line for line in lines if not _CSV_CELL.fullmatch(line.partition("|")[2].strip())]
+        bars = {line.rstrip("| ").count("|") for line in plain}
+        if len(plain) >= _TABLE_LINES and len(bars) == 1 and bars.isdisjoint({0, 1}):
             raise UserError(f"{path}: every line has {bars.pop() + 1} columns; write ID|{what}")
         return None
     say(f"{path}: read as PHOENIX's corpus.csv, its translations as the texts")

@@ -30,7 +30,7 @@ from recordings import (
 import import_data
 from importers import formats, spelling
 from importers.people import WHOM
-from importers.recording import content_of
+from importers.recording import content_of, make_recording
 from importers.skeletons import BODY_25, OPENPOSE_18, SKELS
 from poses import layout
 from poses.face import nmm_from_face_mesh
@@ -135,6 +135,27 @@ def test_skels_and_folders_keep_the_splits_that_they_were_published_in(imported,
         assert "1 train, 1 dev, 1 test" in capsys.readouterr().out
         for split in ("train", "dev", "test"):
             assert [path.stem.rpartition("_")[2] for path in folder.glob(f"{split}/poses/*")] == [split]
+
+
+def test_splits_within_the_names_of_folders_are_kept_too(imported, tmp_path: Path, capsys):
+    folders = {"train": "train_rgb_front_clips", "dev": "val_rgb_front_clips", "test": "test_rgb_front_clips"}
+    for split, name in folders.items():
+        path = tmp_path / "in" / name / "raw_videos" / f"clip_of_{split}.npy"
+        path.parent.mkdir(parents=True)
+        np.save(path, POINTS)
+    folder = imported("--source_fps 25", split="")
+    assert "1 train, 1 dev, 1 test" in capsys.readouterr().out
+    for split in folders:
+        assert [path.stem for path in folder.glob(f"{split}/poses/*")] == [f"clip_of_{split}"]
+
+
+def test_a_split_that_ids_decide_is_told(imported, tmp_path: Path, capsys):
+    folder = tmp_path / "in" / "a test of the camera"
+    folder.mkdir()
+    for number in range(3):
+        np.save(folder / f"clip{number}.npy", POINTS)
+    imported("--source_fps 25", split="")
+    assert "so the clips' IDs decide them: --split 0.8,0.1,0.1" in capsys.readouterr().out
 
 
 FLAT = {  # parts of a row per frame
@@ -309,6 +330,23 @@ def test_other_units_are_converted_when_named(unit: str, imported, tmp_path: Pat
     np.testing.assert_allclose(points, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("centre", [CENTRE, POINTS[:, :1] + 0.001], ids=["shoulders", "nose"])
+def test_a_body_in_pixels_may_be_centred_on_itself(centre: np.ndarray, imported, refused, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", (POINTS - centre) * 1000)
+    points, _ = keypoints(imported("--source_fps 25 --units shoulders"))
+    shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
+    assert np.abs(np.median(shoulders.mean(1), axis=0) - [0.5, 0.4]).max() < 0.02
+    assert np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1).mean() == pytest.approx(0.25, abs=0.02)
+    np.save(tmp_path / "in" / "clip.npy", POINTS * [1280, 720])
+    assert "look like pixels" in refused("--source_fps 25 --units shoulders")
+
+
+def test_y_upwards_is_refused_where_the_nose_is_the_origin(refused, tmp_path: Path):
+    values = (POINTS - POINTS[:, :1]) * [4, -4]
+    np.save(tmp_path / "in" / "clip.npy", values)
+    assert "y must point downwards" in refused("--source_fps 25 --units shoulders")
+
+
 def test_image_units_are_not_taken_for_pixels(refused, tmp_path: Path):
     np.save(tmp_path / "in" / "clip.npy", POINTS)
     assert "look like unit" in refused("--source_fps 25 --units pixels --width 640 --height 480")
@@ -421,7 +459,7 @@ def test_a_score_a_little_above_one_is_a_score(shape: tuple[int, int], imported,
 @pytest.mark.parametrize(
     ("third", "said"),
     [
-        (0.4, "the third number of a point is never negative, so it is taken for a score and not for depth"),
+        (0.4, "the third number of a point is never far below 0, so it is taken for a score and not for depth"),
         (-0.4, "the third number of a point is taken for its depth"),
     ],
 )
@@ -435,6 +473,15 @@ def test_the_report_says_what_the_third_number_was_taken_for(third: float, said:
     np.save(tmp_path / "in" / "clip.npy", POINTS)
     (tmp_path / "in" / "clip.npz").unlink()
     assert "third number" not in (imported("--source_fps 25", "flat") / "report.txt").read_text()
+
+
+def test_a_score_a_little_below_0_makes_no_depth_of_the_others(imported, tmp_path: Path):
+    values = scored(POINTS, 0.4)
+    values[5, layout.LEFT_SHOULDER, 2] = -0.01
+    np.save(tmp_path / "in" / "clip.npy", values)
+    with np.load(imported("--source_fps 25") / "train/poses/clip.npz") as archive:
+        assert archive["visibility"][4, layout.LEFT_SHOULDER] == pytest.approx(0.4)
+        assert archive["visibility"][5, layout.LEFT_SHOULDER] == 0
 
 
 @pytest.mark.parametrize("points", [POINTS, whole_body(POINTS)], ids=["75", "133"])
@@ -707,6 +754,11 @@ def test_two_files_of_one_frame_number_are_told(imported, tmp_path: Path):
     said = "several of its frames have the number 5; all are taken to follow one another: clip"
     assert said in (out / "report.txt").read_text()
     assert len(keypoints(out)[0]) == FRAMES + 1
+
+
+def test_a_rate_that_no_clip_has_is_refused_before_a_clip_is_written():
+    with pytest.raises(UserError, match=r"its rate is 0\.5 frames per second"):
+        make_recording(POINTS, np.ones(POINTS.shape[:2]), None, 0.5)
 
 
 def test_half_a_hand_counts_as_seen_in_the_report(imported, tmp_path: Path):
@@ -1222,6 +1274,17 @@ def test_the_signer_stays_the_signer(missing: str, imported, tmp_path: Path):
     np.testing.assert_allclose(points[:, 54:], (signing / SIZE)[:, 54:], atol=1e-4)
 
 
+def test_a_detector_that_goes_over_to_somebody_else_is_not_followed(imported, tmp_path: Path):
+    body = (POINTS * 0.5 + [0.5, 0.4]) * SIZE
+    body[8:] -= [500, 0]
+    write_openpose(tmp_path / "in" / "clip", [body])
+    out = imported("--source_fps 24 --width 1280 --height 720 --person right")
+    _, seen = keypoints(out)
+    assert seen[:8, layout.ARMS_AND_HANDS].all()
+    assert not seen[8:].any()
+    assert "2 people; the right one was followed" in (out / "report.txt").read_text()
+
+
 def test_a_point_that_is_no_number_loses_nobody(imported, tmp_path: Path):
     folder = tmp_path / "in" / "clip"
     write_openpose(folder, [POINTS * SIZE, POINTS * SIZE + np.array([500, 0])])
@@ -1429,6 +1492,17 @@ class Trap:
 
 
 BAD = {
+    "a circle of links": (lambda folder: (folder.rmdir(), folder.symlink_to(folder)), "", "no such folder"),
+    "no number of a picture": (
+        lambda folder: np.save(folder / "a.npy", np.where(POINTS > 0.5, 1e300, POINTS)),
+        "--source_fps 25",
+        "1e+300, which is no coordinate",
+    ),
+    "too long a name": (
+        lambda folder: [(folder / ("k" * 130)).mkdir(), np.save(folder / ("k" * 130) / ("l" * 130), POINTS)],
+        "--source_fps 25 --ids path",
+        "too many for a file's name",
+    ),
     "an empty folder": (lambda folder: None, "", "holds no recording"),
     "two formats": (lambda folder: [np.save(folder / "a.npy", POINTS), (folder / "b.pose").touch()], "", "--format"),
     "no rate": (lambda folder: np.save(folder / "a.npy", POINTS), "", "pass --source_fps"),
@@ -1603,6 +1677,33 @@ def test_a_recording_that_can_no_longer_be_read_leaves_no_clip(imported, refused
     assert "1 of 2 recordings were left out, such as two.npy" in refused(flags)
     assert not list(folder.glob("train/*/two.*"))
     assert (folder / "train.txt").read_text() == "one|hello\n"
+
+
+def test_an_array_that_changed_between_its_ends_and_its_middle_is_read_again(imported, tmp_path: Path, capsys):
+    values = np.concatenate([POINTS, np.tile(POINTS[:, :1], (1, 468, 1)) + 1e-6], axis=1).repeat(20, 0)
+    np.save(tmp_path / "in" / "clip.npy", values)
+    imported("--source_fps 25")
+    values[len(values) // 4, layout.LEFT_HAND_KEYPOINTS] = np.nan
+    np.save(tmp_path / "in" / "clip.npy", values)
+    imported("--source_fps 25")
+    assert "1 recordings have changed, such as clip.npy" in capsys.readouterr().out
+
+
+def test_another_recording_of_the_same_id_replaces_no_clip(imported, refused, tmp_path: Path):
+    for name, values in (("a", POINTS), ("b", POINTS + 0.01)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "clip.npy", values)
+    (tmp_path / "in").rmdir()
+    (tmp_path / "in").symlink_to(tmp_path / "a")
+    folder = imported("--source_fps 25")
+    before, _ = keypoints(folder)
+    (tmp_path / "in").unlink()
+    (tmp_path / "in").symlink_to(tmp_path / "b")
+    assert f"its clip 'clip' is there, made of {tmp_path / 'a' / 'clip.npy'}" in refused("--source_fps 25")
+    np.testing.assert_array_equal(keypoints(folder)[0], before)
+    (tmp_path / "a").rename(tmp_path / "moved")  # the recordings are elsewhere now: these are the changed ones
+    imported("--source_fps 25")
+    assert not np.array_equal(keypoints(folder)[0], before)
 
 
 def test_a_changed_picture_of_a_folder_is_seen(tmp_path: Path):

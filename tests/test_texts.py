@@ -11,8 +11,9 @@ from generation import stripped
 from importers.formats import skels_texts
 from importers.texts import read_texts
 from poses.files import list_clips, read_clip
-from poses.texts import read_ids_and_texts, says_something, text_key
+from poses.texts import read_ids_and_texts, says_something, text_key, texts_by_id, with_marks
 from runtime.errors import UserError
+from runtime.files import read_lines
 
 HEADER = "name|video|start|end|speaker|orth|translation\n"
 ROWS = [
@@ -129,6 +130,16 @@ def test_a_line_that_stands_there_twice_counts_once(data: Path):
 def test_a_text_may_hold_a_bar(data: Path):
     write(data / "train.txt", "train0|either | or\ntrain1|b\n")
     assert list_clips(data, "train") == {"train0": "either | or", "train1": "b"}
+
+
+def test_texts_that_all_hold_a_bar_are_read_as_they_were_written(data: Path):
+    texts = {f"train{number}": f'say "{number}" | or' for number in range(12)}
+    write(data / "train.txt", "".join(f"{name}|{with_marks(text)}\n" for name, text in texts.items()))
+    lines = texts_by_id(data / "train.txt", read_lines(data / "train.txt"))
+    assert lines == texts
+    write(data / "train.txt", "".join(f"{name}|{text}\n" for name, text in texts.items()))
+    with pytest.raises(UserError, match="every line has 3 columns"):
+        texts_by_id(data / "train.txt", read_lines(data / "train.txt"))
 
 
 def test_bars_at_the_end_of_a_line_are_no_text(data: Path):
