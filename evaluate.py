@@ -190,7 +190,7 @@ def main() -> None:
         clips["reconstruction"] = evaluator.reconstruct()
         for clip, reference in zip(clips["reconstruction"], references, strict=True):
             require_plausible(clip.pose, f"{args.autoencoder_checkpoint}: its reconstruction of '{reference.id}'")
-    clips |= baseline_clips(train, references, models.statistics, args.seed, of_train=of_train)
+    clips |= baseline_clips(train, references, args.seed, of_train=of_train)
     if "nearest_text" not in clips:
         print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")
     scores = {

@@ -54,9 +54,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=natural_int, default=0, help="random seed; clip k of a text uses seed + k (default 0)"
     )
     parser.add_argument(
-        "--signer",
-        type=legible,
-        help="who signs, one of the checkpoint's signers (default: the seed draws one for each clip)",
+        "--signer", type=legible, help="who signs, one of the checkpoint's signers (default: one that the seed draws)"
     )
     parser.add_argument("--batch_size", type=positive_int, default=32, help="clips generated at a time (default 32)")
     parser.add_argument("--data_dir", type=Path, help="stop unless this data set's statistics match the checkpoint's")

@@ -113,6 +113,9 @@ def sign_to_files(
     for job in jobs[:: args.num_samples]:  # one of each text
         if too_long := generator.model.truncation_message([job.text]):
             raise UserError(f"{job.where}{too_long}; sign it in parts, one sentence each")
+    if args.signer is None and generator.model.signers:
+        drawn = sorted({str(generator.model.draw_signer(job.seed)) for job in jobs})
+        say(f"signed by {', '.join(drawn)}, as the seed draws; --signer chooses")
     lengths = [args.target_length] * len(jobs) if args.target_length else None
     clips = generator.stream(
         [job.text for job in jobs], [job.seed for job in jobs], lengths, args.batch_size, [args.signer] * len(jobs)

@@ -37,7 +37,7 @@ from training.latents import conditions, latent_dataset
 from training.precision import width_of
 from training.settings import TrainSettings
 from training.state import Losses
-from training.teachers import TEACHERS_OWN, guide, load_teacher, require_teachers_limit
+from training.teachers import TEACHERS_OWN, guide, load_teacher, require_teachers_limit, require_teachers_signers
 from training.trajectories import TRAJECTORIES_VERSION, starts_of_clips, train_starts, trajectory_dataset
 
 NUM_SEGMENTS = max(STEP_COUNTS)
@@ -104,6 +104,7 @@ def main() -> None:
     latent_stages.require_shape(args, source)
     latent_stages.look_through(source, with_texts=SPLITS)
     require_teachers_limit(source, teacher, args.teacher_checkpoint)
+    require_teachers_signers(source, teacher, args.teacher_checkpoint)
     guide(teacher, args)
 
     def loader(split: str) -> DataLoader:

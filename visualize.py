@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.clip_values import Values, add_values, all_measures, choose_clips, split_of
+from evaluation.clip_values import Values, add_values, all_measures, choose_clips, require_scored, split_of
+from evaluation.clips import Reference
 from evaluation.predictions import prediction_path, read_prediction
 from evaluation.report import REFERENCE
 from evaluation.sync import nmm_scale
@@ -217,15 +218,17 @@ def show_split(args: argparse.Namespace) -> None:
     split = args.split or (split_of(list(folders.values())) if folders else "dev")
     texts = list_clips(args.data_dir, split)
     values: Values = {clip_id: {} for clip_id in texts}
+    reading = prepared_reading(args.data_dir, args.cache_dir)
     for label, folder in folders.items():
         scored = add_values(values, label, folder, split)
-        texts = {clip_id: text for clip_id, text in texts.items() if clip_id in scored}
+        clips = (read_clip(args.data_dir, split, clip_id, texts[clip_id], reading) for clip_id in scored)
+        require_scored(folder, split, (Reference(clip.pose, clip.seen, clip.id, clip.text) for clip in clips))
+        texts = {clip_id: text for clip_id, text in texts.items() if clip_id in {*scored}}
     measures = [measure for measure in all_measures() if any(measure.key in of_clip for of_clip in values.values())]
     sort = args.sort or ("dtw" if folders else None)
     first = next(iter(folders), REFERENCE)
     ids = choose_clips(list(texts), values, [*measures, *MEASURES], sort, first, args.num_clips)
     captions = read_captions(args.captions) if args.captions else {}
-    reading = prepared_reading(args.data_dir, args.cache_dir)
 
     references = {clip_id: read_clip(args.data_dir, split, clip_id, texts[clip_id], reading) for clip_id in ids}
     unknown = args.fps is None and not any(clip.fps for clip in references.values())

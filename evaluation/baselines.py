@@ -8,21 +8,22 @@ import numpy as np
 
 from evaluation.clips import Clip, Reference, clip_of
 from poses.pack import Pack
-from poses.statistics import Statistics
+from poses.statistics import mean_pose
 from poses.texts import says_something, text_key
 from runtime.errors import UserError
 
 
 def baseline_clips(
-    train: Pack, references: list[Reference], statistics: Statistics, seed: int, *, of_train: bool = False
+    train: Pack, references: list[Reference], seed: int, *, of_train: bool = False
 ) -> dict[str, list[Clip]]:
     """One clip for each reference, by the name of its row: the mean pose of train, standing still for the reference's
     length; a random train clip; and `nearest_text_clips`, where any reference and any train clip has a text.
 
     of_train: the references are of train, so each is compared with another clip than itself.
     """
+    mean = mean_pose((train.field("pose", n), train.field("seen", n).astype(bool)) for n in range(len(train)))
     clips = {
-        "mean_pose": [Clip.generated(np.tile(statistics.mean, (len(r.pose), 1))) for r in references],
+        "mean_pose": [Clip.generated(np.tile(mean, (len(r.pose), 1))) for r in references],
         "random_clip": random_clips(train, references, seed, of_train=of_train),
     }
     if any(says_something(r.text) for r in references) and any(map(says_something, train.texts)):

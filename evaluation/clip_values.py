@@ -1,11 +1,13 @@
 """What `evaluate.py` measured of each clip, for a page that shows the worst clips first."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from evaluation.clips import Reference, references_fingerprint
 from evaluation.registry import METRICS, NEITHER, SUBJECTS, estimates
-from evaluation.report import REFERENCE, read_clips
+from evaluation.report import REFERENCE, read_clips, read_report
 from poses.files import SPLITS
 from poses.page import MEASURES, Measure
 from runtime.console import say
@@ -25,8 +27,9 @@ def split_of(folders: list[Path]) -> str:
     return found[0]
 
 
-def add_values(values: Values, label: str, folder: Path, split: str) -> set[str]:
-    """Put what evaluate.py measured of each clip, and of the references, into `values`; the IDs of those clips."""
+def add_values(values: Values, label: str, folder: Path, split: str) -> list[str]:
+    """Put what evaluate.py measured of each clip, and of the references, into `values`; the IDs of those clips, in the
+    order in which they were scored."""
     path = folder / f"clips_{split}.npz"
     ids, rows = read_clips(path)
     if not set(ids) <= set(values):
@@ -38,7 +41,21 @@ def add_values(values: Values, label: str, folder: Path, split: str) -> set[str]
                 alone = np.zeros((1, len(ids)))
                 alone[0, number] = 1
                 values[clip_id].setdefault(key, {})[name] = float(estimate.at(alone)[0])
-    return set(ids)
+    return ids
+
+
+def require_scored(folder: Path, split: str, references: Iterable[Reference]) -> None:
+    """Raises UserError if an evaluation scored other clips, or other texts, than these.
+
+    A report that is gone, or of an earlier version, does not say what it scored.
+    """
+    path = folder / f"metrics_{split}.json"
+    scored = read_report(path).get("references") if path.is_file() else None
+    if scored is not None and scored != references_fingerprint(references):
+        raise UserError(
+            f"{path}: the clips or texts of {split} are not those that were scored; run evaluate.py again, or pass the "
+            "--data_dir that it had"
+        )
 
 
 def all_measures() -> list[Measure]:

@@ -1,7 +1,7 @@
 """A clip and what was seen of it, as every metric reads it, and the values that metrics give for many clips."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,7 +147,7 @@ def read_references(pack: Pack) -> list[Reference]:
     ]
 
 
-def references_fingerprint(references: Sequence[Reference]) -> str:
+def references_fingerprint(references: Iterable[Reference]) -> str:
     """Twelve hexadecimal digits that differ where IDs, texts, poses, or what is seen of them do."""
     digest = hashlib.sha256()
     for reference in references:

@@ -116,7 +116,10 @@ def _front_matter(owner: Owner, kind: str) -> Iterator[str]:
 def _data(content: Mapping[str, object], owner: Owner) -> Iterator[str]:
     info = content["statistics"]["info"]
     counts = ", ".join(f"{info[name]:,} {name}" for name in ("clips", "frames") if type(info.get(name)) is int)
-    yield f"{owner.data_name or 'Not named by whoever exported this model'}{': ' + counts if counts else ''}."
+    counted = f": {counts}" if counts and not content.get("parent") else ""
+    yield f"{owner.data_name or 'Not named by whoever exported this model'}{counted}."
+    if counts and content.get("parent"):
+        yield f"Its autoencoder was trained on {counts}."
     if type(info.get("fps")) in (int, float):
         yield f"The clips have {info['fps']:g} frames per second, and so do generated clips."
     if signers := content.get("signers"):

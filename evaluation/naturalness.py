@@ -81,11 +81,11 @@ def hand_limits(train: Pack, num_workers: int = 0) -> Array:
 
 def implausible_hands(prediction: Clip, limits: Array) -> float:
     """Part of the frames with a hand in which one left its arm or is too large: beyond `hand_limits`. NaN if no frame
-    has a hand."""
+    has a hand, or no hand of train gives limits."""
     measures, known = _hand_measures(prediction)
     frames = known.any(1)
     wrong = ((measures > limits).any(2) & known).any(1)
-    return float(wrong[frames].mean()) if frames.any() else np.nan
+    return float(wrong[frames].mean()) if frames.any() and np.isfinite(limits).all() else np.nan
 
 
 def _frames(clip: Clip) -> Frames:

@@ -17,7 +17,6 @@ from generation import Generator, load_generator
 from models.autoencoder import PoseAutoencoder
 from models.speed import Speed, pack_linears
 from models.text_encoder import TextEncoder
-from poses.files import same_rate
 from poses.pack import Pack
 from poses.splits import load_split, load_statistics
 from poses.statistics import Statistics, statistics_path
@@ -81,12 +80,10 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
     """The clips to score against, and their frames per second; if a model signs them, only those whose text it can
     read."""
     split = load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad)
-    fps, learnt = split.info.get("fps"), models.statistics.info.get("fps")
-    if fps and learnt and not same_rate(fps, learnt):
-        raise UserError(
-            f"{args.data_dir}: {fps:g} frames per second, but the checkpoint learnt from {learnt:g}; resample the data "
-            f"with data_preparation.py --fps {learnt:g}"
-        )
+    fps = split.info.get("fps")
+    models.statistics.require_rate(fps, args.data_dir)
+    if models.translator is not None:
+        models.translator.statistics.require_rate(fps, args.data_dir)
     references = read_references(split)
     if models.generator is None:
         return to_score(references, args.predictions_dir, args.split), fps

@@ -11,7 +11,7 @@ import numpy as np
 
 from poses import layout
 from poses.body_frame import PLACE_DIM, SHOULDER_DIMS, into_frame, place_of
-from poses.files import Reading
+from poses.files import Reading, same_rate
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.untrusted import NpzArchive, Refusal, parse_json
@@ -147,6 +147,15 @@ class Statistics:
         with write_whole(path) as file:
             np.savez(file, **arrays, info=np.array(json.dumps(self.info)))
 
+    def require_rate(self, fps: float | None, data_dir: Path) -> None:
+        """Raises UserError if clips of `fps` frames per second are not of the rate of those that were measured."""
+        learnt = self.info.get("fps")
+        if fps and learnt and not same_rate(fps, learnt):
+            raise UserError(
+                f"{data_dir}: {fps:g} frames per second, but the checkpoint learnt from {learnt:g}; resample the data "
+                f"with data_preparation.py --fps {learnt:g}"
+            )
+
     @classmethod
     def load(cls, path: Path) -> "Statistics":
         if not path.is_file():
@@ -233,6 +242,14 @@ class _OfClips:
 
     def mean_std(self) -> list[np.ndarray]:
         return [*self.pose.mean_std(), *self.hand.mean_std()]
+
+
+def mean_pose(clips: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """The mean [214] of what (pose [T,214], seen [T,214]) pairs saw: the mean of `compute_statistics`."""
+    moments = _Moments(layout.POSE_DIM)
+    for pose, seen in clips:
+        moments.add(pose.astype(np.float64), seen)
+    return moments.mean.astype(np.float32)
 
 
 def compute_statistics(clips: Iterable[tuple[np.ndarray, np.ndarray]], settings: dict) -> Statistics:

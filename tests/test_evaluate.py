@@ -20,6 +20,7 @@ from pose_format import Pose
 import compare_metrics
 import evaluate
 import train_pose_to_text
+import visualize
 from checkpoints import load_autoencoder
 from evaluation import predictions
 from evaluation.baselines import NearestTexts, baseline_clips, nearest_text_clips, shuffled_texts
@@ -271,8 +272,7 @@ def test_a_train_clip_without_a_text_is_nobodys_nearest(data_dir):
     for clip in nearest:
         np.testing.assert_array_equal(clip.pose, train.field("pose", 3))
     train.texts = [""] * len(train)
-    statistics = Statistics.load(statistics_path(data_dir, None))
-    assert baseline_clips(train, references, statistics, 0).keys() == {"mean_pose", "random_clip"}
+    assert baseline_clips(train, references, 0).keys() == {"mean_pose", "random_clip"}
 
 
 def test_the_takes_of_a_text_are_all_used_before_one_is_used_again(data_dir):
@@ -286,12 +286,12 @@ def test_the_takes_of_a_text_are_all_used_before_one_is_used_again(data_dir):
 
 
 def test_a_train_clip_is_compared_with_others_than_itself(data_dir):
-    train, statistics = load_split(data_dir, "train"), Statistics.load(statistics_path(data_dir, None))
+    train = load_split(data_dir, "train")
     references = read_references(train)
     for texts in (["hello"] * len(train), [f"word {n}" for n in range(len(train))]):
         train.texts = texts
         own = [dataclasses.replace(reference, text=text) for reference, text in zip(references, texts, strict=True)]
-        rows = baseline_clips(train, own, statistics, 0, of_train=True)
+        rows = baseline_clips(train, own, 0, of_train=True)
         for name in ("random_clip", "nearest_text"):
             assert all(not np.array_equal(clip.pose, one.pose) for clip, one in zip(rows[name], own, strict=True))
     some = [reference for number, reference in enumerate(own) if number % 2]  # as when long texts are left out
@@ -677,7 +677,7 @@ def test_an_output_folder_that_takes_no_files_is_refused_before_the_data_are_rea
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_model_is_not_scored_on_data_of_another_rate(data_dir, trained, tmp_path, capsys):
+def test_data_of_another_rate_are_neither_scored_nor_learnt_from(data_dir, trained, translator, tmp_path, capsys):
     fast = tmp_path / "fast"
     shutil.copytree(data_dir, fast, ignore=shutil.ignore_patterns("cache"))
     for path in fast.glob("*/poses/*.npz"):
@@ -685,6 +685,43 @@ def test_a_model_is_not_scored_on_data_of_another_rate(data_dir, trained, tmp_pa
             np.savez(path, **{**archive, "fps": np.float64(2 * archive["fps"])})
     call_it = functools.partial(commands.call, "evaluate_predictor", D=fast, O=tmp_path / "out", **trained.paths)
     assert "learnt from 25; resample the data with" in commands.one_sentence(capsys, call_it)
+    (tmp_path / "clips").mkdir()
+    translated = ["evaluate_clips", f"--back_translation_checkpoint {translator}"]
+    paths = {"D": fast, "O": tmp_path / "out", "F": tmp_path / "clips"}
+    said = commands.one_sentence(capsys, functools.partial(commands.call, *translated, **paths))
+    assert "learnt from 25; resample the data with" in said
+    for stage in ("predictor", "flow", "prior"):
+        paths = {"D": fast, "A": trained.autoencoder, "O": tmp_path / "run"}
+        said = commands.one_sentence(capsys, functools.partial(commands.call, stage, **paths))
+        assert "learnt from 25; resample the data with" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_page_shows_figures_beside_what_was_scored_alone(data_dir, trained, tmp_path, monkeypatch, capsys):
+    commands.call("evaluate_predictor", "--save_predictions", D=data_dir, O=tmp_path / "scored", **trained.paths)
+    data = shutil.copytree(data_dir, tmp_path / "data")
+
+    def show() -> None:
+        words = f"visualize.py --evaluation {tmp_path / 'scored'} --data_dir {data} --output {tmp_path / 'p.html'}"
+        monkeypatch.setattr(sys, "argv", words.split())
+        errors.run(visualize.main)
+
+    show()
+    lines = (data / "dev.txt").read_text().splitlines()
+    (data / "dev.txt").write_text("".join(f"{line.split('|')[0]}|another text\n" for line in lines))
+    assert "are not those that were scored" in commands.one_sentence(capsys, show)
+
+
+def test_the_mean_pose_is_that_of_this_train_whatever_the_autoencoder_learnt_from(data_dir, trained, tmp_path):
+    data = shutil.copytree(data_dir, tmp_path / "data")
+    for path in (data / "train" / "poses").glob("*.npz"):
+        with np.load(path) as archive:
+            np.savez(path, **{**archive, "keypoints": archive["keypoints"] * np.array([1, 0.9])})
+    shutil.rmtree(data / "cache")
+    train, references = load_split(data, "train"), read_references(load_split(data, "dev"))
+    clip, *_ = baseline_clips(train, references, seed=0)["mean_pose"]
+    commands.call("data_preparation", D=data)
+    np.testing.assert_array_equal(clip.pose[0], Statistics.load(statistics_path(data, None)).mean)
 
 
 def test_clips_without_a_text_are_not_signed(untold, data_dir, trained, capsys):

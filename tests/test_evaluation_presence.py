@@ -89,7 +89,7 @@ def test_the_references_as_predictions_have_the_row_of_the_reference(hands_come_
 @pytest.mark.parametrize("row", ["random_clip", "nearest_text", "mean_pose", "reconstruction"])
 def test_clips_of_any_row_have_its_figures_when_they_come_as_files(row, evaluator, hands_come_and_go, tmp_path):
     train = load_split(hands_come_and_go, "train")
-    rows = baseline_clips(train, evaluator.references, evaluator.statistics, seed=0)
+    rows = baseline_clips(train, evaluator.references, seed=0)
     rows["reconstruction"] = evaluator.reconstruct()
     write_predictions(tmp_path, evaluator.references, rows[row])
     as_files = evaluator.score(read_predictions(tmp_path, evaluator.references))

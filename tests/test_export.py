@@ -295,7 +295,7 @@ def test_the_card_says_what_the_user_said_and_what_was_measured(trained, evaluat
     assert {"sign-language", "predictor"} <= set(front["tags"])
     assert "# A predictor" in card.text
     assert "--predictor_checkpoint THIS_FOLDER --autoencoder_checkpoint AUTOENCODER" in card.text
-    assert "Letters: 12 clips, " in card.text
+    assert "Letters.\nIts autoencoder was trained on 12 clips, " in card.text
     assert "Training data: MIT" in card.text
     model = json.loads((evaluation / "metrics_dev.json").read_text())["model"]
     assert f" {model['dtw']:.3f} [{model['dtw_low']:.3f}, {model['dtw_high']:.3f}] |" in card.text

@@ -79,6 +79,7 @@ def test_a_student_learns_from_the_lengths_that_its_teacher_knows(trained, data_
         (free, "--max_seq_len 40", f"learnt long clips at their own lengths, or cropped; pass --max_seq_len {longest}"),
         (squeezed, "--max_seq_len 50", "learnt long clips squeezed to 40 frames; pass --max_seq_len 40"),
         (squeezed, "--max_seq_len 50 --long_clips crop", "learnt long clips squeezed to 40 frames"),
+        (squeezed, "--max_seq_len 20 --long_clips crop", "learnt long clips squeezed to 40 frames"),
     ]
     for teacher, flags, reason in cases:
         call = functools.partial(commands.call, "student", flags, F=teacher, O=tmp_path / "student", **paths)

@@ -61,6 +61,12 @@ def test_stiff_bones_do_not_vary_and_stretched_ones_do():
     assert np.isnan(naturalness.bone_length_variation(without(pose, layout.MANUAL), hand))
 
 
+def test_where_train_has_no_hand_nothing_says_which_hand_is_plausible(tmp_path):
+    clip = make_references(1)[0]
+    assert np.isfinite(naturalness.implausible_hands(clip, naturalness.hand_limits(make_pack(tmp_path))))
+    assert np.isnan(naturalness.implausible_hands(clip, np.full(2, np.inf)))
+
+
 def test_a_hand_off_its_arm_is_implausible_and_one_never_seen_is_not(tmp_path):
     limits = naturalness.hand_limits(make_pack(tmp_path))
     pose = make_signer(50)

@@ -294,7 +294,9 @@ def test_a_run_that_is_stopped_in_its_test_is_whole(data_dir, tmp_path, monkeypa
         commands.call("autoencoder", more, D=data_dir, O=tmp_path)
     assert "under_way" not in load_checkpoint(tmp_path / "last.pt", KIND)["training"]
     monkeypatch.undo()
-    commands.call("autoencoder", f"{more} --resume_from auto", D=data_dir, O=tmp_path)
+    flags = (tmp_path / "config.json").read_text()
+    commands.call("autoencoder", f"{more} --learning_rate 1 --resume_from auto", D=data_dir, O=tmp_path)
+    assert (tmp_path / "config.json").read_text() == flags  # of the call that made the weights
     assert [("train" in record, "test" in record) for record in records(tmp_path)] == [(1, 0), (1, 0), (0, 1)]
     assert "no epoch is left after 2" in capsys.readouterr().out
 

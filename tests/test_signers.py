@@ -98,6 +98,21 @@ def of_two(data_dir: Path, trained, tmp_path_factory: pytest.TempPathFactory) ->
     return paths | {"S": folder / "student" / "last.pt"}
 
 
+def test_a_student_learns_from_the_signers_that_its_teacher_knows(of_two: dict[str, Path], tmp_path: Path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(of_two["D"], data, ignore=shutil.ignore_patterns("cache"))
+    paths = {"D": data, "A": of_two["A"], "F": of_two["F"], "O": tmp_path / "student"}
+    for split in ("train", "dev", "test"):
+        path = data / f"{split}.signers.txt"
+        path.write_text(path.read_text().replace("|ben", "|carl"))
+    said = commands.one_sentence(capsys, lambda: commands.call("student", **paths))
+    assert "the teacher knows anna, ben, and" in said
+    assert "names carl, whom the teacher does not know" in said
+    for path in data.glob("*.signers.txt"):
+        path.unlink()
+    assert "names no signers" in commands.one_sentence(capsys, lambda: commands.call("student", **paths))
+
+
 def test_every_stage_learns_from_the_signers_file(of_two: dict[str, Path]):
     for path in (of_two["F"], of_two["S"]):
         content = load_checkpoint(path, FLOW, STUDENT)
@@ -117,6 +132,7 @@ def test_the_signer_is_chosen_by_name_and_the_record_says_who(of_two, tmp_path: 
     assert np.abs(clips["anna"] - clips["ben"]).max() > 0
     commands.call("inference_flow", O=tmp_path / "drawn.npy", **paths)
     drawn = json.loads((tmp_path / "drawn.json").read_text())["signer"]
+    assert f"signed by {drawn}, as the seed draws; --signer chooses" in capsys.readouterr().out
     np.testing.assert_array_equal(np.load(tmp_path / "drawn.npy"), clips[drawn])
     said = commands.one_sentence(
         capsys, lambda: commands.call("inference_flow", "--signer carl", O=tmp_path / "x.npy", **paths)

@@ -139,7 +139,7 @@ def _train(
     writer = SummaryWriter(str(output_dir / TENSORBOARD), purge_step=progress.epoch + 1) if main else None
     if main:
         trim_log(output_dir, progress.epoch)
-        if stage.record:
+        if stage.record and is_left:  # else that of the call that made the weights stays
             write_config(output_dir / RUN_CONFIG_FILE, stage.record)
         if warmup_steps < settings.warmup_steps:
             say(f"warm-up: {warmup_steps} steps, a fifth of the run, instead of {settings.warmup_steps}")

@@ -84,10 +84,13 @@ def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
 def look_through(source: LatentSource, with_texts: Sequence[str]) -> None:
     """Read all splits, test included, so that errors in them are reported before training, not after it.
 
-    with_texts: the splits that must have at least one text.
+    with_texts: the splits that must have at least one text. Raises UserError for clips of another frame rate than those
+    of the autoencoder, too.
     """
     for split in SPLITS:
-        texts = source.clips(split).texts
+        clips = source.clips(split)
+        source.statistics.require_rate(clips.info.get("fps"), source.data_dir)
+        texts = clips.texts
         if split in with_texts and not any(map(says_something, texts)):
             raise UserError(f"{source.data_dir}/{split}.txt: every text is empty; stages 2 and 3 learn from text")
 
@@ -134,7 +137,7 @@ def say_cut_texts(encoder: TextEncoder, texts: list[str]) -> None:
 
 def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: torch.device) -> TextEncoder:
     """The text encoder of --text_encoder; one from scratch learns its subwords from the train texts first."""
-    texts = source.clips("train").texts
+    texts = [text for text in source.clips("train").texts if says_something(text)]
     if args.text_encoder != SCRATCH:
         encoder = open_text_encoder(args.text_encoder, device)
         say_cut_texts(encoder, texts)

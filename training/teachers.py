@@ -44,7 +44,24 @@ def require_teachers_limit(source: LatentSource, teacher: TextToLatent, path: Pa
     """Raises UserError if train clips would get other lengths than those that the teacher has learnt."""
     squeezed, limit = latent_stages.squeezed_to(source), teacher.net.config.max_frames
     longest = int(source.clips("train").lengths("pose").max())
-    if squeezed not in (None, limit) or (limit is not None and min(longest, source.max_seq_len) > limit):
+    if limit is None and squeezed is None and longest > source.max_seq_len:
+        print(f"note: {path} is taken to have learnt long clips cropped to {source.max_seq_len} frames, too")
+    ours, theirs = min(longest, source.max_seq_len), min(longest, limit or longest)
+    if squeezed not in (None, limit) or (limit is not None and ours != theirs):
         learnt = f"squeezed to {limit} frames" if limit else "at their own lengths, or cropped"
         advice = f"--max_seq_len {limit}" if limit else f"--max_seq_len {longest}, or --long_clips crop as it did"
         raise UserError(f"{path}: the teacher has learnt long clips {learnt}; pass {advice}")
+
+
+def require_teachers_signers(source: LatentSource, teacher: TextToLatent, path: Path) -> None:
+    """Raises UserError if the data set names other signers than the teacher knows, or none where it knows some."""
+    if not teacher.signers:
+        return
+    named = source.signer_names()
+    unknown = sorted(set(named) - set(teacher.signers))
+    if unknown or not named:
+        told = f"names {', '.join(unknown[:3])}, whom the teacher does not know" if unknown else "names no signers"
+        raise UserError(
+            f"{path}: the teacher knows {', '.join(teacher.signers[:3])}{', …' if len(teacher.signers) > 3 else ''}, "
+            f"and {source.data_dir} {told}; use the data set, with train.signers.txt, that the teacher was trained on"
+        )
