@@ -686,6 +686,7 @@ def test_data_of_another_rate_are_neither_scored_nor_learnt_from(data_dir, train
     call_it = functools.partial(commands.call, "evaluate_predictor", D=fast, O=tmp_path / "out", **trained.paths)
     assert "learnt from 25; resample the data with" in commands.one_sentence(capsys, call_it)
     (tmp_path / "clips").mkdir()
+    commands.call("data_preparation", D=fast)
     translated = ["evaluate_clips", f"--back_translation_checkpoint {translator}"]
     paths = {"D": fast, "O": tmp_path / "out", "F": tmp_path / "clips"}
     said = commands.one_sentence(capsys, functools.partial(commands.call, *translated, **paths))
@@ -722,6 +723,16 @@ def test_the_mean_pose_is_that_of_this_train_whatever_the_autoencoder_learnt_fro
     clip, *_ = baseline_clips(train, references, seed=0)["mean_pose"]
     commands.call("data_preparation", D=data)
     np.testing.assert_array_equal(clip.pose[0], Statistics.load(statistics_path(data, None)).mean)
+
+
+def test_without_an_autoencoder_the_scale_is_that_of_this_train(untold, capsys):
+    texts = untold["D"] / "train.txt"
+    *others, last = texts.read_text().splitlines()
+    texts.write_text("".join(f"{line}\n" for line in others))
+    for path in (untold["D"] / "train").glob(f"*/{last.split('|')[0]}.*"):
+        path.unlink()
+    said = commands.one_sentence(capsys, lambda: commands.call("evaluate_clips", **untold))
+    assert "made from other train clips than" in said
 
 
 def test_clips_without_a_text_are_not_signed(untold, data_dir, trained, capsys):
