@@ -58,7 +58,8 @@ def convert(
         _write_texts(output_dir, split, of_split, names)
         _write_signers(output_dir, split, of_split, names)
     records = {clip: written[clip] for clip in clips if written[clip]}
-    report = make_report(records, left_out)
+    texts = {split: _lines_but(set(), output_dir / f"{split}.txt", "text") for split in SPLITS}  # of earlier calls, too
+    report = make_report(records, left_out, texts)
     earlier = sum(len([*(output_dir / split / "records").glob("*.json")]) for split in SPLITS)
     earlier -= sum(record is not None for record in written.values())
     if earlier:
@@ -167,15 +168,18 @@ def _write_lines(path: Path, lines: dict[str, str]) -> None:
         file.writelines(f"{clip_id}|{with_marks(value)}\n" for clip_id, value in sorted(lines.items()))
 
 
-def make_report(records: dict[PlannedClip, dict], left_out: dict[str, str]) -> str:
-    """What was made: clips, frames, what was seen of them, rates, notes, and what was left out and why."""
+def make_report(records: dict[PlannedClip, dict], left_out: dict[str, str], said: dict[str, dict[str, str]]) -> str:
+    """What was made: clips, frames, what was seen of them, rates, notes, and what was left out and why.
+
+    said: the texts of each split by clip ID.
+    """
     lines = []
     for split in SPLITS:
         of_split = {clip: record for clip, record in records.items() if clip.split == split}
         if of_split:
             lengths = [record["frames"] for record in of_split.values()]
             seconds = sum(record["frames"] / record["fps"] for record in of_split.values())
-            silent = sum(not says_something(clip.text or "") for clip in of_split)
+            silent = sum(not says_something(said[split].get(clip.id, "")) for clip in of_split)
             texts = f", {silent} without a text" if silent else ""
             lines.append(
                 f"{split}: {len(lengths)} clips, {sum(lengths)} frames ({min(lengths)}-{max(lengths)} per clip), "

@@ -1689,6 +1689,13 @@ def test_an_array_that_changed_between_its_ends_and_its_middle_is_read_again(imp
     assert "1 recordings have changed, such as clip.npy" in capsys.readouterr().out
 
 
+def test_the_report_counts_the_texts_of_earlier_calls(imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "clip.npy", POINTS)
+    (tmp_path / "texts.txt").write_text("clip|hello\n")
+    imported(f"--source_fps 25 --texts {tmp_path / 'texts.txt'}")
+    assert "without a text" not in (imported("--source_fps 25") / "report.txt").read_text()
+
+
 def test_another_recording_of_the_same_id_replaces_no_clip(imported, refused, tmp_path: Path):
     for name, values in (("a", POINTS), ("b", POINTS + 0.01)):
         (tmp_path / name).mkdir()
