@@ -16,6 +16,7 @@ comes from its text; --oracle_length gives it the reference's instead. evaluatio
 """
 
 import argparse
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from evaluation.text_metrics import NORMALIZATION, unit_of
 from generation import PARTS, Generator, require_plausible
 from models.flow_matching import SamplingSettings
 from poses.files import SPLITS
-from poses.splits import load_split
+from poses.splits import load_split, load_statistics
 from poses.statistics import prepared_reading
 from poses.texts import list_signers
 from runtime import cpu, errors
@@ -123,7 +124,9 @@ def predictions_folder(args: argparse.Namespace) -> Path:
     is there."""
     require_writable(args.output_dir)
     saved = args.output_dir / f"predictions_{args.split}"
-    scores_saved = args.predictions_dir is not None and saved.resolve() == args.predictions_dir.resolve()
+    scores_saved = args.predictions_dir is not None and os.path.realpath(saved) == os.path.realpath(
+        args.predictions_dir
+    )
     if args.save_predictions and scores_saved:
         raise UserError(f"--save_predictions would overwrite {args.predictions_dir}; choose another --output_dir")
     if args.save_predictions:
@@ -162,6 +165,8 @@ def main() -> None:
     models = load_models(args, device)
     references, fps = read_scored(args, models)
     train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
+    if models.autoencoder is None:
+        models.statistics = load_statistics(args.data_dir, args.cache_dir, train)  # refuses those of another train
     judge = open_judge(args, models, train)
     texts = [reference.text for reference in references]
     if models.translator is not None:

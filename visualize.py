@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.clip_values import Values, add_values, all_measures, choose_clips, require_scored, split_of
-from evaluation.clips import Reference
+from evaluation.clips import Clip as ScoredClip
+from evaluation.clips import reference_of
 from evaluation.predictions import prediction_path, read_prediction
 from evaluation.report import REFERENCE
 from evaluation.sync import nmm_scale
@@ -219,11 +220,14 @@ def show_split(args: argparse.Namespace) -> None:
     texts = list_clips(args.data_dir, split)
     values: Values = {clip_id: {} for clip_id in texts}
     reading = prepared_reading(args.data_dir, args.cache_dir)
+    shown_by_all = set(texts)
     for label, folder in folders.items():
         scored = add_values(values, label, folder, split)
         clips = (read_clip(args.data_dir, split, clip_id, texts[clip_id], reading) for clip_id in scored)
-        require_scored(folder, split, (Reference(clip.pose, clip.seen, clip.id, clip.text) for clip in clips))
-        texts = {clip_id: text for clip_id, text in texts.items() if clip_id in {*scored}}
+        real = (reference_of(ScoredClip.real(clip.pose, clip.seen), clip.id, clip.text) for clip in clips)
+        require_scored(folder, split, real)
+        shown_by_all &= set(scored)
+    texts = {clip_id: text for clip_id, text in texts.items() if clip_id in shown_by_all}
     measures = [measure for measure in all_measures() if any(measure.key in of_clip for of_clip in values.values())]
     sort = args.sort or ("dtw" if folders else None)
     first = next(iter(folders), REFERENCE)

@@ -39,13 +39,12 @@ def _own_places(train: Pack, references: list[Reference], of_train: bool) -> lis
 
 def random_clips(train: Pack, references: list[Reference], seed: int, *, of_train: bool = False) -> list[Clip]:
     """A random train clip for each reference; a train clip that is alone has no other (`Clip.of_nothing`)."""
-    rng, chosen = np.random.default_rng([seed, 0]), []
-    drawn = rng.integers(len(train) - of_train, size=len(references)) if len(train) > of_train else []
-    if not len(drawn):
+    others = len(train) - of_train
+    if not others:
         return [Clip.of_nothing(len(reference.pose)) for reference in references]
-    for index, own in zip(drawn.tolist(), _own_places(train, references, of_train), strict=True):
-        chosen.append(clip_of(train, index if own is None or index < own else index + 1))
-    return chosen
+    drawn = np.random.default_rng([seed, 0]).integers(others, size=len(references)).tolist()
+    places = zip(drawn, _own_places(train, references, of_train), strict=True)
+    return [clip_of(train, index + (own is not None and index >= own)) for index, own in places]
 
 
 def nearest_text_clips(train: Pack, references: list[Reference], seed: int, *, of_train: bool = False) -> list[Clip]:

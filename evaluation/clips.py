@@ -139,12 +139,14 @@ def clip_of(pack: Pack, index: int) -> Clip:
     return Clip.real(pack.field("pose", index), pack.field("seen", index).astype(bool))
 
 
+def reference_of(clip: Clip, clip_id: str, text: str) -> Reference:
+    """A real clip, as `Clip.real` reads it, with its ID and its text."""
+    return Reference(np.array(clip.pose), clip.seen, clip_id, text)
+
+
 def read_references(pack: Pack) -> list[Reference]:
-    clips = (clip_of(pack, index) for index in range(len(pack)))
-    return [
-        Reference(np.array(clip.pose), clip.seen, clip_id, text)
-        for clip, clip_id, text in zip(clips, pack.ids, pack.texts, strict=True)
-    ]
+    named = enumerate(zip(pack.ids, pack.texts, strict=True))
+    return [reference_of(clip_of(pack, index), clip_id, text) for index, (clip_id, text) in named]
 
 
 def references_fingerprint(references: Iterable[Reference]) -> str:

@@ -19,7 +19,7 @@ from models.speed import Speed, pack_linears
 from models.text_encoder import TextEncoder
 from poses.pack import Pack
 from poses.splits import load_split, load_statistics
-from poses.statistics import Statistics
+from poses.statistics import Statistics, statistics_path
 from poses.texts import list_signers, says_something, signers_path
 from runtime.errors import UserError
 
@@ -55,8 +55,7 @@ def load_models(args: argparse.Namespace, device: torch.device) -> Models:
         models = Models(None, autoencoder, statistics, {"autoencoder": content["fingerprint"]}, given)
     else:
         print("no --autoencoder_checkpoint, so there is no row 'reconstruction' and no metric 'frechet'")
-        train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
-        models = Models(None, None, load_statistics(args.data_dir, args.cache_dir, train), {}, given)
+        models = Models(None, None, Statistics.load(statistics_path(args.data_dir, args.cache_dir)), {}, given)
     if models.autoencoder is not None and device.type == "cpu":
         pack_linears(models.autoencoder)
     if args.back_translation_checkpoint is not None:

@@ -171,8 +171,16 @@ def _frames_of_clips(folder: Path, ending: str) -> dict[str, list[Path]]:
 def content_of_source(source: Source) -> str:
     """What tells a recording from another in its place: of one with a file per frame, every file counts."""
     if source.kind not in FRAME_FORMATS:
-        return content_of(source.path, whole=True)
+        status = source.path.stat() if source.path.exists() else None
+        return _content_of_file(source.path, status and (status.st_size, status.st_mtime_ns))
     return digest([[path.name, content_of(path, whole=True)] for path in frame_paths(source)])
+
+
+@functools.lru_cache(maxsize=8)
+def _content_of_file(path: Path, _state: tuple[int, int] | None) -> str:
+    """Kept, for a .skels file holds thousands of clips, each of which would have it read whole; `_state`: its size and
+    the time of its last change."""
+    return content_of(path, whole=True)
 
 
 def read_recording(source: Source, reading: ReadingFlags) -> Recording:

@@ -1,6 +1,7 @@
 """A split of a data set as one pack, made at the first call from its files, and the statistics that belong to it."""
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -40,7 +41,9 @@ def load_split(
     reading = reading or prepared_reading(data_dir, cache_dir)
     cache_dir = cache_dir or data_dir / "cache"
     texts = files.list_clips(data_dir, split)
-    contents = Contents(cache_dir / f"files-{split}-{hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:8]}")
+    contents = Contents(
+        cache_dir / f"files-{split}-{hashlib.sha256(os.path.realpath(data_dir).encode()).hexdigest()[:8]}"
+    )
     listing = {clip_id: _contents_of(contents, data_dir, split, clip_id) for clip_id in texts}
     read_as = {"reading": asdict(reading), "fill_gaps": FILL_GAPS_VERSION, "max_interpolated_gap": MAX_INTERPOLATED_GAP}
     made_from = {

@@ -30,7 +30,7 @@ def statistics_path(data_dir: Path, cache_dir: Path | None = None) -> Path:
 
 def cached_statistics_path(data_dir: Path, cache_dir: Path) -> Path:
     """One cache may serve several data sets, so the name tells them apart."""
-    return cache_dir / f"{hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:8]}-{STATISTICS_FILE}"
+    return cache_dir / f"{hashlib.sha256(os.path.realpath(data_dir).encode()).hexdigest()[:8]}-{STATISTICS_FILE}"
 
 
 def save_statistics(statistics: "Statistics", data_dir: Path, cache_dir: Path | None = None) -> Path:

@@ -1696,6 +1696,16 @@ def test_the_report_counts_the_texts_of_earlier_calls(imported, tmp_path: Path):
     assert "without a text" not in (imported("--source_fps 25") / "report.txt").read_text()
 
 
+def test_a_file_of_many_clips_is_read_whole_once(imported, tmp_path: Path, monkeypatch):
+    (tmp_path / "in" / "dev.skels").write_text(f"{skels_line(POINTS)}\n" * 5)
+    read, asked = formats.content_of, []
+    monkeypatch.setattr(formats, "content_of", lambda path, **how: asked.append(path) or read(path, **how))
+    folder = imported("--source_fps 25")
+    imported("--source_fps 25")
+    assert len(list(folder.glob("train/poses/*"))) == 5
+    assert asked == [tmp_path / "in" / "dev.skels"]
+
+
 def test_another_recording_of_the_same_id_replaces_no_clip(imported, refused, tmp_path: Path):
     for name, values in (("a", POINTS), ("b", POINTS + 0.01)):
         (tmp_path / name).mkdir()

@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import re
+import shutil
 import sys
 import zlib
 from pathlib import Path
@@ -165,6 +166,27 @@ def test_a_page_of_evaluations_has_their_values(evaluated: Path, tmp_path: Path,
         assert values["dtw"][0] == 0
         assert values["frames"] == [clip["frames"] for clip in entry["clips"]]
     assert "frames per second" in capsys.readouterr().out
+
+
+def test_folders_that_scored_different_clips_show_those_of_all(evaluated: Path, tmp_path: Path, monkeypatch):
+    some = shutil.copytree(evaluated / "a", tmp_path / "some")  # as of a model, which signs no clip without a text
+    with np.load(some / "clips_dev.npz") as kept:
+        ids, arrays = kept["ids"], {name: kept[name] for name in kept.files}
+    scores = {
+        row: {name.partition("/")[2]: values[1:] for name, values in arrays.items() if name.startswith(f"{row}/")}
+        for row in ("model", "reference")
+    }
+    texts = list_clips(evaluated / "D", "dev")
+    clips = [read_clip(evaluated / "D", "dev", clip_id, texts[clip_id]) for clip_id in ids[1:].tolist()]
+    write_clips(some, "dev", [Reference(clip.pose, clip.seen, clip.id, clip.text) for clip in clips], scores)
+    checked: list[list[str]] = []
+    monkeypatch.setattr(visualize, "require_scored", lambda _, __, clips: checked.append([clip.id for clip in clips]))
+    more = ["--data_dir", evaluated / "D", "--output", tmp_path / "p.html"]
+    for folders in ([some, evaluated / "b"], [evaluated / "b", some]):
+        run(monkeypatch, "--evaluation", *folders, *more)
+        content = content_of((tmp_path / "p.html").read_text(encoding="utf-8"))
+        assert [entry["id"] for entry in content["entries"]] == ["dev1", "dev2"]
+    assert sorted(map(len, checked)) == [2, 2, 3, 3]  # each folder against all that it scored
 
 
 def test_of_many_clips_the_worst_are_shown(evaluated: Path, tmp_path: Path, monkeypatch, capsys):

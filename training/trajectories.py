@@ -20,7 +20,7 @@ from models.latent_flow_matcher import TEXT_GUIDANCE_END, FlowConfig, field_jump
 from models.latent_predictor import start_around
 from models.layers import lengths_to_mask
 from models.sync_guidance import SYNC_INTERVAL
-from models.text_encoder import ScratchTextEncoder
+from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
 from poses.pack import Item, Items, Pack, cached_pack, digest
 from runtime.console import say
@@ -162,7 +162,7 @@ def trajectory_dataset(
 ) -> LatentDataset:
     """The trajectories of `starts` as a data set; `how`: the remaining arguments of `trajectory_pack`."""
     texts = None
-    if not isinstance(teacher.text_encoder, ScratchTextEncoder):
+    if isinstance(teacher.text_encoder, PretrainedTextEncoder):
         texts = text_pack(teacher.text_encoder, [start.text for start in starts], source.cache_dir)
     pack = trajectory_pack(teacher, fingerprint, starts, texts, source, **how)
     signer_of = {start.id: start.signer for start in starts}
