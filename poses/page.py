@@ -18,6 +18,7 @@ import numpy as np
 from poses import layout, render
 from poses.face import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
 from poses.motion import face_energy, hand_energy
+from poses.presence import presence
 from runtime.files import write_whole
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -171,14 +172,14 @@ def _rows(clip: Shown, view: render.View, face_scale: np.ndarray) -> tuple[np.nd
         "energySteps": steps,
         "captions": clip.captions,
     }
-    hands = {name: np.isfinite(points[:, place]).all((1, 2)).mean() for name, place in layout.HAND_KEYPOINTS.items()}
+    left, right, face = presence(np.isfinite(pose)).mean(0)
     own = {
         "frames": len(pose),
         "hand energy": _mean(energies[0]) * steps[0],
         "face energy": _mean(energies[1]) * steps[1],
-        "left hand": hands["left"],
-        "right hand": hands["right"],
-        "face": np.isfinite(pose[:, layout.NMM]).all(1).mean(),
+        "left hand": left,
+        "right hand": right,
+        "face": face,
     }
     return np.concatenate(rows), facts, own
 

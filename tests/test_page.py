@@ -68,6 +68,17 @@ def test_a_clips_numbers_come_back(tmp_path: Path):
     np.testing.assert_allclose(faces[1:], face_energy(clip.pose, clip.seen, np.ones(64)), rtol=1e-3, atol=1e-5)
 
 
+def test_a_face_of_which_a_part_was_measured_is_there(tmp_path: Path):
+    """Few tools measure all of a face: the head's pose alone shows it."""
+    clip = shown()
+    clip.seen[:, layout.NMM] = False
+    clip.seen[:3, layout.NMM_SLICES["head_pose"]] = True
+    content = content_of(write(tmp_path / "p.html", page.Entry("id", "text", 25, {"real": clip})))
+    values = dict(zip((m["key"] for m in content["measures"]), content["entries"][0]["values"], strict=True))
+    assert values["face"] == [0.25]
+    assert values["right hand"] == [pytest.approx(11 / 12, abs=1e-5)]
+
+
 def test_clips_side_by_side_have_one_size(tmp_path: Path):
     near, far = shown(), shown()
     far.pose[:, layout.keypoint_dims(np.r_[layout.RIGHT_HAND_KEYPOINTS])[1::2]] += 0.4
