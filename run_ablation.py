@@ -103,7 +103,7 @@ def main() -> None:
     fingerprint = Statistics.load(statistics_path(args.data_dir, args.cache_dir)).fingerprint
     cache_dir = args.cache_dir or args.output_dir / "cache"
     packs = [load_split(args.data_dir, split, cache_dir, args.skip_bad) for split in SPLITS]
-    signers = [list_signers(args.data_dir, pack_of, pack.ids) for pack_of, pack in zip(SPLITS, packs, strict=True)]
+    signers = [list_signers(args.data_dir, split, pack.ids) for split, pack in zip(SPLITS, packs, strict=True)]
     data = digest([fingerprint, *(pack.folder.name for pack in packs), signers])  # the names say texts and files
     data_flags = ["--data_dir", str(args.data_dir), "--cache_dir", str(cache_dir)]
     data_flags += ["--skip_bad"] if args.skip_bad else []

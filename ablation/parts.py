@@ -1,7 +1,7 @@
 """What an ablation runs: parts, each one command of the project with a folder of its own, run once and resumed.
 
-A part's key is its command, the settings that this version has and earlier ones had not, and the keys of what it needs.
-So a changed flag runs again what depends on it and nothing else. `part.json` in its folder keeps the key and, once it
+A part's key is its command, what this version does otherwise than earlier ones, and the keys of what it needs. So a
+changed flag runs again what depends on it and nothing else. `part.json` in its folder keeps the key and, once it
 is done, its seconds.
 """
 
@@ -17,11 +17,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from checkpoints import FLOW, PREDICTOR, SCRIPT_OF, STUDENT
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.lifetime import PARENT
 from runtime.untrusted import read_kept
+from training import latents, trajectories
 from training.state import NEWER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,13 +50,23 @@ class Part:
 
 
 def keys_of(parts: Sequence[Part], data: str) -> dict[str, str]:
-    """What each part's result depends on, hashed: `data`, its command, this version's settings, and what it needs."""
+    """What each part's result depends on, hashed: `data`, its command, this version's ways, and what it needs."""
     keys: dict[str, str] = {}
     for part in parts:
-        of_version = sorted(NEWER.items()) if part.trains else []
-        made_from = [data, part.script, part.flags, of_version, [keys[name] for name in part.needs]]
+        made_from = [data, part.script, part.flags, _of_version(part), [keys[name] for name in part.needs]]
         keys[part.name] = hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
     return keys
+
+
+def _of_version(part: Part) -> list[object]:
+    """What decides the result of a training that is no flag: the settings that earlier versions had not, and how this
+    version computes latents, embeddings of texts and trajectories."""
+    found: list[object] = sorted(NEWER.items()) if part.trains else []
+    if part.script in (SCRIPT_OF[PREDICTOR], SCRIPT_OF[FLOW], SCRIPT_OF[STUDENT]):
+        found += [latents.LATENTS_VERSION, latents.TEXTS_VERSION]
+    if part.script == SCRIPT_OF[STUDENT]:
+        found.append(trajectories.TRAJECTORIES_VERSION)
+    return found
 
 
 def read_record(folder: Path) -> dict:

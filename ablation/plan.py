@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ablation.parts import Part
 from checkpoints import AUTOENCODER, POSE_TO_TEXT, SCRIPT_OF
+from models.consistency_distillation import STEP_COUNTS
 from models.flow_matching import SamplingSettings
 from poses.body_frame import PLACE_DIM
 from poses.presence import NUM_ARTICULATORS
@@ -20,7 +21,6 @@ from runtime.errors import UserError
 RECIPES = Path(__file__).parent  # small.json, full_size.json
 RECIPE_KEYS = ("autoencoder", "back_translation", "predictor", "flow", "prior", "student", "evaluation")
 TEACHER_STEPS = (1, 2, 4, 8, 16, 50)
-STUDENT_STEPS = (1, 2, 4)
 Recipe = dict[str, list[str]]  # the flags of every stage
 GROUPS = ("components", "steps", "strides")
 BASELINES = {  # rows of every evaluation, and their labels
@@ -119,7 +119,7 @@ def make_rows(
         rows += [Row("without joined clips", "components", "flow_not_joined", 50)] if joins_clips else []
     if "steps" in groups:
         rows += [Row(f"flow, {n} step{'s' * (n > 1)}", "steps", "flow", n) for n in TEACHER_STEPS]
-        rows += [Row(f"student, {n} step{'s' * (n > 1)}", "steps", "student", n) for n in STUDENT_STEPS]
+        rows += [Row(f"student, {n} step{'s' * (n > 1)}", "steps", "student", n) for n in STEP_COUNTS]
     if "strides" in groups:
         other = {k: "" if k == recipe_stride else f"_stride{k}" for k in strides}
         made = [

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import commands
 import numpy as np
@@ -18,6 +19,7 @@ from ablation.parts import Part, is_done, keys_of, run_parts
 from ablation.plan import RECIPES, WHOLE, Plan, Row, make_plan, read_recipe
 from ablation.report import Line, write_tables
 from runtime.errors import UserError
+from training import latents, trajectories
 
 COUNTING = """import argparse, pathlib
 parser = argparse.ArgumentParser()
@@ -76,6 +78,21 @@ def test_other_data_runs_everything_again():
     plan = [word("first", "a"), word("second", "b", "--of", "@first/last.pt")]
     ours, theirs = keys_of(plan, "data"), keys_of(plan, "other data")
     assert not set(ours.values()) & set(theirs.values())
+
+
+def test_a_version_that_computes_otherwise_runs_again_what_depends_on_it(monkeypatch):
+    plan = make_plan(read_recipe(RECIPES / "small.json"), [], [0], ["components", "steps"], ())
+    trained = {part.name: part for part in plan.parts if part.trains}
+
+    def again(module: ModuleType, version: str) -> set[str]:
+        before = keys_of(list(trained.values()), "data")
+        with monkeypatch.context() as raised:
+            raised.setattr(module, version, 99)
+            after = keys_of(list(trained.values()), "data")
+        return {name for name in trained if before[name] != after[name]}
+
+    assert again(trajectories, "TRAJECTORIES_VERSION") == {"student_seed0"}
+    assert again(latents, "LATENTS_VERSION") == trained.keys() - {"autoencoder", "back_translation"}
 
 
 @pytest.mark.parametrize("changed", ["a text of train", "a clip of test", "a signer", "nothing"])
