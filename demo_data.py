@@ -75,6 +75,25 @@ def write_data(
         raise UserError(f"{output_dir}: holds a data set that this script did not make; choose another --output_dir")
     partial = output_dir / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
+    try:
+        lines, spelling, frames = _write_clips(partial, alphabet, clips, split, seed)
+        with write_whole(output_dir / "spelling.json", "w") as file:
+            json.dump(spelling, file, ensure_ascii=False)
+        for name in files.SPLITS:
+            shutil.rmtree(output_dir / name, ignore_errors=True)
+            (partial / name).rename(output_dir / name)
+            with write_whole(output_dir / f"{name}.txt", "w") as file:
+                file.writelines(sorted(lines[name]))
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return frames
+
+
+def _write_clips(
+    folder: Path, alphabet: str, clips: dict[str, Letter], split: dict[str, list[str]], seed: int
+) -> tuple[dict[str, list[str]], dict[str, list[list]], dict[str, int]]:
+    """Write all clips to folder/SPLIT; returns the lines of each split's texts, the spelling of each clip, and the
+    number of frames of each split."""
     spelling: dict[str, list[list]] = {}
     frames = dict.fromkeys(files.SPLITS, 0)
     jobs = [("train", "letter", letter) for letter in sorted(clips)]
@@ -82,29 +101,21 @@ def write_data(
     lines: dict[str, list[str]] = {name: [] for name in files.SPLITS}
     for number, (name, kind, text) in enumerate(progress_bar(jobs, "joining letters into words", "clip")):
         spelled = join_letters(clips, text, np.random.default_rng([seed, number]))
-        clip_id, folder = _clip_id(alphabet, kind, text), partial / name
+        clip_id = _clip_id(alphabet, kind, text)
         for part in ("poses", "nmms"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+            (folder / name / part).mkdir(parents=True, exist_ok=True)
         np.savez(
-            folder / "poses" / f"{clip_id}.npz",
+            folder / name / "poses" / f"{clip_id}.npz",
             keypoints=spelled.take.keypoints,
             visibility=spelled.take.visibility,
             fps=np.float32(FPS),
         )
-        with open(folder / "nmms" / f"{clip_id}.pkl", "wb") as file:
+        with open(folder / name / "nmms" / f"{clip_id}.pkl", "wb") as file:
             pickle.dump(face.split_nmm(spelled.take.nmm), file)
         lines[name].append(f"{clip_id}|{' '.join(letters_of(text, clips))}\n")
         spelling[clip_id] = spelled.segments
         frames[name] += len(spelled.take)
-    with write_whole(output_dir / "spelling.json", "w") as file:
-        json.dump(spelling, file, ensure_ascii=False)
-    for name in files.SPLITS:
-        shutil.rmtree(output_dir / name, ignore_errors=True)
-        (partial / name).rename(output_dir / name)
-        with write_whole(output_dir / f"{name}.txt", "w") as file:
-            file.writelines(sorted(lines[name]))
-    shutil.rmtree(partial)
-    return frames
+    return lines, spelling, frames
 
 
 def write_held_out(path: Path, alphabet: str, texts: Sequence[list[str]]) -> None:

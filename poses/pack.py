@@ -150,7 +150,10 @@ def write_pack(folder: Path, items: Items, made_from: dict | None = None, info: 
                 file.flush()
                 os.fsync(file.fileno())
         index = {"made_from": made_from or {}, "info": info or {}, "ids": ids, "texts": texts, "fields": fields}
-        (temporary / "index.json").write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
+        with open(temporary / "index.json", "w", encoding="utf-8") as file:
+            json.dump(index, file, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
         try:
             os.rename(temporary, folder)
         except OSError:

@@ -72,10 +72,12 @@ def handled(handler: object, *names: str) -> Iterator[None]:
 def held_back(*names: str) -> Iterator[None]:
     """Delay the named signals until the block ends: an exception that a handler raises during a fork would be lost."""
     arrived: list[int] = []
-    with handled(lambda number, _frame: arrived.append(number), *names):
-        yield
-    for number in arrived:
-        signal.raise_signal(number)
+    try:
+        with handled(lambda number, _frame: arrived.append(number), *names):
+            yield
+    finally:
+        for number in arrived:
+            signal.raise_signal(number)
 
 
 def end_with_parent(parent: int) -> None:

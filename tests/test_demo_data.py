@@ -88,6 +88,20 @@ def test_a_rerun_replaces_what_was_there(tmp_path: Path):
     assert not (tmp_path / ".partial").exists()
 
 
+def test_a_rerun_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    make(tmp_path, "--seed", "0")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def full_disk(*_args: object, **_arrays: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        make(tmp_path, "--seed", "1")
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert not (tmp_path / ".partial").exists()
+
+
 def test_a_joined_word_holds_the_real_letters(letters: dict[str, spelling.Letter]):
     spelled = spelling.join_letters(letters, "sun", np.random.default_rng(0))
     assert [segment[0] for segment in spelled.segments] == ["s", "u", "n"]
