@@ -175,6 +175,32 @@ def test_every_link_within_the_project_leads_somewhere(page: Path):
         assert not anchor or anchor in anchors(target), link
 
 
+SHOWN = ("a real take", "Direction 1", "Direction 2, 50 steps", "Direction 2, student, 4 steps")
+COLUMNS = ("recognition", "presence", "motion", "jerk", "DTW", "DTWp", "Fréchet")
+
+
+def figures(page: Path) -> list[list[float]]:
+    """The numbers, without intervals, of each row of a page's tables of results, in the order of COLUMNS."""
+    rows, places = [], []
+    for line in page.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if set(COLUMNS) <= set(cells):
+            places = [cells.index(name) for name in COLUMNS]
+        elif places and cells and (page.name != "results.md" or cells[0].startswith(SHOWN)) and "---" not in cells[0]:
+            rows.append([float(cells[place].split()[0]) for place in places])
+        elif not cells:
+            places = []
+    return rows
+
+
+def test_the_readmes_show_the_figures_of_the_results():
+    english, vietnamese = map(figures, READMES)
+    assert len(english) == 16
+    assert english == vietnamese
+    for ours, theirs in zip(english, figures(ROOT / "docs" / "results.md"), strict=False):  # whose last set is glosses
+        assert ours == pytest.approx(theirs, abs=0.0051)
+
+
 def test_the_recipe_of_the_docs_is_that_of_the_ablation():
     """docs/training.md, "A small data set", and ablation/small.json name the same flags for every stage."""
     code = code_lines(ROOT / "docs" / "training.md")
