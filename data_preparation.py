@@ -104,7 +104,7 @@ def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
 
 
 def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examined, fps: float | None) -> None:
-    """Print what was measured; raises UserError if all clips, or those of a split, cannot be as they are written."""
+    """Print what was measured; raises UserError if all clips, or those of a split, contradict the layout."""
     facts = found.geometry.facts()
     say("geometry, the median clip (all clips):", *geometry.report(facts), sep="\n  ")
     say(f"  frames per second: {f'{fps:g}' if fps else 'not given'}")

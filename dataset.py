@@ -141,7 +141,7 @@ class JoinedClips(Dataset):
     A network learns few texts by heart. In joined ones it meets their words at other times and in other company. An
     item's key is (index, epoch): each epoch joins other clips. Only clips with a text are joined, of one signer if the
     data set names signers, and only if the two have at most `max_latents` latents and `max_tokens` tokens together. The
-    second moves to the first one's place.
+    second clip may be the first one again, as it must be for a signer of one clip; it moves to the first one's place.
 
     num_tokens [N]: of the clips' texts. stride: frames of a latent. place: the first of the numbers of a latent that
     hold the body's place.

@@ -188,8 +188,16 @@ def main() -> None:
         print(f"warning: {args.predictions_dir or 'the generated clips'}: {warning}")
 
     of_train = args.split == "train"
-    judges = models.autoencoder, models.statistics, models.translator
-    evaluator = Evaluator(references, train, *judges, args.num_workers, judge, of_train=of_train)
+    evaluator = Evaluator(
+        references,
+        train,
+        models.autoencoder,
+        models.statistics,
+        models.translator,
+        args.num_workers,
+        judge,
+        of_train=of_train,
+    )
     clips["reference"] = references
     if models.autoencoder is not None:
         clips["reconstruction"] = evaluator.reconstruct()

@@ -69,7 +69,7 @@ class Generator:
 
     def __init__(
         self,
-        autoencoder: PoseAutoencoder,
+        autoencoder: PoseAutoencoder | PoseSpace,
         statistics: Statistics,
         model: TextToLatent,
         sampling: SamplingSettings | None = None,

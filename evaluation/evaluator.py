@@ -140,26 +140,20 @@ class Evaluator:
 
 
 def score_clips(
-    clips: Sequence[Clip],
-    references: Sequence[Reference],
-    gallery: Sequence[Reference] | None = None,
-    num_workers: int = 0,
-    limits: Array | None = None,
+    clips: Sequence[Clip], references: Sequence[Reference], num_workers: int = 0, limits: Array | None = None
 ) -> Scores:
     """The metrics that compare each clip with its reference: clips[n] with references[n]; NaN where undefined.
 
     Values that a metric divides, or shows side by side, have K columns: prediction, reference, and for the sync metrics
     the prediction with its face shuffled in time. num_workers: processes, which change no value; 0 and 1 start none.
 
-    gallery: the clips among which recognition looks for the nearest, `references` by default.
     limits [2]: of `hand_limits`; without them bones and hands are left out.
     """
     if len(clips) != len(references) or not references:
         raise ValueError(f"{len(clips)} clips for {len(references)} references")
-    gallery = references if gallery is None else gallery
     pairs = zip(clips, references, strict=True)
-    scores = stack_values(shared_map(pair_values, pairs, num_workers, nmm_scale(gallery), limits))
-    return scores | recognition_scores(clips, [reference.text for reference in references], gallery, num_workers)
+    scores = stack_values(shared_map(pair_values, pairs, num_workers, nmm_scale(references), limits))
+    return scores | recognition_scores(clips, [reference.text for reference in references], references, num_workers)
 
 
 def pair_values(pair: tuple[Clip, Clip], scale: Array, limits: Array | None) -> dict[str, object]:

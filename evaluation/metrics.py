@@ -159,17 +159,17 @@ def compare_speeds(prediction: Clip, reference: Clip, keypoints: Array, order: i
 def presence_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:
     """Hand-frames and face-frames, [2] each: those in which prediction and reference agree on presence, and all.
 
-    The third pair is that of a clip that always shows both hands. Frames are the reference's; if the lengths differ,
-    the prediction is stretched, and its nearest frame counts.
+    `both_hands_presence` is that of a clip that always shows both hands. Frames are the reference's; if the lengths
+    differ, the prediction is stretched, and its nearest frame counts.
     """
     if not prediction.seen.any() or not reference.seen.any():
         return dict.fromkeys(("hand_presence", "both_hands_presence", "face_presence"), np.full(2, np.nan))
     wanted = reference.present
     frames = np.linspace(0, len(prediction.pose) - 1, len(wanted)).round().astype(int)
-    alike = prediction.present[frames] == wanted
-    hands, face, both = alike[:, :2], alike[:, 2], wanted[:, :2]
+    agreed = prediction.present[frames] == wanted
+    hands, face, both = agreed[:, :2], agreed[:, 2], wanted[:, :2]
     values = {"hand_presence": hands, "both_hands_presence": both, "face_presence": face}
-    return {name: np.array([frames.sum(), frames.size], np.float64) for name, frames in values.items()}
+    return {name: np.array([alike.sum(), alike.size], np.float64) for name, alike in values.items()}
 
 
 def motion_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:

@@ -83,7 +83,7 @@ def sync_null(hands: Array, face: Array) -> tuple[float, float]:
     return tuple(float(mean_where(values, np.isfinite(values))) for values in (correlations, lags))
 
 
-def alike(prediction: Clip, reference: Clip, scale: Array) -> tuple[Clip, Array]:
+def with_reference_face(prediction: Clip, reference: Clip, scale: Array) -> tuple[Clip, Array]:
     """The prediction and the scale [64] by which its face moves in the same numbers as its reference's.
 
     What the reference lacks gets scale 0. What the prediction lacks throughout stands still, as an absent hand does.
@@ -102,7 +102,7 @@ def alike(prediction: Clip, reference: Clip, scale: Array) -> tuple[Clip, Array]
 def sync_scores(prediction: Clip, reference: Clip, scale: Array) -> dict[str, object]:
     """Correlation and lag of a clip, of its reference, and of the clip with its face shuffled in time, [3] each; and
     the faces' mean energies [2], times the reference's frames. scale [64]: of `nmm_scale`."""
-    prediction, scale = alike(prediction, reference, scale)
+    prediction, scale = with_reference_face(prediction, reference, scale)
     energies = [smooth_energies(clip, scale) for clip in (prediction, reference)]
     null_correlation, null_lag = sync_null(*energies[0])
     face_speeds = [float(mean_where(face, np.isfinite(face))) for _, face in energies]

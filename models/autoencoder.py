@@ -187,8 +187,8 @@ def presence_shares(present: Tensor, mask: Tensor, stride: int) -> Tensor:
 def presence_of_frames(shares: Tensor, mask: Tensor, stride: int) -> Tensor:
     """The inverse: shares [B,N,3] -> presence [B,T,3], interpolated between the latents' middles.
 
-    Presence is a value of at least a half. If a hand or the face appears or disappears once between two latents, the
-    interpolated value crosses a half at the right frame.
+    An articulator is present where the value is above a half. If a hand or the face appears or disappears once between
+    two latents, the interpolated value crosses a half at the right frame.
     """
     last = ((mask.sum(1, keepdim=True) + stride - 1) // stride - 1).clamp_min(0)  # [B,1], of the clip's own latents
     place = (torch.arange(mask.shape[1], device=mask.device) + 0.5) / stride - 0.5  # [T], in latents

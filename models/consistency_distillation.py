@@ -123,8 +123,8 @@ class Student(nn.Module):
     ) -> dict[str, Tensor]:
         """Distance between the student's and the teacher's mean velocity over one random step of each clip, scalar.
 
-        All steps of all counts are learnt equally often: with equal counts, each of four steps would be learnt a
-        quarter as often as the only one of one.
+        A count of steps is drawn in proportion to itself, so each of the seven steps (1 + 2 + 4) is learnt equally
+        often.
         states [B,S+1,N,D] on the teacher's trajectories, S a multiple of every count in `step_counts`.
         """
         count_of = torch.tensor([count for count in self.config.step_counts for _ in range(count)]).to(states.device)

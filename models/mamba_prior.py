@@ -41,7 +41,7 @@ BUFFER_ELEMENTS = 2**19  # numbers in a scratch buffer of the scan, a thread: wh
 CUDA_BUFFER_ELEMENTS = 2**26
 
 
-@dataclass
+@dataclass(frozen=True)
 class PriorConfig:
     """What builds a prior; a checkpoint keeps it."""
 

@@ -218,7 +218,7 @@ def _means(values: list[np.ndarray], where: list[np.ndarray], starts: np.ndarray
 def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Contradictions of the layout, each with the clips that show it and those that can be judged, [clips] bool."""
     loose = np.fmax(facts["left wrist"], facts["right wrist"])
-    told = {  # a body that is none, as where the order is another one, is told before what it seems to show
+    told = {  # a wrong order of points comes first: the later checks would misread such a body
         "large": (facts["large"] >= CONTRADICTS, facts["large"]),
         "outside": (facts["outside"] > MARGIN, facts["outside"]),
         "lying": (facts["lying"] >= CONTRADICTS, facts["lying"]),

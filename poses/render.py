@@ -70,11 +70,6 @@ class View:
     aspect: float
 
 
-def fit_view(pose: np.ndarray, aspect: float = 1.0) -> View:
-    """The view for a clip [T,214] that is shown alone."""
-    return fit_views([pose], aspect)[0]
-
-
 def fit_views(poses: Sequence[np.ndarray], aspect: float = 1.0) -> list[View]:
     """The views for clips [T,214] that are shown together, around their median shoulders, one size in shoulder widths.
 

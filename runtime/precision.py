@@ -7,7 +7,6 @@ since two threads that share a core wait for each other at every product.
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,9 +32,9 @@ class Choice(NamedTuple):
     why: str
 
 
-def has_bf16(processor: Mapping[str, object] | None = None) -> bool:
+def has_bf16() -> bool:
     """Whether the processor multiplies in bf16 at all; elsewhere it is a hundred times slower than fp32."""
-    processor = torch.cpu.get_capabilities() if processor is None else processor
+    processor = torch.cpu.get_capabilities()
     return bool(processor.get("avx512_bf16") or processor.get("amx_bf16"))
 
 

@@ -211,9 +211,9 @@ def _parse_npy(data: bytes) -> np.ndarray:
     return make_array(header.dtype, header.shape, header.fortran, memoryview(data)[header.start :])
 
 
-def read_npy(path: Path, at_most: int = MAX_ARRAY_BYTES) -> np.ndarray:
+def read_npy(path: Path) -> np.ndarray:
     """The array of a .npy file. A missing file stays a FileNotFoundError."""
-    return _try_npy(_parse_npy, read_regular(path, at_most), path)
+    return _try_npy(_parse_npy, read_regular(path, MAX_ARRAY_BYTES), path)
 
 
 def read_npy_shape(path: Path) -> tuple[int, ...]:

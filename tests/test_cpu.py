@@ -37,8 +37,11 @@ def test_products_are_as_exact_as_fp32() -> None:
 
 def test_inexact_products_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.backends.mkldnn.matmul.fp32_precision = "none"
-    monkeypatch.setattr(cpu, "_exact", lambda: False)
-    assert not cpu.prefer_onednn()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": "AMD EPYC", "avx512_f": True})
+    for exact in (True, False):
+        monkeypatch.setattr(cpu, "_exact", lambda exact=exact: exact)
+        assert cpu.prefer_onednn() is exact
+        torch.backends.mkldnn.matmul.fp32_precision = "none"
 
 
 @pytest.mark.parametrize(("frames", "keys"), [(7, 7), (50, 12), (20, 300)])

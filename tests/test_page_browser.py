@@ -265,7 +265,7 @@ def test_the_figure_is_that_of_the_pictures(tmp_path: Path, unseen: str):
     try:
         browser.run("goTo(7)")
         drawn = browser.picture(0)
-        expected = render.draw_frame(pose[7], render.fit_view(pose), drawn.shape[1], smoothing=4)
+        expected = render.draw_frame(pose[7], render.fit_views([pose])[0], drawn.shape[1], smoothing=4)
         expected = np.asarray(expected.convert("RGB").resize((drawn.shape[1], drawn.shape[0]))).astype(int)
         heads = [(np.abs(picture - render.SKIN).sum(-1) < 6).sum() for picture in (drawn, expected)]
         assert heads[0] == pytest.approx(heads[1], rel=0.25)

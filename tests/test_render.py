@@ -43,7 +43,7 @@ def signer(frames: int = 12) -> np.ndarray:
 
 
 def pixels(pose: np.ndarray, t: int = -1, width: int = 200) -> np.ndarray:
-    return np.asarray(render.draw_frame(pose[t], render.fit_view(pose), width)).astype(int)
+    return np.asarray(render.draw_frame(pose[t], render.fit_views([pose])[0], width)).astype(int)
 
 
 def coloured(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
@@ -52,7 +52,7 @@ def coloured(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
 
 def place(pose: np.ndarray, point: tuple[float, float], width: int = 200) -> tuple[int, int]:
     """Row and column where an image point falls."""
-    view = render.fit_view(pose)
+    view = render.fit_views([pose])[0]
     x, y = (np.array(point) - view.centre + view.half) * width / (2 * view.half)
     return round(y), round(x)
 
@@ -75,7 +75,7 @@ def moved(pose: np.ndarray, by: tuple[float, float]) -> np.ndarray:
 @pytest.mark.parametrize(("by", "wider"), [((0, 0), False), ((0, 0.4), True), ((-0.3, 0), True), ((0, -0.4), True)])
 def test_the_view_holds_the_hands(by: tuple[float, float], wider: bool):
     pose = moved(signer(), by)
-    view = render.fit_view(pose)
+    view = render.fit_views([pose])[0]
     hand = layout.frame_to_keypoints(pose)[:, layout.RIGHT_HAND_KEYPOINTS]
     assert (np.abs(hand - view.centre) < 1.05 * view.half).all()
     assert (view.half > 1.5 * view.shoulder_width) == wider
@@ -86,17 +86,17 @@ def test_the_view_holds_the_hands(by: tuple[float, float], wider: bool):
 def test_the_view_holds_the_head_where_shoulders_are_narrow(aspect: float, wider: bool):
     """As of a wide recording that is drawn as a square: its heads are as high as ever, in narrower shoulders."""
     pose = signer()
-    view = render.fit_view(pose, aspect)
+    view = render.fit_views([pose], aspect)[0]
     eyes = render.visible_points(pose, aspect)[:, [layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER]]
     assert (eyes[..., 1] - render.FOREHEAD * view.shoulder_width > view.centre[1] - 1.001 * view.half).all()
-    assert (view.half > 1.01 * render.fit_view(pose).half * aspect) == wider
+    assert (view.half > 1.01 * render.fit_views([pose])[0].half * aspect) == wider
 
 
 def test_clips_shown_together_have_one_size():
     near, far, absurd = (moved(signer(), (0, y)) for y in (0, 0.4, 1e6))
     sizes = [view.half / view.shoulder_width for view in render.fit_views([near, far])]
-    assert sizes[0] == sizes[1] > render.fit_view(near).half / 0.3
-    assert render.fit_view(absurd).half <= 0.3 * render.REACH
+    assert sizes[0] == sizes[1] > render.fit_views([near])[0].half / 0.3
+    assert render.fit_views([absurd])[0].half <= 0.3 * render.REACH
 
 
 def test_the_hand_is_enlarged_below_the_figure():
@@ -113,7 +113,7 @@ def test_an_unseen_hand_is_not_drawn(nothing: float):
     picture = pixels(pose)
     assert not coloured(picture, render.HAND_COLOURS["right"]).any()
     assert not coloured(picture, render.HAND_COLOURS["left"]).any()
-    assert render.fit_view(pose).hands == {}
+    assert render.fit_views([pose])[0].hands == {}
 
 
 def test_keypoints_at_zero_are_not_drawn():

@@ -1,1 +1,1 @@
-"""How every stage is trained: one training loop, one checkpoint format, one declaration of each shared flag."""
+"""How every stage is trained: the loop, its settings, its run folder, and what stages 2 and 3 share."""

@@ -1,4 +1,4 @@
-"""Flags of the stages that read texts, declared once: text encoder and prior."""
+"""Flags that several stages share: text encoder, kind of prior, joined clips."""
 
 import argparse
 

@@ -87,8 +87,8 @@ def train(
     dev_loader: DataLoader,
     test_loader: Callable[[], DataLoader],
     settings: TrainSettings,
-) -> Path:
-    """Train `stage`; returns the path of best_model.pt. `test_loader` is called once, after training.
+) -> None:
+    """Train `stage`. `test_loader` is called once, after training.
 
     A signal stops it after a step: last.pt is written, and the exit code says that the same command resumes the run.
     """
@@ -99,7 +99,8 @@ def train(
             held.enter_context(claimed(Path(settings.output_dir)))
         held.enter_context(saver.listening())
         try:
-            return _train(accelerator, stage, train_loader, dev_loader, test_loader, settings, saver)
+            _train(accelerator, stage, train_loader, dev_loader, test_loader, settings, saver)
+            return
         except StopAsked:
             stopped = saver.stop()
         except RuntimeError as error:
@@ -117,7 +118,7 @@ def _train(
     test_loader: Callable[[], DataLoader],
     settings: TrainSettings,
     saver: Saver,
-) -> Path:
+) -> None:
     output_dir, main = Path(settings.output_dir), accelerator.is_main_process
     if main:
         begin(settings)
@@ -183,7 +184,7 @@ def _train(
         say(f"stopped early: no better dev result in {progress.epoch - progress.best_epoch} epochs")
 
     test_batches = saver.until_asked(test_loader())
-    return _score_best(accelerator, stage, run, ema_objective, test_batches, output_dir, writer)
+    _score_best(accelerator, stage, run, ema_objective, test_batches, output_dir, writer)
 
 
 def _require_best(output_dir: Path, resumed: Path | None) -> None:
@@ -216,8 +217,8 @@ def _score_best(
     test_batches: DataLoader,
     output_dir: Path,
     writer: SummaryWriter | None,
-) -> Path:
-    """Write the best epoch's losses on test, once, as the log's last line; returns the path of its checkpoint."""
+) -> None:
+    """Write the best epoch's losses on test, once, as the log's last line."""
     best_path = output_dir / BEST
     best = load_checkpoint(best_path, stage.kind)
     load_weights(run.ema, best["weights"], str(best_path))
@@ -228,7 +229,6 @@ def _score_best(
         _show(writer, record)
         writer.close()
         print(f"wrote {best_path} (epoch {best['epoch']}, fingerprint {best['fingerprint']})")
-    return best_path
 
 
 def _require_finite(what: str, losses: dict[str, float], run: Run, output_dir: Path) -> None:

@@ -33,8 +33,9 @@ from runtime.processes import shared_map
 
 # Raise a version when the same pack, weights or arguments give other content.
 LATENTS_VERSION, TEXTS_VERSION = 4, 2
-LEAST_STD = 0.01  # of one that hardly ever changes
 CONSTANT_STD = 0.1  # of a latent dimension that is constant in train, so that a differing dev clip stays within ten
+LEAST_STD = 0.01  # of a latent dimension that hardly ever changes in train
+BATCH_SIZE = 64  # clips or texts that an encoder reads at a time
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def shared_items(make: Callable[[int], list[tuple[str, str, Item]]], starts: ran
 
 
 @torch.no_grad()
-def latent_pack(source: LatentSource, split: str, device: torch.device, batch_size: int = 64) -> Pack:
+def latent_pack(source: LatentSource, split: str, device: torch.device) -> Pack:
     """The split's latents z [N,D], motion energies [T,2], and the frames [1,1] of the clip before it was squeezed."""
     poses = source.clips(split)
     made_from = {
@@ -112,7 +113,7 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
 
     def encode(start: int) -> list[tuple[str, str, Item]]:
         made = []
-        batch = collate([dataset[(i, 0)] for i in range(start, min(start + batch_size, len(dataset)))])
+        batch = collate([dataset[(i, 0)] for i in range(start, min(start + BATCH_SIZE, len(dataset)))])
         clips = (batch[name].to(device) for name in ("pose", "present", "pose_mask"))
         z = model.encode(*clips).float().cpu().numpy()
         for row, (clip_id, text) in enumerate(zip(batch["id"], batch["text"], strict=True)):
@@ -127,24 +128,24 @@ def latent_pack(source: LatentSource, split: str, device: torch.device, batch_si
         return made
 
     def items() -> Items:
-        return shared_items(encode, range(0, len(dataset), batch_size), f"encoding {split}")
+        return shared_items(encode, range(0, len(dataset), BATCH_SIZE), f"encoding {split}")
 
     return cached_pack(source.cache_dir, f"latents-{split}", LATENTS_VERSION, made_from, items)
 
 
-def text_pack(encoder: PretrainedTextEncoder, texts: list[str], cache_dir: Path, batch_size: int = 64) -> Pack:
+def text_pack(encoder: PretrainedTextEncoder, texts: list[str], cache_dir: Path) -> Pack:
     """The frozen embeddings `cond` [L,C] of the distinct texts, computed once."""
     distinct = sorted(set(texts))
     made_from = {"encoder": encoder.fingerprint, "texts": digest(distinct), "count": len(distinct)}
 
     def embed(start: int) -> list[tuple[str, str, Item]]:
-        batch = distinct[start : start + batch_size]
+        batch = distinct[start : start + BATCH_SIZE]
         cond, mask = encoder.encode(batch)
         rows = zip(batch, cond.float().cpu(), mask.cpu(), strict=True)
         return [(text, text, {"cond": row[keep].numpy()}) for text, row, keep in rows]
 
     def items() -> Items:
-        return shared_items(embed, range(0, len(distinct), batch_size), "embedding texts")
+        return shared_items(embed, range(0, len(distinct), BATCH_SIZE), "embedding texts")
 
     return cached_pack(cache_dir, "texts", TEXTS_VERSION, made_from, items)
 

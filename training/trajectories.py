@@ -57,7 +57,7 @@ def train_starts(starts: Sequence[Start], per_clip: int, joined_texts: float, se
 
 
 def joined(first: str, second: str, share: float) -> str:
-    """The first `share` of one text's words, and of the other's all but so many."""
+    """The first `share` of one text's words, then the other's words without its first `share`."""
     head, tail = first.split(), second.split()
     return " ".join(head[: round(share * len(head))] + tail[round(share * len(tail)) :]) or first
 
