@@ -20,6 +20,7 @@ import generation_arguments
 from ablation.parts import run_parts
 from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
 from ablation.report import plot_quality, plot_training, read_lines, write_tables
+from evaluation.report import read_report
 from generation import load_generator
 from models.speed import Speed
 from poses import layout
@@ -121,6 +122,12 @@ def main() -> None:
         write_results(plan, args, cache_dir, fingerprint)
 
 
+def _num_scored(plan: Plan, output_dir: Path) -> int:
+    """How many test clips were scored: those without a text, or with one that is too long, are left out."""
+    report = output_dir / seeded(plan.rows[0].evaluation, plan.seeds[0]) / "metrics_test.json"
+    return read_report(report)["num_clips"]
+
+
 def write_results(plan: Plan, args: argparse.Namespace, cache_dir: Path, fingerprint: str) -> None:
     """Measure the latencies, then write the tables and plots."""
     test = load_split(args.data_dir, "test", cache_dir, args.skip_bad)
@@ -128,8 +135,8 @@ def write_results(plan: Plan, args: argparse.Namespace, cache_dir: Path, fingerp
     say("measuring latency")
     lines = read_lines(plan, args.output_dir, measure_latency(plan, args, text_of_median_length(test.texts), frames))
     about = [
-        f"Data `{args.data_dir}` (statistics {fingerprint}), {len(test)} test clips; recipe `{args.recipe}`; seeds "
-        f"{', '.join(map(str, args.seeds))}; latency of {frames} frames."
+        f"Data `{args.data_dir}` (statistics {fingerprint}), {_num_scored(plan, args.output_dir)} test clips; recipe "
+        f"`{args.recipe}`; seeds {', '.join(map(str, args.seeds))}; latency of {frames} frames."
     ]
     paths = write_tables(args.output_dir, plan, lines, about)
     paths.append(plot_training(args.output_dir, plan))

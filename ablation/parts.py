@@ -1,10 +1,12 @@
 """What an ablation runs: parts, each one command of the project with a folder of its own, run once and resumed.
 
-A part's key is its command, what this version does otherwise than earlier ones, and the keys of what it needs. So a
-changed flag runs again what depends on it and nothing else. `part.json` in its folder keeps the key and, once it
+A part's key is its command without the flags that change no result, what this version does otherwise than earlier ones,
+and the keys of what it needs. So a changed flag runs again what depends on it and nothing else. What a part was before
+is kept beside it, as .NAME.before, until the new run has ended. `part.json` in its folder keeps the key and, once it
 is done, its seconds.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,9 +15,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from checkpoints import FLOW, PREDICTOR, SCRIPT_OF, STUDENT
 from runtime.console import say
@@ -24,7 +27,7 @@ from runtime.files import write_whole
 from runtime.lifetime import PARENT
 from runtime.untrusted import read_kept
 from training import latents, trajectories
-from training.state import NEWER
+from training.state import NEWER, WITHOUT_EFFECT
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = "part.json"
@@ -53,9 +56,20 @@ def keys_of(parts: Sequence[Part], data: str) -> dict[str, str]:
     """What each part's result depends on, hashed: `data`, its command, this version's ways, and what it needs."""
     keys: dict[str, str] = {}
     for part in parts:
-        made_from = [data, part.script, part.flags, _of_version(part), [keys[name] for name in part.needs]]
+        made_from = [data, part.script, _deciding(part.flags), _of_version(part), [keys[name] for name in part.needs]]
         keys[part.name] = hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
     return keys
+
+
+def _deciding(flags: Sequence[str]) -> list[str]:
+    """The flags, with their values, that may change a result: `data` says what is in the files, wherever they are."""
+    kept, keeps = [], True
+    for word in flags:
+        if word.startswith("--"):
+            keeps = word.removeprefix("--") not in WITHOUT_EFFECT
+        if keeps:
+            kept.append(word)
+    return kept
 
 
 def _of_version(part: Part) -> list[object]:
@@ -95,23 +109,30 @@ def is_done(folder: Path, key: str) -> bool:
 
 def run_part(part: Part, key: str, output_dir: Path, threads: int) -> float:
     """Run a part in output_dir/NAME, or resume from its last.pt; returns its seconds, with those before a stop."""
-    folder = output_dir / part.name
+    folder, before = output_dir / part.name, output_dir / f".{part.name}.before"
+    if is_done(before, key):  # its flags are as they were
+        _replace(folder, before)
     record = read_record(folder)
     if is_done(folder, key):
+        shutil.rmtree(before, ignore_errors=True)
         return record["seconds"]
     if folder.exists() and not record:
         raise UserError(f"{folder}: holds something that is no part of an ablation; choose another --output_dir")
     if folder.exists() and record["key"] != key:
         say(f"{part.name}: runs again, since it was made with other flags or data, or by an earlier version")
-        shutil.rmtree(folder)
+        if "seconds" in record:
+            say(f"{part.name}: what it was is kept as {before.name} until then")
+            _replace(before, folder)
+        else:
+            shutil.rmtree(folder)
         record = {}
     flags = [str(output_dir / flag[1:]) if flag.startswith("@") else flag for flag in part.flags]
     if part.trains and record:
         last = folder / "last.pt"
         flags += ["--resume_from", str(last)] if last.is_file() else ["--overwrite"]  # stopped in its first epoch
-    before = record.get("stopped_after", 0.0)
+    earlier = record.get("stopped_after", 0.0)
     started = time.perf_counter()
-    _write_record(folder, {"key": key, "stopped_after": before})
+    _write_record(folder, {"key": key, "stopped_after": earlier})
     command = [sys.executable, str(ROOT / part.script), *flags, "--output_dir", str(folder)]
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ, PARENT: str(os.getpid())}
     with open(folder / "output.log", "a") as log:
@@ -122,14 +143,21 @@ def run_part(part: Part, key: str, output_dir: Path, threads: int) -> float:
         finally:
             process.kill()
             _running.discard(process)
-            _write_record(folder, {"key": key, "stopped_after": before + time.perf_counter() - started})
+            _write_record(folder, {"key": key, "stopped_after": earlier + time.perf_counter() - started})
     if status:
         lines = (folder / "output.log").read_text(errors="replace").strip().splitlines()
         reason = lines[-1].removeprefix("error: ") if lines else f"exit code {status}"
         raise UserError(f"{part.name}: {reason} (all of it: {folder / 'output.log'})")
-    seconds = round(before + time.perf_counter() - started, 1)
+    seconds = round(earlier + time.perf_counter() - started, 1)
     _write_record(folder, {"key": key, "seconds": seconds})
+    shutil.rmtree(before, ignore_errors=True)
     return seconds
+
+
+def _replace(folder: Path, other: Path) -> None:
+    """Move the folder `other` to `folder`, in place of one there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    other.rename(folder)
 
 
 def run_parts(parts: Sequence[Part], data: str, output_dir: Path, jobs: int) -> None:
@@ -137,10 +165,20 @@ def run_parts(parts: Sequence[Part], data: str, output_dir: Path, jobs: int) -> 
     keys = keys_of(parts, data)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     futures: dict[str, Future[float]] = {}
+    failed = Event()
 
     def run(number: int, part: Part) -> float:
+        try:
+            return run_after_others(number, part)
+        except BaseException:
+            failed.set()
+            raise
+
+    def run_after_others(number: int, part: Part) -> float:
         for name in part.needs:
             futures[name].result()
+        if failed.is_set():  # this part would run for hours before the failure is shown
+            raise CancelledError
         known = is_done(output_dir / part.name, keys[part.name])
         if not known:
             say(f"[{number}/{len(parts)}] {part.name}: {part.script}")
@@ -153,7 +191,8 @@ def run_parts(parts: Sequence[Part], data: str, output_dir: Path, jobs: int) -> 
             futures[part.name] = pool.submit(run, number, part)
         try:
             for future in as_completed(futures.values()):
-                future.result()
+                with contextlib.suppress(CancelledError):
+                    future.result()
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             if not isinstance(error, Exception):

@@ -1,5 +1,6 @@
 """The ablation: which parts a plan has, that each runs once and goes on where it stopped, and what the tables say."""
 
+import contextlib
 import csv
 import json
 import pickle
@@ -72,6 +73,32 @@ def test_a_changed_flag_runs_again_what_depends_on_it_and_nothing_else(script, t
     assert runs(out, "first") == ["z fresh"]
     assert runs(out, "second") == ["b fresh"]
     assert (out / "third" / "runs").stat().st_mtime_ns == kept
+
+
+def test_a_part_that_fails_to_begin_again_costs_nothing_of_before(script, tmp_path: Path):
+    """With a mistyped flag, and with the right one again."""
+    out = tmp_path / "out"
+    for text in ("a", "fail", "fail too", "a"):
+        script.write_text(COUNTING.replace('== "fail"', '.startswith("fail")'))
+        with contextlib.nullcontext() if text == "a" else pytest.raises(UserError, match="no such word"):
+            run_parts([word("first", text)], "data", out, jobs=1)
+    assert runs(out, "first") == ["a fresh"]
+    run_parts([word("first", "b")], "data", out, jobs=1)
+    assert runs(out, "first") == ["b fresh"]
+    assert [path.name for path in out.iterdir()] == ["first"]
+
+
+def test_flags_that_change_no_result_run_nothing_again(script, tmp_path: Path):
+    one, other = (word("a", "a", "--data_dir", place, "--num_workers", "2", "--word", "b") for place in ("d", "/all/d"))
+    assert keys_of([one], "data") == keys_of([other], "data")
+    assert keys_of([one], "data") != keys_of([word("a", "a", "--data_dir", "d", "--word", "c")], "data")
+
+
+def test_a_failure_is_told_before_another_part_begins(script, tmp_path: Path):
+    parts = [word("first", "fail"), word("second", "b"), word("third", "c")]
+    with pytest.raises(UserError, match="no such word"):
+        run_parts(parts, "data", tmp_path / "out", jobs=1)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["first"]
 
 
 def test_other_data_runs_everything_again():
