@@ -9,6 +9,7 @@ import io
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -351,6 +352,22 @@ def check_numbers(content: Mapping[str, object], fingerprint: str, where: object
             f"{where}: its weights are not those that were saved (fingerprint {fingerprint}, not "
             f"{shown(content['fingerprint'])}); copy it again or use another"
         )
+
+
+def require_undamaged(path: Path) -> None:
+    """Raises UserError if a part of the archive `path` is not as it was written: PyTorch reads it without a check.
+
+    The fingerprint covers the averaged weights alone. What is no archive is left to `load_checkpoint`.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+        damaged = str(error)
+    if damaged is not None:
+        raise UserError(f"{path}: damaged ({shown(damaged)}); copy it again, or resume from another last.pt")
 
 
 def not_finite(content: Mapping[str, object]) -> str | None:

@@ -4,6 +4,8 @@ import argparse
 import json
 import math
 import signal
+import struct
+import zipfile
 from pathlib import Path
 
 import commands
@@ -52,22 +54,55 @@ def test_a_run_that_was_made_otherwise_is_refused_by_name(name, flags, trained, 
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_what_only_says_how_far_and_how_fast_may_change(trained, data_dir, tmp_path):
+def test_what_says_how_far_and_how_fast_may_change_and_the_log_names_it(trained, data_dir, tmp_path, capsys):
     free = (
         "--learning_rate 1e-5 --weight_decay 0.1 --num_epochs 3 --num_workers 2 --early_stopping_patience 9 --skip_bad"
     )
     last = trained.autoencoder.with_name("last.pt")
     commands.call("autoencoder", f"{free} --resume_from {last}", D=data_dir, O=tmp_path)
-    assert "changed" not in records(tmp_path)[0]
+    assert records(tmp_path)[0]["changed"].keys() == {"learning_rate", "weight_decay", "num_epochs"}
+    assert "resuming with changed settings: --learning_rate is 1e-05, was " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", [0.5, 0.99])
+def test_a_changed_byte_in_what_a_run_goes_on_with_is_named(part: float, trained, data_dir, tmp_path, capsys):
+    """Of the raw weights and the optimizer's moments, too, which no fingerprint covers."""
+    damaged = tmp_path / "last.pt"
+    content = bytearray(trained.autoencoder.with_name("last.pt").read_bytes())
+    with zipfile.ZipFile(trained.autoencoder.with_name("last.pt")) as archive:
+        tensors = [entry for entry in archive.infolist() if "/data/" in entry.filename]
+    entry = tensors[int(part * len(tensors))]
+    name, extra = struct.unpack_from("<HH", content, entry.header_offset + 26)  # lengths of what precedes its bytes
+    content[entry.header_offset + 30 + name + extra + entry.file_size // 2] ^= 1
+    damaged.write_bytes(content)
+    more = f"--num_epochs 3 --resume_from {damaged}"
+    said = commands.one_sentence(capsys, lambda: commands.call("autoencoder", more, D=data_dir, O=tmp_path / "run"))
+    assert f"{damaged}: damaged ({entry.filename}); copy it again" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ("--ssm_prior_type mamba", "--ssm_prior_type mamba contradicts simple in "),
+        ("--scratch_dim 64", "trained with another text encoder"),
+    ],
+)
+def test_another_network_is_refused_by_its_flag(flags: str, reason: str, trained, data_dir, tmp_path, capsys):
+    paths = {"D": data_dir, "A": trained.autoencoder, "O": tmp_path / "run"}
+    more = f"{flags} --resume_from {trained.flow.with_name('last.pt')}"
+    assert reason in commands.one_sentence(capsys, lambda: commands.call("flow", more, **paths))
 
 
 def test_override_goes_on_and_the_log_says_what_changed(trained, data_dir, tmp_path, capsys):
     last = trained.autoencoder.with_name("last.pt")
     more = "--seed 3 --batch_size 4 --num_epochs 4"
     commands.call("autoencoder", f"{more} --override --resume_from {last}", D=data_dir, O=tmp_path)
-    assert "resuming with changed settings: --batch_size is 4, was 8, --seed is 3, was 0" in capsys.readouterr().out
+    assert (
+        "resuming with changed settings: --batch_size is 4, was 8, --num_epochs is 4, was 2, --seed is 3, was 0"
+        in capsys.readouterr().out
+    )
     assert [record.get("changed") for record in records(tmp_path)] == [
-        {"batch_size": [8, 4], "seed": [0, 3]},
+        {"batch_size": [8, 4], "num_epochs": [2, 4], "seed": [0, 3]},
         None,
         None,
     ]

@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from checkpoint_checks import check_optimizer_state, is_count, not_finite
-from checkpoints import load_checkpoint, load_weights, require_equal, same_text_encoder
+from checkpoint_checks import check_optimizer_state, is_count, not_finite, require_undamaged
+from checkpoints import STUDENT, load_checkpoint, load_weights, require_equal, same_text_encoder
 from dataset import Batch
 from models.whole_batch import Draws
 from poses.pack import Pack, digest
@@ -30,29 +30,37 @@ LossFunction = Callable[[nn.Module, Batch, Draws], Losses]
 Score = Callable[[Accelerator, nn.Module, DataLoader], dict[str, float]]
 Pictures = Callable[[nn.Module], list[tuple[str, np.ndarray]]]  # names and images [H,W,3]
 
-# Flags that may change when a run resumes: they say where files are, or how long and how fast it trains.
-FREE = {
-    *("data_dir", "cache_dir", "output_dir", "skip_bad", "num_workers", "resume_from", "overwrite"),
-    *("override", "num_epochs", "min_steps", "learning_rate", "weight_decay", "early_stopping_patience"),
-    *("save_every_minutes", "max_skipped_steps", "picture_every", "config", "quiet"),
+# Flags that change no result: they say where files are, and what a run does besides learning.
+WITHOUT_EFFECT = {
+    *("data_dir", "cache_dir", "output_dir", "skip_bad", "num_workers", "resume_from", "overwrite", "override"),
+    *("early_stopping_patience", "save_every_minutes", "max_skipped_steps", "picture_every", "config", "quiet"),
 }
+# Flags that may change when a run resumes, since they say how long and how fast it learns; the log names the change.
+FREE = {"num_epochs", "min_steps", "learning_rate", "weight_decay"}
 _PRIOR = "prior_checkpoint"  # key of a configuration: the fingerprint of the checkpoint that this flag names
 # Flags whose value may change too: instead of it, the fingerprint of the checkpoint or the configuration is compared.
 KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
 # Settings that an earlier version did not have, each with the value that behaves like that version.
-NEWER = {"face_weight": 0.0, "joined_clips": 0.0, "joined_texts": 0.0, "trajectories": "4", "steps_learnt": "by count"}
+NEWER = {
+    **{"face_weight": 0.0, "joined_clips": 0.0, "joined_texts": 0.0, "trajectories": "4", "steps_learnt": "by count"},
+    "followed_by": "any",
+}
 OF_VERSION = {"gamma_unit", "sync_pulls_lag"}  # of a flow's configuration: no flags, but how its version guides
+FOLLOWS = {"max_frames", "has_null_text"}  # of a configuration: no flags, but what follows from those of `made_with`
+FLAG_OF = {"prior_type": "ssm_prior_type"}  # the flag behind a name of a configuration, where it has another one
+OF_TEACHER = {"start", "start_layers", "prior_type", "use_sync_guidance", "gamma_guidance", "guidance_from"}
 _OF_NAME = {
     "data": "the clips or texts of train or dev differ",
     "teacher": "the teacher differs",
     "trajectories": "this version computes the teacher's trajectories differently",
     "steps_learnt": "this version learns the student's steps in other shares",
+    "followed_by": "this version joins no clip with itself",
 }
 
 
 def made_with(args: argparse.Namespace, *packs: Pack, **more: str) -> dict:
     """What a run's result depends on besides its model: the flags, the clips and texts of its packs, and `more`."""
-    flags = {name: value for name, value in vars(args).items() if name not in FREE | KNOWN_OTHERWISE}
+    flags = {name: value for name, value in vars(args).items() if name not in WITHOUT_EFFECT | KNOWN_OTHERWISE}
     data = digest([[pack.info.get("content"), pack.ids, pack.texts] for pack in packs])
     return {**flags, "data": data, **more}
 
@@ -209,6 +217,7 @@ class Run:
 def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelerator: Accelerator) -> None:
     """Resume from a last.pt; from there on, the learning rate and weight decay of this call apply."""
     output_dir, device, process = Path(settings.output_dir), accelerator.device, accelerator.process_index
+    require_undamaged(path)
     content = load_checkpoint(path, stage.kind)
     _require_same_run(stage, content, path)
     state = content["training"]
@@ -220,7 +229,7 @@ def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelera
     run.progress = Progress(**{field.name: state[field.name] for field in fields(Progress) if field.name in state})
     if run.scaler is not None and "scaler" in state:
         run.scaler.load_state_dict(state["scaler"])
-    if "under_way" in state and run.changed:
+    if "under_way" in state and run.changed.keys() - FREE:
         print("note: the interrupted epoch starts again, with the weights that it had reached")
     elif "under_way" in state:
         try:
@@ -243,21 +252,24 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
     """Raises UserError if a checkpoint has no training state, or that of another model, text encoder or data set."""
     if "training" not in content:
         raise UserError(f"{path}: holds no training state; resume from last.pt")
+    if not same_text_encoder(content["text_encoder"], stage.text_encoder):
+        raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
     ours, theirs = (config.get(_PRIOR) for config in (stage.config, content["config"]))
     if ours != theirs:
         if theirs is None:
             raise UserError(f"{path}: trained without --prior_checkpoint; leave the flag out")
         raise UserError(f"{path}: trained with the prior of fingerprint {shown(theirs)}; name it by --prior_checkpoint")
     for name, value in stage.config.items():
-        if name != "max_frames":  # no flag: it follows from --max_seq_len, which `_changes` compares
+        if name not in FOLLOWS:
             kept = content["config"].get(name, value)
             if name in OF_VERSION and kept != value:
                 raise UserError(f"{path}: a version that guided otherwise ({name} {kept}) began this run; begin again")
             if value is not None and value != kept:  # the value may be a default: to leave the flag out would not help
-                raise UserError(f"--{name} {value} contradicts {kept} in {path}, with which the run began; pass that")
+                taught = stage.kind == STUDENT and name in OF_TEACHER
+                ours = f"the teacher's {name}" if taught else f"--{FLAG_OF.get(name, name)}"
+                advice = "name the teacher that it had" if taught else "pass that"
+                raise UserError(f"{ours} {value} contradicts {kept} in {path}, with which the run began; {advice}")
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
-    if not same_text_encoder(content["text_encoder"], stage.text_encoder):
-        raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
     if tuple(content.get("signers", ())) != stage.signers:
         raise UserError(f"{path}: trained with other signers; resume with the data set it was trained on")
     if Statistics.from_dict(content["statistics"]).fingerprint != stage.statistics.fingerprint:
@@ -265,7 +277,8 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
 
 
 def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str, list]:
-    """The settings that differ from the stopped run's, [before, now] by name; a UserError without --override.
+    """The settings that differ from the stopped run's, [before, now] by name; a UserError without --override, but for
+    those that are FREE.
 
     Checkpoints of earlier versions kept none of them.
     """
@@ -278,13 +291,18 @@ def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str,
         if None not in (kept[name], ours[name]) and kept[name] != ours[name]:
             changes[name] = [kept[name], ours[name]]
     changes = dict(sorted(changes.items()))
-    said = ", ".join(
-        _OF_NAME.get(name) or f"--{name} is {now}, was {before}" for name, (before, now) in changes.items()
-    )
-    if changes and not override:
-        raise UserError(f"{path}: the run was started with other settings ({said}); restore them, or pass --override")
+    refused = [] if override else [name for name in changes if name not in FREE]
+
+    def said(names: Iterable[str]) -> str:
+        told = {name: f"--{name} is {changes[name][1]}, was {changes[name][0]}" for name in names}
+        return ", ".join((told | _OF_NAME)[name] for name in told)
+
+    if refused:
+        raise UserError(
+            f"{path}: the run was started with other settings ({said(refused)}); restore them, or pass --override"
+        )
     if changes:
-        print(f"note: resuming with changed settings: {said}")
+        print(f"note: resuming with changed settings: {said(changes)}")
     return changes
 
 
