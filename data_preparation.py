@@ -20,7 +20,7 @@ from poses.geometry import Geometry
 from poses.pack import Pack
 from poses.splits import load_split
 from poses.statistics import compute_statistics, save_statistics
-from poses.texts import list_signers, require_signers, says_something, text_key
+from poses.texts import list_signers, require_signers, says_something, signers_path, text_key
 from runtime import errors
 from runtime.arguments import add_data_arguments, fraction, make_parser, natural_int, positive_float
 from runtime.console import say
@@ -51,11 +51,16 @@ def notes(packs: dict[str, Pack]) -> Iterator[str]:
         yield f"{counted}{note} ({clips} {noun}, such as {counts[0]['first']})"
 
 
-def on_signers(data_dir: Path, signers: dict[str, Counter[str]]) -> Iterator[str]:
-    """Notes on who signs each split; raises UserError if train names its signers and another split does not."""
+def on_signers(data_dir: Path, signers: dict[str, Counter[str]], learnt: set[str]) -> Iterator[str]:
+    """Notes on who signs each split; raises UserError if train names its signers and another split does not.
+
+    learnt: those of whom a train clip has a text.
+    """
+    if untold := sorted(signers["train"].keys() - learnt):
+        yield f"train: no clip of {', '.join(untold)} has a text; they will be signed as the mean of the other signers"
     for split in ("dev", "test"):
         require_signers(data_dir, split, bool(signers[split]), bool(signers["train"]))
-        if signers[split] and not signers["train"]:
+        if not signers["train"] and signers_path(data_dir, split).is_file():
             yield f"{split}.signers.txt is there, but no train.signers.txt: who signs is not learnt"
         elif unknown := sorted(signers[split].keys() - signers["train"].keys()):
             yield f"{split}: train has no clip of {', '.join(unknown)}, who will be signed as the mean of its signers"
@@ -85,6 +90,7 @@ class Examined:
 def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
     """Print how many clips, texts, frames and signers each split has, and what a user should know of them."""
     signers: dict[str, Counter[str]] = {}
+    learnt: set[str] = set()  # of whom a train clip has a text
     for split, pack in packs.items():
         lengths, texts = pack.lengths("pose"), [text for text in pack.texts if says_something(text)]
         say(
@@ -93,11 +99,14 @@ def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
         )
         if len(texts) < len(pack):
             print(f"{split}: {len(pack) - len(texts)} clips have an empty text, which no metric of texts counts")
-        signers[split] = Counter(list_signers(data_dir, split, pack.ids).values())
+        named = list_signers(data_dir, split, pack.ids) if split == "train" or signers["train"] else {}
+        signers[split] = Counter(named.values())
+        if split == "train" and named:
+            learnt = {named[name] for name, text in zip(pack.ids, pack.texts, strict=True) if says_something(text)}
         if signers[split]:
             counted = ", ".join(f"{name} ({count} clips)" for name, count in signers[split].most_common())
             print(f"{split}: signed by {counted}")
-    for sentence in on_signers(data_dir, signers):
+    for sentence in on_signers(data_dir, signers, learnt):
         print(sentence)
     for note in notes(packs):
         print(note)

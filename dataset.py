@@ -141,7 +141,7 @@ class JoinedClips(Dataset):
     A network learns few texts by heart. In joined ones it meets their words at other times and in other company. An
     item's key is (index, epoch): each epoch joins other clips. Only clips with a text are joined, of one signer if the
     data set names signers, and only if the two have at most `max_latents` latents and `max_tokens` tokens together. The
-    second clip may be the first one again, as it must be for a signer of one clip; it moves to the first one's place.
+    second moves to the first one's place.
 
     num_tokens [N]: of the clips' texts. stride: frames of a latent. place: the first of the numbers of a latent that
     hold the body's place.
@@ -186,7 +186,7 @@ class JoinedClips(Dataset):
             other = self._by_signer[self._first + rng.integers(self._count)]
             fits = self.clips.lengths + self.clips.lengths[other] <= self.max_latents
             fits &= self.num_tokens + self.num_tokens[other] <= self.max_tokens
-            taken = open_ones & fits & self.clips.has_text[other]
+            taken = open_ones & fits & self.clips.has_text[other] & (other != np.arange(len(self)))
             followers[taken], open_ones = other[taken], open_ones & ~taken
         return followers
 

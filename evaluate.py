@@ -147,7 +147,8 @@ def generate_clips(
     lengths = [len(reference.pose) for reference in references] if args.oracle_length else None
     poses: dict[int, np.ndarray] = {}
     seconds = dict.fromkeys(PARTS, 0.0)
-    signers = list_signers(args.data_dir, args.split, [reference.id for reference in references])
+    known, ids = generator.model.signers, [reference.id for reference in references]
+    signers = list_signers(args.data_dir, args.split, ids) if known else {}
     stream = generator.stream(texts, seeds, lengths, args.batch_size, list(signers.values()) or None)
     for index, generated in progress_bar(stream, "generating", "clip", total=len(texts)):
         poses[index] = generated.pose

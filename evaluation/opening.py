@@ -94,9 +94,9 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
         left_out = len(references) - len(with_text)
         print(f"{left_out} of {len(references)} clips of {args.split} have no text to sign and are left out")
     with_text = whole_texts(with_text, models.generator.model.text_encoder, args.split)
-    named = list_signers(args.data_dir, args.split, [reference.id for reference in with_text])
     known = models.generator.model.signers
-    if unknown := sorted(set(named.values()) - set(known)) if known else []:
+    named = list_signers(args.data_dir, args.split, [reference.id for reference in with_text]) if known else {}
+    if unknown := sorted(set(named.values()) - set(known)):
         print(f"not in the model's train data: {', '.join(unknown)}; their clips are signed as the mean of its signers")
     return with_text, fps
 

@@ -89,19 +89,19 @@ def texts_by_id(path: Path, lines: list[tuple[int, str]], what: str = "text") ->
         clip_id = clip_id.strip()
         if forms.setdefault(composed(clip_id), clip_id) != clip_id:
             raise UserError(f"{path}: the ID {clip_id!a} stands there in two Unicode forms; remove one")
-        add_text(texts, clip_id, unquoted_text(legible("|".join(text)).rstrip("| ")), f"{path}:{number}")
+        add_text(texts, clip_id, unquoted_text(legible("|".join(text)).rstrip("| ")), f"{path}:{number}", what)
     return texts
 
 
-def add_text(texts: dict[str, str], clip_id: str, text: str, where: str) -> None:
-    """Add the text of a clip, which may have the same one already.
+def add_text(texts: dict[str, str], clip_id: str, text: str, where: str, what: str = "text") -> None:
+    """Add the text (or `what` else it is) of a clip, which may have the same one already.
 
     UserError that begins with `where` for a clip without an ID, or with another text.
     """
     if not clip_id:
-        raise UserError(f"{where}: no ID; its text is '{text[:60]}'")
+        raise UserError(f"{where}: no ID; its {what} is '{text[:60]}'")
     if texts.setdefault(clip_id, text) != text:
-        raise UserError(f"{where}: the ID '{clip_id}' stands there twice, with different texts; IDs must be unique")
+        raise UserError(f"{where}: the ID '{clip_id}' stands there twice, with different {what}s; IDs must be unique")
 
 
 def is_corpus_row(fields: Sequence[str]) -> bool:

@@ -76,6 +76,15 @@ def test_only_clips_of_one_signer_are_joined(tmp_path: Path):
             assert data[(first, epoch)]["signer"] == SIGNERS[first]
 
 
+def test_no_clip_is_joined_with_itself(tmp_path: Path):
+    """Not even that of a signer who has no other."""
+    data = joined(clips_of(tmp_path, signers=["ann", *["bob"] * 9]))
+    for epoch in range(1, 40):
+        followers = data.followers(epoch)
+        assert followers[0] == -1
+        assert (followers != np.arange(len(data))).all()
+
+
 @pytest.mark.parametrize(
     ("limits", "most"),
     [({"max_latents": 6}, 6), ({"max_tokens": 5}, None), ({"num_tokens": range(10), "max_tokens": 8}, None)],

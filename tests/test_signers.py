@@ -1,6 +1,7 @@
 """Clips of several people: each generated clip is one person's, chosen by name or drawn by the seed."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def test_signers_stand_by_id_beside_the_texts(tmp_path: Path):
         with pytest.raises(UserError, match="names no signer for 1 clips, such as 'b'"):
             list_signers(tmp_path, "train", ["a", "b"])
     path.write_text("a|anna\na|ben\n")
-    with pytest.raises(UserError, match="stands there twice"):
+    with pytest.raises(UserError, match="stands there twice, with different signers"):
         list_signers(tmp_path, "train", ["a"])
     path.write_text("\u00e9|anna\ne\u0301|ben\n", encoding="utf-8")
     with pytest.raises(UserError, match="stands there in two Unicode forms"):
@@ -120,6 +121,21 @@ def test_every_stage_learns_from_the_signers_file(of_two: dict[str, Path]):
         vectors = content["weights"]["signer_vectors"]
         assert vectors.shape == (2, 32)
         assert (vectors[0] - vectors[1]).abs().max() > 0
+
+
+def test_a_signer_whose_clips_have_no_text_is_not_learnt(of_two: dict[str, Path], tmp_path: Path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(of_two["D"], data, ignore=shutil.ignore_patterns("cache"))
+    texts, signers = data / "train.txt", data / "train.signers.txt"
+    alone, *others = texts.read_text().splitlines()
+    alone = alone.split("|")[0]
+    texts.write_text("\n".join([f"{alone}|", *others]))
+    signers.write_text(re.sub(rf"^{re.escape(alone)}\|.*$", f"{alone}|carl", signers.read_text(), flags=re.M))
+    paths = {"A": of_two["A"], "D": data, "O": tmp_path / "flow"}
+    commands.call("data_preparation", D=data)
+    assert "train: no clip of carl has a text; they will be signed as the mean" in capsys.readouterr().out
+    commands.call("flow", **paths)
+    assert load_checkpoint(tmp_path / "flow" / "last.pt", FLOW)["signers"] == list(NAMES)
 
 
 def test_the_signer_is_chosen_by_name_and_the_record_says_who(of_two, tmp_path: Path, capsys):

@@ -225,6 +225,7 @@ def latent_stage(
     **more: str,
 ) -> Stage:
     """The `Stage` of a model on the source's latents; `more`: settings of the run besides the flags."""
+    joins = {"followed_by": "another"} if getattr(args, "joined_clips", 0) else {}
     return Stage(
         kind,
         model,
@@ -235,7 +236,7 @@ def latent_stage(
         text_encoder=describe_text_encoder(model.text_encoder),
         signers=model.signers,
         criterion=criterion,
-        made_with=made_with(args, source.clips("train"), source.clips("dev"), **signers_of(source), **more),
+        made_with=made_with(args, source.clips("train"), source.clips("dev"), **signers_of(source), **joins, **more),
         pictures=generations(source),
         record=args.record,
     )

@@ -67,8 +67,14 @@ class LatentSource:
         return named
 
     def signer_names(self) -> list[str]:
-        """The signers of train, in alphabetical order."""
-        return sorted(set(self.signers("train").values()))
+        """The signers of train whose clips have a text, in alphabetical order: only of those anything is learnt."""
+        named = self.signers("train")
+        return sorted({named[clip_id] for clip_id in self.labelled_ids("train") if named})
+
+    def labelled_ids(self, split: str) -> list[str]:
+        """The clips of a split that have a text."""
+        clips = self.clips(split)
+        return [clip_id for clip_id, text in zip(clips.ids, clips.texts, strict=True) if says_something(text)]
 
     def in_space(self, space: str) -> "LatentSource":
         return dataclasses.replace(self, autoencoder=PoseSpace()) if space == "pose" else self
@@ -155,18 +161,18 @@ def latent_dataset(
 ) -> LatentDataset:
     """Stage 2's data of a split; a scratch encoder reads the texts themselves, so no embeddings are kept for it.
 
-    labelled: leave out the clips without a text. Prints how many of train have none.
+    labelled: leave out the clips without a text. Prints how many have none.
     """
     latents = latent_pack(source, split, device)
     texts = None
     if isinstance(encoder, PretrainedTextEncoder):
         texts = text_pack(encoder, latents.texts, source.cache_dir)
     dataset = LatentDataset(latents, texts, source.signers(split), labelled=labelled)
-    if split == "train" and dataset.num_unlabelled:
-        counted = f"{dataset.num_unlabelled} of {len(latents)} train clips have no text"
+    if dataset.num_unlabelled:
+        counted = f"{dataset.num_unlabelled} of {len(latents)} {split} clips have no text"
         if labelled:
             print(f"{counted} and are left out")
-        else:
+        elif split == "train":
             say(f"{counted}: they train the prior, if there is one, and the unconditional branch")
     return dataset
 
