@@ -19,6 +19,7 @@ import argparse
 import math
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,12 +161,28 @@ def shared_aspect(paths: Iterable[Path], given: float | None) -> float:
     return aspect
 
 
+def as_scored(clip: Clip) -> Clip:
+    """A clip as `evaluate.py` reads it: a hand that counts as absent is not there, and short gaps are filled."""
+    scored = ScoredClip.real(clip.pose, clip.seen)
+    return replace(clip, pose=scored.pose, seen=scored.seen)
+
+
+def trimmed(clip: Clip) -> Clip:
+    """Without the frames at its ends that show nothing, which are not scored."""
+    shown = np.flatnonzero(clip.seen.any(1))
+    if not len(shown):
+        return clip
+    frames = slice(int(shown[0]), int(shown[-1]) + 1)
+    start = clip.start + frames.start * clip.step
+    return replace(clip, pose=clip.pose[frames], seen=clip.seen[frames], start=start)
+
+
 # ---- clips by name ---------------------------------------------------------------------------------------------------
 
 
 def show_clips(args: argparse.Namespace) -> None:
     labels, paths = zip(*map(label_and_path, args.clips), strict=True)
-    clips = [read_pose(path, reading_of(path, args.cache_dir)) for path in paths]
+    clips = [as_scored(read_pose(path, reading_of(path, args.cache_dir))) for path in paths]
     captions = read_captions(args.captions) if args.captions else {}
     said = [captions_of(clip, captions) for clip in clips]
     if args.output is not None:
@@ -224,7 +241,7 @@ def show_split(args: argparse.Namespace) -> None:
     for label, folder in folders.items():
         scored = add_values(values, label, folder, split)
         clips = (read_clip(args.data_dir, split, clip_id, texts[clip_id], reading) for clip_id in scored)
-        real = (reference_of(ScoredClip.real(clip.pose, clip.seen), clip.id, clip.text) for clip in clips)
+        real = (reference_of(ScoredClip.real(clip.pose, clip.seen).trimmed(), clip.id, clip.text) for clip in clips)
         require_scored(folder, split, real)
         shown_by_all &= set(scored)
     texts = {clip_id: text for clip_id, text in texts.items() if clip_id in shown_by_all}
@@ -234,7 +251,8 @@ def show_split(args: argparse.Namespace) -> None:
     ids = choose_clips(list(texts), values, [*measures, *MEASURES], sort, first, args.num_clips)
     captions = read_captions(args.captions) if args.captions else {}
 
-    references = {clip_id: read_clip(args.data_dir, split, clip_id, texts[clip_id], reading) for clip_id in ids}
+    read = (read_clip(args.data_dir, split, clip_id, texts[clip_id], reading) for clip_id in ids)
+    references = {clip.id: trimmed(as_scored(clip)) for clip in read}
     unknown = args.fps is None and not any(clip.fps for clip in references.values())
     if unknown:
         print(f"no clip of {split} says its frames per second, so they play at {DEFAULT_FPS:g}; --fps sets others")

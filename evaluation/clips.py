@@ -136,7 +136,8 @@ class Reference(Clip):
 
 
 def clip_of(pack: Pack, index: int) -> Clip:
-    return Clip.real(pack.field("pose", index), pack.field("seen", index).astype(bool))
+    """A real clip as it is scored, without the frames at its ends that show nothing, such as a part of a hand."""
+    return Clip.real(pack.field("pose", index), pack.field("seen", index).astype(bool)).trimmed()
 
 
 def reference_of(clip: Clip, clip_id: str, text: str) -> Reference:

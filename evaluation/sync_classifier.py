@@ -144,8 +144,8 @@ def _train_round(
     clips = list(islice(stream, CLIPS))
     if len(clips) < 2:
         raise UserError(
-            f"--sync_confidence: hardly a clip of train has {LEAST_FRAMES} frames, shoulders, and hands and a face "
-            "that move, so synchrony cannot be learnt; leave the flag out"
+            f"synchrony cannot be learnt: hardly a clip of train has {LEAST_FRAMES} frames, shoulders, and hands and a "
+            "face that move; use other data, or leave --sync_confidence out"
         )
     hands, faces = of_another(clips) if control else zip(*clips, strict=True)
     lengths = np.array([min(h.shape[1], f.shape[1]) for h, f in zip(hands, faces, strict=True)])

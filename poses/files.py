@@ -282,6 +282,8 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
             step = fps / reading.fps
             moments = np.arange(max(1, round(len(pose) / step))) * step
             pose, seen = at_moments(pose, moments), seen_at_moments(seen, moments)
+            last = int(np.flatnonzero(seen.any(1))[-1])  # at the old rate something was seen after it
+            pose, seen = pose[: last + 1], seen[: last + 1]
         fps = reading.fps
     return Clip(clip_id, text, pose, seen, fps, notes, rate, doubt, frames.start, step)
 

@@ -46,6 +46,8 @@ def load_split(
     )
     listing = {clip_id: _contents_of(contents, data_dir, split, clip_id) for clip_id in texts}
     read_as = {"reading": asdict(reading), "fill_gaps": FILL_GAPS_VERSION, "max_interpolated_gap": MAX_INTERPOLATED_GAP}
+    if reading.fps is not None:
+        read_as["ends"] = "left out at the new rate"  # an earlier version kept frames there that saw nothing
     made_from = {
         "clips": len(texts),
         "listing": digest([[clip_id, text, listing[clip_id]] for clip_id, text in texts.items()]),

@@ -86,6 +86,32 @@ def test_the_references_as_predictions_have_the_row_of_the_reference(hands_come_
         np.testing.assert_array_equal(np.load(saved), np.load(written))
 
 
+def test_a_clip_that_ends_in_a_part_of_a_hand_is_scored_without_that_end(hands_come_and_go, tmp_path):
+    """A tool that loses the signer goes on to report a few points."""
+    pack = load_split(hands_come_and_go, "dev")
+
+    class Ending:
+        """The pack with five more frames at each end, of which eight points of the right hand were seen."""
+
+        ids, texts = pack.ids, pack.texts
+
+        def field(self, name: str, index: int) -> np.ndarray:
+            values = pack.field(name, index)
+            end = np.repeat(values[-1:], 5, axis=0)
+            if name == "seen":
+                end[:] = 0
+                end[:, layout.RIGHT_HAND][:, :16] = 1
+            return np.concatenate([end, values, end])
+
+    references = read_references(Ending())
+    write_predictions(tmp_path, references, references)
+    for read, reference in zip(read_predictions(tmp_path, references), references, strict=True):
+        assert reference.seen[0].any()
+        assert reference.seen[-1].any()
+        np.testing.assert_array_equal(read.seen, reference.seen)
+        np.testing.assert_array_equal(read.filled(), reference.filled())
+
+
 @pytest.mark.parametrize("row", ["random_clip", "nearest_text", "mean_pose", "reconstruction"])
 def test_clips_of_any_row_have_its_figures_when_they_come_as_files(row, evaluator, hands_come_and_go, tmp_path):
     train = load_split(hands_come_and_go, "train")

@@ -200,6 +200,20 @@ def test_folders_that_scored_different_clips_show_those_of_all(evaluated: Path, 
     assert sorted(map(len, checked)) == [2, 2, 3, 3]  # each folder against all that it scored
 
 
+def test_a_hand_that_is_scored_as_absent_is_not_shown_and_a_short_gap_is_filled(tmp_path: Path, monkeypatch):
+    """A detector's mistake of three frames is no hand, and its loss of the hand for three frames no absence."""
+    pose = signer(30).astype(np.float32)
+    right, left = pose[:, layout.RIGHT_HAND].copy(), layout.LEFT_HAND
+    pose[:, left] = 0
+    pose[12:15, left] = right[12:15]
+    pose[20:23, layout.RIGHT_HAND] = 0
+    np.save(tmp_path / "clip.npy", pose)
+    run(monkeypatch, "--clips", tmp_path / "clip.npy", "--output", tmp_path / "p.html")
+    content = content_of((tmp_path / "p.html").read_text(encoding="utf-8"))
+    values = dict(zip((m["key"] for m in content["measures"]), content["entries"][0]["values"], strict=True))
+    assert (values["left hand"], values["right hand"]) == ([0.0], [1.0])
+
+
 def test_of_many_clips_the_worst_are_shown(evaluated: Path, tmp_path: Path, monkeypatch, capsys):
     more = ["--data_dir", evaluated / "D", "--output", tmp_path / "p.html", "--num_clips", 2]
     run(monkeypatch, "--evaluation", evaluated / "a", *more)

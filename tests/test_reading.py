@@ -299,6 +299,16 @@ def test_a_pose_is_resampled_to_the_rate_that_is_asked_for(tmp_path: Path):
     assert np.array_equal(same.pose, whole.pose)
 
 
+def test_what_no_frame_of_the_new_rate_shows_is_left_out_at_the_end(tmp_path: Path):
+    arrays = {**made(60), "fps": np.array(50)}
+    arrays["keypoints"][50:59] = np.nan  # lost, and seen once more where no new frame lies
+    for name in layout.NMM_FEATURES:
+        arrays[name][50:] = np.nan
+    clip = read_clip(write(tmp_path, arrays), "train", "a", reading=Reading(fps=12.5))
+    assert len(clip.pose) == 13
+    assert clip.seen[-1].any()
+
+
 def test_a_split_of_several_rates_is_refused_or_resampled(tmp_path: Path):
     for clip_id, frames, fps in (("a", 30, 25.0), ("b", 60, 50.0), ("c", 31, 24.99)):
         write(tmp_path, {**made(frames), "fps": np.float32(fps)}, clip_id)
