@@ -100,6 +100,8 @@ def main() -> None:
         if left_out := [name for name in table if name in DEPENDS_ON[judge]]:
             table = {name: line for name, line in table.items() if name not in left_out}
             print(f"left out, since A and B do not have the same {judge.replace('_', ' ')}: {', '.join(left_out)}")
+    if "frechet" not in table and {args.row_a, args.row_b} != {"model"}:
+        print("left out, since latents are kept of the rows 'model' alone: frechet")
     tell = say if args.output_path else print  # the table is the result, unless a file holds it
     tell(f"{len(ids_a)} clips; A = {args.a} {args.row_a}, B = {args.b} {args.row_b}")
     tell(f"{'':30}{'A':>12}{'B':>12}{'A - B':>12}   95 % interval")

@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,8 @@ def main() -> None:
     report = {}
     for name, face in FACES.items():
         control, clips = name == "control", list(read_signals(test, range(len(test)), std, face))
-        if len(clips) < 2:
+        learnable = len(list(islice(read_signals(train, range(len(train)), std, face), 2))) == 2
+        if len(clips) < 2 or not learnable:
             report[name] = None  # the data have none of it
             continue
         nets = [train_classifier(train, std, seed, face, control) for seed in range(args.seeds)]
@@ -80,7 +82,10 @@ def main() -> None:
             "interval": [round(float(np.mean([ends[side] for _, ends in found])), 3) for side in (0, 1)],
         }
     if not any(report.values()):
-        raise UserError("no clip of test has hands and a face for long enough; there is nothing to tell synchrony by")
+        raise UserError(
+            "hardly a clip of train, or of test, has hands and a face for long enough; there is nothing to tell "
+            "synchrony by"
+        )
     print(json.dumps({"data": str(args.data_dir), "seeds": args.seeds, **report}, indent=2))
 
 

@@ -34,7 +34,7 @@ from models.flow_matching import (
 from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, latent_regression_loss, start_around
 from models.layers import require_head_sizes
 from models.mamba_prior import PRIORS, PriorConfig, build_prior
-from models.sync_guidance import SyncConfig, SyncGuidanceHead, sync_gradient
+from models.sync_guidance import SYNC_INTERVAL, SyncConfig, SyncGuidanceHead, sync_gradient
 from models.velocity_net import TimeTable, VelocityNet
 from models.whole_batch import Draws, masked_mean
 from runtime.config import described
@@ -270,11 +270,11 @@ class LatentFlowMatcher(nn.Module):
         guided = config.use_sync_guidance and settings.use_sync_guidance is not False
         if settings.gamma_guidance and not guided:
             raise SettingRefused("gamma_guidance: this flow has no sync guidance, or it is switched off")
-        gamma = config.gamma_guidance if settings.gamma_guidance is None else settings.gamma_guidance
         guidance_from = settings.guidance_from or config.guidance_from
         steps = config.num_inference_steps if settings.num_steps is None else settings.num_steps
         solver = settings.solver or DEFAULT_SOLVER
         scale, start = self._text_guidance(settings, steps, solver)
+        gamma = self._sync_guidance(settings, steps, solver) if guided else 0.0
         if guidance_from == "null_text" and scale != 1 and not config.has_null_text:
             raise SettingRefused("guidance_from null_text: training never dropped a text (cfg_dropout 0)")
         return SamplingSettings(
@@ -285,7 +285,7 @@ class LatentFlowMatcher(nn.Module):
             use_ssm_prior=config.prior_type != "none",
             use_sync_guidance=guided,
             guidance_from=guidance_from,
-            gamma_guidance=gamma if guided else 0.0,
+            gamma_guidance=gamma,
         )
 
     def _text_guidance(self, settings: SamplingSettings, steps: int, solver: str) -> tuple[float, float]:
@@ -311,6 +311,20 @@ class LatentFlowMatcher(nn.Module):
         if settings.guidance_start:
             raise SettingRefused(f"guidance_start {start:g}: a guidance scale of {scale:g} has no beginning")
         return scale, 0.0
+
+    def _sync_guidance(self, settings: SamplingSettings, steps: int, solver: str) -> float:
+        """The gamma of sync guidance as it acts: 0 where no step falls into its interval.
+
+        Raises SettingRefused for one that was asked for and would then do nothing.
+        """
+        if within(evaluation_times(time_grid(steps), solver), SYNC_INTERVAL).any():
+            return self.config.gamma_guidance if settings.gamma_guidance is None else settings.gamma_guidance
+        if settings.gamma_guidance:
+            raise SettingRefused(
+                f"gamma_guidance {settings.gamma_guidance:g}: sync guidance acts from {SYNC_INTERVAL[0]} to "
+                f"{SYNC_INTERVAL[1]}, and none of {steps} steps lies there"
+            )
+        return 0.0
 
     def describe(self, settings: SamplingSettings) -> dict[str, object]:
         return describe(self.config, settings)

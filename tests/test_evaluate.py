@@ -107,7 +107,9 @@ def test_every_row_has_every_figure_with_its_interval(evaluated, translator):
 
 def test_two_rows_compare_and_other_clips_do_not(evaluated, data_dir, tmp_path, capsys):
     call(compare_metrics.main, evaluated, evaluated, "--row_b", "reference", "--output_path", tmp_path / "table.json")
-    assert "A - B" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "A - B" in said
+    assert "left out, since latents are kept of the rows 'model' alone: frechet" in said
     table = json.loads((tmp_path / "table.json").read_text())
     assert table["dtw"]["difference"] == pytest.approx(table["dtw"]["a"])
     assert "frechet" not in table  # the reference keeps no latents

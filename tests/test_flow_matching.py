@@ -299,6 +299,11 @@ def test_guidance_that_a_flow_cannot_follow_is_named(matcher):
     assert matcher.resolve(SamplingSettings(use_sync_guidance=False)).gamma_guidance == 0
     with pytest.raises(ValueError, match="gamma_guidance: this flow has no sync guidance, or it is switched off"):
         matcher.resolve(SamplingSettings(use_sync_guidance=False, gamma_guidance=0.3))
+    assert matcher.resolve(SamplingSettings(num_steps=1)).gamma_guidance == 0  # the only step begins at t = 0
+    with pytest.raises(
+        ValueError, match=r"gamma_guidance 0\.3: sync guidance acts from 0\.2 to 0\.8, and none of 1 steps"
+    ):
+        matcher.resolve(SamplingSettings(num_steps=1, gamma_guidance=0.3))
     plain = LatentFlowMatcher(FlowConfig(latent_dim=4, hidden_dim=16, num_layers=1, num_heads=2, cond_dim=8))
     with pytest.raises(ValueError, match="guidance_from prior: this flow has no prior"):
         plain.resolve(SamplingSettings(guidance_from="prior"))

@@ -50,8 +50,8 @@ def starts_of_clips(clips: LatentDataset) -> list[Start]:
 
 
 def train_starts(starts: Sequence[Start], per_clip: int, joined_texts: float, seed: int) -> list[Start]:
-    """`per_clip` starts for each of train's own, of which the share `joined_texts` is of joined texts; says so."""
-    num_joined = round(joined_texts * per_clip)
+    """`per_clip` starts for each of train's own; the share `joined_texts` of them, but not all, is of joined texts."""
+    num_joined = min(round(joined_texts * per_clip), per_clip - 1)
     say(f"trajectories: {per_clip} for each train clip, {num_joined} of them of joined texts")
     return [*starts * (per_clip - num_joined), *join_starts(starts, num_joined, seed)]
 
