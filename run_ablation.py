@@ -17,7 +17,7 @@ import statistics
 from pathlib import Path
 
 import generation_arguments
-from ablation.parts import run_parts
+from ablation.parts import require_parsed, run_parts
 from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
 from ablation.report import plot_quality, plot_training, read_lines, write_tables
 from evaluation.report import read_report
@@ -116,6 +116,7 @@ def main() -> None:
     if not with_sync:
         print("no train clip shows a face, so the flows are without sync guidance")
     plan = make_plan(recipe, data_flags, args.seeds, args.groups, args.temporal_strides, with_sync=with_sync)
+    require_parsed(plan.parts)
 
     with claimed(args.output_dir):
         run_parts(plan.parts, data, args.output_dir, args.jobs)

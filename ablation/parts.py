@@ -8,6 +8,8 @@ is done, its seconds.
 
 import contextlib
 import hashlib
+import importlib
+import io
 import json
 import os
 import shutil
@@ -19,6 +21,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_co
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from unittest import mock
 
 from checkpoints import FLOW, PREDICTOR, SCRIPT_OF, STUDENT
 from runtime.console import say
@@ -81,6 +84,19 @@ def _of_version(part: Part) -> list[object]:
     if part.script == SCRIPT_OF[STUDENT]:
         found.append(trajectories.TRAJECTORIES_VERSION)
     return found
+
+
+def require_parsed(parts: Sequence[Part]) -> None:
+    """Raises UserError if a script does not know the flags that a part gives it: before anything is trained."""
+    for part in parts:
+        script, said = importlib.import_module(part.script.removesuffix(".py")), io.StringIO()
+        typed = [part.script, *part.flags, "--output_dir", part.name]
+        try:
+            with mock.patch.object(sys, "argv", typed), contextlib.redirect_stderr(said):
+                script.parse_arguments()
+        except SystemExit:
+            reason = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+            raise UserError(f"--recipe: {part.script} of {part.name}: {reason}") from None
 
 
 def read_record(folder: Path) -> dict:

@@ -14,6 +14,7 @@ from ablation.parts import Part
 from checkpoints import AUTOENCODER, POSE_TO_TEXT, SCRIPT_OF
 from models.consistency_distillation import STEP_COUNTS
 from models.flow_matching import SamplingSettings
+from models.latent_flow_matcher import FlowConfig
 from poses.body_frame import PLACE_DIM
 from poses.presence import NUM_ARTICULATORS
 from runtime.errors import UserError
@@ -32,6 +33,7 @@ BASELINES = {  # rows of every evaluation, and their labels
 }
 MEASURED_DIM = NUM_ARTICULATORS + PLACE_DIM  # numbers of a latent that are not learnt
 WHOLE = "Direction 2, 50 steps"  # the row that the others are compared with
+NO_PRIOR, NULL_TEXT = "without the prior", "guided by the null text"  # rows that the null text guides
 
 
 @dataclass(frozen=True)
@@ -102,16 +104,23 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def make_rows(
-    groups: Sequence[str], strides: Sequence[int], recipe_stride: int, *, with_sync: bool, joins_clips: bool
+    groups: Sequence[str],
+    strides: Sequence[int],
+    recipe_stride: int,
+    *,
+    with_sync: bool,
+    joins_clips: bool,
+    drops_texts: bool,
 ) -> list[Row]:
+    """joins_clips, drops_texts: what the recipe's flow learns from; without the latter, no null text can guide."""
     whole = Row(WHOLE, "components", "flow", 50)
     rows = [replace(whole, label=label, group="baselines", scored=name) for name, label in BASELINES.items()]
     rows += [whole]
     if "components" in groups:
         rows += [
             Row("Direction 1", "components", "predictor"),
-            Row("without the prior", "components", "flow_no_prior", 50),
-            replace(whole, label="guided by the null text", guidance_from="null_text"),
+            Row(NO_PRIOR, "components", "flow_no_prior", 50),
+            replace(whole, label=NULL_TEXT, guidance_from="null_text"),
             replace(whole, label="guided from the beginning", guidance_start=0.0),
             replace(whole, label="without sync guidance", use_sync_guidance=False),
             Row("in pose space", "components", "flow_pose", 50),
@@ -131,7 +140,8 @@ def make_rows(
             for k, row in zip(strides, made, strict=True)
         ]
         rows += made
-    return [row for row in rows if with_sync or row.use_sync_guidance]
+    rows = [row for row in rows if with_sync or row.use_sync_guidance]
+    return [row for row in rows if drops_texts or row.label not in (NO_PRIOR, NULL_TEXT)]
 
 
 def make_plan(
@@ -148,7 +158,11 @@ def make_plan(
     with_sync: whether flows have sync guidance, for which the data need a face.
     """
     own = int(recipe["autoencoder"][recipe["autoencoder"].index("--temporal_stride") + 1])
-    rows = make_rows(groups, strides, own, with_sync=with_sync, joins_clips="--joined_clips" in recipe["flow"])
+    learns = {
+        "joins_clips": _number(recipe["flow"], "--joined_clips", 0.0) > 0,
+        "drops_texts": _number(recipe["flow"], "--cfg_dropout", FlowConfig.cfg_dropout) > 0,
+    }
+    rows = make_rows(groups, strides, own, with_sync=with_sync, **learns)
     models = {row.model: row for row in rows}
     autoencoders = {f"autoencoder_stride{k}": _with_stride(recipe["autoencoder"], k) for k in strides}
     parts = [
@@ -162,6 +176,13 @@ def make_plan(
     evaluations = {row.evaluation: row for row in rows}
     parts += [_evaluation(row, recipe, data_flags, seed) for row in evaluations.values() for seed in seeds]
     return Plan(parts, rows, seeds)
+
+
+def _number(flags: Sequence[str], name: str, default: float) -> float:
+    """The value of a flag, typed as `--name 0.5` or `--name=0.5`; the last one counts."""
+    words = [word for flag in flags for word in flag.split("=", 1)]
+    places = [place for place, word in enumerate(words[:-1]) if word == name]
+    return float(words[places[-1] + 1]) if places else default
 
 
 def _with_stride(flags: Sequence[str], stride: int) -> list[str]:

@@ -215,9 +215,38 @@ def test_the_parts_differ_in_what_their_names_say():
     assert (one[one.index("--latent_dim") + 1], one[one.index("--temporal_stride") + 1]) == ("14", "1")
 
 
-def test_a_recipe_that_joins_no_clips_has_no_flow_without_them():
-    plan = make_plan(read_recipe(RECIPES / "full_size.json"), [], [0], ["components"], [1])
+@pytest.mark.parametrize("flags", ["", "--joined_clips 0", "--joined_clips=0.0"])
+def test_a_recipe_that_joins_no_clips_has_no_flow_without_them(flags: str):
+    recipe = read_recipe(RECIPES / "full_size.json")
+    recipe["flow"] += flags.split()
+    plan = make_plan(recipe, [], [0], ["components"], [1])
     assert not any("joined" in part.name for part in plan.parts)
+
+
+def test_a_recipe_that_drops_no_text_has_nothing_that_the_null_text_guides():
+    recipe = read_recipe(RECIPES / "small.json")
+    recipe["flow"] += ["--cfg_dropout", "0"]
+    names = [part.name for part in make_plan(recipe, [], [0], ["components"], [1]).parts]
+    assert "flow_seed0" in names
+    assert not [name for name in names if "null_text" in name or "no_prior" in name]
+
+
+@pytest.mark.parametrize(
+    ("stage", "flag", "reason"),
+    [
+        ("student", "--num_epochz 3", "unrecognized arguments: --num_epochz 3"),
+        ("flow", "--hidden_dim wide", "argument --hidden_dim: "),
+    ],
+)
+def test_a_flag_that_a_script_does_not_know_is_told_before_anything_is_trained(
+    stage: str, flag: str, reason: str, data_dir: Path, tmp_path: Path, capsys
+):
+    recipe = json.loads((RECIPES / "small.json").read_text(encoding="utf-8"))
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe | {stage: f"{recipe[stage]} {flag}"}))
+    words = ("--data_dir", data_dir, "--output_dir", tmp_path / "out", "--recipe", tmp_path / "recipe.json")
+    said = commands.one_sentence(capsys, lambda: commands.call_script("run_ablation.py", *words))
+    assert f"of {stage}_seed0: {reason}" in said
+    assert not list((tmp_path / "out").glob("*_seed0"))
 
 
 @pytest.mark.parametrize("shown", [True, False])
