@@ -122,6 +122,11 @@ def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examined, fp
             "warning: no clip shows both shoulders (keypoints 11 and 12), so units, axes and sides can't be judged; "
             "are keypoints 0 to 32 the body?"
         )
+    elif np.isfinite(facts["large"]).any() and not np.isfinite([facts["left wrist"], facts["right wrist"]]).any():
+        print(
+            "warning: clips show hands, but none shows a wrist (keypoints 15 and 16), so the order of the body's "
+            "keypoints can't be judged; is it MediaPipe's?"
+        )
     parts, first = {data_dir: facts}, 0
     for split, pack in packs.items():  # one of them may be written in another way than the rest
         parts[data_dir / split] = {name: fact[first : first + len(pack)] for name, fact in facts.items()}

@@ -97,8 +97,8 @@ def _pending(
         record = read_record(output_dir, clip.split, clip.id)
         if record is not None and record.get("content") is not None:  # an earlier version kept none
             path = clip.source.path
-            contents[path] = contents.get(path) or content_of(clip.source)
-            if record["content"] != contents[path]:
+            contents[clip.source] = contents.get(clip.source) or content_of(clip.source)
+            if record["content"] != contents[clip.source]:
                 earlier = record.get("path")
                 if isinstance(earlier, str) and earlier != os.path.realpath(path) and os.path.exists(earlier):
                     raise UserError(

@@ -1,10 +1,12 @@
 """Folders of other people's poses: which files are recordings, of which format, and how each is read."""
 
 import functools
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from importers.pose_files import NO_DEPTH, SIGNED_DEPTH, read_pose_recording
 from importers.recording import Recording, content_of, make_recording
 from importers.skeletons import NUM_SKELS, SKELS, SKELS_LEFT_HAND, SKELS_RIGHT_HAND, map_points
 from poses.face import has_depth, is_flat
-from poses.files import FASTEST, SLOWEST, same_rate
+from poses.files import same_rate
 from poses.pack import digest
 from poses.presence import collapsed, placed
 from poses.texts import legible
@@ -169,26 +171,20 @@ def _frames_of_clips(folder: Path, ending: str) -> dict[str, list[Path]]:
 
 
 def content_of_source(source: Source) -> str:
-    """What tells a recording from another in its place: of one with a file per frame, every file counts."""
-    if source.kind not in FRAME_FORMATS:
-        status = source.path.stat() if source.path.exists() else None
-        return _content_of_file(source.path, status and (status.st_size, status.st_mtime_ns))
-    return digest([[path.name, content_of(path, whole=True)] for path in frame_paths(source)])
-
-
-@functools.lru_cache(maxsize=8)
-def _content_of_file(path: Path, _state: tuple[int, int] | None) -> str:
-    """Kept, for a .skels file holds thousands of clips, each of which would have it read whole; `_state`: its size and
-    the time of its last change."""
-    return content_of(path, whole=True)
+    """What tells a recording from another in its place: of one with a file per frame, every file counts; of a clip in a
+    .skels file, its line, which may have become another one's."""
+    if source.kind in FRAME_FORMATS:
+        return digest([[path.name, content_of(path, whole=True)] for path in frame_paths(source)])
+    if source.kind == "skels" and source.path.is_file():
+        return digest([hashlib.sha256(skels_line(source.path, source.part)).hexdigest()])
+    return content_of(source.path, whole=True)
 
 
 def read_recording(source: Source, reading: ReadingFlags) -> Recording:
     """Read one recording. Raises UserError that says what is wrong with it, without its path."""
     if source.kind == "pose":
-        recording = read_pose_recording(source.path, reading.units, reading.size, reading.person)
-        if not SLOWEST <= recording.fps <= FASTEST:
-            recording = replace(recording, fps=_fps(reading))
+        rate = partial(_fps, reading)
+        recording = read_pose_recording(source.path, reading.units, reading.size, reading.person, rate)
     else:
         given = _given(source, reading)
         fps = given.fps or _fps(reading)
@@ -349,11 +345,16 @@ def skels_texts(path: Path, count: int) -> list[str] | None:
     return [legible(line) for _, line in lines]
 
 
-def read_skels(path: Path, place: int) -> np.ndarray:
-    """The joints [T,50,3] of the clip at a byte of a .skels file: 50 joints and a counter, frame after frame."""
+def skels_line(path: Path, place: int) -> bytes:
+    """The line of the clip at a byte of a .skels file."""
     with open(path, "rb") as file:
         file.seek(place)
-        line = file.readline()
+        return file.readline()
+
+
+def read_skels(path: Path, place: int) -> np.ndarray:
+    """The joints [T,50,3] of the clip at a byte of a .skels file: 50 joints and a counter, frame after frame."""
+    line = skels_line(path, place)
     try:
         numbers = np.array(line.split(), dtype=np.float64)
         frames = numbers.reshape(-1, NUM_SKELS * 3 + 1)

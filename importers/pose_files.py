@@ -1,5 +1,6 @@
 """`.pose` files of MediaPipe Holistic, full or reduced to fewer points of body and face."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from importers.people import follow_keypoints, note_on_people
 from importers.recording import Recording, make_recording, sound_scores
 from poses import face, layout
 from poses.face import has_depth
+from poses.files import FASTEST, SLOWEST
 from poses.holistic import PosePoints, depth_scale, full_recording, lacking, read_pose_points
 from poses.writing import BODY_NAMES, FACE_NUMBERS
 from runtime.errors import UserError
@@ -25,11 +27,14 @@ SIGNED_DEPTH = "depth is taken to be in -1..1 as x and y are; where it is in pic
 SQUARE = 1000  # pixels of the picture that a body without a picture is put into
 
 
-def read_pose_recording(path: Path, units: str | None, size: tuple[int, int] | None, person: str) -> Recording:
-    """The recording of a `.pose` file; its fps is 0 where the file tells none. Raises UserError if it has no body.
+def read_pose_recording(
+    path: Path, units: str | None, size: tuple[int, int] | None, person: str, rate: Callable[[], float]
+) -> Recording:
+    """The recording of a `.pose` file. Raises UserError if it has no body.
 
     units: what --units says, where it is not pixels. size: what --width and --height say, where it is not what the
     file's header does. person: whom --person follows, where there are several.
+    rate: gives the frames per second where the file tells none that a clip can have.
     """
     file = read_pose_points(path, size)
     sound_scores(file.confidence)
@@ -61,7 +66,8 @@ def read_pose_recording(path: Path, units: str | None, size: tuple[int, int] | N
         notes.append(note)
     keypoints, visibility = _keypoints(points, confidence, targets)
     aspect = None if square else file.size[0] / file.size[1]
-    return make_recording(keypoints / file.size, visibility, nmm, file.fps, tuple(notes), aspect)
+    fps = file.fps if SLOWEST <= file.fps <= FASTEST else rate()
+    return make_recording(keypoints / file.size, visibility, nmm, fps, tuple(notes), aspect)
 
 
 def _in_pixels(file: PosePoints, targets: dict[int, int], units: str | None) -> tuple[PosePoints, bool]:

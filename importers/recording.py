@@ -160,7 +160,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def content_of(path: Path, *, whole: bool = False) -> str:
     """What tells a recording from another in its place: digits of a file's size, start, middle and end; of a folder's
-    names and of its first and last file. A link that leads nowhere has a content of its own, which is no file's.
+    names and of each of its files. A link that leads nowhere has a content of its own, which is no file's.
 
     whole: of all that a file of up to WHOLE bytes holds, since arrays are changed in the middle, as videos are not.
     """
@@ -168,8 +168,7 @@ def content_of(path: Path, *, whole: bool = False) -> str:
         return digest([])
     if path.is_dir():
         names = sorted(entry.name for entry in os.scandir(path))
-        files = [path / name for name in (*names[:1], *names[-1:]) if (path / name).is_file()]
-        return digest([names, *map(content_of, files)])
+        return digest([names, *(content_of(path / name) for name in names if (path / name).is_file())])
     parts, size = [], path.stat().st_size
     if whole and size <= WHOLE:
         with open(path, "rb") as file:

@@ -100,6 +100,8 @@ def read_texts(
             print(f"{path}: its column '{name}' is not read; if it says who signs, pass --signer_column {name!r}")
     split_at = _find(header, None, SPLIT_COLUMNS)
     id_columns = {name: at for at, name in enumerate(header) if name.lower() in ID_COLUMNS and at != text_at}
+    while rows[1:] and all(len(row) > len(header) and not row[-1].strip() for row in rows[1:]):
+        rows = [header, *(row[:-1] for row in rows[1:])]  # every line ends in a bar
     texts: dict[str, str] = {}
     splits: dict[str, str] = {}
     signers: dict[str, str] = {}
@@ -188,8 +190,11 @@ def _require_no_other_ids(
 
 
 def _of_columns(path: Path, number: int, row: list[str], header: list[str], text_at: int, delimiter: str) -> list[str]:
-    """A row with as many columns as the header: a text in the last one may hold the delimiter itself."""
-    while len(row) > len(header) and not row[-1].strip():
+    """A row with as many columns as the header: a text in the last one may hold the delimiter itself.
+
+    An empty cell too many is a spare one, unless it may be the last column's beside a text that holds the delimiter.
+    """
+    while len(row) > len(header) and not row[-1].strip() and (text_at == len(header) - 1 or delimiter in ",;"):
         row = row[:-1]
     if len(row) <= len(header):
         return row

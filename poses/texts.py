@@ -48,8 +48,9 @@ def unquoted(cell: str) -> str:
 
 
 def with_marks(text: str) -> str:
-    """A text as a line of ID|text holds it: in CSV's marks, which `unquoted_text` takes off, if it has a bar."""
-    return '"' + text.replace('"', '""') + '"' if "|" in text else text
+    """A text as a line of ID|text holds it: in CSV's marks, which `unquoted_text` takes off, if it has a bar, or marks
+    that would be taken for CSV's."""
+    return '"' + text.replace('"', '""') + '"' if "|" in text or unquoted_text(text) != text else text
 
 
 def unquoted_text(text: str) -> str:

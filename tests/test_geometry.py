@@ -218,6 +218,18 @@ def test_one_split_is_refused_though_the_rest_is_right(tmp_path: Path, name: str
     assert re.search(f"/dev: in 3 of 3 clips .*{message}", err), err
 
 
+def test_clips_with_hands_and_no_wrists_are_told_not_to_be_judged(tmp_path: Path, capsys):
+    """So do the seventeen points of COCO in the first places look, if the ankles are unseen."""
+
+    def without_wrists(points: np.ndarray) -> np.ndarray:
+        return np.where(np.isin(np.arange(75), [layout.LEFT_WRIST, layout.RIGHT_WRIST])[:, None], 0, points)
+
+    code, out, _ = prepare(write_data(tmp_path / "all", lambda number: without_wrists), capsys)
+    assert code == 0
+    assert "warning: clips show hands, but none shows a wrist" in out
+    assert "none shows a wrist" not in prepare(write_data(tmp_path / "seen", lambda number: unchanged), capsys)[1]
+
+
 def test_clips_without_shoulders_are_told_not_to_be_judged(tmp_path: Path, capsys):
     def without_shoulders(points: np.ndarray) -> np.ndarray:
         return np.where(np.isin(np.arange(75), [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER])[:, None], 0, points)

@@ -265,6 +265,17 @@ def test_a_pose_file_keeps_points_rate_and_face(imported, letter: Path, tmp_path
     assert (np.isnan(nmm(folder)).any(1) == ~real.nmm_seen.any(1)).all()
 
 
+def test_a_pose_file_that_states_no_rate_gets_the_one_that_is_given(imported, refused, letter: Path, tmp_path: Path):
+    from pose_format import Pose
+
+    pose = Pose.read(letter.read_bytes())
+    pose.body.fps = 0.0
+    with open(tmp_path / "in" / "clip.pose", "wb") as file:
+        pose.write(file)
+    assert "clip.pose: it tells no frame rate; pass --source_fps" in refused()
+    assert np.load(imported("--source_fps 24") / "train/poses/clip.npz")["fps"] == 24
+
+
 def reduce_pose(source: Path, path: Path, keep: dict[str, list[str]]) -> None:
     """Write a `.pose` file with some components and some points of them."""
     from pose_format import Pose
@@ -1696,14 +1707,22 @@ def test_the_report_counts_the_texts_of_earlier_calls(imported, tmp_path: Path):
     assert "without a text" not in (imported("--source_fps 25") / "report.txt").read_text()
 
 
-def test_a_file_of_many_clips_is_read_whole_once(imported, tmp_path: Path, monkeypatch):
-    (tmp_path / "in" / "dev.skels").write_text(f"{skels_line(POINTS)}\n" * 5)
-    read, asked = formats.content_of, []
-    monkeypatch.setattr(formats, "content_of", lambda path, **how: asked.append(path) or read(path, **how))
+def test_lines_of_skels_that_change_their_places_are_made_again(imported, tmp_path: Path, capsys):
+    """Corrected .files give a clip another line; the others stay, also where a line comes before them."""
+    lines, files = tmp_path / "in" / "dev.skels", tmp_path / "in" / "dev.files"
+    of = {frames: f"{skels_line(signer(frames)[0])}\n" for frames in (5, 6, 7, 8)}
+    lines.write_text(of[6] + of[7] + of[8])
+    files.write_text("a\nb\nc\n")
     folder = imported("--source_fps 25")
+    files.write_text("b\na\nc\n")
     imported("--source_fps 25")
-    assert len(list(folder.glob("train/poses/*"))) == 5
-    assert asked == [tmp_path / "in" / "dev.skels"]
+    assert "2 recordings have changed" in capsys.readouterr().out
+    assert [len(keypoints(folder, clip)[0]) for clip in "abc"] == [7, 6, 8]
+    lines.write_text(of[5] + lines.read_text())
+    files.write_text("new\n" + files.read_text())
+    imported("--source_fps 25")
+    assert "3 of 4 clips are there already" in capsys.readouterr().out
+    assert [len(keypoints(folder, clip)[0]) for clip in ("new", *"abc")] == [5, 7, 6, 8]
 
 
 def test_another_recording_of_the_same_id_replaces_no_clip(imported, refused, tmp_path: Path):
@@ -1730,8 +1749,11 @@ def test_a_changed_picture_of_a_folder_is_seen(tmp_path: Path):
         (folder / f"{number}.json").write_text("{}")
     before = content_of(folder)
     assert content_of(folder) == before
+    (folder / "1.json").write_text("[]")
+    changed = content_of(folder)
+    assert changed != before
     (folder / "3.json").write_text("{}")
-    assert content_of(folder) != before
+    assert content_of(folder) not in (before, changed)
 
 
 @pytest.mark.parametrize("kind", ["JSON", "arrays"])

@@ -142,6 +142,12 @@ def test_texts_that_all_hold_a_bar_are_read_as_they_were_written(data: Path):
         texts_by_id(data / "train.txt", read_lines(data / "train.txt"))
 
 
+@pytest.mark.parametrize("text", ['x""x', '"x""x"', '""""', '"a" and "b"', '"quoted"', 'a | "b"', '"a""b" | c'])
+def test_marks_of_a_text_are_its_own(text: str, data: Path):
+    write(data / "train.txt", f"train0|{with_marks(text)}\n")
+    assert texts_by_id(data / "train.txt", read_lines(data / "train.txt")) == {"train0": text}
+
+
 def test_bars_at_the_end_of_a_line_are_no_text(data: Path):
     write(data / "train.txt", "train0|one|\n||\ntrain1|two\n")
     assert list_clips(data, "train") == {"train0": "one", "train1": "two"}

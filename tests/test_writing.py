@@ -70,7 +70,7 @@ def test_features_of_the_face_that_were_never_measured_are_not_known(tmp_path: P
     as_array, as_points = (read_pose(tmp_path / name) for name in ("a.npy", "a.pose"))
     np.testing.assert_array_equal(as_points.seen, as_array.seen)
     assert as_points.seen[:, layout.NMM].any(0).sum() == 3
-    recording = read_pose_recording(tmp_path / "a.pose", None, None, "largest")
+    recording = read_pose_recording(tmp_path / "a.pose", None, None, "largest", lambda: 25.0)
     np.testing.assert_array_equal(np.isfinite(recording.nmm), as_array.seen[:, layout.NMM])
 
 
