@@ -25,6 +25,7 @@ from runtime.arguments import make_parser
 from runtime.console import say
 from runtime.errors import UserError, without_tricks
 from runtime.files import write_whole
+from runtime.untrusted import shown
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -82,7 +83,11 @@ def main() -> None:
     (ids_a, rows_a), (ids_b, rows_b) = map(read_clips, paths)
     ours, theirs = row_of(rows_a, args.row_a, paths[0]), row_of(rows_b, args.row_b, paths[1])
     if ids_a != ids_b:
-        raise UserError(f"{args.b}: scored other clips than {args.a}; compare evaluations of the same split and data")
+        only = next(iter(sorted({*ids_a} ^ {*ids_b})), None)
+        such = f", such as '{shown(only)}', which one of the two left out" if only else " (in another order)"
+        raise UserError(
+            f"{args.b}: scored other clips than {args.a}{such}; compare evaluations of the same split and data"
+        )
     report_a, report_b = map(report_beside, paths)
     fingerprints = {report["references"] for report in (report_a, report_b) if report.get("references")}
     if len(fingerprints) > 1 or not have_equal_references(rows_a, rows_b):

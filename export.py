@@ -10,6 +10,7 @@ of the Hugging Face hub. Every other command accepts it in place of a checkpoint
 """
 
 import argparse
+import json
 import re
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from runtime import errors
 from runtime.arguments import make_parser, refuse_without
 from runtime.errors import UserError
 from runtime.flags import RUN_CONFIG_FILE, read_config
+from training.run_folder import LOG
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -78,10 +80,26 @@ def find_call(checkpoint: Path, kind: str) -> dict | None:
     try:
         if checkpoint.is_dir():
             raise UserError(f"{checkpoint}: an exported folder, which holds none; export the run's own best_model.pt")
-        return read_config(checkpoint.parent / RUN_CONFIG_FILE, SCRIPT_OF[kind])
+        call = read_config(checkpoint.parent / RUN_CONFIG_FILE, SCRIPT_OF[kind])
+        return call | {"changes": find_changes(checkpoint.parent / LOG)}
     except UserError as error:
         print(f"the card does not say with which flags the model was trained ({error})")
         return None
+
+
+def find_changes(log: Path) -> list[tuple[int, dict]]:
+    """The settings that a run changed when it resumed, {name: [before, after]}, with the first epoch of each change."""
+    if not log.is_file():
+        return []
+    try:
+        records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        return [
+            (int(record["epoch"]), {name: (before, after) for name, (before, after) in record["changed"].items()})
+            for record in records
+            if "changed" in record
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UserError(f"{log}: not the log of a training") from None
 
 
 def main() -> None:

@@ -25,9 +25,12 @@ from evaluation.metrics import align
 from evaluation.predictions import read_predictions, warnings_on
 from evaluation.recognition import sign_distances
 from poses import layout
-from poses.files import SPLITS
+from poses.captions import Captions, of_frames, read_captions
+from poses.files import SPLITS, Reading, read_clip
 from poses.pack import Pack
 from poses.splits import load_split
+from poses.statistics import prepared_reading
+from poses.texts import says_something
 from runtime import errors
 from runtime.arguments import add_data_arguments, make_parser
 from runtime.errors import UserError
@@ -52,9 +55,20 @@ def pieces_of(clip: Clip, real: Clip, segments: list[Segment]) -> list[Clip]:
 
 
 def letters_alone(train: Pack) -> dict[str, Clip]:
-    """The clips of train that are one letter, by their texts: those of the fewest words."""
+    """The clips of train that are one letter, by their texts: those of the fewest words, but of one."""
     counts = [len(text.split()) for text in train.texts]
-    return {train.texts[i]: clip_of(train, i) for i, count in enumerate(counts) if count == min(counts)}
+    fewest = min((count for count in counts if count), default=None)
+    if fewest is None:
+        raise UserError("no clip of train has a text, so there are no letters to tell apart")
+    return {train.texts[i]: clip_of(train, i) for i, count in enumerate(counts) if count == fewest}
+
+
+def places_of(captions: Captions, data_dir: Path, split: str, clip_id: str, reading: Reading) -> Captions:
+    """Where letters stand in a clip as it is read, which may begin later than its file, or have another rate."""
+    clip = read_clip(data_dir, split, clip_id, reading=reading)
+    moved = of_frames(captions, clip.start, clip.step)
+    last = len(clip.pose)
+    return [(name, min(start, last - 1), min(max(end, start + 1), last)) for name, start, end in moved]
 
 
 def spelt(text: str, alone: Mapping[str, Clip]) -> list[str]:
@@ -87,7 +101,8 @@ def main() -> None:
     args = parser.parse_args()
     train, split = (load_split(args.data_dir, name, args.cache_dir, args.skip_bad) for name in ("train", args.split))
     path = args.data_dir / "spelling.json"
-    spelling = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    spelling = read_captions(path) if path.is_file() else {}
+    reading = prepared_reading(args.data_dir, args.cache_dir)
     if not spelling:
         print(
             f"{path}: no such file, so the letters are found by aligning real clips with their letters", file=sys.stderr
@@ -96,9 +111,11 @@ def main() -> None:
     alone = letters_alone(train)
     for clip_id, text in zip(train.ids, train.texts, strict=True):
         if text in alone and clip_id in spelling:  # without the way up and down
-            ((_, start, end),) = spelling[clip_id]
+            ((_, start, end),) = places_of(spelling[clip_id], args.data_dir, "train", clip_id, reading)
             alone[text] = alone[text][start:end]
-    references = read_references(split)
+    references = [reference for reference in read_references(split) if says_something(reference.text)]
+    if len(references) < len(split):
+        print(f"{len(split) - len(references)} clips of {args.split} have no text and are left out", file=sys.stderr)
     right = {"generated": [], "real": []}
     predictions = read_predictions(args.predictions_dir, references)
     for warning in warnings_on(predictions, references):
@@ -106,7 +123,11 @@ def main() -> None:
     for reference, generated in zip(references, predictions, strict=True):
         names = spelt(reference.text, alone)
         if reference.id in spelling:
-            segments = [(name, *place) for name, (_, *place) in zip(names, spelling[reference.id], strict=True)]
+            places = places_of(spelling[reference.id], args.data_dir, args.split, reference.id, reading)
+            if len(places) != len(names):
+                counts = f"{len(places)} letters there, and {len(names)} in its text"
+                raise UserError(f"{path}: '{reference.id}' has {counts}")
+            segments = [(name, *place) for name, (_, *place) in zip(names, places, strict=True)]
         else:
             segments = find_letters(reference, names, alone)
         prefix = names[0].split()[:-1]
@@ -117,7 +138,7 @@ def main() -> None:
             right[kind].append([a == name for a, name in zip(found, names, strict=True)])
     report = {f"{kind}_letters": float(np.mean(np.concatenate(clips))) for kind, clips in right.items()}
     report |= {f"{kind}_words": float(np.mean([all(clip) for clip in clips])) for kind, clips in right.items()}
-    print(json.dumps({"clips": len(split), "letters": sum(map(len, right["real"])), **report}, indent=2))
+    print(json.dumps({"clips": len(references), "letters": sum(map(len, right["real"])), **report}, indent=2))
 
 
 if __name__ == "__main__":

@@ -194,8 +194,16 @@ def _provenance(content: Mapping[str, object], call: Mapping[str, Mapping[str, o
             yield f"- {what} with " + ", ".join(f"{name} {version}" for name, version in packages.items())
     yield ""
     flags = content["config"] if call is None else call["flags"] | call["defaults"]
+    changes = [] if call is None else call.get("changes", [])
+    for first, changed in reversed(changes):  # those after the epoch of these weights were not theirs
+        if first > content.get("epoch", first):
+            flags |= {name: before for name, (before, _) in changed.items() if name in flags}
     yield "The configuration of the network:" if call is None else "The flags of the training, without paths:"
     yield ""
     for name, value in flags.items():
         if name not in ("tokenizer", "text_encoder") and not _is_path(name):
             yield f"    {name}: {shown(value)}"
+    for first, changed in changes:
+        if first <= content.get("epoch", first):
+            told = [f"{name} from {shown(before)} to {shown(after)}" for name, (before, after) in changed.items()]
+            yield f"\nChanged on resuming, before epoch {first}: {', '.join(told)}."

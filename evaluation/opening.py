@@ -11,7 +11,7 @@ from checkpoints import FLOW, PREDICTOR, STUDENT, fingerprint, load_autoencoder,
 from evaluation.back_translation import BackTranslator
 from evaluation.clips import Reference, read_references
 from evaluation.predictions import name_key
-from evaluation.report import BACK_TRANSLATION, SYNC_CLASSIFIER
+from evaluation.report import BACK_TRANSLATION, SYNC_CLASSIFIER, read_clips
 from evaluation.sync_classifier import SyncJudge, kept_classifier
 from generation import Generator, load_generator
 from models.autoencoder import PoseAutoencoder
@@ -104,8 +104,16 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
 def to_score(references: list[Reference], folder: Path, split: str) -> list[Reference]:
     """Without the clips that have neither a text nor a clip in `folder`; prints how many there are.
 
-    A system that signs texts has nothing to sign for them, and --save_predictions writes none.
+    A system that signs texts has nothing to sign for them, and --save_predictions writes none. Of clips that it wrote,
+    those that its evaluation left out, such as ones whose text is too long, are left out again.
     """
+    beside = folder.parent / f"clips_{split}.npz"
+    if folder.name == f"predictions_{split}" and beside.is_file():
+        ids = set(read_clips(beside)[0])
+        scored = [reference for reference in references if reference.id in ids]
+        if scored and len(scored) < len(references):
+            print(f"{len(references) - len(scored)} clips of {split} are not in {beside}, and are left out")
+            return scored
     found = {name_key(path.stem) for path in folder.iterdir() if path.suffix != ".json"} if folder.is_dir() else set()
     scored = [r for r in references if says_something(r.text) or name_key(r.id) in found]
     if not scored or len(scored) == len(references):

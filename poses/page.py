@@ -22,7 +22,7 @@ from poses.presence import presence
 from runtime.files import write_whole
 
 TEMPLATE = Path(__file__).with_suffix(".html")
-KEYPOINT_STEP = 1 / 16384  # image heights: a fifth of a pixel of a hand that fills a page
+KEYPOINT_STEP = 1 / 16384  # image heights, at least: a fifth of a pixel of a hand that fills a page
 FACE_STEP = 1 / 4096
 MAX_STEPS = 32766  # that a packed number may lie off zero
 UNKNOWN = -32768  # stands for NaN
@@ -124,7 +124,7 @@ def write_page(
         "entries": shown,
         "measures": [vars(measure) for measure, keep in zip(measures, known, strict=True) if keep],
         "sort": sort,
-        "steps": {"keypoints": KEYPOINT_STEP, "face": FACE_STEP, "unknown": UNKNOWN},
+        "steps": {"face": FACE_STEP, "unknown": UNKNOWN},
         "drawing": _drawing(),
     }
     data = [f'<script type="application/json" id="content">{_json(content)}</script>']
@@ -149,18 +149,15 @@ def _rows(clip: Shown, view: render.View, face_scale: np.ndarray) -> tuple[np.nd
     Then how it is framed, and what `MEASURES` says of it.
     """
     pose = _as_seen(clip)
-    points = render.visible_points(pose, view.aspect)
+    drawn = render.visible_points(pose, view.aspect)[:, DRAWN]
+    step = max(KEYPOINT_STEP, float(np.nanmax(np.abs(drawn), initial=0.0)) / MAX_STEPS)  # larger for points far off
     filled = np.asarray(clip.pose, np.float64)
     energies, steps = [], []
     for energy in (hand_energy(filled, clip.seen), face_energy(filled, clip.seen, face_scale)):
         energy = np.concatenate([[np.nan], energy])  # of frame t: what moved since t - 1
         steps.append(float(np.nanmax(energy, initial=1e-9)) / MAX_STEPS)
         energies.append(energy / steps[-1])
-    rows = [
-        points[:, DRAWN].reshape(len(pose), -1).T / KEYPOINT_STEP,
-        pose[:, layout.NMM].T / FACE_STEP,
-        np.stack(energies),
-    ]
+    rows = [drawn.reshape(len(pose), -1).T / step, pose[:, layout.NMM].T / FACE_STEP, np.stack(energies)]
     facts = {
         "frames": len(pose),
         "x": view.centre[0],
@@ -169,6 +166,7 @@ def _rows(clip: Shown, view: render.View, face_scale: np.ndarray) -> tuple[np.nd
         "shoulders": view.shoulder_width,
         "headAt": view.head.tolist(),
         "hands": view.hands,
+        "keypointStep": step,
         "energySteps": steps,
         "captions": clip.captions,
     }

@@ -133,6 +133,8 @@ class ScriptParser(argparse.ArgumentParser):
         items = value if several and isinstance(value, list) else [value]
         if several != isinstance(value, list):
             wanted = "a list" if several else "a single value"
+        elif isinstance(action.nargs, int) and len(items) != action.nargs:
+            wanted = f"a list of {action.nargs}"
         elif not all(type(item) in (str, int, float) for item in items):
             wanted = "a text or a number"
         elif any("\0" in item for item in items if isinstance(item, str)):

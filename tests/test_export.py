@@ -313,6 +313,21 @@ def test_the_card_repeats_what_speaks_against_its_figures(statistics: Statistics
     assert "Warning on the row `model`: upside down." in card
 
 
+def test_the_card_tells_of_flags_that_changed_on_resuming(trained, data_dir: Path, tmp_path: Path):
+    """The weights of the best epoch have those of its time, and those of a later one are told what changed."""
+    run = tmp_path / "run"
+    shutil.copytree(trained.autoencoder.parent, run)
+    more = "--num_epochs 4 --learning_rate 1e-9 --batch_size 4 --override --resume_from auto"
+    commands.call("autoencoder", more, D=data_dir, O=run)
+    for name in ("best_model.pt", "last.pt"):
+        epoch = load_checkpoint(run / name, AUTOENCODER)["epoch"]
+        card = (export(run / name, tmp_path / name) / "README.md").read_text(encoding="utf-8")
+        changed = epoch > 2
+        assert ("    batch_size: 4\n" in card) == ("before epoch 3: batch_size from 8 to 4" in card) == changed
+        assert ("    batch_size: 8\n" in card) != changed
+    assert changed  # last.pt
+
+
 def test_the_card_says_what_nobody_said(trained, tmp_path: Path, capsys):
     shutil.copy(trained.flow, tmp_path / "flow.pt")
     card = ModelCard.load(export(tmp_path / "flow.pt", tmp_path / "a") / "README.md")

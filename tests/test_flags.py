@@ -235,6 +235,12 @@ def test_no_value_of_a_file_holds_a_nul(script: str, name: str, config, monkeypa
     assert r"a\u0000b" in said
 
 
+def test_a_list_has_as_many_items_as_its_flag_takes(config, monkeypatch, capsys):
+    path = config({"image_size": [1, 2, 3]}, EVALUATE)
+    said = one_sentence(capsys, lambda: parse(EVALUATE, "--config", path, monkeypatch=monkeypatch))
+    assert said == f"error: {path}: --image_size is [1, 2, 3], where a list of 2 is expected"
+
+
 @pytest.mark.parametrize("part", ["flags", "defaults"])
 @pytest.mark.parametrize("case", BAD_FLAGS)
 def test_a_flag_that_the_script_would_not_take_is_one_sentence(case: str, part: str, config, monkeypatch, capsys):

@@ -51,6 +51,27 @@ def test_real_letters_are_right_and_those_of_other_words_are_not(
     assert judge(letters, monkeypatch, capsys, data, others)["generated_letters"] < 0.7
 
 
+@pytest.mark.parametrize("fps", [12, 50])
+def test_letters_keep_their_places_at_another_rate(fps: int, letters, data_dir, tmp_path, monkeypatch, capsys):
+    data = shutil.copytree(data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))
+    commands.call_script("data_preparation.py", "--data_dir", data, "--fps", fps)
+    capsys.readouterr()
+    count = len((data / "test.txt").read_text().splitlines())
+    found = judge(letters, monkeypatch, capsys, data, write_clips(tmp_path / "own", data, list(range(count))))
+    assert found["generated_letters"] == found["real_letters"] >= (1.0 if fps == 50 else 0.8)
+
+
+def test_clips_without_a_text_are_left_out(letters, data_dir, tmp_path, monkeypatch, capsys):
+    data = shutil.copytree(data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))
+    count = len((data / "test.txt").read_text().splitlines())
+    own = write_clips(tmp_path / "own", data, list(range(count)))
+    for split in ("train", "test"):
+        *others, last = (data / f"{split}.txt").read_text().splitlines()
+        (data / f"{split}.txt").write_text("\n".join([*others, last.split("|")[0] + "|"]))
+    found = judge(letters, monkeypatch, capsys, data, own)
+    assert (found["clips"], found["generated_letters"]) == (count - 1, 1.0)
+
+
 def test_a_letter_that_train_has_not_alone_is_named(letters, data_dir, tmp_path, monkeypatch, capsys):
     data = shutil.copytree(data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))
     own = write_clips(tmp_path / "own", data, list(range(len((data / "test.txt").read_text().splitlines()))))

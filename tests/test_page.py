@@ -79,6 +79,17 @@ def test_a_face_of_which_a_part_was_measured_is_there(tmp_path: Path):
     assert values["right hand"] == [pytest.approx(11 / 12, abs=1e-5)]
 
 
+def test_points_far_from_the_picture_keep_their_places(tmp_path: Path):
+    """A wide picture reaches beyond two of its heights, and pixels reach farther."""
+    clip = shown()
+    text = write(tmp_path / "p.html", page.Entry("id", "text", 25, {"real": clip}), aspect=4.0)
+    kept = content_of(text)["entries"][0]["clips"][0]
+    rows = unpack(text, kept)[: 2 * len(page.DRAWN)].reshape(len(page.DRAWN), 2, -1).transpose(2, 0, 1)
+    expected = render.visible_points(np.where(clip.seen, clip.pose, np.nan), 4.0)[:, page.DRAWN]
+    assert np.nanmax(expected) > 2
+    np.testing.assert_allclose(rows * kept["keypointStep"], expected, atol=kept["keypointStep"])
+
+
 def test_clips_side_by_side_have_one_size(tmp_path: Path):
     near, far = shown(), shown()
     far.pose[:, layout.keypoint_dims(np.r_[layout.RIGHT_HAND_KEYPOINTS])[1::2]] += 0.4
