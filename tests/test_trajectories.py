@@ -154,7 +154,7 @@ def test_batches_change_no_trajectory_and_other_starts_are_another_pack(statisti
     assert trajectory_pack(teacher, "t", other, None, a, **HOW).folder != whole.folder
 
 
-@pytest.mark.parametrize(("share", "own", "made"), [("0", 4, 0), ("0.5", 2, 2), ("0.7", 1, 3), ("0.99", 0, 4)])
+@pytest.mark.parametrize(("share", "own", "made"), [("0", 4, 0), ("0.5", 2, 2), ("0.7", 1, 3), ("0.99", 1, 3)])
 def test_so_many_trajectories_for_each_clip_of_train_and_one_of_dev(
     share: str, own: int, made: int, trained, data_dir: Path, tmp_path: Path
 ):
