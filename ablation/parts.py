@@ -69,7 +69,7 @@ def _deciding(flags: Sequence[str]) -> list[str]:
     kept, keeps = [], True
     for word in flags:
         if word.startswith("--"):
-            keeps = word.removeprefix("--") not in WITHOUT_EFFECT
+            keeps = word.removeprefix("--").partition("=")[0] not in WITHOUT_EFFECT
         if keeps:
             kept.append(word)
     return kept
@@ -184,13 +184,6 @@ def run_parts(parts: Sequence[Part], data: str, output_dir: Path, jobs: int) -> 
     failed = Event()
 
     def run(number: int, part: Part) -> float:
-        try:
-            return run_after_others(number, part)
-        except BaseException:
-            failed.set()
-            raise
-
-    def run_after_others(number: int, part: Part) -> float:
         for name in part.needs:
             futures[name].result()
         if failed.is_set():  # this part would run for hours before the failure is shown
@@ -198,7 +191,11 @@ def run_parts(parts: Sequence[Part], data: str, output_dir: Path, jobs: int) -> 
         known = is_done(output_dir / part.name, keys[part.name])
         if not known:
             say(f"[{number}/{len(parts)}] {part.name}: {part.script}")
-        seconds = run_part(part, keys[part.name], output_dir, threads)
+        try:
+            seconds = run_part(part, keys[part.name], output_dir, threads)
+        except BaseException:
+            failed.set()
+            raise
         say(f"[{number}/{len(parts)}] {part.name}: {'was done' if known else 'done'}, {seconds:.0f} s")
         return seconds
 

@@ -91,6 +91,8 @@ def test_a_part_that_fails_to_begin_again_costs_nothing_of_before(script, tmp_pa
 def test_flags_that_change_no_result_run_nothing_again(script, tmp_path: Path):
     one, other = (word("a", "a", "--data_dir", place, "--num_workers", "2", "--word", "b") for place in ("d", "/all/d"))
     assert keys_of([one], "data") == keys_of([other], "data")
+    assert keys_of([one], "data") == keys_of([word("a", "a", "--num_workers=0", "--word", "b")], "data")
+    assert keys_of([one], "data") != keys_of([word("a", "a", "--early_stopping_patience", "3", "--word", "b")], "data")
     assert keys_of([one], "data") != keys_of([word("a", "a", "--data_dir", "d", "--word", "c")], "data")
 
 

@@ -60,8 +60,9 @@ def test_what_says_how_far_and_how_fast_may_change_and_the_log_names_it(trained,
     )
     last = trained.autoencoder.with_name("last.pt")
     commands.call("autoencoder", f"{free} --resume_from {last}", D=data_dir, O=tmp_path)
-    assert records(tmp_path)[0]["changed"].keys() == {"learning_rate", "weight_decay", "num_epochs"}
-    assert "resuming with changed settings: --learning_rate is 1e-05, was " in capsys.readouterr().out
+    named = {"learning_rate", "weight_decay", "num_epochs", "early_stopping_patience"}
+    assert records(tmp_path)[0]["changed"].keys() == named
+    assert ", --learning_rate is 1e-05, was 0.001, --num_epochs is 3, was 2, " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("part", [0.5, 0.99])

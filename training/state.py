@@ -33,10 +33,10 @@ Pictures = Callable[[nn.Module], list[tuple[str, np.ndarray]]]  # names and imag
 # Flags that change no result: they say where files are, and what a run does besides learning.
 WITHOUT_EFFECT = {
     *("data_dir", "cache_dir", "output_dir", "skip_bad", "num_workers", "resume_from", "overwrite", "override"),
-    *("early_stopping_patience", "save_every_minutes", "max_skipped_steps", "picture_every", "config", "quiet"),
+    *("save_every_minutes", "max_skipped_steps", "picture_every", "config", "quiet"),
 }
 # Flags that may change when a run resumes, since they say how long and how fast it learns; the log names the change.
-FREE = {"num_epochs", "min_steps", "learning_rate", "weight_decay"}
+FREE = {"num_epochs", "min_steps", "early_stopping_patience", "learning_rate", "weight_decay"}
 _PRIOR = "prior_checkpoint"  # key of a configuration: the fingerprint of the checkpoint that this flag names
 # Flags whose value may change too: instead of it, the fingerprint of the checkpoint or the configuration is compared.
 KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
