@@ -34,6 +34,7 @@ from poses.captions import Captions, each_frame, of_frames, read_captions
 from poses.files import SPLITS, Clip, Reading, list_clips, read_clip, read_pose, shared_rate
 from poses.holistic import read_pose_points
 from poses.page import MEASURES, Entry, Shown, write_page
+from poses.presence import shown_span
 from poses.render import contact_sheet, gif, video
 from poses.statistics import prepared_reading
 from poses.writing import DEFAULT_FPS
@@ -169,10 +170,7 @@ def as_scored(clip: Clip) -> Clip:
 
 def trimmed(clip: Clip) -> Clip:
     """Without the frames at its ends that show nothing, which are not scored."""
-    shown = np.flatnonzero(clip.seen.any(1))
-    if not len(shown):
-        return clip
-    frames = slice(int(shown[0]), int(shown[-1]) + 1)
+    frames = shown_span(clip.seen)
     start = clip.start + frames.start * clip.step
     return replace(clip, pose=clip.pose[frames], seen=clip.seen[frames], start=start)
 

@@ -10,7 +10,7 @@ from poses import layout
 from poses.interpolation import fill_gaps
 from poses.motion import HAND_AND_WRIST
 from poses.pack import Pack
-from poses.presence import ARTICULATORS, by_number, presence, shown_numbers
+from poses.presence import ARTICULATORS, by_number, presence, shown_numbers, shown_span
 
 Array = np.ndarray
 Scores = dict[str, Array]  # the values of the clips by name: [N] or [N,K], NaN where undefined
@@ -69,8 +69,7 @@ class Clip:
 
     def trimmed(self) -> "Clip":
         """Without the frames at its ends that show nothing, as the files of a data set are read."""
-        shown = np.flatnonzero(self.seen.any(1))
-        return self[shown[0] : shown[-1] + 1] if len(shown) else self
+        return self[shown_span(self.seen)]
 
     def filled(self) -> Array:
         """The pose, its unseen numbers rebuilt from the seen ones alone (zeros if never seen)."""

@@ -18,7 +18,7 @@ import numpy as np
 from poses import layout
 from poses.holistic import read_pose_file
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
-from poses.presence import MISSING, says_nothing, shown_keypoints, shown_numbers
+from poses.presence import MISSING, says_nothing, shown_keypoints, shown_numbers, shown_span
 from poses.texts import texts_by_id
 from runtime.errors import UserError
 from runtime.files import composed, read_lines
@@ -257,8 +257,7 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
         notes[f"frames whose NMMs were resampled in time ({rate:g} NMM frames per pose frame)"] = length
     fps = fps or (nmm_fps and nmm_fps / rate)
     length = min(length, len(nmm))
-    something = np.flatnonzero(seen[:length].any(1) | nmm_seen[:length].any(1))
-    frames = slice(int(something[0]), int(something[-1]) + 1) if len(something) else slice(0, length)
+    frames = shown_span(np.concatenate([seen[:length], nmm_seen[:length]], axis=1))
     trimmed = frames.start + int((~seen[frames.stop :].any(1)).sum())
     if trimmed:
         notes["frames at the ends saw nothing and were left out"] = trimmed
@@ -282,8 +281,8 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
             step = fps / reading.fps
             moments = np.arange(max(1, round(len(pose) / step))) * step
             pose, seen = at_moments(pose, moments), seen_at_moments(seen, moments)
-            last = int(np.flatnonzero(seen.any(1))[-1])  # at the old rate something was seen after it
-            pose, seen = pose[: last + 1], seen[: last + 1]
+            shown = slice(0, shown_span(seen).stop)  # after it, only frames of the old rate saw anything
+            pose, seen = pose[shown], seen[shown]
         fps = reading.fps
     return Clip(clip_id, text, pose, seen, fps, notes, rate, doubt, frames.start, step)
 

@@ -43,6 +43,12 @@ def steady(present: np.ndarray) -> np.ndarray:
     return present
 
 
+def shown_span(seen: np.ndarray) -> slice:
+    """The frames from the first to the last that show anything, of a clip's seen numbers [T,N]; all if none does."""
+    shown = np.flatnonzero(seen.any(1))
+    return slice(int(shown[0]), int(shown[-1]) + 1) if len(shown) else slice(0, len(seen))
+
+
 def presence(seen: np.ndarray) -> np.ndarray:
     """The articulators that are present [T,3] bool, in the order of ARTICULATORS, from a clip's seen numbers [T,214].
 

@@ -1,7 +1,5 @@
 """A split of a data set as one pack, made at the first call from its files, and the statistics that belong to it."""
 
-import hashlib
-import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +11,7 @@ from poses.contents import Contents
 from poses.files import Clip, Reading
 from poses.interpolation import FILL_GAPS_VERSION, MAX_INTERPOLATED_GAP
 from poses.pack import Items, Pack, cached_pack, digest
-from poses.statistics import Statistics, prepared_reading, statistics_path
+from poses.statistics import Statistics, data_set_key, prepared_reading, statistics_path
 from runtime.console import progress_bar
 from runtime.errors import UserError
 from runtime.processes import shared_map, writes_caches
@@ -41,9 +39,7 @@ def load_split(
     reading = reading or prepared_reading(data_dir, cache_dir)
     cache_dir = cache_dir or data_dir / "cache"
     texts = files.list_clips(data_dir, split)
-    contents = Contents(
-        cache_dir / f"files-{split}-{hashlib.sha256(os.path.realpath(data_dir).encode()).hexdigest()[:8]}"
-    )
+    contents = Contents(cache_dir / f"files-{split}-{data_set_key(data_dir)}")
     listing = {clip_id: _contents_of(contents, data_dir, split, clip_id) for clip_id in texts}
     read_as = {"reading": asdict(reading), "fill_gaps": FILL_GAPS_VERSION, "max_interpolated_gap": MAX_INTERPOLATED_GAP}
     if reading.fps is not None:

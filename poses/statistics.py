@@ -30,7 +30,12 @@ def statistics_path(data_dir: Path, cache_dir: Path | None = None) -> Path:
 
 def cached_statistics_path(data_dir: Path, cache_dir: Path) -> Path:
     """One cache may serve several data sets, so the name tells them apart."""
-    return cache_dir / f"{hashlib.sha256(os.path.realpath(data_dir).encode()).hexdigest()[:8]}-{STATISTICS_FILE}"
+    return cache_dir / f"{data_set_key(data_dir)}-{STATISTICS_FILE}"
+
+
+def data_set_key(data_dir: Path) -> str:
+    """Digits that tell data sets of one cache apart, by where they are."""
+    return hashlib.sha256(os.path.realpath(data_dir).encode()).hexdigest()[:8]
 
 
 def save_statistics(statistics: "Statistics", data_dir: Path, cache_dir: Path | None = None) -> Path:

@@ -218,27 +218,23 @@ def test_one_split_is_refused_though_the_rest_is_right(tmp_path: Path, name: str
     assert re.search(f"/dev: in 3 of 3 clips .*{message}", err), err
 
 
-def test_clips_with_hands_and_no_wrists_are_told_not_to_be_judged(tmp_path: Path, capsys):
-    """So do the seventeen points of COCO in the first places look, if the ankles are unseen."""
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        ([layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER], "warning: no clip shows both shoulders"),
+        # So do the seventeen points of COCO in the first places look, if the ankles are unseen.
+        ([layout.LEFT_WRIST, layout.RIGHT_WRIST], "warning: clips show hands, but none shows a wrist"),
+    ],
+)
+def test_clips_that_lack_a_part_are_told_not_to_be_judged(lacking: list[int], said: str, tmp_path: Path, capsys):
+    def without(points: np.ndarray) -> np.ndarray:
+        return np.where(np.isin(np.arange(75), lacking)[:, None], 0, points)
 
-    def without_wrists(points: np.ndarray) -> np.ndarray:
-        return np.where(np.isin(np.arange(75), [layout.LEFT_WRIST, layout.RIGHT_WRIST])[:, None], 0, points)
-
-    code, out, _ = prepare(write_data(tmp_path / "all", lambda number: without_wrists), capsys)
+    code, out, _ = prepare(write_data(tmp_path / "all", lambda number: without), capsys)
     assert code == 0
-    assert "warning: clips show hands, but none shows a wrist" in out
-    assert "none shows a wrist" not in prepare(write_data(tmp_path / "seen", lambda number: unchanged), capsys)[1]
-
-
-def test_clips_without_shoulders_are_told_not_to_be_judged(tmp_path: Path, capsys):
-    def without_shoulders(points: np.ndarray) -> np.ndarray:
-        return np.where(np.isin(np.arange(75), [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER])[:, None], 0, points)
-
-    code, out, _ = prepare(write_data(tmp_path / "all", lambda number: without_shoulders), capsys)
-    assert code == 0
-    assert "warning: no clip shows both shoulders" in out
-    half = write_data(tmp_path / "half", lambda number: without_shoulders if number % 2 else unchanged)
-    assert "no clip shows both shoulders" not in prepare(half, capsys)[1]
+    assert said in out
+    for name, change in (("half", lambda number: without if number % 2 else unchanged), ("none", lambda _: unchanged)):
+        assert said not in prepare(write_data(tmp_path / name, change), capsys)[1]
 
 
 def test_a_head_pose_in_degrees_is_refused(tmp_path: Path, capsys):
