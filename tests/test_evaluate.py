@@ -26,8 +26,9 @@ from evaluation import predictions
 from evaluation.baselines import NearestTexts, baseline_clips, nearest_text_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, read_references, references_fingerprint
 from evaluation.evaluator import Evaluator
+from evaluation.opening import to_score
 from evaluation.predictions import read_predictions, warnings_on
-from evaluation.report import ROWS, format_table
+from evaluation.report import ROWS, format_table, write_clips
 from generation import require_plausible
 from importers import spelling
 from poses import layout
@@ -285,6 +286,17 @@ def test_the_takes_of_a_text_are_all_used_before_one_is_used_again(data_dir):
     drawn = [clip.pose.tobytes() for clip in nearest_text_clips(train, asked, seed=0)]
     assert set(Counter(drawn).values()) == {2}
     assert len({*drawn[: len(train)]}) == len(train)
+
+
+def test_clips_that_an_evaluation_left_out_are_left_out_where_its_predictions_are_scored(data_dir, tmp_path, capsys):
+    """As it does where a text is too long. Clips of any other folder are all asked for."""
+    references = read_references(load_split(data_dir, "dev"))
+    write_clips(tmp_path, "dev", references[:1], {})
+    for name, expected in (("predictions_dev", references[:1]), ("predictions_test", references), ("mine", references)):
+        (tmp_path / name).mkdir()
+        assert [clip.id for clip in to_score(references, tmp_path / name, "dev")] == [clip.id for clip in expected]
+        left_out = f"{len(references) - 1} clips of dev are not in {tmp_path / 'clips_dev.npz'}, and are left out"
+        assert (left_out in capsys.readouterr().out) == (expected is not references)
 
 
 def test_a_train_clip_is_compared_with_others_than_itself(data_dir):
