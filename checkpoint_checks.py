@@ -198,7 +198,7 @@ def check_header(content: Mapping[str, object], where: object) -> None:
 
     A configuration is checked by `check_config`, which knows its dataclass, a text encoder by `check_text_encoder`.
     """
-    kinds = {"config": dict, "settings": dict, "fingerprint": str, "parent": str | None, "epoch": int}
+    kinds = {"config": dict, "fingerprint": str, "parent": str | None, "epoch": int}
     for name, kind in kinds.items():
         if name in content and (not isinstance(content[name], kind) or isinstance(content[name], bool)):
             raise UserError(f"{where}: its '{name}' is a {type(content[name]).__name__}; train it again")

@@ -3,7 +3,7 @@
     make .venv-video
     .venv-video/bin/python extract_features.py --videos videos/ --texts texts.txt --output_dir data/mine --num_workers 8
 
-Every video in the folder, and in the folders in it, becomes a clip of the data layout (README, "Your own data"), and so
+Every video in the folder, and in the folders in it, becomes a clip of the data layout (docs/data.md), and so
 does every folder of pictures (PHOENIX-2014-T's layout; --source_fps says at which rate they were taken). A clip that
 exists already is skipped, so the same command continues a run that was stopped. On several machines, such as a SLURM
 array:

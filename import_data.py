@@ -4,7 +4,7 @@
     python import_data.py --input openpose/ --texts train=train.csv dev=dev.csv test=test.csv --source_fps 24 \\
         --width 1280 --height 720 --output_dir data/how2sign
 
-Every recording in the folder, and in the folders in it, becomes a clip of the data layout (README, "Your own data"). A
+Every recording in the folder, and in the folders in it, becomes a clip of the data layout (docs/data.md). A
 clip that exists already is skipped, so the same command continues a run that was stopped. What was not seen stays
 unseen: a recording without a face has no face in the data, not one of zeros. docs/own_data.md describes each format.
 """

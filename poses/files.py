@@ -1,4 +1,4 @@
-"""Reading a data set's files. The data layout is README's "Your own data".
+"""Reading a data set's files. docs/data.md describes the data layout.
 
 DATA_DIR/{train,dev,test}/poses/ID.npz   keypoints [T,75,2], optional visibility or confidence [T,75], optional fps
 DATA_DIR/{train,dev,test}/nmms/ID.pkl    dict: facial_aus [T,17], head_pose [T,3], eye_gaze [T,4], mouth_shape [T,20,2],

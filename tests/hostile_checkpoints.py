@@ -60,7 +60,6 @@ def honest(kind: str) -> dict:
         "statistics": FRAMED.to_dict(),
         "parent": PARENT,
         "text_encoder": encoder,
-        "settings": {"num_epochs": 3},
         "epoch": 1,
         "training": training | {"epoch": 1, "step": 2, "best": 0.5, "best_loss": 0.5, "best_epoch": 1},
     }
@@ -171,7 +170,6 @@ AUTOENCODERS: dict[str, tuple[Change, str]] = {
     ),
     "a parent in numbers": (put("parent", to=5), "its 'parent' is a int"),
     "an epoch in words": (put("epoch", to="last"), "its 'epoch' is a str"),
-    "settings in a list": (put("settings", to=[]), "its 'settings' is a list"),
     "a training state in a list": (put("training", to=[1]), f"{DAMAGED} ('training')"),
     "raw weights of another shape": (lambda content: content["training"]["model"].popitem(), f"{DAMAGED} ('model')"),
     "raw weights of NaN": (

@@ -1,5 +1,6 @@
 """Derived files are found by the content of what they were made from, and statistics belong to the clips they say."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -163,6 +164,8 @@ def test_equal_statistics_are_taken_whether_or_not_damaged_clips_were_left_out(d
     commands.call("autoencoder", D=data, O=tmp_path / "run")
     commands.call("data_preparation", "--skip_bad", D=data)
     commands.call("autoencoder", "--resume_from auto --num_epochs 3", D=data, O=tmp_path / "run")
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert [record["epoch"] for record in map(json.loads, lines) if "train" in record] == [1, 2, 3]
 
 
 def test_clips_that_were_left_out_are_not_part_of_the_statistics(data):

@@ -480,9 +480,3 @@ def test_a_python_without_mediapipe_is_told_what_to_do(monkeypatch: pytest.Monke
     monkeypatch.setattr(holistic.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"no mediapipe and no cv2.*make \.venv-video"):
         holistic.require_packages()
-
-
-def test_the_script_needs_no_torch():
-    root = Path(__file__).resolve().parents[1]
-    code = "import sys; sys.modules['torch'] = None; import extract_features, import_data"
-    subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=60)

@@ -71,7 +71,9 @@ def test_only_clips_of_one_signer_are_joined(tmp_path: Path):
     clips = clips_of(tmp_path, signers=SIGNERS)
     data = joined(clips)
     for epoch in range(1, 20):
-        for first, second in enumerate(data.followers(epoch)):
+        followers = data.followers(epoch)
+        assert (followers >= 0).any()
+        for first, second in enumerate(followers):
             assert second < 0 or SIGNERS[first] == SIGNERS[second]
             assert data[(first, epoch)]["signer"] == SIGNERS[first]
 
@@ -82,20 +84,27 @@ def test_no_clip_is_joined_with_itself(tmp_path: Path):
     for epoch in range(1, 40):
         followers = data.followers(epoch)
         assert followers[0] == -1
+        assert (followers[1:] >= 0).any()
         assert (followers != np.arange(len(data))).all()
 
 
 @pytest.mark.parametrize(
-    ("limits", "most"),
-    [({"max_latents": 6}, 6), ({"max_tokens": 5}, None), ({"num_tokens": range(10), "max_tokens": 8}, None)],
+    ("limits", "most"), [({"max_latents": 6}, 6), ({"num_tokens": range(10), "max_tokens": 8}, None)]
 )
 def test_no_clip_grows_beyond_the_limits(tmp_path: Path, limits: dict, most: int | None):
     data = joined(clips_of(tmp_path), **limits)
     for epoch in range(1, 20):
-        for first, second in enumerate(data.followers(epoch)):
+        followers = data.followers(epoch)
+        assert (followers >= 0).any()
+        for first, second in enumerate(followers):
             if second >= 0:
                 assert data.num_tokens[first] + data.num_tokens[second] <= data.max_tokens
                 assert most is None or len(data[(first, epoch)]["z"]) <= most
+
+
+def test_nothing_is_joined_where_no_two_texts_fit(tmp_path: Path):
+    data = joined(clips_of(tmp_path), max_tokens=5)
+    assert all((data.followers(epoch) == -1).all() for epoch in range(1, 20))
 
 
 def test_a_clip_without_a_text_stays_alone(tmp_path: Path):

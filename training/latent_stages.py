@@ -84,6 +84,7 @@ def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
 def look_through(source: LatentSource, with_texts: Sequence[str]) -> None:
     """Read all splits, test included, so that errors in them are reported before training, not after it.
 
+    Also prints how many train clips are resampled.
     with_texts: the splits that must have at least one text. Raises UserError for clips of another frame rate than those
     of the autoencoder, too.
     """
@@ -93,6 +94,12 @@ def look_through(source: LatentSource, with_texts: Sequence[str]) -> None:
         texts = clips.texts
         if split in with_texts and not any(map(says_something, texts)):
             raise UserError(f"{source.data_dir}/{split}.txt: every text is empty; stages 2 and 3 learn from text")
+    if squeezed_to(source) is not None:
+        lengths = source.clips("train").lengths("pose")
+        print(
+            f"{(lengths > source.max_seq_len).sum()} of {len(lengths)} train clips are longer than --max_seq_len "
+            f"{source.max_seq_len}: training resamples them to that length, and generation restores the original one"
+        )
 
 
 def require_shape(args: argparse.Namespace, source: LatentSource) -> None:
@@ -154,16 +161,9 @@ def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: to
 
 
 def squeezed_to(source: LatentSource) -> int | None:
-    """The frames that longer train clips are resampled to, None if there are none; prints how many there are."""
-    lengths = source.clips("train").lengths("pose")
-    longer = int((lengths > source.max_seq_len).sum())
-    if source.long_clips != "resample" or not longer:
-        return None
-    print(
-        f"{longer} of {len(lengths)} train clips are longer than --max_seq_len {source.max_seq_len}: training "
-        "resamples them to that length, and generation restores the original one"
-    )
-    return source.max_seq_len
+    """The frames that longer train clips are resampled to, None if there are none."""
+    longest = int(source.clips("train").lengths("pose").max())
+    return source.max_seq_len if source.long_clips == "resample" and longest > source.max_seq_len else None
 
 
 def latent_loader(
