@@ -56,10 +56,9 @@ def read_pose_recording(
         notes.append(SIGNED_DEPTH)
     points, confidence = file.points[:, 0], file.confidence[:, 0]  # [T,N,C], [T,N]
     if not lacking({name: len(names) for name, names in file.names.items()}):
-        full = full_recording(path, file, depth)
+        nmm = full_recording(path, file, depth).nmm
         if FACE_NUMBERS not in file.names and not has_depth(points[:, file.places["FACE_LANDMARKS"]]):
             notes.append(NO_DEPTH)
-        nmm = np.where(full.nmm_seen, full.nmm, np.nan)
     else:
         notes += body_notes
         nmm, note = _reduced_face(file, depth)

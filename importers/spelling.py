@@ -100,8 +100,7 @@ def read_alphabet(lexicon_dir: Path, alphabet: str) -> dict[str, Letter]:
 def read_letter(path: Path) -> Letter:
     """Read a letter's clip, brought to 25 fps, and find where the hand holds it, between its way up and down."""
     recording = read_pose_file(path, z_scale=1.0)  # the letters' depth as it is: their heads hardly turn
-    nmm = np.where(recording.nmm_seen, recording.nmm, np.float32(np.nan))
-    take = Take(recording.keypoints, recording.visibility, nmm)
+    take = Take(recording.keypoints, recording.visibility, recording.nmm)
     if recording.fps > 0 and abs(recording.fps - FPS) > 0.1:
         take = take.at(np.linspace(0, len(take) - 1, max(2, round(len(take) * FPS / recording.fps))))
     width = _shoulder_width(take)

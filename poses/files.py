@@ -350,8 +350,9 @@ def read_pose(path: Path, reading: Reading | None = None) -> Clip:
         if not seen.any():
             unseen = f"all zero, or of confidence 0 or below {reading.visibility_threshold:g}"
             raise UserError(f"{path}: no keypoint is seen in any frame ({unseen}); export it again")
-        pose = layout.keypoints_to_frame(keypoints, recording.nmm)
-        seen = np.concatenate([np.repeat(seen, 2, axis=1), recording.nmm_seen], axis=1)
+        nmm_seen = np.isfinite(recording.nmm)
+        pose = layout.keypoints_to_frame(keypoints, fill_gaps(recording.nmm, nmm_seen)[0])
+        seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
         return Clip(path.stem, "", pose, seen, recording.fps if recording.fps > 0 else None)
     if path.suffix != ".npy":
         raise UserError(f"{path}: none of .npy, .npz and .pose; give a generated clip or one of a data set")

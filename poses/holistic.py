@@ -10,7 +10,6 @@ import numpy as np
 
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, has_depth, is_flat, nmm_from_face_mesh
-from poses.interpolation import fill_gaps
 from poses.writing import BODY_NAMES, FACE_NUMBERS, HAND_NAMES
 from runtime.errors import UserError
 from runtime.untrusted import MAX_ARRAY_BYTES, read_regular
@@ -49,13 +48,11 @@ def lacking(sizes: Mapping[str, int]) -> list[str]:
 @dataclass(frozen=True)
 class PoseRecording:
     """One `.pose` file: keypoints [T,75,2] in image units (0..1), visibility [T,75] (0..1), nmm [T,64] in the order of
-    `layout.NMM_FEATURES`, nmm_seen [T,64] bool (False: interpolated in time, or zeros if never seen), fps (frames per
-    second). All float32 but nmm_seen."""
+    `layout.NMM_FEATURES`, NaN where the face was not seen, all float32; fps (frames per second)."""
 
     keypoints: np.ndarray
     visibility: np.ndarray
     nmm: np.ndarray
-    nmm_seen: np.ndarray
     fps: float
 
 
@@ -159,7 +156,7 @@ def full_recording(path: Path, file: PosePoints, z_scale: float | None = None) -
     """The first person of a full MediaPipe Holistic file.
 
     The face numbers come from the component that `write_clip` writes, where it is there, or else from the mesh, whose z
-    is multiplied by `z_scale` (default: what `depth_scale` finds). What was not found, such as a hand, is zeros with
+    is multiplied by `z_scale` (default: what `depth_scale` finds). A hand or body that was not found is zeros with
     visibility 0.
     """
     if wrong := lacking({name: len(names) for name, names in file.names.items()}):
@@ -174,27 +171,25 @@ def full_recording(path: Path, file: PosePoints, z_scale: float | None = None) -
     keypoints = np.concatenate([points[:, place, :2] / file.size for place in manual], axis=1)
     if len(file.names.get(FACE_NUMBERS, ())) == layout.NMM_DIM:
         nmm, known, *_ = np.moveaxis(points[:, file.places[FACE_NUMBERS]], -1, 0)
-        nmm_seen = known > 0
+        face_seen = known > 0
         mesh = file.places.get("FACE_LANDMARKS", slice(0))
-        if not nmm_seen.any() and (confidence[:, mesh] > 0).any():
+        if not face_seen.any() and (confidence[:, mesh] > 0).any():
             raise UserError(
                 f"{path}: its face numbers, {FACE_NUMBERS}, are lost, though its face is drawn: a program that changed "
                 "the file dropped what has confidence 0, as interpolate of pose-format does; change the file again, "
                 "after giving that component its Y as confidence"
             )
     elif not has_depth(points[:, file.places["FACE_LANDMARKS"]]):
-        nmm, nmm_seen = np.zeros((len(points), layout.NMM_DIM)), np.zeros((len(points), layout.NMM_DIM), bool)
+        nmm, face_seen = np.zeros((len(points), layout.NMM_DIM)), np.zeros((len(points), 1), bool)
     else:
         face = file.places["FACE_LANDMARKS"]
         scale = np.array([1.0, 1.0, depth_scale(file) if z_scale is None else z_scale])
         nmm = nmm_from_face_mesh(points[:, face, :3] * scale)
-        face_seen = (confidence[:, face] > 0).all(axis=1) & np.isfinite(nmm).all(axis=1)
-        nmm_seen = np.repeat(face_seen[:, None], layout.NMM_DIM, axis=1)
+        face_seen = ((confidence[:, face] > 0).all(axis=1) & np.isfinite(nmm).all(axis=1))[:, None]
     return PoseRecording(
         (keypoints * (visibility[..., None] > 0)).astype(np.float32),
         visibility.astype(np.float32),
-        fill_gaps(nmm, nmm_seen)[0],
-        nmm_seen,
+        np.where(face_seen, nmm, np.nan).astype(np.float32),
         file.fps,
     )
 

@@ -400,12 +400,11 @@ def test_a_pose_file_is_read_with_the_threshold_of_the_data_set(threshold, tmp_p
     """So a data set's own .pose files, as predictions, are its references."""
     letter, reading = next(spelling.find_lexicon().rglob("*.pose")), Reading(visibility_threshold=threshold)
     recording = read_pose_file(letter)
-    nmm = np.where(recording.nmm_seen, recording.nmm, np.nan)
     ends = np.cumsum([np.prod(shape) for shape in layout.NMM_FEATURES.values()])[:-1]
-    parts = zip(layout.NMM_FEATURES.items(), np.split(nmm, ends, axis=1), strict=True)
+    parts = zip(layout.NMM_FEATURES.items(), np.split(recording.nmm, ends, axis=1), strict=True)
     features = {key: part.reshape(-1, *shape) for (key, shape), part in parts}
     arrays = {"keypoints": recording.keypoints, "visibility": recording.visibility, **features}
-    write_clip(tmp_path, "dev", "a", len(nmm), np.random.default_rng(0), **arrays)
+    write_clip(tmp_path, "dev", "a", len(recording.nmm), np.random.default_rng(0), **arrays)
     clip = read_clip(tmp_path, "dev", "a", reading=reading)
     real = Clip.real(clip.pose, clip.seen)
     shutil.copy(letter, tmp_path / "a.pose")

@@ -262,7 +262,7 @@ def test_a_pose_file_keeps_points_rate_and_face(imported, letter: Path, tmp_path
     np.testing.assert_allclose(points[seen], real.keypoints[seen], atol=1e-6)
     assert (seen == (real.visibility > 0)).all()
     assert np.load(folder / "train/poses/clip.npz")["fps"] == real.fps
-    assert (np.isnan(nmm(folder)).any(1) == ~real.nmm_seen.any(1)).all()
+    assert (np.isnan(nmm(folder)).any(1) == np.isnan(real.nmm).any(1)).all()
 
 
 def test_a_pose_file_that_states_no_rate_gets_the_one_that_is_given(imported, refused, letter: Path, tmp_path: Path):
@@ -303,7 +303,7 @@ def test_a_reduced_pose_file_keeps_what_it_has(kept: str, imported, letter: Path
     there = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.RIGHT_WRIST, *range(54, 75)]
     np.testing.assert_allclose(points[:, there] * seen[:, there, None], real.keypoints[:, there], atol=1e-5)
     assert not seen[:, layout.NOSE].any()
-    full = np.where(real.nmm_seen, read_pose_file(letter, z_scale=500).nmm, np.nan)
+    full = read_pose_file(letter, z_scale=500).nmm
     if kept == "contours":
         other = [*range(20), *range(24, 64)]  # all but the gaze, which the irises tell better
         np.testing.assert_allclose(nmm(folder)[:, other], full[:, other], atol=1e-3)
@@ -1148,7 +1148,7 @@ def test_a_pose_file_without_depth_has_no_face(reduced: bool, imported, letter: 
     folder = imported()
     assert np.isnan(nmm(folder)).all()
     assert "no depth, without which a head's turn cannot be told" in (folder / "report.txt").read_text()
-    assert not read_pose_file(tmp_path / "in" / "clip.pose").nmm_seen.any(1).any()
+    assert np.isnan(read_pose_file(tmp_path / "in" / "clip.pose").nmm).all()
     np.testing.assert_allclose(keypoints(folder)[0], read_pose_file(letter).keypoints, atol=1e-6)
 
 
@@ -1451,7 +1451,7 @@ def test_points_of_a_pose_file_are_known_by_name(component: str, imported, lette
     points, seen = keypoints(folder)
     np.testing.assert_allclose(points[seen], real.keypoints[seen], atol=1e-6)
     assert np.array_equal(seen, real.visibility > 0)
-    assert np.array_equal(np.isfinite(nmm(folder)).any(1), real.nmm_seen.any(1))
+    assert np.array_equal(np.isfinite(nmm(folder)).any(1), np.isfinite(real.nmm).any(1))
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
@@ -1471,9 +1471,9 @@ def test_a_point_of_a_pose_file_that_is_no_number_is_unseen(number: float, impor
     expected[2, layout.LEFT_SHOULDER] = False
     assert np.array_equal(seen, expected)
     np.testing.assert_allclose(points[seen], real.keypoints[seen], atol=1e-6)
-    face = real.nmm_seen.any(1) & (np.arange(len(real.keypoints)) != 3)
+    face = np.isfinite(real.nmm).any(1) & (np.arange(len(real.keypoints)) != 3)
     assert np.array_equal(np.isfinite(nmm(folder)).any(1), face)
-    assert np.array_equal(read_pose_file(tmp_path / "in" / "clip.pose").nmm_seen.any(1), face)
+    assert np.array_equal(np.isfinite(read_pose_file(tmp_path / "in" / "clip.pose").nmm).any(1), face)
 
 
 @pytest.mark.parametrize("version", [0.1, 0.2])

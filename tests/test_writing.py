@@ -111,7 +111,7 @@ def test_what_is_absent_has_confidence_0(tmp_path: Path):
     assert not recording.visibility[:, layout.LEFT_HAND_KEYPOINTS].any()
     assert not recording.visibility[:, layout.RIGHT_ELBOW].any()
     assert (recording.visibility[:, layout.RIGHT_HAND_KEYPOINTS] == 1).all()
-    assert recording.nmm_seen.any(1).tolist() == [frame != 3 for frame in range(len(pose))]
+    assert np.isfinite(recording.nmm).any(1).tolist() == [frame != 3 for frame in range(len(pose))]
 
 
 def test_the_formats_own_reader_finds_mediapipes_points(tmp_path: Path):
