@@ -26,15 +26,15 @@ import generation_arguments
 from evaluation.baselines import baseline_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, references_fingerprint
 from evaluation.evaluator import Evaluator
-from evaluation.opening import load_models, open_judge, read_scored
+from evaluation.opening import load_models, read_scored
 from evaluation.predictions import read_predictions, require_only_clips, warnings_on, write_predictions
 from evaluation.report import build_report, format_table, remove_report, write_clips, write_report
 from evaluation.summary import summarise
 from evaluation.text_metrics import NORMALIZATION, unit_of
 from generation import PARTS, Generator, require_plausible
-from models.flow_matching import SamplingSettings
+from models.sampling_settings import SamplingSettings
 from poses.files import SPLITS
-from poses.splits import load_split, load_statistics
+from poses.splits import load_split
 from poses.statistics import prepared_reading
 from poses.texts import list_signers
 from runtime import cpu, errors
@@ -163,15 +163,12 @@ def main() -> None:
     device = generation_arguments.join_processes(args.device)
 
     saved = predictions_folder(args)
-    models = load_models(args, device)
-    references, fps = read_scored(args, models)
     train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
-    if models.autoencoder is None:
-        models.statistics = load_statistics(args.data_dir, args.cache_dir, train)  # refuses those of another train
-    judge = open_judge(args, models, train)
-    texts = [reference.text for reference in references]
+    models = load_models(args, train, device)
+    references, fps = read_scored(args, models)
+    texts, settings = [reference.text for reference in references], {**models.settings}
     if models.translator is not None:
-        models.settings |= {"text_unit": unit_of(texts), "text_normalization": NORMALIZATION}
+        settings |= {"text_unit": unit_of(texts), "text_normalization": NORMALIZATION}
 
     clips: dict[str, list[Clip]] = {}  # by the name of the report's row
     if models.generator is None:
@@ -196,7 +193,7 @@ def main() -> None:
         models.statistics,
         models.translator,
         args.num_workers,
-        judge,
+        models.judge,
         of_train=of_train,
     )
     clips["reference"] = references
@@ -217,7 +214,7 @@ def main() -> None:
         len(references),
         {name: summarise(values) for name, values in scores.items()},
         length_source,
-        models.settings,
+        settings,
         models.fingerprints,
         latency,
         evaluator.thresholds,

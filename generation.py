@@ -12,8 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_text_to_latent, require_equal
 from models.autoencoder import PoseAutoencoder, PoseSpace
-from models.flow_matching import SamplingSettings, SettingRefused
 from models.layers import lengths_to_mask
+from models.sampling_settings import SamplingSettings, SettingRefused
 from models.speed import Speed, speed_up, why_not_compilable
 from models.text_to_latent import TextToLatent
 from poses.files import absurd_numbers

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES, SamplingSettings
+from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES
 from models.latent_flow_matcher import UNCONDITIONAL
+from models.sampling_settings import SamplingSettings
 from poses.texts import legible
 from poses.writing import IMAGE_SIZE
 from runtime import processes

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from checkpoints import FLOW, load_weights
 from dataset import Batch
-from models.flow_matching import SamplingSettings, SettingRefused
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.sampling_settings import SamplingSettings, SettingRefused
 from models.text_to_latent import TextToLatent
 from models.whole_batch import Draws
 from runtime import cpu, errors
@@ -103,7 +103,9 @@ def main() -> None:
     try:
         net.resolve(SamplingSettings())
     except SettingRefused as error:
-        raise errors.UserError(f"{error}; add --guidance_scale 1, or drop some texts") from None
+        untaught = error.setting == "guidance_from"
+        advice = "add --guidance_scale 1, or drop some texts with --cfg_dropout" if untaught else "leave the flag out"
+        raise errors.UserError(f"--{error}; {advice}") from None
     model = TextToLatent(net, encoder, source.signer_names())
     if prior is None:
         set_latent_scale(model, train_loader.dataset.latents)

@@ -13,8 +13,8 @@ from pathlib import Path
 from ablation.parts import Part
 from checkpoints import AUTOENCODER, POSE_TO_TEXT, SCRIPT_OF
 from models.consistency_distillation import STEP_COUNTS
-from models.flow_matching import SamplingSettings
 from models.latent_flow_matcher import FlowConfig
+from models.sampling_settings import SamplingSettings
 from poses.body_frame import PLACE_DIM
 from poses.presence import NUM_ARTICULATORS
 from runtime.errors import UserError

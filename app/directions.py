@@ -9,7 +9,7 @@ import torch
 
 from checkpoints import FLOW, PREDICTOR, STUDENT
 from generation import Generated, Generator, load_generator, stripped, widest_layer
-from models.flow_matching import SamplingSettings, SettingRefused
+from models.sampling_settings import SamplingSettings, SettingRefused
 from models.speed import Speed
 from runtime.arguments import T, frames, natural_float, natural_int, number_parser
 from runtime.errors import UserError

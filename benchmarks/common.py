@@ -22,9 +22,9 @@ from checkpoints import PREDICTOR, STUDENT
 from generation import Generator
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
 from models.consistency_distillation import Student, StudentConfig
-from models.flow_matching import SamplingSettings
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
+from models.sampling_settings import SamplingSettings
 from models.speed import Speed
 from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent

@@ -19,7 +19,7 @@ from common import ROOT, make_text_encoder
 from generated import run_script
 
 from generation import PARTS, load_generator
-from models.flow_matching import SamplingSettings
+from models.sampling_settings import SamplingSettings
 from runtime.arguments import make_parser
 
 VOCAB_SIZE = 119547  # of multilingual BERT: its table counts in the peak memory

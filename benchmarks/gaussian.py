@@ -18,8 +18,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from models.flow_matching import SamplingSettings, sample_ode, time_grid
+from models.flow_matching import sample_ode, time_grid
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.sampling_settings import SamplingSettings
 from models.whole_batch import Draws
 from runtime.arguments import make_parser
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 from common import frozen, machine, make_parser, paragraph, print_json, table, time_in_turn, write_section
 
-from models.flow_matching import SamplingSettings
 from models.latent_flow_matcher import UNCONDITIONAL, FlowConfig, LatentFlowMatcher
+from models.sampling_settings import SamplingSettings
 from runtime.cpu import keep_freed_memory, prefer_onednn
 
 WIDTHS, LENGTHS, TOKENS = (64, 128, 256, 512), (125, 250, 500, 1000, 2000), 12

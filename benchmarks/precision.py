@@ -22,9 +22,9 @@ from generation import Generator
 from generation_arguments import add_device_argument, resolve_device
 from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
 from models.consistency_distillation import STEP_COUNTS, Student, StudentConfig
-from models.flow_matching import SamplingSettings
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig, latent_regression_loss
+from models.sampling_settings import SamplingSettings
 from models.speed import Speed
 from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent

@@ -19,61 +19,59 @@ from models.speed import Speed, pack_linears
 from models.text_encoder import TextEncoder
 from poses.pack import Pack
 from poses.splits import load_split, load_statistics
-from poses.statistics import Statistics, statistics_path
+from poses.statistics import Statistics
 from poses.texts import list_signers, says_something, signers_path
 from runtime.errors import UserError
 
 
-@dataclass
+@dataclass(frozen=True)
 class Models:
     """The models that the flags name, None for the others; fingerprints and settings go into the report."""
 
     generator: Generator | None
     autoencoder: PoseAutoencoder | None
-    statistics: Statistics
+    statistics: Statistics  # the autoencoder's, or else those of the data set
+    translator: BackTranslator | None
+    judge: SyncJudge | None
     fingerprints: dict[str, str]  # of the checkpoints by kind
     settings: dict[str, object]
-    translator: BackTranslator | None = None
 
 
-def load_models(args: argparse.Namespace, device: torch.device) -> Models:
+def load_models(args: argparse.Namespace, train: Pack, device: torch.device) -> Models:
+    """train: the data set's; raises UserError if its statistics are needed and are those of other clips."""
+    generator, autoencoder, translator, judge = None, None, None, None
+    settings: dict[str, object] = {"predictions_dir": args.predictions_dir}
     checkpoint, kinds = args.flow_checkpoint, (FLOW, STUDENT)
     if args.predictor_checkpoint is not None:
         checkpoint, kinds = args.predictor_checkpoint, (PREDICTOR,)
-    given = {"predictions_dir": args.predictions_dir}
     if checkpoint is not None:
         sampling = generation_arguments.sampling_settings(args)
         speed, how = Speed(args.precision, args.compiled), {"text_encoder": args.text_encoder, "kinds": kinds}
         generator = load_generator(checkpoint, args.autoencoder_checkpoint, device, sampling, speed, **how)
+        autoencoder, statistics, fingerprints = generator.autoencoder, generator.statistics, {**generator.fingerprints}
         settings = {**generator.settings, "seed": args.seed, "batch_size": args.batch_size}
         if generator.model.signers:
             named = signers_path(args.data_dir, args.split).is_file()
             settings["signers"] = "those of the references" if named else "drawn by the seed"
-        models = Models(generator, generator.autoencoder, generator.statistics, {**generator.fingerprints}, settings)
     elif args.autoencoder_checkpoint is not None:
         autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
-        models = Models(None, autoencoder, statistics, {"autoencoder": content["fingerprint"]}, given)
+        fingerprints = {"autoencoder": content["fingerprint"]}
     else:
         print("no --autoencoder_checkpoint, so there is no row 'reconstruction' and no metric 'frechet'")
-        models = Models(None, None, Statistics.load(statistics_path(args.data_dir, args.cache_dir)), {}, given)
-    if models.autoencoder is not None and device.type == "cpu":
-        pack_linears(models.autoencoder)
+        statistics, fingerprints = load_statistics(args.data_dir, args.cache_dir, train), {}
+    if autoencoder is not None and device.type == "cpu":
+        pack_linears(autoencoder)
     if args.back_translation_checkpoint is not None:
-        model, statistics, content = load_pose_to_text(args.back_translation_checkpoint, device)
-        models.translator = BackTranslator(model, statistics, args.num_beams)
-        models.fingerprints[BACK_TRANSLATION] = content["fingerprint"]
-        models.settings["num_beams"] = args.num_beams
-    return models
-
-
-def open_judge(args: argparse.Namespace, models: Models, train: Pack) -> SyncJudge | None:
-    """The judge of synchrony that --sync_confidence asks for; its fingerprint goes into the report."""
-    if not args.sync_confidence:
-        return None
-    statistics = load_statistics(args.data_dir, args.cache_dir, train)
-    classifier = kept_classifier(train, statistics, args.cache_dir or args.data_dir / "cache")
-    models.fingerprints[SYNC_CLASSIFIER] = fingerprint(classifier.state_dict())
-    return SyncJudge(classifier, statistics.std)
+        model, learnt_from, content = load_pose_to_text(args.back_translation_checkpoint, device)
+        translator = BackTranslator(model, learnt_from, args.num_beams)
+        fingerprints[BACK_TRANSLATION] = content["fingerprint"]
+        settings["num_beams"] = args.num_beams
+    if args.sync_confidence:
+        data = statistics if autoencoder is None else load_statistics(args.data_dir, args.cache_dir, train)
+        classifier = kept_classifier(train, data, args.cache_dir or args.data_dir / "cache")
+        judge = SyncJudge(classifier, data.std)
+        fingerprints[SYNC_CLASSIFIER] = fingerprint(classifier.state_dict())
+    return Models(generator, autoencoder, statistics, translator, judge, fingerprints, settings)
 
 
 def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Reference], float | None]:

@@ -17,20 +17,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from models.flow_matching import (
-    SamplingSettings,
-    SettingRefused,
-    Velocity,
-    evaluation_times,
-    ode_states,
-    require_as_trained,
-    sample_noise,
-    sample_ode,
-    time_grid,
-)
+from models.flow_matching import Velocity, evaluation_times, ode_states, sample_noise, sample_ode, time_grid
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher, describe
 from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, start_around
 from models.layers import require_head_sizes
+from models.sampling_settings import SamplingSettings, SettingRefused, require_as_trained
 from models.velocity_net import TimeTable, VelocityNet
 from models.whole_batch import Draws, masked_mean
 
@@ -157,9 +148,9 @@ class Student(nn.Module):
         config = self.config
         if settings.num_steps is not None and settings.num_steps not in config.step_counts:
             known = ", ".join(map(str, config.step_counts))
-            raise SettingRefused(f"num_steps {settings.num_steps}: this student takes {known} steps")
+            raise SettingRefused("num_steps", f"this student takes {known} steps", settings.num_steps)
         if settings.solver not in (None, "euler"):
-            raise SettingRefused(f"solver {settings.solver}: a student has its own steps, which are euler's")
+            raise SettingRefused("solver", "a student has its own steps, which are euler's", settings.solver)
         require_as_trained("use_ssm_prior", settings.use_ssm_prior, config.prior_type != "none")
         require_as_trained("guidance_scale", settings.guidance_scale, config.guidance_scale)
         require_as_trained("guidance_start", settings.guidance_start, config.guidance_start)

@@ -61,30 +61,6 @@ def sample_times(draws: Draws) -> Tensor:
     return torch.sigmoid(draws.normal())
 
 
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How latents are sampled. None means the value of the network's configuration."""
-
-    num_steps: int | None = None
-    guidance_scale: float | None = None
-    guidance_start: float | None = None
-    solver: str | None = None
-    use_ssm_prior: bool | None = None
-    use_sync_guidance: bool | None = None
-    guidance_from: str | None = None
-    gamma_guidance: float | None = None
-
-
-class SettingRefused(ValueError):
-    """Sampling settings that a network cannot follow; the message begins with the name of one of `SamplingSettings`."""
-
-
-def require_as_trained(name: str, asked: object, trained: object) -> None:
-    """Raises SettingRefused if `asked` is neither None nor what the network was trained with."""
-    if asked is not None and asked != trained:
-        raise SettingRefused(f"{name} {asked}: the checkpoint was trained with {trained}")
-
-
 def _euler(velocity: Velocity, z: Tensor, t: Tensor, dt: Tensor) -> Tensor:
     return z + dt * velocity(z, _batch(t, z))
 

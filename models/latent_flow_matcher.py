@@ -18,13 +18,10 @@ from torch import Tensor, nn
 
 from models.flow_matching import (
     DEFAULT_SOLVER,
-    SamplingSettings,
-    SettingRefused,
     Velocity,
     evaluation_times,
     expand,
     path_sample,
-    require_as_trained,
     sample_noise,
     sample_ode,
     sample_times,
@@ -34,6 +31,7 @@ from models.flow_matching import (
 from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, latent_regression_loss, start_around
 from models.layers import require_head_sizes
 from models.mamba_prior import PRIORS, PriorConfig, build_prior
+from models.sampling_settings import SamplingSettings, SettingRefused, require_as_trained
 from models.sync_guidance import SYNC_INTERVAL, SyncConfig, SyncGuidanceHead, sync_gradient
 from models.velocity_net import TimeTable, VelocityNet
 from models.whole_batch import Draws, masked_mean
@@ -116,7 +114,7 @@ class FlowConfig:
 def require_guidance_start(guidance_start: float) -> None:
     """Raises SettingRefused if guidance by the text would begin after its end."""
     if not 0 <= guidance_start < TEXT_GUIDANCE_END:
-        raise SettingRefused(f"guidance_start {guidance_start:g}: guidance by the text ends at {TEXT_GUIDANCE_END}")
+        raise SettingRefused("guidance_start", f"guidance by the text ends at {TEXT_GUIDANCE_END}", guidance_start)
 
 
 def guided_within(settings: SamplingSettings) -> tuple[float, float]:
@@ -264,19 +262,19 @@ class LatentFlowMatcher(nn.Module):
         config = self.config
         require_as_trained("use_ssm_prior", settings.use_ssm_prior, config.prior_type != "none")
         if settings.use_sync_guidance and not config.use_sync_guidance:
-            raise SettingRefused("use_sync_guidance: this flow was trained without it")
+            raise SettingRefused("use_sync_guidance", "this flow was trained without it")
         if settings.guidance_from == "prior" and config.prior_type == "none":
-            raise SettingRefused("guidance_from prior: this flow has no prior")
+            raise SettingRefused("guidance_from", "this flow has no prior", "prior")
         guided = config.use_sync_guidance and settings.use_sync_guidance is not False
         if settings.gamma_guidance and not guided:
-            raise SettingRefused("gamma_guidance: this flow has no sync guidance, or it is switched off")
+            raise SettingRefused("gamma_guidance", "this flow has no sync guidance, or it is switched off")
         guidance_from = settings.guidance_from or config.guidance_from
         steps = config.num_inference_steps if settings.num_steps is None else settings.num_steps
         solver = settings.solver or DEFAULT_SOLVER
         scale, start = self._text_guidance(settings, steps, solver)
         gamma = self._sync_guidance(settings, steps, solver) if guided else 0.0
         if guidance_from == "null_text" and scale != 1 and not config.has_null_text:
-            raise SettingRefused("guidance_from null_text: training never dropped a text (cfg_dropout 0)")
+            raise SettingRefused("guidance_from", "training never dropped a text (cfg_dropout 0)", "null_text")
         return SamplingSettings(
             num_steps=steps,
             guidance_scale=scale,
@@ -301,15 +299,13 @@ class LatentFlowMatcher(nn.Module):
         if scale > 1.0 and not within(times, (start, TEXT_GUIDANCE_END)).any():
             for name in ("guidance_start", "guidance_scale"):
                 if (asked := getattr(settings, name)) is not None:
-                    raise SettingRefused(
-                        f"{name} {asked:g}: guidance by the text acts from {start:g} to {TEXT_GUIDANCE_END}, and none "
-                        f"of {steps} steps lies there"
-                    )
+                    reason = f"guidance by the text acts from {start:g} to {TEXT_GUIDANCE_END}"
+                    raise SettingRefused(name, f"{reason}, and none of {steps} steps lies there", asked)
             scale = 1.0
         if scale > 1.0:
             return scale, start
         if settings.guidance_start:
-            raise SettingRefused(f"guidance_start {start:g}: a guidance scale of {scale:g} has no beginning")
+            raise SettingRefused("guidance_start", f"a guidance scale of {scale:g} has no beginning", start)
         return scale, 0.0
 
     def _sync_guidance(self, settings: SamplingSettings, steps: int, solver: str) -> float:
@@ -320,9 +316,9 @@ class LatentFlowMatcher(nn.Module):
         if within(evaluation_times(time_grid(steps), solver), SYNC_INTERVAL).any():
             return self.config.gamma_guidance if settings.gamma_guidance is None else settings.gamma_guidance
         if settings.gamma_guidance:
+            reason = "sync guidance acts from {} to {}".format(*SYNC_INTERVAL)
             raise SettingRefused(
-                f"gamma_guidance {settings.gamma_guidance:g}: sync guidance acts from {SYNC_INTERVAL[0]} to "
-                f"{SYNC_INTERVAL[1]}, and none of {steps} steps lies there"
+                "gamma_guidance", f"{reason}, and none of {steps} steps lies there", settings.gamma_guidance
             )
         return 0.0
 

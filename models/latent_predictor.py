@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.flow_matching import SamplingSettings, SettingRefused
 from models.layers import Context, DecoderLayer, require_head_sizes
+from models.sampling_settings import SamplingSettings, SettingRefused
 from models.whole_batch import masked_mean
 from runtime.config import described
 
@@ -96,7 +96,7 @@ class LatentPredictor(nn.Module):
         only = SamplingSettings(num_steps=1)
         for name, asked in asdict(settings).items():
             if asked not in (None, getattr(only, name)):
-                raise SettingRefused(f"{name} {asked}: a predictor takes one step, and no other setting")
+                raise SettingRefused(name, "a predictor takes one step, and no other setting", asked)
         return only
 
     def describe(self, settings: SamplingSettings) -> dict[str, object]:

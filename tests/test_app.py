@@ -126,7 +126,7 @@ def test_settings_of_one_clip_are_not_those_of_the_next(directions: dict[str, Di
             "student",
             "s e a",
             {"guidance": "5"},
-            "guidance_scale 5.0: the checkpoint was trained with 2.0; leave the field empty",
+            "guidance_scale 5: the checkpoint was trained with 2; leave the field empty",
         ),
         ("predictor", "s e a", {"steps": "4"}, "Direction 1 has neither steps nor guidance; leave both fields empty"),
     ],

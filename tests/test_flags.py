@@ -11,8 +11,8 @@ from commands import one_sentence, refusal
 from test_training import same
 
 from checkpoints import AUTOENCODER, FLOW, STUDENT, load_checkpoint
-from models.flow_matching import SamplingSettings
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
+from models.sampling_settings import SamplingSettings
 from poses.statistics import STATISTICS_FILE
 from runtime import console, errors
 

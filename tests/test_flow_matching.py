@@ -12,8 +12,6 @@ from benchmarks import gaussian
 from models.consistency_distillation import Student, StudentConfig
 from models.flow_matching import (
     DEFAULT_SOLVER,
-    SamplingSettings,
-    SettingRefused,
     Velocity,
     path_sample,
     reached,
@@ -24,6 +22,7 @@ from models.flow_matching import (
 )
 from models.latent_flow_matcher import GAMMA_UNITS, TEXT_GUIDANCE_END, UNCONDITIONAL, FlowConfig, LatentFlowMatcher
 from models.layers import lengths_to_mask
+from models.sampling_settings import SamplingSettings, SettingRefused
 from models.sync_guidance import SYNC_INTERVAL, sync_gradient, sync_loss
 from models.whole_batch import Draws
 

@@ -15,11 +15,12 @@ from checkpoints import FLOW, PREDICTOR, STUDENT
 from generation import Generator
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
 from models.consistency_distillation import Student, StudentConfig
-from models.flow_matching import SamplingSettings, predict_clean, sample_ode, time_grid
+from models.flow_matching import predict_clean, sample_ode, time_grid
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.layers import CrossAttention, lengths_to_mask
 from models.mamba_prior import BidirectionalS4D
+from models.sampling_settings import SamplingSettings
 from models.speed import Speed
 from models.sync_guidance import SyncConfig, SyncGuidanceHead, soft_lag, sync_gradient
 from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer

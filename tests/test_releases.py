@@ -16,7 +16,8 @@ from dataset import Batch, collate
 from generation import Generated, load_generator
 from models import consistency_distillation, latent_flow_matcher
 from models.autoencoder import AutoencoderLoss, PoseAutoencoder
-from models.flow_matching import SamplingSettings, path_sample
+from models.flow_matching import path_sample
+from models.sampling_settings import SamplingSettings
 from models.text_to_latent import TextToLatent
 from models.whole_batch import Draws
 from poses.presence import presence

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from checkpoints import FLOW, load_text_to_latent, require_equal
-from models.flow_matching import SamplingSettings, SettingRefused
+from models.sampling_settings import SamplingSettings, SettingRefused
 from models.text_to_latent import TextToLatent
 from runtime.errors import UserError
 from training import latent_stages
@@ -33,7 +33,7 @@ def guide(teacher: TextToLatent, args: argparse.Namespace) -> None:
     try:
         found = teacher.net.resolve(asked)
     except SettingRefused as error:
-        advice = "" if str(error).startswith("guidance_start") else ", or pass --guidance_scale 1"
+        advice = "" if error.setting == "guidance_start" else ", or pass --guidance_scale 1"
         raise UserError(f"{args.teacher_checkpoint}: {error}; leave the flag out{advice}") from None
     teacher.net.config = dataclasses.replace(
         teacher.net.config, guidance_scale=found.guidance_scale, guidance_start=found.guidance_start

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from dataset import LatentDataset, collate
 from models.consistency_distillation import teacher_trajectory
-from models.flow_matching import DEFAULT_SOLVER, SamplingSettings, sample_noise
+from models.flow_matching import DEFAULT_SOLVER, sample_noise
 from models.latent_flow_matcher import TEXT_GUIDANCE_END, FlowConfig, field_jumps
 from models.latent_predictor import start_around
 from models.layers import lengths_to_mask
+from models.sampling_settings import SamplingSettings
 from models.sync_guidance import SYNC_INTERVAL
 from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
