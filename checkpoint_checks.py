@@ -25,6 +25,7 @@ from runtime.errors import UserError
 from runtime.pickles import ORDERED_DICT, Global, PickleMachine, UnknownGlobal, table_of
 from runtime.untrusted import Refusal, open_regular, open_zip, read_json, read_tensor_entries, shown
 
+Config = TypeVar("Config")
 Model = TypeVar("Model", bound=nn.Module)
 
 SAFE_TORCH = (2, 10)  # before, a file could corrupt memory through torch.load(weights_only=True): CVE-2026-24747
@@ -221,17 +222,6 @@ def _check_tensors(tensors: object, name: str, where: object) -> None:
         raise UserError(f"{where}: its {name} are not tensors by name; train it again")
 
 
-def check_text_encoder(description: object, where: object) -> None:
-    """What rebuilds a text encoder: {"name": …} or {"scratch": its configuration}, and what a stage adds."""
-    if isinstance(description, dict):
-        name = description.get("name")
-        if isinstance(description.get("scratch"), dict) or (
-            type(name) is str and 0 < len(name) < 4096 and name.isprintable()
-        ):
-            return
-    raise UserError(f"{where}: does not say what its text encoder is; train it again")
-
-
 def _check_training(state: object, weights: Mapping[str, TensorHeader], where: object) -> None:
     """The state of last.pt: raw weights of the same shapes, optimiser, schedule, and numbers that say how far it is."""
     wrong = "training" if not isinstance(state, dict) else _wrong_training(state, weights)
@@ -303,6 +293,15 @@ def check_config(config_type: type, values: Mapping[str, object]) -> None:
             raise ValueError(f"{field.name} is {shown(repr(value))}, where {wanted} is expected")
         if field.name == "tokenizer":
             _check_tokenizer(value)
+
+
+def build_config(config_type: type[Config], values: dict, where: str) -> Config:
+    """A config dataclass from a checkpoint's plain values."""
+    try:
+        check_config(config_type, values)
+        return config_type(**values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: its configuration does not fit this version ({error}); train it again") from None
 
 
 def _check_tokenizer(text: str) -> None:

@@ -12,10 +12,7 @@ other values in config.json, and a model card. Every script that reads a checkpo
 import dataclasses
 import hashlib
 import json
-import os
 import re
-import socket
-import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -26,11 +23,10 @@ import torch
 from checkpoint_checks import (
     MODEL_CONFIG_FILE,
     WEIGHTS_FILE,
+    build_config,
     build_fitting,
-    check_config,
     check_header,
     check_numbers,
-    check_text_encoder,
     read_header,
     require_safe_torch,
 )
@@ -40,12 +36,13 @@ from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.mamba_prior import PriorAlone, PriorConfig
 from models.pose_to_text import PoseToText, PoseToTextConfig
-from models.text_encoder import SCRATCH, PretrainedTextEncoder, ScratchTextConfig, ScratchTextEncoder, TextEncoder
+from models.text_encoder import SCRATCH
 from models.text_to_latent import Network, TextToLatent
 from poses.statistics import Statistics
-from runtime.errors import UserError, first_line
+from runtime.errors import UserError
 from runtime.files import write_whole, write_whole_folder
 from runtime.untrusted import read_regular, shown
+from text_encoders import build_text_encoder, check_text_encoder
 
 FORMAT = 1
 AUTOENCODER, POSE_TO_TEXT = "autoencoder", "pose_to_text"
@@ -197,15 +194,6 @@ def _brought_up_to_date(content: dict) -> dict:
     return {**content, "config": config}
 
 
-def build_config(config_type: type[Config], values: dict, where: str) -> Config:
-    """A config dataclass from a checkpoint's plain values."""
-    try:
-        check_config(config_type, values)
-        return config_type(**values)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: its configuration does not fit this version ({error}); train it again") from None
-
-
 def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
     try:
         model.load_state_dict(weights)
@@ -241,85 +229,6 @@ def _load_of_poses(
         raise UserError(f"{path}: {error}; train it again") from None
     load_weights(model, content.pop("weights"), str(path))
     return model.to(device).eval().requires_grad_(False), statistics, content
-
-
-def describe_text_encoder(encoder: TextEncoder) -> dict:
-    """What rebuilds a text encoder: its name and fingerprint, or the configuration of one from scratch."""
-    if isinstance(encoder, ScratchTextEncoder):
-        return {SCRATCH: dataclasses.asdict(encoder.config)}
-    return {"name": encoder.name, "fingerprint": encoder.fingerprint}
-
-
-def same_text_encoder(one: dict | None, other: dict | None) -> bool:
-    """Whether two descriptions mean the same encoder; of pretrained ones the weights decide, not the path."""
-    if one and other and "fingerprint" in one and "fingerprint" in other:
-        return one["fingerprint"] == other["fingerprint"]
-    if one and other and "name" in one:  # an earlier version kept no fingerprint
-        return one["name"] == other.get("name")
-    return one == other
-
-
-def open_text_encoder(name: str, device: torch.device | str = "cpu", where: str | None = None) -> PretrainedTextEncoder:
-    """The pretrained encoder of this name or folder; `where`: the checkpoint that was trained with it, if any."""
-    try:
-        return _read_text_encoder(name, device)
-    except ValueError as error:
-        if where is not None:
-            raise UserError(f"{where}: its {error}; name its present place by --text_encoder") from None
-        raise UserError(
-            f"{error}; pass a local folder that holds one, or train one from scratch: --text_encoder {SCRATCH}"
-        ) from None
-
-
-def _read_text_encoder(name: str, device: torch.device | str) -> PretrainedTextEncoder:
-    """A pretrained encoder from a local folder, the hub, or its cache. Raises ValueError."""
-    from transformers import AutoModel, AutoTokenizer, logging  # slow to import, and needless for `scratch`
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    is_folder = os.path.isdir(name)
-    where = f"text encoder {name}" if is_folder else f"text encoder '{name}'"
-    if not is_folder and (os.path.isabs(name) or name.count("/") > 1):  # no name of the hub
-        raise ValueError(f"{where} could not be loaded (no such folder)")
-    local = {"local_files_only": not _hub_reachable()}  # without a hub the cache counts, and nothing is retried
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **local)
-        model = AutoModel.from_pretrained(name, **local).to(device)
-    except Exception as error:  # each format of weights and each tokenizer has errors of its own
-        raise ValueError(f"{where} could not be loaded ({first_line(error)})") from None
-    try:
-        return PretrainedTextEncoder(name, tokenizer, model)
-    except ValueError as error:
-        raise ValueError(f"{where} {error}") from None
-
-
-def _hub_reachable() -> bool:
-    """Whether the model hub's name can be looked up, or a proxy does that."""
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True
-    host = urllib.parse.urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
-    try:
-        socket.getaddrinfo(host, 443)
-    except OSError:
-        return False
-    return True
-
-
-def build_text_encoder(
-    description: dict, device: torch.device | str, where: str, moved_to: str | None = None
-) -> TextEncoder:
-    """The text encoder of the checkpoint `where`; `moved_to`: present name or folder of a pretrained one."""
-    if SCRATCH in description:
-        if moved_to not in (None, SCRATCH):
-            raise UserError(f"--text_encoder {moved_to}: {where} holds a text encoder of its own; leave the flag out")
-        return ScratchTextEncoder(build_config(ScratchTextConfig, description[SCRATCH], f"{where}: text encoder"))
-    encoder = open_text_encoder(moved_to or description["name"], device, where)
-    if description.get("fingerprint", encoder.fingerprint) != encoder.fingerprint:  # earlier versions kept none
-        raise UserError(
-            f"{where}: trained with another text encoder than {encoder.name} is today; "
-            "name the one it was trained with by --text_encoder"
-        )
-    return encoder
 
 
 def build_network(content: dict, where: str) -> Network:

@@ -41,8 +41,9 @@ from runtime.arguments import (
 from runtime.errors import UserError
 from training.engine import split_loader, start, train
 from training.pictures import readings
+from training.resuming import made_with
 from training.settings import TrainSettings
-from training.state import Losses, Stage, made_with
+from training.state import Losses, Stage
 
 
 def parse_arguments() -> argparse.Namespace:

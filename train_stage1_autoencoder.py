@@ -30,8 +30,9 @@ from runtime.arguments import (
 )
 from training.engine import split_loader, start, train
 from training.pictures import reconstructions
+from training.resuming import made_with
 from training.settings import TrainSettings
-from training.state import Losses, Stage, made_with
+from training.state import Losses, Stage
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -22,8 +22,9 @@ from runtime.arguments import add_dataclass_arguments, build_dataclass, make_par
 from training import arguments, latent_stages
 from training.engine import split_loader, start, train
 from training.latents import latent_pack, set_latent_scale
+from training.resuming import made_with
 from training.settings import TrainSettings
-from training.state import Losses, Stage, made_with
+from training.state import Losses, Stage
 
 
 def parse_arguments() -> argparse.Namespace:

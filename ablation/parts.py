@@ -30,7 +30,7 @@ from runtime.files import write_whole
 from runtime.lifetime import PARENT
 from runtime.untrusted import read_kept
 from training import latents, trajectories
-from training.state import NEWER, WITHOUT_EFFECT
+from training.resuming import NEWER, WITHOUT_EFFECT
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = "part.json"

@@ -33,11 +33,12 @@ from common import (
 from generated import Signer
 from sampling import sampler_and_decoder
 
-from checkpoints import STUDENT, open_text_encoder
+from checkpoints import STUDENT
 from evaluation.clips import Clip, Reference
 from evaluation.evaluator import Evaluator
 from poses.pack import write_pack
 from runtime.cpu import keep_freed_memory, prefer_onednn
+from text_encoders import open_text_encoder
 
 FRAMES, BATCHES = (30, 60, 120, 240, 480), (1, 4, 16, 32)
 CLIPS_OF_FRAMES, FRAMES_OF_BATCHES, JUDGED, TEXTS = 4, 120, 8, ("hello", "world")

@@ -37,10 +37,11 @@ from common import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
-from checkpoints import FLOW, PREDICTOR, STUDENT, open_text_encoder
+from checkpoints import FLOW, PREDICTOR, STUDENT
 from generation import PARTS, Generator
 from models.text_encoder import PretrainedTextEncoder
 from runtime.cpu import keep_freed_memory, prefer_onednn
+from text_encoders import open_text_encoder
 
 TEXT = "h e l l o w o r l d"
 PRODUCT = 2048

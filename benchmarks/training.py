@@ -26,7 +26,7 @@ from common import machine, make_parser, make_text_encoder, paragraph, print_jso
 from generated import run_script, write_autoencoder, write_split
 from torch.utils.flop_counter import FlopCounterMode
 
-from checkpoints import load_autoencoder, open_text_encoder
+from checkpoints import load_autoencoder
 from dataset import LengthBatches, collate
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.text_to_latent import TextToLatent
@@ -36,6 +36,7 @@ from poses.presence import presence
 from poses.splits import load_split
 from poses.statistics import STATISTICS_FILE
 from runtime import cpu
+from text_encoders import open_text_encoder
 from train_stage2_latent_flow import loss as flow_loss
 from training import engine
 from training.latents import LatentSource, energies, latent_dataset, set_latent_scale, set_sync_targets

@@ -10,21 +10,13 @@ import pytest
 import torch
 from transformers import BertModel
 
-from checkpoints import (
-    FLOW,
-    POSE_TO_TEXT,
-    STUDENT,
-    fingerprint,
-    load_checkpoint,
-    load_text_to_latent,
-    open_text_encoder,
-    save_checkpoint,
-)
+from checkpoints import FLOW, POSE_TO_TEXT, STUDENT, fingerprint, load_checkpoint, load_text_to_latent, save_checkpoint
 from models.latent_flow_matcher import FlowConfig
 from models.pose_to_text import PoseToText, PoseToTextConfig
 from models.text_encoder import train_tokenizer
 from poses.statistics import Statistics
 from runtime.errors import UserError
+from text_encoders import open_text_encoder
 
 
 def saved(path: Path, content: dict) -> Path:

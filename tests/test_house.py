@@ -17,6 +17,7 @@ FLOORS = (
     {"poses"},
     {"models", "importers"},
     {"checkpoint_checks", "dataset"},
+    {"text_encoders"},
     {"checkpoints"},
     {"generation", "generation_arguments"},
     {"training", "evaluation", "signing"},

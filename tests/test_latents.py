@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from checkpoints import open_text_encoder
 from models.layers import ScaledLatents
 from models.mamba_prior import PriorAlone, PriorConfig
 from poses.pack import write_pack
+from text_encoders import open_text_encoder
 from training.engine import parameter_groups
 from training.latents import set_latent_scale
 

@@ -10,7 +10,7 @@ import torch
 from made_up import write_data
 from test_generation import make_generator
 
-from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_checkpoint, open_text_encoder
+from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_checkpoint
 from dataset import collate
 from evaluation.clips import read_references
 from evaluation.evaluator import Evaluator
@@ -22,6 +22,7 @@ from poses.presence import shown_numbers
 from poses.splits import load_split
 from poses.statistics import Statistics, compute_statistics
 from runtime.errors import UserError
+from text_encoders import open_text_encoder
 from training.latents import LatentSource, latent_dataset
 
 

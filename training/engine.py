@@ -30,10 +30,11 @@ from runtime.errors import UserError, is_lost
 from runtime.flags import RUN_CONFIG_FILE, write_config
 from runtime.lifetime import GO_ON, stop_upon
 from training import precision
+from training.resuming import resume
 from training.run_folder import BEST, LAST, TENSORBOARD, begin, require_free, resume_path
 from training.saving import Saver, StopAsked, append_to_log, trim_log
 from training.settings import TrainSettings
-from training.state import EpochState, Losses, LossFunction, Means, Pictures, Progress, Run, Stage, resume
+from training.state import EpochState, Losses, LossFunction, Means, Pictures, Progress, Run, Stage
 
 DYNAMICS = ("A_log", "log_decay", "frequency")  # names of a state space's own parameters, Mamba's and S4D's
 _EVALUATION_SEED = 20_000  # dev and test draw the same noise in every epoch and every run

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from checkpoints import describe_text_encoder, load_autoencoder, load_prior, open_text_encoder, require_equal
+from checkpoints import load_autoencoder, load_prior, require_equal
 from dataset import JoinedClips, LatentDataset
 from generation_arguments import add_autoencoder_argument
 from models.autoencoder import AutoencoderConfig, PoseSpace
@@ -28,13 +28,15 @@ from runtime.arguments import (
 from runtime.config import AUTO
 from runtime.console import say
 from runtime.errors import UserError
+from text_encoders import describe_text_encoder, open_text_encoder
 from training.arguments import choose_prior_type
 from training.engine import split_loader
 from training.latents import LatentSource, latent_dataset
 from training.pictures import generations
+from training.resuming import made_with
 from training.run_folder import require_kept
 from training.settings import TrainSettings
-from training.state import LossFunction, Stage, made_with
+from training.state import LossFunction, Stage
 
 LENGTH_WEIGHT = 0.1  # of the length predictor's loss in the loss of either direction of stage 2
 AUTOENCODERS_OWN = ("latent_dim", "temporal_stride")

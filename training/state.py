@@ -1,10 +1,8 @@
-"""What a run consists of, what last.pt keeps of it, and what must be unchanged when a stopped run resumes."""
+"""What a run consists of, and what last.pt keeps of it."""
 
-import argparse
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
@@ -12,57 +10,17 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from checkpoint_checks import check_optimizer_state, is_count, not_finite, require_undamaged
-from checkpoints import STUDENT, load_checkpoint, load_weights, require_equal, same_text_encoder
+from checkpoint_checks import is_count, not_finite
 from dataset import Batch
 from models.whole_batch import Draws
-from poses.pack import Pack, digest
 from poses.statistics import Statistics
-from runtime.errors import UserError
-from runtime.files import write_whole
-from runtime.untrusted import shown
 from training.precision import THREADS
-from training.run_folder import BEST
 from training.settings import TrainSettings
 
 Losses = dict[str, Tensor]
 LossFunction = Callable[[nn.Module, Batch, Draws], Losses]
 Score = Callable[[Accelerator, nn.Module, DataLoader], dict[str, float]]
 Pictures = Callable[[nn.Module], list[tuple[str, np.ndarray]]]  # names and images [H,W,3]
-
-# Flags that change no result: they say where files are, and what a run does besides learning.
-WITHOUT_EFFECT = {
-    *("data_dir", "cache_dir", "output_dir", "skip_bad", "num_workers", "resume_from", "overwrite", "override"),
-    *("save_every_minutes", "max_skipped_steps", "picture_every", "config", "quiet"),
-}
-# Flags that may change when a run resumes, since they say how long and how fast it learns; the log names the change.
-FREE = {"num_epochs", "min_steps", "early_stopping_patience", "learning_rate", "weight_decay"}
-_PRIOR = "prior_checkpoint"  # key of a configuration: the fingerprint of the checkpoint that this flag names
-# Flags whose value may change too: instead of it, the fingerprint of the checkpoint or the configuration is compared.
-KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
-# Settings that an earlier version did not have, each with the value that behaves like that version.
-NEWER = {
-    **{"face_weight": 0.0, "joined_clips": 0.0, "joined_texts": 0.0, "trajectories": "4", "steps_learnt": "by count"},
-    "followed_by": "any",
-}
-OF_VERSION = {"gamma_unit", "sync_pulls_lag"}  # of a flow's configuration: no flags, but how its version guides
-FOLLOWS = {"max_frames", "has_null_text"}  # of a configuration: no flags, but what follows from those of `made_with`
-FLAG_OF = {"prior_type": "ssm_prior_type"}  # the flag behind a name of a configuration, where it has another one
-OF_TEACHER = {"start", "start_layers", "prior_type", "use_sync_guidance", "gamma_guidance", "guidance_from"}
-_OF_NAME = {
-    "data": "the clips or texts of train or dev differ",
-    "teacher": "the teacher differs",
-    "trajectories": "this version computes the teacher's trajectories differently",
-    "steps_learnt": "this version learns the student's steps in other shares",
-    "followed_by": "this version joins no clip with itself",
-}
-
-
-def made_with(args: argparse.Namespace, *packs: Pack, **more: str) -> dict:
-    """What a run's result depends on besides its model: the flags, the clips and texts of its packs, and `more`."""
-    flags = {name: value for name, value in vars(args).items() if name not in WITHOUT_EFFECT | KNOWN_OTHERWISE}
-    data = digest([[pack.info.get("content"), pack.ids, pack.texts] for pack in packs])
-    return {**flags, "data": data, **more}
 
 
 @dataclass
@@ -88,7 +46,7 @@ class Stage:
     signers: tuple[str, ...] = ()
     criterion: str = "loss"
     score: Score | None = None
-    made_with: dict = field(default_factory=dict)  # plain values, as `made_with` gives them
+    made_with: dict = field(default_factory=dict)  # plain values, as `training.resuming.made_with` gives them
     pictures: Pictures | None = None
     record: dict = field(default_factory=dict)  # `Flags.record`
 
@@ -212,104 +170,3 @@ class Run:
         """Whether everything that last.pt would hold is finite, so that a run can resume from it."""
         parts = {"model": self.model, "average": self.ema, "optimizer": self.optimizer}
         return not_finite({name: part.state_dict() for name, part in parts.items()}) is None
-
-
-def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelerator: Accelerator) -> None:
-    """Resume from a last.pt; from there on, the learning rate and weight decay of this call apply."""
-    output_dir, device, process = Path(settings.output_dir), accelerator.device, accelerator.process_index
-    require_undamaged(path)
-    content = load_checkpoint(path, stage.kind)
-    _require_same_run(stage, content, path)
-    state = content["training"]
-    run.changed = _changes(stage, state, path, settings.override)
-    load_weights(run.ema, content["weights"], str(path))
-    load_weights(run.model, state["model"], str(path))
-    check_optimizer_state(run.optimizer, state["optimizer"], path)
-    _load_optimizer(run.optimizer, run.schedule, state)
-    run.progress = Progress(**{field.name: state[field.name] for field in fields(Progress) if field.name in state})
-    if run.scaler is not None and "scaler" in state:
-        run.scaler.load_state_dict(state["scaler"])
-    if "under_way" in state and run.changed.keys() - FREE:
-        print("note: the interrupted epoch starts again, with the weights that it had reached")
-    elif "under_way" in state:
-        try:
-            run.epoch = EpochState.load(state["under_way"], device, process)
-        except ValueError:
-            raise UserError(
-                f"{path}: its training state is damaged ('under_way'); resume from another last.pt"
-            ) from None
-    if isinstance(state.get("changed"), dict):
-        run.changed = state["changed"] | run.changed
-    best, ours = path.with_name(BEST), output_dir / BEST
-    if not best.is_file():  # this run writes one
-        run.progress = Progress(run.progress.epoch, run.progress.step, best_epoch=run.progress.epoch)
-    elif best.resolve() != ours.resolve() and accelerator.is_main_process:
-        with write_whole(ours) as file:
-            file.write(best.read_bytes())
-
-
-def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
-    """Raises UserError if a checkpoint has no training state, or that of another model, text encoder or data set."""
-    if "training" not in content:
-        raise UserError(f"{path}: holds no training state; resume from last.pt")
-    if not same_text_encoder(content["text_encoder"], stage.text_encoder):
-        raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
-    ours, theirs = (config.get(_PRIOR) for config in (stage.config, content["config"]))
-    if ours != theirs:
-        if theirs is None:
-            raise UserError(f"{path}: trained without --prior_checkpoint; leave the flag out")
-        raise UserError(f"{path}: trained with the prior of fingerprint {shown(theirs)}; name it by --prior_checkpoint")
-    for name, value in stage.config.items():
-        if name not in FOLLOWS:
-            kept = content["config"].get(name, value)
-            if name in OF_VERSION and kept != value:
-                raise UserError(f"{path}: a version that guided otherwise ({name} {kept}) began this run; begin again")
-            if value is not None and value != kept:  # the value may be a default: to leave the flag out would not help
-                taught = stage.kind == STUDENT and name in OF_TEACHER
-                ours = f"the teacher's {name}" if taught else f"--{FLAG_OF.get(name, name)}"
-                advice = "name the teacher that it had" if taught else "pass that"
-                raise UserError(f"{ours} {value} contradicts {kept} in {path}, with which the run began; {advice}")
-    require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
-    if tuple(content.get("signers", ())) != stage.signers:
-        raise UserError(f"{path}: trained with other signers; resume with the data set it was trained on")
-    if Statistics.from_dict(content["statistics"]).fingerprint != stage.statistics.fingerprint:
-        raise UserError(f"{path}: trained with other data statistics; resume with the data set it was trained on")
-
-
-def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str, list]:
-    """The settings that differ from the stopped run's, [before, now] by name; a UserError without --override, but for
-    those that are FREE.
-
-    Checkpoints of earlier versions kept none of them.
-    """
-    kept, ours = state.get("made_with", {}), stage.made_with
-    if not isinstance(kept, dict):
-        raise UserError(f"{path}: its training state is damaged ('made_with'); resume from another last.pt")
-    kept = NEWER | kept if kept else kept
-    changes = {}
-    for name in kept.keys() & ours.keys() - stage.config.keys():
-        if None not in (kept[name], ours[name]) and kept[name] != ours[name]:
-            changes[name] = [kept[name], ours[name]]
-    changes = dict(sorted(changes.items()))
-    refused = [] if override else [name for name in changes if name not in FREE]
-
-    def said(names: Iterable[str]) -> str:
-        told = {name: f"--{name} is {changes[name][1]}, was {changes[name][0]}" for name in names}
-        return ", ".join((told | _OF_NAME)[name] for name in told)
-
-    if refused:
-        raise UserError(
-            f"{path}: the run was started with other settings ({said(refused)}); restore them, or pass --override"
-        )
-    if changes:
-        print(f"note: resuming with changed settings: {said(changes)}")
-    return changes
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LambdaLR, state: dict) -> None:
-    """Load the moments and the step of a stopped run, but keep the learning rate and weight decay of this one."""
-    ours = [{key: group[key] for key in ("initial_lr", "weight_decay")} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict({**state["schedule"], "base_lrs": [group["initial_lr"] for group in ours]})
-    for group, kept, factor in zip(optimizer.param_groups, ours, schedule.lr_lambdas, strict=True):
-        group.update(kept, lr=kept["initial_lr"] * factor(schedule.last_epoch))
