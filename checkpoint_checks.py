@@ -23,7 +23,7 @@ from torch import nn
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.pickles import ORDERED_DICT, Global, PickleMachine, UnknownGlobal, table_of
-from runtime.untrusted import Refusal, open_regular, open_zip, read_json, read_tensor_entries, shown
+from runtime.untrusted import Refusal, escaped, open_regular, open_zip, read_json, read_tensor_entries
 
 Config = TypeVar("Config")
 Model = TypeVar("Model", bound=nn.Module)
@@ -290,7 +290,7 @@ def check_config(config_type: type, values: Mapping[str, object]) -> None:
         else:
             sound, wanted = type(value) is kind, f"a {kind.__name__}"
         if not sound:
-            raise ValueError(f"{field.name} is {shown(repr(value))}, where {wanted} is expected")
+            raise ValueError(f"{field.name} is {escaped(repr(value))}, where {wanted} is expected")
         if field.name == "tokenizer":
             _check_tokenizer(value)
 
@@ -328,14 +328,14 @@ def build_fitting(make: Callable[[], Model], weights: Mapping[str, torch.Tensor]
     wrong = next((name for name in (*wanted, *found) if wanted.get(name) != found.get(name)), None)
     if wrong is not None:
         raise UserError(
-            f"{where}: its weights do not fit its configuration ({shown(wrong)} is "
+            f"{where}: its weights do not fit its configuration ({escaped(wrong)} is "
             f"{_named_shape(found.get(wrong))}, not {_named_shape(wanted.get(wrong))}); train it again"
         )
     return make()
 
 
 def _named_shape(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else shown(list(shape))
+    return "absent" if shape is None else escaped(list(shape))
 
 
 def check_numbers(content: Mapping[str, object], fingerprint: str, where: object) -> None:
@@ -345,11 +345,11 @@ def check_numbers(content: Mapping[str, object], fingerprint: str, where: object
     """
     wrong = not_finite({"weights": content["weights"], "training": content.get("training")})
     if wrong is not None:
-        raise UserError(f"{where}: {shown(wrong)} holds NaN or infinity; use another checkpoint")
+        raise UserError(f"{where}: {escaped(wrong)} holds NaN or infinity; use another checkpoint")
     if fingerprint != content["fingerprint"]:
         raise UserError(
             f"{where}: its weights are not those that were saved (fingerprint {fingerprint}, not "
-            f"{shown(content['fingerprint'])}); copy it again or use another"
+            f"{escaped(content['fingerprint'])}); copy it again or use another"
         )
 
 
@@ -366,7 +366,7 @@ def require_undamaged(path: Path) -> None:
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
         damaged = str(error)
     if damaged is not None:
-        raise UserError(f"{path}: damaged ({shown(damaged)}); copy it again, or resume from another last.pt")
+        raise UserError(f"{path}: damaged ({escaped(damaged)}); copy it again, or resume from another last.pt")
 
 
 def not_finite(content: Mapping[str, object]) -> str | None:

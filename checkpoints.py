@@ -41,7 +41,7 @@ from models.text_to_latent import Network, TextToLatent
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.files import write_whole, write_whole_folder
-from runtime.untrusted import read_regular, shown
+from runtime.untrusted import escaped, read_regular
 from text_encoders import build_text_encoder, check_text_encoder
 
 FORMAT = 1
@@ -140,12 +140,12 @@ def read_checkpoint(path: Path, *kinds: str) -> dict:
         raise UserError(f"{path}: not a checkpoint of this project; {writes}")
     if content["format"] != FORMAT:
         raise UserError(
-            f"{path}: format {shown(content['format'])}, but this version reads format {FORMAT}; train it again"
+            f"{path}: format {escaped(content['format'])}, but this version reads format {FORMAT}; train it again"
         )
     if content["kind"] not in kinds:
         wanted = " or ".join(kinds)
         raise UserError(
-            f"{path}: a checkpoint of kind '{shown(content['kind'])}', but '{wanted}' is needed here "
+            f"{path}: a checkpoint of kind '{escaped(content['kind'])}', but '{wanted}' is needed here "
             f"({SCRIPT_OF[kinds[0]]})"
         )
     check_header(content, path)
@@ -252,7 +252,7 @@ def load_prior(path: Path, parent: str) -> tuple[PriorAlone, dict]:
 def _require_parent(content: dict, parent: str, path: Path) -> None:
     if content["parent"] != parent:
         raise UserError(
-            f"{path}: trained on the autoencoder {shown(content['parent'])}, but --autoencoder_checkpoint is "
+            f"{path}: trained on the autoencoder {escaped(content['parent'])}, but --autoencoder_checkpoint is "
             f"{parent}; pass the autoencoder it was trained on"
         )
 

@@ -25,7 +25,7 @@ from runtime.arguments import make_parser
 from runtime.console import say
 from runtime.errors import UserError, without_tricks
 from runtime.files import write_whole
-from runtime.untrusted import shown
+from runtime.untrusted import escaped
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -84,7 +84,7 @@ def main() -> None:
     ours, theirs = row_of(rows_a, args.row_a, paths[0]), row_of(rows_b, args.row_b, paths[1])
     if ids_a != ids_b:
         only = next(iter(sorted({*ids_a} ^ {*ids_b})), None)
-        such = f", such as '{shown(only)}', which one of the two left out" if only else " (in another order)"
+        such = f", such as '{escaped(only)}', which one of the two left out" if only else " (in another order)"
         raise UserError(
             f"{args.b}: scored other clips than {args.a}{such}; compare evaluations of the same split and data"
         )

@@ -133,9 +133,13 @@ def _clip_id(alphabet: str, kind: str, text: str) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument("--output_dir", type=Path, default=Path("demo/data"), help="where the data set is written")
-    parser.add_argument("--alphabet", default="ase", help="signed language, such as ase (American), gsg (German)")
-    parser.add_argument("--num_words", type=int, default=400, help="words in all three splits together")
+    parser.add_argument(
+        "--output_dir", type=Path, default=Path("demo/data"), help="where the data set is written (default demo/data)"
+    )
+    parser.add_argument(
+        "--alphabet", default="ase", help="signed language, such as ase (American, the default) or gsg (German)"
+    )
+    parser.add_argument("--num_words", type=int, default=400, help="words in all three splits together (default 400)")
     parser.add_argument("--hold_out", nargs="*", default=[], metavar="WORD", help="words that only test has")
     parser.add_argument("--lexicon_dir", type=Path, help="folder of the letters; default: the package's")
     parser.add_argument("--seed", type=natural_int, default=0, help="chooses words, splits and tempos (default 0)")

@@ -45,9 +45,9 @@ from runtime.files import require_writable
 from runtime.flags import write_config
 from runtime.lifetime import is_first
 
-OF_FLOWS = tuple(f"--{field.name}" for field in fields(SamplingSettings))
-OF_TRAIN = ("random_clip", "nearest_text")  # rows of train clips
-OF_MODELS = ("--batch_size", "--oracle_length", "--shuffle_texts", "--precision", "--text_encoder")
+FLOW_FLAGS = tuple(f"--{field.name}" for field in fields(SamplingSettings))
+TRAIN_ROWS = ("random_clip", "nearest_text")  # rows of train clips
+MODEL_FLAGS = ("--batch_size", "--oracle_length", "--shuffle_texts", "--precision", "--text_encoder")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -105,8 +105,8 @@ def parse_arguments() -> argparse.Namespace:
     generation_arguments.add_device_argument(parser)
     args = parser.parse_args()
     has_model, has_translator = args.predictions_dir is None, args.back_translation_checkpoint is not None
-    refuse_without("--flow_checkpoint", args.flow_checkpoint is not None, OF_FLOWS, parser, args)
-    refuse_without("--predictor_checkpoint or --flow_checkpoint", has_model, OF_MODELS, parser, args)
+    refuse_without("--flow_checkpoint", args.flow_checkpoint is not None, FLOW_FLAGS, parser, args)
+    refuse_without("--predictor_checkpoint or --flow_checkpoint", has_model, MODEL_FLAGS, parser, args)
     refuse_without("--save_predictions", args.save_predictions, ("--format",), parser, args)
     refuse_without("--format pose", args.format == "pose", ("--image_size",), parser, args)
     refuse_without("--back_translation_checkpoint", has_translator, ("--num_beams",), parser, args)
@@ -205,7 +205,7 @@ def main() -> None:
     if "nearest_text" not in clips:
         print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")
     scores = {
-        name: evaluator.score(row, of_train=name in OF_TRAIN)
+        name: evaluator.score(row, of_train=name in TRAIN_ROWS)
         for name, row in progress_bar(clips.items(), "scoring", "row")
     }
 

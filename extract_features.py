@@ -17,7 +17,7 @@ import argparse
 from pathlib import Path
 
 from importers.conversion import convert
-from importers.holistic import require_packages, silence_native_logs
+from importers.detector import require_packages, silence_native_logs
 from importers.people import WHOM
 from importers.plan import (
     VIDEO_ENDINGS,

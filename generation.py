@@ -24,7 +24,7 @@ from poses.texts import legible, says_something
 from runtime.errors import UserError
 from runtime.files import is_undecoded
 from runtime.precision import settle
-from runtime.processes import of_first, shared_map
+from runtime.processes import broadcast_from_first, shared_map
 from runtime.timing import Clock
 
 PARTS = ("text", "sampling", "decoding")
@@ -143,8 +143,8 @@ class Generator:
         """As `generate`, but yields (index, clip) batch by batch, clips of like length together.
 
         Reads WINDOW texts at a time, then signs them in order of their clips' lengths, which are known only then.
-        Several processes share the batches, and each gets all clips. Raises UserError for a clip that no signer could
-        be.
+        Several processes share the batches, and each gets all clips. Raises UserError for an implausible clip
+        (`require_plausible`).
         """
         kind = self.model.net.kind
         guidance = self.sampling.guidance_scale if kind == FLOW else None  # which a student can't change
@@ -156,7 +156,8 @@ class Generator:
         for first in range(0, len(indices), WINDOW):
             window = indices[first : first + WINDOW]
             read = self.read([texts[i] for i in window], [named[i] for i in window], batch_size)
-            predicted = of_first([text.frames for text in read])  # all must order alike, and rounding may differ
+            # All processes must order alike, and their rounding may differ.
+            predicted = broadcast_from_first([text.frames for text in read])
             frames = [lengths[i] for i in window] if lengths is not None else predicted
             order = sorted(range(len(window)), key=lambda row: (frames[row], row))
             batches = [order[start : start + signed_together] for start in range(0, len(order), signed_together)]

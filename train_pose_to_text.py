@@ -39,7 +39,7 @@ from runtime.arguments import (
     positive_int,
 )
 from runtime.errors import UserError
-from training.engine import split_loader, start, train
+from training.engine import prepare_run, split_loader, train
 from training.pictures import readings
 from training.resuming import made_with
 from training.settings import TrainSettings
@@ -123,7 +123,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = start(settings, args.hidden_dim)
+    accelerator = prepare_run(settings, args.hidden_dim)
 
     packs = {split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad) for split in SPLITS}
     statistics = load_statistics(args.data_dir, args.cache_dir, packs["train"])

@@ -28,7 +28,7 @@ from runtime.arguments import (
     build_dataclass,
     make_parser,
 )
-from training.engine import split_loader, start, train
+from training.engine import prepare_run, split_loader, train
 from training.pictures import reconstructions
 from training.resuming import made_with
 from training.settings import TrainSettings
@@ -54,7 +54,7 @@ def main() -> None:
     settings = build_dataclass(TrainSettings, args)
     config = build_dataclass(AutoencoderConfig, args)
     loss = build_dataclass(AutoencoderLoss, args)
-    accelerator = start(settings, args.hidden_dim)
+    accelerator = prepare_run(settings, args.hidden_dim)
     if args.text_encoder is not None and accelerator.is_main_process:
         print(f"note: the autoencoder reads no text; --text_encoder {args.text_encoder} is for stage 2")
 

@@ -23,7 +23,7 @@ from models.whole_batch import Draws
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser, refuse_without
 from training import arguments, latent_stages
-from training.engine import start, train
+from training.engine import prepare_run, train
 from training.latent_stages import LENGTH_WEIGHT
 from training.latents import conditions, has_text, set_latent_scale, set_sync_targets
 from training.settings import TrainSettings
@@ -75,7 +75,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = start(settings, args.hidden_dim)
+    accelerator = prepare_run(settings, args.hidden_dim)
 
     source = latent_stages.open_source(args, accelerator.device).in_space(args.space)
     latent_stages.require_shape(args, source)

@@ -21,7 +21,7 @@ from poses.files import SPLITS
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
 from training import arguments, latent_stages
-from training.engine import start, train
+from training.engine import prepare_run, train
 from training.latent_stages import LENGTH_WEIGHT
 from training.latents import conditions, set_latent_scale
 from training.settings import TrainSettings
@@ -49,7 +49,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = start(settings, args.hidden_dim)
+    accelerator = prepare_run(settings, args.hidden_dim)
 
     source = latent_stages.open_source(args, accelerator.device)
     latent_stages.require_shape(args, source)

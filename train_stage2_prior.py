@@ -20,7 +20,7 @@ from models.whole_batch import Draws
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
 from training import arguments, latent_stages
-from training.engine import split_loader, start, train
+from training.engine import prepare_run, split_loader, train
 from training.latents import latent_pack, set_latent_scale
 from training.resuming import made_with
 from training.settings import TrainSettings
@@ -43,7 +43,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = start(settings, args.hidden_dim)
+    accelerator = prepare_run(settings, args.hidden_dim)
 
     source = latent_stages.open_source(args, accelerator.device)
     latent_stages.require_shape(args, source)

@@ -32,9 +32,9 @@ from runtime.arguments import (
     positive_int,
 )
 from training import latent_stages
-from training.engine import split_loader, start, train
+from training.engine import prepare_run, split_loader, train
 from training.latents import conditions, latent_dataset
-from training.precision import width_of
+from training.mixed_precision import width_of
 from training.settings import TrainSettings
 from training.state import Losses
 from training.teachers import TEACHERS_OWN, guide, load_teacher, require_teachers_limit, require_teachers_signers
@@ -96,7 +96,7 @@ def main() -> None:
     args = parse_arguments()
     cpu.tune()
     settings = build_dataclass(TrainSettings, args)
-    accelerator = start(settings, width_of(args.teacher_checkpoint))
+    accelerator = prepare_run(settings, width_of(args.teacher_checkpoint))
 
     source = latent_stages.open_source(args, accelerator.device)
     teacher, content = load_teacher(args, source.fingerprint, accelerator.device)

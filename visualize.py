@@ -25,13 +25,12 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.clip_values import Values, add_values, all_measures, choose_clips, require_scored, split_of
-from evaluation.clips import Clip as ScoredClip
-from evaluation.clips import reference_of
+from evaluation.clips import Clip, reference_of
 from evaluation.predictions import prediction_path, read_prediction
 from evaluation.report import REFERENCE
 from evaluation.sync import nmm_scale
 from poses.captions import Captions, each_frame, of_frames, read_captions
-from poses.files import SPLITS, Clip, Reading, list_clips, read_clip, read_pose, shared_rate
+from poses.files import SPLITS, Reading, StoredClip, list_clips, read_clip, read_pose, shared_rate
 from poses.holistic import read_pose_points
 from poses.page import MEASURES, Entry, Shown, write_page
 from poses.presence import shown_span
@@ -130,12 +129,12 @@ def reading_of(path: Path, cache_dir: Path | None) -> Reading | None:
     return prepared_reading(path.parent.parent.parent, cache_dir) if path.suffix == ".npz" else None
 
 
-def captions_of(clip: Clip, captions: Mapping[str, Captions]) -> Captions | None:
+def captions_of(clip: StoredClip, captions: Mapping[str, Captions]) -> Captions | None:
     """What is signed when, in frames of the clip as it was read; None for a clip that has no captions."""
     return of_frames(captions[clip.id], clip.start, clip.step) if clip.id in captions else None
 
 
-def shared_fps(clips: Iterable[Clip], names: Iterable[object]) -> float | None:
+def shared_fps(clips: Iterable[StoredClip], names: Iterable[object]) -> float | None:
     """The frames per second of all clips that say, None where none does; raises UserError if they differ."""
     known = {name: clip.fps for clip, name in zip(clips, names, strict=True) if clip.fps is not None}
     return shared_rate(known, "clips", "choose one")
@@ -162,13 +161,13 @@ def shared_aspect(paths: Iterable[Path], given: float | None) -> float:
     return aspect
 
 
-def as_scored(clip: Clip) -> Clip:
+def as_scored(clip: StoredClip) -> StoredClip:
     """A clip as `evaluate.py` reads it: a hand that counts as absent is not there, and short gaps are filled."""
-    scored = ScoredClip.real(clip.pose, clip.seen)
+    scored = Clip.real(clip.pose, clip.seen)
     return replace(clip, pose=scored.pose, seen=scored.seen)
 
 
-def trimmed(clip: Clip) -> Clip:
+def trimmed(clip: StoredClip) -> StoredClip:
     """Without the frames at its ends that show nothing, which are not scored."""
     frames = shown_span(clip.seen)
     start = clip.start + frames.start * clip.step
@@ -239,7 +238,7 @@ def show_split(args: argparse.Namespace) -> None:
     for label, folder in folders.items():
         scored = add_values(values, label, folder, split)
         clips = (read_clip(args.data_dir, split, clip_id, texts[clip_id], reading) for clip_id in scored)
-        real = (reference_of(ScoredClip.real(clip.pose, clip.seen).trimmed(), clip.id, clip.text) for clip in clips)
+        real = (reference_of(Clip.real(clip.pose, clip.seen).trimmed(), clip.id, clip.text) for clip in clips)
         require_scored(folder, split, real)
         shown_by_all &= set(scored)
     texts = {clip_id: text for clip_id, text in texts.items() if clip_id in shown_by_all}

@@ -14,7 +14,7 @@ from evaluation.registry import COLUMNS, Metric
 from evaluation.report import BACK_TRANSLATION, LENGTH_SOURCES, MARKED, ROWS, is_marked
 from runtime.errors import UserError, without_tricks
 from runtime.flags import versions
-from runtime.untrusted import shown
+from runtime.untrusted import escaped
 
 WHAT = {
     AUTOENCODER: "The autoencoder of poses (stage 1): it compresses a signed clip to latents and decodes it again. "
@@ -202,8 +202,8 @@ def _provenance(content: Mapping[str, object], call: Mapping[str, Mapping[str, o
     yield ""
     for name, value in flags.items():
         if name not in ("tokenizer", "text_encoder") and not _is_path(name):
-            yield f"    {name}: {shown(value)}"
+            yield f"    {name}: {escaped(value)}"
     for first, changed in changes:
         if first <= content.get("epoch", first):
-            told = [f"{name} from {shown(before)} to {shown(after)}" for name, (before, after) in changed.items()]
+            told = [f"{name} from {escaped(before)} to {escaped(after)}" for name, (before, after) in changed.items()]
             yield f"\nChanged on resuming, before epoch {first}: {', '.join(told)}."

@@ -163,7 +163,7 @@ def _never_shows(clip: Clip, real: Reference, numbers: slice) -> np.ndarray:
 
 
 def name_key(name: str) -> str:
-    """What names of files are one name by, whatever system wrote them: Unicode's form and capitals do not count."""
+    """The key under which names of files count as one: composed Unicode, lower case."""
     return composed(name).lower()
 
 

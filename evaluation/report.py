@@ -23,7 +23,7 @@ from evaluation.registry import METRICS, SUBJECTS, remarks
 from poses.files import SPLITS
 from runtime.errors import UserError
 from runtime.files import write_whole
-from runtime.untrusted import NpzArchive, read_json, shown
+from runtime.untrusted import NpzArchive, escaped, read_json
 
 REFERENCE = "reference"  # the row of the real clips
 ROWS = ("model", "shuffled_texts", REFERENCE, "reconstruction", "mean_pose", "random_clip", "nearest_text")
@@ -155,7 +155,9 @@ def read_clips(path: Path) -> tuple[list[str], dict[str, Scores]]:
         raise UserError(f"{path}: not readable values of clips; run evaluate.py again") from None
     for row, scores in rows.items():
         if wrong := _not_of_clips(scores, len(ids)) if ids.ndim == 1 and ids.dtype.kind == "U" else "ids":
-            raise UserError(f"{path}: '{shown(row)}/{shown(wrong)}' is no value of its clips; run evaluate.py again")
+            raise UserError(
+                f"{path}: '{escaped(row)}/{escaped(wrong)}' is no value of its clips; run evaluate.py again"
+            )
     return ids.tolist(), rows
 
 

@@ -14,7 +14,7 @@ from poses import layout
 from poses.motion import face_energy, hand_energy, mean_where, smoothed
 
 MAX_LAG = 10  # frames
-BLURRED = 4  # energies at each end that nothing beyond the clip smooths: they would go up and down together
+BLURRED = 4  # energies left out at each end: smoothing repeats the end frames, so hands and face would move together
 NULL_SHUFFLES = 20  # of a clip's face in time, for what sync metrics give by chance
 
 

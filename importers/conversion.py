@@ -31,8 +31,8 @@ def convert(
 ) -> None:
     """Write every clip that is not there yet, the splits' texts, and a report, also to `output_dir`/report.txt.
 
-    read(source, *shared), in the workers, makes a recording or raises UserError; content_of(source) tells it from
-    another in its place. fps as --fps has it. Recordings that can't be read are left out, named in the report and,
+    read(source, *shared), in the workers, makes a recording or raises UserError; content_of(source) is its
+    digest. fps as --fps has it. Recordings that can't be read are left out, named in the report and,
     without `skip_bad`, in a UserError at the end.
     shard: (I, N): every Nth clip from the Ith on is this machine's part; the report is of that part.
     """

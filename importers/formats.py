@@ -171,8 +171,8 @@ def _frames_of_clips(folder: Path, ending: str) -> dict[str, list[Path]]:
 
 
 def content_of_source(source: Source) -> str:
-    """What tells a recording from another in its place: of one with a file per frame, every file counts; of a clip in a
-    .skels file, its line, which may have become another one's."""
+    """A digest of a recording, by which a replaced or changed one is recognised: of one with a file per frame, of every
+    file; of a clip in a .skels file, of its line."""
     if source.kind in FRAME_FORMATS:
         return digest([[path.name, content_of(path, whole=True)] for path in frame_paths(source)])
     if source.kind == "skels" and source.path.is_file():

@@ -13,7 +13,7 @@ UNITS = {
     "shoulders": "centred between the shoulders, in any scale",
 }
 SHOULDER_PLACE, SHOULDER_WIDTH = (0.5, 0.4), 0.25  # of a square picture: where a body centred on its shoulders is put
-BESIDE = 0.2  # of the points have a number below 0, in pixels that are counted from the body
+BESIDE = 0.2  # share of points with a number below 0, from which pixels count from the body
 WIDEST = 0.8  # of the picture: shoulders farther apart are in another unit
 TRUNK = [layout.NOSE, layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
 SHOULDERS = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]

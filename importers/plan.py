@@ -16,7 +16,7 @@ from runtime.arguments import number_parser, positive_int, refuse_without
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import is_undecoded, write_whole
-from runtime.untrusted import read_json, shown
+from runtime.untrusted import escaped, read_json
 
 MADE_BY = "made_by.json"  # in a data set's folder: the script and the flags that its clips were made with
 
@@ -157,11 +157,11 @@ def files_in(folder: Path, endings: tuple[str, ...], output_dir: Path | None, sk
     lost = [path for path in lost if path.suffix.lower() in ("", *endings)]
     problems = []
     if closed:
-        name = shown(os.path.relpath(closed[0].filename, folder))
+        name = escaped(os.path.relpath(closed[0].filename, folder))
         told = f"{len(closed)} folders can't be read, such as {name} ({closed[0].strerror})"
         problems.append((told, "check their permissions"))
     if lost:
-        told = f"{len(lost)} links lead nowhere, such as {shown(lost[0].relative_to(folder))}"
+        told = f"{len(lost)} links lead nowhere, such as {escaped(lost[0].relative_to(folder))}"
         problems.append((told, "fetch their content, for example with git annex get, datalad get or dvc pull"))
     for told, advice in problems:
         if not skip_bad:
@@ -185,7 +185,9 @@ def name_sources(sources: Iterable[Source], endings: tuple[str, ...], ids: str) 
             advice = "pass --ids path, which names clips after their path" if helps else "rename one of them"
             raise UserError(f"{told}; {advice}")
         if unfit := _unfit(clip_id, source.name):
-            raise UserError(f"{source.path}: the name '{shown(source.name)}' can't be a clip's, as {unfit}; rename it")
+            raise UserError(
+                f"{source.path}: the name '{escaped(source.name)}' can't be a clip's, as {unfit}; rename it"
+            )
         named[clip_id] = source
     return dict(sorted(named.items()))
 
@@ -248,9 +250,9 @@ def _splits_of_folders(clips: list[PlannedClip]) -> dict[str, str]:
     if splits and other is not None:
         one = next(clip for clip in clips if clip.id in splits)
         raise UserError(
-            f"{len(splits)} of {len(clips)} recordings, such as {shown(one.source.name)}, are in a folder or file that "
-            f"is called like a split, and others, such as {shown(other.source.name)}, are not; pass --split, for "
-            "example --split 0.8,0.1,0.1, or put each recording into train, dev or test"
+            f"{len(splits)} of {len(clips)} recordings, such as {escaped(one.source.name)}, are in a folder or file "
+            f"that is called like a split, and others, such as {escaped(other.source.name)}, are not; pass --split, "
+            "for example --split 0.8,0.1,0.1, or put each recording into train, dev or test"
         )
     if splits:
         counts = Counter(splits.values())
@@ -260,7 +262,7 @@ def _splits_of_folders(clips: list[PlannedClip]) -> dict[str, str]:
 
 
 def _splits_named(words: dict[str, list[list[str]]]) -> dict[str, str]:
-    """The split of each clip by the first of its folders of whose words exactly one names a split."""
+    """The split of each clip: that of its first folder whose words name exactly one split."""
     found: dict[str, str] = {}
     for name, of_places in words.items():
         named = ({SPLIT_NAMES[word] for word in place if word in SPLIT_NAMES} for place in of_places)
@@ -314,16 +316,17 @@ def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tup
             f"{files}: none of its {len(said)} IDs, such as '{missing[0]}', is a recording's, such as '{without[0]}'"
         )
     if without:
-        print(f"{len(without)} recordings have no text in {files} and are not taken, such as '{shown(without[0])}'")
+        print(f"{len(without)} recordings have no text in {files} and are not taken, such as '{escaped(without[0])}'")
     if missing:
-        print(f"{len(missing)} texts of {files} have no recording, such as '{shown(missing[0])}'")
+        print(f"{len(missing)} texts of {files} have no recording, such as '{escaped(missing[0])}'")
     return kept
 
 
 def _known_split(split: str, name: str, path: Path) -> str:
     if split.lower() not in SPLIT_NAMES:
         raise UserError(
-            f"{path}: the split of '{shown(name)}' is '{shown(split)}'; write train, dev or test there, or pass --split"
+            f"{path}: the split of '{escaped(name)}' is '{escaped(split)}'; write train, dev or test there, or pass "
+            "--split"
         )
     return SPLIT_NAMES[split.lower()]
 

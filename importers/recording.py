@@ -159,8 +159,8 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def content_of(path: Path, *, whole: bool = False) -> str:
-    """What tells a recording from another in its place: digits of a file's size, start, middle and end; of a folder's
-    names and of each of its files. A link that leads nowhere has a content of its own, which is no file's.
+    """A digest of a recording, by which a replaced or changed one is recognised: of a file's size, start, middle and
+    end; of a folder's names and of each of its files. That of a link that leads nowhere is no file's.
 
     whole: of all that a file of up to WHOLE bytes holds, since arrays are changed in the middle, as videos are not.
     """

@@ -15,7 +15,7 @@ from poses.texts import PHOENIX_COLUMNS, add_text, is_corpus_row, legible, texts
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import composed, read_text
-from runtime.untrusted import shown
+from runtime.untrusted import escaped
 
 ID_COLUMNS = ("id", "clip_id", "name", "sentence_name", "file", "filename")
 TEXT_COLUMNS = ("text", "translation", "sentence", "label", "gloss")
@@ -157,7 +157,7 @@ def _require_one_id(ids: dict[str, str], where: str) -> None:
     names = [clip_name(name, ()) for name in ids.values()]
     short = min(names, key=len)
     if not all(name == short or name.startswith(f"{short}.") for name in names):  # `a` and `a.mp4` are one
-        told = " and ".join(f"'{shown(name)}'" for name in ids.values())
+        told = " and ".join(f"'{escaped(name)}'" for name in ids.values())
         raise UserError(f"{where} names {told}; which of them is the clip? Pass --id_column {' or '.join(ids)}")
 
 
@@ -185,7 +185,7 @@ def _require_no_other_ids(
             row = next(row for row, one, other in zip(rows, found, chosen, strict=True) if one != other)
             raise UserError(
                 f"{path}: the columns '{header[taken[0]]}' and '{name}' name different recordings, such as "
-                f"'{shown(row[taken[0]])}' and '{shown(row[at])}'; which of them is the clip? Pass --id_column"
+                f"'{escaped(row[taken[0]])}' and '{escaped(row[at])}'; which of them is the clip? Pass --id_column"
             )
 
 

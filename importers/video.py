@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from importers.holistic import Detector, Holistic
+from importers.detector import Detector, Holistic
 from importers.json_frames import places_of
 from importers.people import Person, choose, find_people, hand_movement, note_on_people, window
 from importers.plan import VIDEO_ENDINGS, Source, files_in
@@ -84,7 +84,7 @@ def header_rate(source: Source, source_fps: float | None) -> float | None:
 
 
 def content_of_source(source: Source) -> str:
-    """What tells a recording from another in its place."""
+    """A digest of a recording, by which a replaced or changed one is recognised."""
     return content_of(source.path)
 
 

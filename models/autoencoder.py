@@ -24,9 +24,9 @@ from runtime.config import described
 
 # Noise on the latents, in their standard deviations: its start, its maximum, the pace of its adaptation. Without a
 # maximum it would grow without end on clips that lose no motion by it, such as letters that a lexicon spells.
-FIRST_NOISE, MOST_NOISE, NOISE_PACE = 0.03, 0.25, 3.0
+INITIAL_LATENT_NOISE, MAX_LATENT_NOISE, NOISE_PACE = 0.03, 0.25, 3.0
 MEASURED_EVERY = 8  # clips, for the motion that is kept
-CALM = 0.1  # normalised numbers: below it, the error of a change from frame to frame is squared
+VELOCITY_BETA = 0.1  # normalised numbers: below it, the error of a change from frame to frame is squared
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class AutoencoderConfig:
             raise ValueError(f"motion_kept {self.motion_kept} must be above 0, and 1 at most")
         if not 0 <= self.latent_noise < math.inf:
             raise ValueError(f"latent_noise {self.latent_noise} must be 0 or more, and finite")
-        if self.motion_kept < 1 and self.latent_noise > MOST_NOISE:
+        if self.motion_kept < 1 and self.latent_noise > MAX_LATENT_NOISE:
             raise ValueError(
-                f"latent_noise {self.latent_noise} must be {MOST_NOISE} at most, because motion_kept adapts it"
+                f"latent_noise {self.latent_noise} must be {MAX_LATENT_NOISE} at most, because motion_kept adapts it"
             )
         if self.learnt_dim < 1:
             raise ValueError(
@@ -219,7 +219,7 @@ class PoseAutoencoder(nn.Module):
         if config.motion_kept < 1:
             # log(noise) / NOISE_PACE, so that one optimiser step moves log(noise) NOISE_PACE times as far as another
             # parameter.
-            first = config.latent_noise or FIRST_NOISE
+            first = config.latent_noise or INITIAL_LATENT_NOISE
             self.noise_level = nn.Parameter(torch.tensor(math.log(first) / NOISE_PACE))
 
     @property
@@ -227,7 +227,7 @@ class PoseAutoencoder(nn.Module):
         """The noise that training adds to the latents, in their standard deviations, a scalar."""
         if self.noise_level is None:
             return self.hand_frame.std.new_tensor(self.config.latent_noise)
-        return (NOISE_PACE * self.noise_level.detach()).exp().clamp(max=MOST_NOISE)
+        return (NOISE_PACE * self.noise_level.detach()).exp().clamp(max=MAX_LATENT_NOISE)
 
     def latent_mask(self, mask: Tensor) -> Tensor:
         """Which latents hold a real frame: mask [B,T] -> [B,N]."""
@@ -385,7 +385,7 @@ class AutoencoderLoss:
         )
         if draws is not None and model.noise_level is not None:
             lost = self.motion_lost(model, pose, weight, mean, present, mask, draws)
-            may_grow = model.latent_noise < MOST_NOISE
+            may_grow = model.latent_noise < MAX_LATENT_NOISE
             lost = lost * (may_grow | (whole_value(lost) > 0))
             # This term is 0. Its gradient by the level is `lost`: a step lowers the noise where motion is lost, and
             # raises it where none is (a constraint's multiplier, as in GECO, Rezende & Viola 2018).
@@ -404,7 +404,7 @@ class AutoencoderLoss:
             "reconstruction": _error(levels.pose, pose, scaled),
             "hand_shape": _error(levels.relative, model.hand_frame.relative(pose), hands * wrists),
             "face": self.face(*(x[..., layout.NMM] for x in (levels.pose, pose, weight)), model.face_moves),
-            "velocity": _error(levels.pose.diff(dim=1), pose.diff(dim=1), pairs, beta=CALM),
+            "velocity": _error(levels.pose.diff(dim=1), pose.diff(dim=1), pairs, beta=VELOCITY_BETA),
             "coarse": _error(levels.body, pose[..., layout.BODY], body)
             + _error(levels.hands, pose[..., layout.HANDS], hands),
         }
@@ -421,7 +421,7 @@ class AutoencoderLoss:
         for part in layout.FACE_SLICES:
             alike[part] /= alike[part].sum().clamp_min(1)
         pairs = weight[:, 1:] * weight[:, :-1]
-        change = _error(made.diff(dim=1), real.diff(dim=1), pairs * alike, beta=CALM)
+        change = _error(made.diff(dim=1), real.diff(dim=1), pairs * alike, beta=VELOCITY_BETA)
         return _error(made, real, weight * alike) + change
 
     @staticmethod

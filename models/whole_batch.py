@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # the golden ratio in 64 bits: counts in steps that look random
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 by the golden ratio: its multiples differ in many bits
 _LEA = 0xDABA0B6EB09322E3 - 2**64  # Doug Lea's mixer, as in Java's L64X128MixRandom (Steele & Vigna 2021)
 _counters: dict[torch.device, Tensor] = {}
 
@@ -42,7 +42,7 @@ class Draws:
         keys = [hashlib.blake2b(f"{numbers} {name}".encode(), digest_size=8).digest() for name in ids]
         return cls(torch.tensor([int.from_bytes(key, "little", signed=True) for key in keys]).to(device))
 
-    def words(self, number: int) -> Tensor:
+    def random_bits(self, number: int) -> Tensor:
         """`number` words of 64 random bits for each clip, [B,number] int64."""
         self.count += 1
         own = _mix(self.keys + self.count)
@@ -50,13 +50,13 @@ class Draws:
 
     def uniform(self, *shape: int) -> Tensor:
         """In [0,1), [B,*shape]."""
-        words = self.words(math.prod(shape))
+        words = self.random_bits(math.prod(shape))
         return ((words & 0xFFFFFF).float() * 2.0**-24).view(-1, *shape)
 
     def normal(self, *shape: int) -> Tensor:
         """Of a standard normal distribution (Box & Muller 1958), [B,*shape]."""
         count = math.prod(shape)
-        words = self.words((count + 1) // 2)
+        words = self.random_bits((count + 1) // 2)
         radius = ((words & 0xFFFFFFFF).float() + 1).mul_(2.0**-32).log_().mul_(-2).sqrt_()
         angle = (words >> 32).float().mul_(math.pi * 2.0**-31)
         pairs = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1).flatten(1)
@@ -73,7 +73,7 @@ class Draws:
         dropped, count = round(probability * 2**16), x[0].numel()
         if dropped >= 2**16:
             return x * 0
-        bits = self.words((count + 3) // 4).view(torch.int16)[:, :count].reshape(x.shape)
+        bits = self.random_bits((count + 3) // 4).view(torch.int16)[:, :count].reshape(x.shape)
         return x.masked_fill(bits < dropped - 2**15, 0.0) * (2**16 / (2**16 - dropped))
 
 
@@ -88,7 +88,7 @@ def _mix(words: Tensor) -> Tensor:
 
 
 def _counter(number: int, device: torch.device) -> Tensor:
-    """The first multiples of the golden ratio, [number]; kept, since every draw counts."""
+    """The first multiples of `_GOLDEN`, [number]; kept for each device, since every draw needs them."""
     known = _counters.get(device)
     if known is None or len(known) < number:
         known = _counters[device] = torch.arange(number, device=device) * _GOLDEN

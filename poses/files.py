@@ -23,7 +23,7 @@ from poses.texts import texts_by_id
 from runtime.errors import UserError
 from runtime.files import composed, read_lines
 from runtime.pickles import read_pickle
-from runtime.untrusted import NpzArchive, read_json, read_npy, shown
+from runtime.untrusted import NpzArchive, escaped, read_json, read_npy
 
 SPLITS = ("train", "dev", "test")
 VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 and hidden arms within it .02 or more
@@ -54,7 +54,7 @@ class Reading:
 
 
 @dataclass
-class Clip:
+class StoredClip:
     """One clip: pose [T,214] float32 with its gaps filled, seen [T,214] bool (False has weight 0 everywhere).
 
     fps: frames per second, None where the files do not say. notes: what a user should know of how the files were read,
@@ -157,7 +157,7 @@ def read_nmm(path: Path) -> NmmFile:
     for part, nothing in zip(features, empty, strict=True):
         if (nothing | without_face).all():
             part[:] = np.nan
-    unread = [shown(str(key)) for key in content if key not in layout.NMM_FEATURES and key != "fps"]
+    unread = [escaped(str(key)) for key in content if key not in layout.NMM_FEATURES and key != "fps"]
     return NmmFile(values, _read_fps(path, content.get("fps")), unread)
 
 
@@ -170,10 +170,10 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
     try:
         with NpzArchive(path) as archive:
             if "keypoints" not in archive:
-                raise UserError(f"{path}: has no 'keypoints' (it has {shown(', '.join(archive)) or 'nothing'})")
+                raise UserError(f"{path}: has no 'keypoints' (it has {escaped(', '.join(archive)) or 'nothing'})")
             key = next((key for key in ("visibility", "confidence") if key in archive), None)
             keypoints, visibility, fps = archive["keypoints"], archive[key] if key else None, archive.get("fps")
-            unread = [shown(name) for name in archive if name not in ("keypoints", key, "fps")]
+            unread = [escaped(name) for name in archive if name not in ("keypoints", key, "fps")]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     if keypoints.ndim != 3 or keypoints.shape[1:] != (layout.NUM_KEYPOINTS, 2) or keypoints.dtype.kind != "f":
@@ -225,7 +225,7 @@ def _read_fps(path: Path, fps: object) -> float | None:
     return float(value.item())
 
 
-def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading: Reading | None = None) -> Clip:
+def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading: Reading | None = None) -> StoredClip:
     """Read one clip, its gaps filled. Raises UserError naming the file that is damaged.
 
     NMMs of another rate are brought to the frames of the pose. Frames at the ends that saw nothing are left out.
@@ -284,7 +284,7 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
             shown = slice(0, shown_span(seen).stop)  # after it, only frames of the old rate saw anything
             pose, seen = pose[shown], seen[shown]
         fps = reading.fps
-    return Clip(clip_id, text, pose, seen, fps, notes, rate, doubt, frames.start, step)
+    return StoredClip(clip_id, text, pose, seen, fps, notes, rate, doubt, frames.start, step)
 
 
 def repeated_frames(keypoints: np.ndarray, seen: np.ndarray) -> tuple[int, int]:
@@ -332,7 +332,7 @@ def _relative_rate(length: int, nmm_length: int, fps: float | None, nmm_fps: flo
     return rate if abs(nmm_length - rate * length) <= max(1.0, rate) else None
 
 
-def read_pose(path: Path, reading: Reading | None = None) -> Clip:
+def read_pose(path: Path, reading: Reading | None = None) -> StoredClip:
     """A clip from one file: a .npy [T,214] as the inference scripts write it, a data set's .npz, or a .pose file.
 
     reading: how to read what states visibilities, an .npz or a .pose.
@@ -353,7 +353,7 @@ def read_pose(path: Path, reading: Reading | None = None) -> Clip:
         nmm_seen = np.isfinite(recording.nmm)
         pose = layout.keypoints_to_frame(keypoints, fill_gaps(recording.nmm, nmm_seen)[0])
         seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
-        return Clip(path.stem, "", pose, seen, recording.fps if recording.fps > 0 else None)
+        return StoredClip(path.stem, "", pose, seen, recording.fps if recording.fps > 0 else None)
     if path.suffix != ".npy":
         raise UserError(f"{path}: none of .npy, .npz and .pose; give a generated clip or one of a data set")
     try:
@@ -366,7 +366,7 @@ def read_pose(path: Path, reading: Reading | None = None) -> Clip:
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and its reader says so
         pose = pose.astype(np.float32)
-    return Clip(path.stem, "", pose, shown_numbers(pose), _fps_beside(path))
+    return StoredClip(path.stem, "", pose, shown_numbers(pose), _fps_beside(path))
 
 
 def _fps_beside(path: Path) -> float | None:

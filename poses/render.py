@@ -50,7 +50,7 @@ TORSO = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER, layout.RIGHT_HIP, layout.L
 GIF_MAX_FPS, GIF_COLOURS = 50, 64
 GIF_MAX_SECONDS = 655  # a picture that stands still has 65535 hundredths of a second
 MP4_MAX_WIDTH, GIF_MAX_WIDTH = 16384, 65535  # pixels that H.264 takes, and that a GIF can state
-HALF, REACH = 1.4, 3.0  # shoulder widths that a view shows to each side of the shoulders: usually, and at most
+VIEW_HALF, REACH = 1.4, 3.0  # shoulder widths that a view shows to each side of the shoulders: usually, and at most
 FOREHEAD = 0.3  # shoulder widths that a head rises above its eyes
 MOST_GAP = 0.4  # shoulder widths from wrist to hand that a picture bridges; a longer gap is a fault of the clip
 STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
@@ -73,9 +73,9 @@ class View:
 def fit_views(poses: Sequence[np.ndarray], aspect: float = 1.0) -> list[View]:
     """The views for clips [T,214] that are shown together, around their median shoulders, one size in shoulder widths.
 
-    They show HALF to each side, or as much more, up to REACH, as the hands and the heads of all clips need: shoulders
-    are narrow where a signer turns, or a wide recording is drawn as a square. `hands` are those that a clip shows in
-    10 % of its frames.
+    They show VIEW_HALF to each side, or as much more, up to REACH, as the hands and the heads of all clips need:
+    shoulders are narrow where a signer turns, or a wide recording is drawn as a square. `hands` are those that a clip
+    shows in 10 % of its frames.
     """
     views, reached, heads = [], [], []
     for pose in poses:
@@ -96,10 +96,10 @@ def fit_views(poses: Sequence[np.ndarray], aspect: float = 1.0) -> list[View]:
             if len(seen) >= max(1, 0.1 * len(pose)):
                 extent = (seen.max(1) - seen.min(1)).max(1)
                 hands[hand] = 0.56 * float(np.percentile(extent, 92)) + 0.02 * width
-        views.append(View(centre, HALF * width, width, centre - [0.0, 0.85 * width], hands, aspect))
+        views.append(View(centre, VIEW_HALF * width, width, centre - [0.0, 0.85 * width], hands, aspect))
     both = [np.concatenate([*parts, np.zeros((1, 2))]) for parts in (reached, heads)]
-    first = np.min([np.percentile(part, 2, axis=0) for part in both], axis=0).clip(-REACH, -HALF)
-    last = np.max([np.percentile(part, 98, axis=0) for part in both], axis=0).clip(HALF, REACH)
+    first = np.min([np.percentile(part, 2, axis=0) for part in both], axis=0).clip(-REACH, -VIEW_HALF)
+    last = np.max([np.percentile(part, 98, axis=0) for part in both], axis=0).clip(VIEW_HALF, REACH)
     shift, half = (first + last) / 2, float((last - first).max()) / 2  # shoulder widths
     return [
         replace(view, centre=view.centre + shift * view.shoulder_width, half=half * view.shoulder_width)

@@ -8,7 +8,7 @@ import numpy as np
 
 from poses import files, layout
 from poses.contents import Contents
-from poses.files import Clip, Reading
+from poses.files import Reading, StoredClip
 from poses.interpolation import FILL_GAPS_VERSION, MAX_INTERPOLATED_GAP
 from poses.pack import Items, Pack, cached_pack, digest
 from poses.statistics import Statistics, data_set_key, prepared_reading, statistics_path
@@ -127,7 +127,7 @@ class _Told:
         self.nmm_rates: Counter[float] = Counter()
         self.doubts: dict[str, tuple[float, str]] = {}  # the rate of the NMMs and the doubt, by clip
 
-    def add(self, clip: Clip) -> None:
+    def add(self, clip: StoredClip) -> None:
         self.clips += 1
         self.shows_hands |= bool(clip.seen[:, layout.HANDS].any())
         self.nmm_rates[clip.nmm_rate] += 1
@@ -172,7 +172,7 @@ class _Told:
         return rate
 
 
-def _read_clip(clip_id: str, data_dir: Path, split: str, reading: Reading) -> Clip | str:
+def _read_clip(clip_id: str, data_dir: Path, split: str, reading: Reading) -> StoredClip | str:
     """The clip, or what is wrong with its files."""
     try:
         return files.read_clip(data_dir, split, clip_id, reading=reading)

@@ -184,7 +184,7 @@ def normalize_text(text: str) -> str:
 
 
 def text_key(text: str) -> str:
-    """What texts are one text by: clips of "hello" and of "Hello." are of one text, of "HAUS1" and "HAUS2" of two.
+    """The key under which texts count as one: "hello" and "Hello." do, "HAUS1" and "HAUS2" do not.
 
     A text without letters and digits, such as an emoji or "+", is itself.
     """

@@ -100,7 +100,8 @@ def add_cache_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_data_arguments(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     group = parser.add_argument_group("data")
-    group.add_argument("--data_dir", type=Path, default=default, required=default is None, help="the data set's folder")
+    folder = "the data set's folder" + (f" (default {default})" if default else "")
+    group.add_argument("--data_dir", type=Path, default=default, required=default is None, help=folder)
     group.add_argument("--cache_dir", type=Path, help="where packed data is kept (default DATA_DIR/cache)")
     group.add_argument("--skip_bad", action="store_true", help="leave damaged clips out instead of stopping")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from runtime.console import be_quiet
 from runtime.errors import UserError
 from runtime.files import write_whole
-from runtime.untrusted import read_json, shown
+from runtime.untrusted import escaped, read_json
 
 RUN_CONFIG_FILE = "config.json"
 MAX_CONFIG_BYTES = 2**20
@@ -107,7 +107,7 @@ class ScriptParser(argparse.ArgumentParser):
     def _tell_later_flags(self, path: Path, known: set[str], typed: Collection[str]) -> None:
         """Warn of flags that the version which wrote a file did not have, and whose defaults do something."""
         later = [
-            f"--{name_of(action)} {shown(_plain(action.default))}"
+            f"--{name_of(action)} {escaped(_plain(action.default))}"
             for action in self._actions
             if action.option_strings and action.dest not in OF_ONE_CALL and action.dest not in typed
             if name_of(action) not in known and action.default not in (None, False)
@@ -119,7 +119,7 @@ class ScriptParser(argparse.ArgumentParser):
     def _action(self, name: str, path: Path) -> argparse.Action:
         action = self._option_string_actions.get(f"--{name}")
         if action is None or action.dest in ("help", "config") or name != name_of(action):
-            raise UserError(f"{path}: {self.prog} has no flag --{shown(name)}; take it out")
+            raise UserError(f"{path}: {self.prog} has no flag --{escaped(name)}; take it out")
         return action
 
     def _parse_one(self, action: argparse.Action, value: object, path: Path) -> tuple[list[str], object]:
@@ -127,7 +127,7 @@ class ScriptParser(argparse.ArgumentParser):
         flag, wanted = f"--{name_of(action)}", None
         if action.nargs == 0:
             if not isinstance(value, bool):
-                raise UserError(f"{path}: {flag} is {shown(json.dumps(value))}, where true or false is expected")
+                raise UserError(f"{path}: {flag} is {escaped(json.dumps(value))}, where true or false is expected")
             return ([flag] if value else action.option_strings[1:2]), value  # --no-..., where there is one
         several = action.nargs is not None
         items = value if several and isinstance(value, list) else [value]
@@ -144,7 +144,7 @@ class ScriptParser(argparse.ArgumentParser):
             as_flag = next((text for text in texts if text.startswith("-") and not _NEGATIVE.fullmatch(text)), None)
             if several and as_flag is not None:
                 raise UserError(
-                    f"{path}: {flag} holds '{shown(as_flag)}', which looks like a flag; write ./ before a path"
+                    f"{path}: {flag} holds '{escaped(as_flag)}', which looks like a flag; write ./ before a path"
                 )
             words = [flag, *texts] if several else [f"{flag}={texts[0]}"]
             self._reading = path
@@ -156,7 +156,7 @@ class ScriptParser(argparse.ArgumentParser):
                 if isinstance(item, str) == (type(made) in (int, float)):
                     wanted = "a number" if isinstance(item, str) else "a text"
         if wanted is not None:
-            raise UserError(f"{path}: {flag} is {shown(json.dumps(value))}, where {wanted} is expected")
+            raise UserError(f"{path}: {flag} is {escaped(json.dumps(value))}, where {wanted} is expected")
         return words, parsed
 
     def _record(self, flags: Flags, given: Sequence[str]) -> dict[str, object]:
@@ -178,9 +178,9 @@ def read_config(path: Path, script: str) -> dict[str, dict]:
         raise UserError(f'{path}: not flags of a script, {{"script": "{script}", "flags": {{...}}}}')
     unknown = next((name for name in content if name not in _KEYS), None)
     if unknown is not None:
-        raise UserError(f"{path}: the key '{shown(unknown)}' is unknown; take it out")
+        raise UserError(f"{path}: the key '{escaped(unknown)}' is unknown; take it out")
     if content["script"] != script:
-        raise UserError(f"{path}: holds the flags of {shown(content['script'])}, not of {script}; name another file")
+        raise UserError(f"{path}: holds the flags of {escaped(content['script'])}, not of {script}; name another file")
     content = {"defaults": {}, "versions": {}} | content
     wrong = next((key for key in ("flags", "defaults", "versions") if not isinstance(content[key], dict)), None)
     if wrong is not None:

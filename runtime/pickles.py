@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import UserError
-from runtime.untrusted import Refusal, make_array, parse_dtype, read_regular, shown, what_it_is
+from runtime.untrusted import Refusal, escaped, make_array, parse_dtype, read_regular, what_it_is
 
 MAX_PICKLE_BYTES = 2**27  # half a million frames of NMMs in float32
 MAX_STEPS = 1_000_000  # instructions: an array takes some forty, each number in a list takes one
@@ -326,7 +326,7 @@ class PickleMachine:
     def named(self, module: object, name: object) -> Global:
         known = self.known.get((module, name))
         if known is None:
-            raise UnknownGlobal(f"{shown(module)}.{shown(name)}")
+            raise UnknownGlobal(f"{escaped(module)}.{escaped(name)}")
         return known
 
     def reduce(self) -> object:

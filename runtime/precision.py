@@ -14,7 +14,7 @@ import torch
 
 from runtime.config import AUTO
 from runtime.console import say
-from runtime.processes import of_first
+from runtime.processes import broadcast_from_first
 
 FP32, BF16 = "fp32", "bf16"
 WIDE = 384  # hidden_dim from which bf16 is faster on AMX for single clips, too; for batches it is from 256 on
@@ -93,7 +93,7 @@ def settle(asked: str, device: str, width: int) -> str:
     Of several processes the first decides: the others may run on another kind of processor.
     """
     precision = choose_precision(device, width, has_tiles()) if asked == AUTO else Choice(asked, "as asked")
-    precision = of_first(precision)
+    precision = broadcast_from_first(precision)
     say(said(precision, use_threads(width, device)))
     return str(precision.value)
 

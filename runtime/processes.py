@@ -52,7 +52,7 @@ def gather(value: Any) -> list:
     return values
 
 
-def of_first(value: Any) -> Any:
+def broadcast_from_first(value: Any) -> Any:
     """The value of the first process, for all; this process's own where it works `alone`."""
     return value if count() == 1 or _alone else gather(value)[0]
 

@@ -71,7 +71,7 @@ class Refusal(Exception):
     """Why a file's content is not read, in a few words; the readers add the path and raise a UserError."""
 
 
-def shown(value: object) -> str:
+def escaped(value: object) -> str:
     """A value of a file as it may stand in a message: short, on one line, without what moves a terminal's cursor."""
     text = without_tricks(str(value)[:81], kept="")
     return text if len(text) <= 80 else text[:80] + "…"
@@ -144,7 +144,7 @@ def _megabytes(size: int) -> str:
 def parse_dtype(text: str) -> np.dtype:
     """The dtype of plain numbers, booleans or texts, such as '<f4'; any other is a Refusal."""
     if _DTYPE.fullmatch(text) is None:
-        kind = _NAMED_KINDS.get(text.lstrip("<>|=")[:1], f"elements of type {shown(text)}")
+        kind = _NAMED_KINDS.get(text.lstrip("<>|=")[:1], f"elements of type {escaped(text)}")
         raise Refusal(f"it holds {kind}, which are not read")
     return np.dtype(text)
 
@@ -293,8 +293,8 @@ class NpzArchive(Mapping[str, np.ndarray]):
             raise Refusal("compressed in a way that numpy does not write")
         if info.file_size > self._bytes_left:
             raise Refusal(
-                f"'{shown(name)}' takes {_megabytes(info.file_size)} unpacked, and {_megabytes(self._bytes_left)} are "
-                "left for a file of this size; numpy.savez writes it uncompressed"
+                f"'{escaped(name)}' takes {_megabytes(info.file_size)} unpacked, and {_megabytes(self._bytes_left)} "
+                "are left for a file of this size; numpy.savez writes it uncompressed"
             )
         self._bytes_left -= info.file_size
         with self._archive.open(info) as member:
@@ -304,7 +304,7 @@ class NpzArchive(Mapping[str, np.ndarray]):
         try:
             return _parse_npy(data)
         except Refusal as refusal:
-            raise Refusal(f"'{shown(name)}': {refusal}") from None
+            raise Refusal(f"'{escaped(name)}': {refusal}") from None
 
     def _try(self, function: Callable[..., T], *args: object) -> T:
         try:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from models.autoencoder import (
-    FIRST_NOISE,
-    MOST_NOISE,
+    INITIAL_LATENT_NOISE,
+    MAX_LATENT_NOISE,
     AutoencoderConfig,
     AutoencoderLoss,
     PoseAutoencoder,
@@ -213,7 +213,7 @@ def test_latent_noise_is_in_standard_deviations_of_the_batch(
     latents, given = model.latent_mask(mask), []
     monkeypatch.setattr(model, "decode_levels", lambda z, mask: given.append(z[..., : model.config.learnt_dim]))
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(4))
-    begins_with = level or (FIRST_NOISE if kept < 1 else 0.0)
+    begins_with = level or (INITIAL_LATENT_NOISE if kept < 1 else 0.0)
     assert float(model.latent_noise) == pytest.approx(begins_with)
     model(framed, present, mask, noise)
     expected = (log_variance.exp() + (begins_with * mean[latents].std(0, correction=0)) ** 2).sqrt()
@@ -272,7 +272,7 @@ def test_the_noise_grows_to_a_most_and_shrinks_from_there(
 ):
     model, (pose, present, mask) = make_model(statistics, 2, motion_kept=0.9).train(), draw([20, 13])
     model.noise_level.data.fill_(1.0)
-    assert float(model.latent_noise) == MOST_NOISE
+    assert float(model.latent_noise) == MAX_LATENT_NOISE
     present[:], framed = True, model.to_body_frame(pose, mask)[0]
     monkeypatch.setattr(Draws, "uniform", lambda self, *shape: torch.zeros(2))
     monkeypatch.setattr(model, "decode_without_dropout", lambda z, present, mask: kept * framed)
@@ -345,7 +345,7 @@ def test_the_noise_grows_where_motion_is_to_spare_and_shrinks_where_it_lacks(sta
             AutoencoderLoss()(model, pose, seen, present, mask, Draws.of("abcd", step))["loss"].backward()
             optimizer.step()
         levels[kept] = float(model.latent_noise)
-    assert levels[0.99] < FIRST_NOISE < levels[0.05]
+    assert levels[0.99] < INITIAL_LATENT_NOISE < levels[0.05]
 
 
 @pytest.mark.parametrize("level", [-0.1, float("inf"), float("nan")])

@@ -93,7 +93,7 @@ def test_fp32_is_fp32_on_a_gpu_too() -> None:
 def test_every_script_that_computes_tunes_once() -> None:
     for path in ROOT.glob("*.py"):
         source = path.read_text(encoding="utf-8")
-        computes = "resolve_device" in source or "join_processes" in source or "start(settings" in source
+        computes = "resolve_device" in source or "join_processes" in source or "prepare_run(" in source
         is_script = "\ndef main(" in source
         assert source.count("cpu.tune()") == (computes and is_script), path.name
 

@@ -34,7 +34,7 @@ from models.text_encoder import train_tokenizer
 from poses.statistics import Statistics
 from runtime import files
 from runtime.errors import UserError
-from training.precision import width_of
+from training.mixed_precision import width_of
 
 FILES = {"README.md", "config.json", "model.safetensors"}
 

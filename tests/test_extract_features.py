@@ -17,8 +17,8 @@ import pytest
 from recordings import read_keypoints, read_nmm, signer
 
 import extract_features
-from importers import holistic, video
-from importers.holistic import Landmarks
+from importers import detector, video
+from importers.detector import Landmarks
 from importers.people import WHOM, Person, choose, find_people, hand_movement, window
 from importers.plan import Source
 from importers.recording import Recording, at_even_rate
@@ -477,6 +477,6 @@ def test_more_shards_than_clips(videos: Videos, refused):
 
 
 def test_a_python_without_mediapipe_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(holistic.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(detector.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"no mediapipe and no cv2.*make \.venv-video"):
-        holistic.require_packages()
+        detector.require_packages()

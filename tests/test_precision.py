@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from accelerate.state import AcceleratorState
 
 import runtime.precision
-import training.precision
+import training.mixed_precision
 from checkpoints import load_checkpoint
 from models.layers import attend
 from models.text_to_latent import LengthPredictor
@@ -185,7 +185,7 @@ def amx(monkeypatch):
     """A processor with tiles, on which every network counts as wide."""
     monkeypatch.setattr(runtime.precision, "WIDE", 1)
     monkeypatch.setattr(runtime.precision, "has_tiles", lambda: True)
-    monkeypatch.setattr(training.precision, "has_tiles", lambda: True)
+    monkeypatch.setattr(training.mixed_precision, "has_tiles", lambda: True)
 
 
 def first_line(capsys: pytest.CaptureFixture) -> str:
@@ -204,8 +204,8 @@ def test_training_says_what_it_takes_and_keeps_it_when_it_goes_on(data_dir, tmp_
     call("autoencoder", **paths)
     assert first_line(capsys).startswith("precision: bf16, since this processor has bf16 tiles (AMX); 1 thread (")
     assert made_with(tmp_path) == "bf16"
-    monkeypatch.setattr(training.precision, "has_tiles", lambda: False)
-    monkeypatch.setattr(training.precision, "has_bf16", lambda: True)
+    monkeypatch.setattr(training.mixed_precision, "has_tiles", lambda: False)
+    monkeypatch.setattr(training.mixed_precision, "has_bf16", lambda: True)
     call("autoencoder", "--num_epochs 3 --resume_from auto", **paths)
     assert "precision: bf16, as the run began; a new one here uses fp32; " in first_line(capsys)
     assert made_with(tmp_path) == "bf16"
@@ -226,7 +226,7 @@ def test_a_run_in_fp32_goes_on_in_fp32_where_a_new_one_takes_bf16(trained, data_
 def test_a_run_in_bf16_is_not_gone_on_with_where_there_is_none(data_dir, tmp_path, capsys, amx, monkeypatch):
     call("autoencoder", "--mixed_precision bf16", D=data_dir, O=tmp_path)
     assert first_line(capsys).startswith("precision: bf16, as asked")
-    monkeypatch.setattr(training.precision, "has_bf16", lambda: False)
+    monkeypatch.setattr(training.mixed_precision, "has_bf16", lambda: False)
     again = "--num_epochs 3 --resume_from auto"
     said = commands.one_sentence(capsys, lambda: call("autoencoder", again, D=data_dir, O=tmp_path))
     assert "the run computes in bf16, which is slow on this processor, since it has no instructions for it" in said
@@ -249,8 +249,8 @@ def test_lengths_and_means_are_not_rounded_to_bf16():
 
 
 def test_a_student_takes_the_width_of_its_teacher(trained, tmp_path):
-    assert training.precision.width_of(trained.flow) == 32
-    assert training.precision.width_of(tmp_path / "none.pt") == 0
+    assert training.mixed_precision.width_of(trained.flow) == 32
+    assert training.mixed_precision.width_of(tmp_path / "none.pt") == 0
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from test_training import KIND, same, train_toy
 from checkpoints import load_checkpoint
 from runtime.claims import claimed
 from runtime.errors import UserError
-from training.engine import start
+from training.engine import prepare_run
 from training.settings import TrainSettings
 
 
@@ -38,7 +38,7 @@ def test_a_folder_with_a_run_is_refused_before_any_work_and_left_as_it_is(left: 
     before = contents(tmp_path)
     says = rf"holds a run already \({left}\); resume it \(--resume_from auto\), replace it \(--overwrite\), or "
     with pytest.raises(UserError, match=says):
-        start(TrainSettings(str(tmp_path)), 32)
+        prepare_run(TrainSettings(str(tmp_path)), 32)
     with pytest.raises(UserError, match=says):
         train_toy(tmp_path, statistics)
     assert contents(tmp_path) == before
@@ -72,7 +72,7 @@ def test_overwrite_leaves_nothing_of_the_run_before(statistics, tmp_path: Path):
     assert len(list((tmp_path / "a" / "tensorboard").iterdir())) == 1
     assert (tmp_path / "a" / "notes.txt").read_text() == "mine"
     with pytest.raises(UserError, match="give one of them"):
-        start(TrainSettings(str(tmp_path), overwrite=True, resume_from="auto"), 32)
+        prepare_run(TrainSettings(str(tmp_path), overwrite=True, resume_from="auto"), 32)
 
 
 def test_auto_goes_on_where_there_is_a_run_and_begins_where_there_is_none(statistics, tmp_path: Path):
@@ -125,7 +125,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen]:
 
 def test_a_second_run_is_refused_while_the_first_lives_and_not_when_it_was_killed(holder, statistics, tmp_path: Path):
     for first_call in (
-        lambda: start(TrainSettings(str(tmp_path / "run")), 32),
+        lambda: prepare_run(TrainSettings(str(tmp_path / "run")), 32),
         lambda: train_toy(tmp_path / "run", statistics),
     ):
         with pytest.raises(UserError, match=rf"run: in use by process {holder.pid} on .*; wait for it, stop it"):

@@ -60,8 +60,8 @@ def add_joined_clips_argument(parser: argparse.ArgumentParser) -> None:
         "--joined_clips",
         type=fraction,
         default=0.0,
-        help="share of train clips that a second one follows, with both texts, so that words are met in new places and "
-        "company; of the same signer, if the data set names them, and up to --max_seq_len frames in all (default 0)",
+        help="share of train clips to which a second clip and its text are joined, anew in each epoch; both of one "
+        "signer, if the data set names signers, and of up to --max_seq_len frames together (default 0)",
     )
 
 

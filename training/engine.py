@@ -1,4 +1,4 @@
-"""The training loop, once: a stage brings a model, its loss and its data, nothing else.
+"""The training loop, once. A stage brings its model, loss and data, and, if it has them, a dev score and pictures.
 
 Epochs, gradient accumulation, clipping, warm-up and cosine, mixed precision, EMA, dev after each epoch, early stopping,
 logs, checkpoints, resume, and test once at the end. Random draws depend only on seed, epoch and clip ID, and a loss is
@@ -29,7 +29,7 @@ from runtime.console import progress_bar, say
 from runtime.errors import UserError, is_lost
 from runtime.flags import RUN_CONFIG_FILE, write_config
 from runtime.lifetime import GO_ON, stop_upon
-from training import precision
+from training import mixed_precision
 from training.resuming import resume
 from training.run_folder import BEST, LAST, TENSORBOARD, begin, require_free, resume_path
 from training.saving import Saver, StopAsked, append_to_log, trim_log
@@ -52,14 +52,14 @@ class Objective(nn.Module):
             return self.loss(self.model, batch, whole.draws)
 
 
-def start(settings: TrainSettings, width: int) -> Accelerator:
-    """What a stage calls first: it refuses an output folder that holds another run, and seeds PyTorch.
+def prepare_run(settings: TrainSettings, width: int) -> Accelerator:
+    """What a stage calls first: sets precision and threads, refuses an output folder of another run, seeds PyTorch.
 
     width: of the widest network that is trained; it decides precision and threads.
     """
     message = "stopped by {name} before training began; run the same command again" if processes.is_first() else ""
     stop_upon("SIGTERM", "SIGUSR1", message=message, code=GO_ON)
-    accelerator = make_accelerator(precision.settle(settings, width))
+    accelerator = make_accelerator(mixed_precision.settle(settings, width))
     processes.first_decides(lambda: require_free(settings))
     torch.manual_seed(settings.seed)
     return accelerator
@@ -133,7 +133,7 @@ def _train(
     if resumed is not None:
         resume(run, stage, resumed, settings, accelerator)
     progress = run.progress
-    is_left = progress.epoch < num_epochs and not progress.stops(settings)
+    is_left = progress.epoch < num_epochs and not progress.stops_early(settings)
     if not is_left:
         processes.first_decides(lambda: _require_best(output_dir, resumed))
     objective, run.optimizer = accelerator.prepare(Objective(run.model, stage.loss), run.optimizer)
@@ -154,7 +154,7 @@ def _train(
             + (epochs if is_left else f"no epoch is left after {progress.epoch}")
         )
 
-    while progress.epoch < num_epochs and not progress.stops(settings):
+    while progress.epoch < num_epochs and not progress.stops_early(settings):
         progress.epoch += 1
         train_losses = train_epoch(accelerator, objective, run, train_loader, settings, saver)
         started = time.perf_counter()
@@ -166,7 +166,7 @@ def _train(
             saver.save_within_epoch(run, len(train_loader))
             raise
         _require_finite("dev loss", dev_losses, run, output_dir)
-        improved, run.dev_loss = progress.note(dev_losses, stage.criterion), dev_losses["loss"]
+        improved, run.dev_loss = progress.update_best(dev_losses, stage.criterion), dev_losses["loss"]
         if main:
             record = _epoch_record(run, train_losses, dev_losses, num_clips, time.perf_counter() - started)
             record["mixed_precision"] = accelerator.mixed_precision
@@ -179,9 +179,9 @@ def _train(
                 _show_pictures(writer, stage.pictures, run)
         run.epoch = EpochState()
         accelerator.wait_for_everyone()
-        if saver.is_due() and saver.stops:
+        if saver.is_due() and saver.may_stop:
             raise StopAsked
-    if main and progress.stops(settings):
+    if main and progress.stops_early(settings):
         say(f"stopped early: no better dev result in {progress.epoch - progress.best_epoch} epochs")
 
     test_batches = saver.until_asked(test_loader())
@@ -307,7 +307,7 @@ def train_epoch(
             epoch.seconds = time.perf_counter() - begun
             if is_finite:
                 saver.save_within_epoch(run, index + 1 - len(of_step))
-            if saver.stops:
+            if saver.may_stop:
                 raise StopAsked
         if is_finite or run.scaler is not None:
             run.optimizer.step()  # a scaler skips a bad step itself, and lowers its scale

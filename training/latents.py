@@ -33,7 +33,7 @@ from runtime.processes import shared_map
 
 # Raise a version when the same pack, weights or arguments give other content.
 LATENTS_VERSION, TEXTS_VERSION = 4, 2
-CONSTANT_STD = 0.1  # of a latent dimension that is constant in train, so that a differing dev clip stays within ten
+CONSTANT_STD = 0.1  # of a latent dimension that is constant in train, so that a dev clip that differs by 1 is within 10
 LEAST_STD = 0.01  # of a latent dimension that hardly ever changes in train
 BATCH_SIZE = 64  # clips or texts that an encoder reads at a time
 

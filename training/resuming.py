@@ -14,7 +14,7 @@ from poses.pack import Pack, digest
 from poses.statistics import Statistics
 from runtime.errors import UserError
 from runtime.files import write_whole
-from runtime.untrusted import shown
+from runtime.untrusted import escaped
 from text_encoders import same_text_encoder
 from training.run_folder import BEST
 from training.settings import TrainSettings
@@ -99,7 +99,9 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
     if ours != theirs:
         if theirs is None:
             raise UserError(f"{path}: trained without --prior_checkpoint; leave the flag out")
-        raise UserError(f"{path}: trained with the prior of fingerprint {shown(theirs)}; name it by --prior_checkpoint")
+        raise UserError(
+            f"{path}: trained with the prior of fingerprint {escaped(theirs)}; name it by --prior_checkpoint"
+        )
     for name, value in stage.config.items():
         if name not in FOLLOWS:
             kept = content["config"].get(name, value)

@@ -41,7 +41,7 @@ class Saver:
         self.interval = settings.save_every_minutes * 60 or math.inf
         self.saved = time.monotonic()
         self.asked: list[str] = []  # the signals that asked to stop
-        self.stops = False  # whether all processes know of a signal: only then may this one stop
+        self.may_stop = False  # whether all processes know of a signal: only then may this one stop
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -62,7 +62,7 @@ class Saver:
         """Whether last.pt is to be written at this step; the same in all processes."""
         due = bool(self.asked) or time.monotonic() - self.saved > self.interval
         if self.accelerator.num_processes == 1:
-            self.stops = bool(self.asked)
+            self.may_stop = bool(self.asked)
             return due
         device = self.accelerator.device
         asked = torch.tensor([float(bool(self.asked)), float(due and self.accelerator.is_main_process)], device=device)
@@ -73,14 +73,14 @@ class Saver:
     def must_stop(self) -> bool:
         """Whether a signal has asked to stop; the same in all processes."""
         if self.accelerator.num_processes == 1:
-            self.stops = bool(self.asked)
+            self.may_stop = bool(self.asked)
         else:
             asked = torch.tensor(float(bool(self.asked)), device=self.accelerator.device)
             self._agree(bool(self.accelerator.reduce(asked)))
-        return self.stops
+        return self.may_stop
 
     def _agree(self, stop: bool) -> None:
-        self.stops = stop
+        self.may_stop = stop
         if stop and not self.asked:
             self.asked.append("a signal to another process")
 

@@ -14,7 +14,7 @@ from checkpoint_checks import is_count, not_finite
 from dataset import Batch
 from models.whole_batch import Draws
 from poses.statistics import Statistics
-from training.precision import THREADS
+from training.mixed_precision import THREADS
 from training.settings import TrainSettings
 
 Losses = dict[str, Tensor]
@@ -61,7 +61,7 @@ class Progress:
     best_loss: float = math.inf
     best_epoch: int = 0
 
-    def note(self, dev: dict[str, float], criterion: str = "loss") -> bool:
+    def update_best(self, dev: dict[str, float], criterion: str = "loss") -> bool:
         """Whether this epoch's dev losses are the best so far; if so, they are kept."""
         value = -dev["score"] if "score" in dev else dev[criterion]
         improved = (value, dev["loss"]) < (self.best, self.best_loss)
@@ -69,8 +69,8 @@ class Progress:
             self.best, self.best_loss, self.best_epoch = value, dev["loss"], self.epoch
         return improved
 
-    def stops(self, settings: TrainSettings) -> bool:
-        """Whether early stopping applies: dev has not improved for that many epochs. A resumed run asks this, too."""
+    def stops_early(self, settings: TrainSettings) -> bool:
+        """Whether early stopping applies: dev has not improved for that many epochs."""
         return 0 < settings.early_stopping_patience <= self.epoch - self.best_epoch
 
 

@@ -1,7 +1,7 @@
 """What a student learns from: its teacher's trajectories, for the texts of train and for texts that are joined of them.
 
-A teacher signs any text, so a trajectory needs no clip. From the texts of train alone a student of a small data set
-learns them by heart, and strays from its teacher on all others.
+A teacher signs any text, so a trajectory needs no clip. A student that sees only the texts of a small data set learns
+them by heart, and departs from its teacher on all others.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from models.text_encoder import PretrainedTextEncoder
 from models.text_to_latent import TextToLatent
 from poses.pack import Item, Items, Pack, cached_pack, digest
 from runtime.console import say
-from runtime.processes import of_first
+from runtime.processes import broadcast_from_first
 from training.latents import LatentSource, conditions, shared_items, text_pack
 
 DOING = "teacher's trajectories"
@@ -66,7 +66,7 @@ def joined(first: str, second: str, share: float) -> str:
 def join_starts(starts: Sequence[Start], copies: int, seed: int) -> list[Start]:
     """`copies` texts for each of `starts`: its beginning, and the end of another's, as the same signer signs them.
 
-    Words are what blanks divide: of two texts of one word each, it is one.
+    Blanks divide words. Two texts of one word each give one of the two.
     """
     rng = np.random.default_rng([seed, 1])
     made = []
@@ -78,7 +78,7 @@ def join_starts(starts: Sequence[Start], copies: int, seed: int) -> list[Start]:
 
 
 def _without_prior_checkpoint(config: FlowConfig) -> dict[str, object]:
-    """A teacher's configuration but for where its prior is from: the weights tell what became of it."""
+    """A teacher's configuration without `prior_checkpoint`, since its weights include the prior."""
     return {name: value for name, value in dataclasses.asdict(config).items() if name != "prior_checkpoint"}
 
 
@@ -149,7 +149,7 @@ def trajectory_pack(
 
     def items() -> Items:
         open_starts = [start for start in starts if start.num_latents is None]
-        lengths = iter(of_first(lengths_of(open_starts)))  # rounding may differ
+        lengths = iter(broadcast_from_first(lengths_of(open_starts)))  # rounding may differ
         known = [replace(start, num_latents=start.num_latents or next(lengths)) for start in starts]
         known.sort(key=lambda start: start.num_latents)
         firsts = range(0, len(known), batch_size)
