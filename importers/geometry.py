@@ -15,8 +15,7 @@ UNITS = {
 SHOULDER_PLACE, SHOULDER_WIDTH = (0.5, 0.4), 0.25  # of a square picture: where a body centred on its shoulders is put
 BESIDE = 0.2  # share of points with a number below 0, from which pixels count from the body
 WIDEST = 0.8  # of the picture: shoulders farther apart are in another unit
-TRUNK = [layout.NOSE, layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
-SHOULDERS = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
+TRUNK = [layout.NOSE, *layout.SHOULDERS]
 WRISTS = [layout.LEFT_WRIST, layout.RIGHT_WRIST]
 
 
@@ -75,7 +74,7 @@ def check_body(points: np.ndarray, seen: np.ndarray, swapped: bool = False) -> N
     """
     points, seen = with_heads(points, seen)
     middle, width = _shoulders(points, seen)
-    both = seen[:, SHOULDERS].all(1)
+    both = seen[:, layout.SHOULDERS].all(1)
     nose = points[both, layout.NOSE][seen[both, layout.NOSE]]
     below = nose[:, 1] > middle[seen[both, layout.NOSE], 1]
     if len(nose) and below.mean() > 0.5 and not _lying(points, seen):
@@ -150,9 +149,9 @@ def require_person(seen: np.ndarray) -> None:
 def _shoulders(points: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float]:
     """The shoulders' middle [N,2] in the frames that saw both, and their median distance."""
     require_person(seen)
-    both = seen[:, SHOULDERS].all(1)
+    both = seen[:, layout.SHOULDERS].all(1)
     if not both.any():
         raise UserError("no frame sees both shoulders, so its coordinates can't be judged; leave it out")
-    pair = points[both][:, SHOULDERS]
+    pair = points[both][:, layout.SHOULDERS]
     width = float(np.median(np.linalg.norm(pair[:, 0] - pair[:, 1], axis=1)))
     return pair.mean(1), max(width, 1e-9)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from importers.geometry import SHOULDERS, TRUNK, WRISTS
+from importers.geometry import TRUNK, WRISTS
 from poses import layout
 
 WHOM = ("signing", "left", "right", "largest")  # whom --person follows, where there are several
@@ -122,10 +122,10 @@ def hand_movement(points: np.ndarray, visible: np.ndarray) -> float:
     points [N,75,2] in units in which both axes are alike, visible [N,75] bool. The unit is the width of the shoulders,
     or the distance of the nose from them where that is more, as it is from the side. A wrist that is not visible stays.
     """
-    facing = visible[:, SHOULDERS].all(1)
+    facing = visible[:, layout.SHOULDERS].all(1)
     if not facing.any():
         return 0.0
-    middle = points[:, SHOULDERS].mean(1)
+    middle = points[:, layout.SHOULDERS].mean(1)
     width = np.linalg.norm(points[:, layout.LEFT_SHOULDER] - points[:, layout.RIGHT_SHOULDER], axis=-1)
     height = np.linalg.norm(points[:, layout.NOSE] - middle, axis=-1) * visible[:, layout.NOSE]
     wrists, shown = points[:, WRISTS] - middle[:, None], visible[:, WRISTS] & facing[:, None]

@@ -56,7 +56,7 @@ class Recording:
     def counts(self) -> dict[str, int]:
         """In how many frames the body, the face and each hand was seen; a hand, if half of it was."""
         there = (
-            self.seen[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].all(1),
+            self.seen[:, layout.SHOULDERS].all(1),
             np.isfinite(self.nmm).any(1),
             self.seen[:, layout.LEFT_HAND_KEYPOINTS].mean(1) >= HALF,
             self.seen[:, layout.RIGHT_HAND_KEYPOINTS].mean(1) >= HALF,

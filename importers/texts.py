@@ -37,6 +37,23 @@ class Said(NamedTuple):
     signers: dict[str, str]
 
 
+class _Named(NamedTuple):
+    """The columns that the user names."""
+
+    id: str | None
+    text: str | None
+    signer: str | None
+
+
+class _Columns(NamedTuple):
+    """Where the columns of a table stand; None for one that it does not have."""
+
+    id: int | None
+    text: int | None
+    signer: int | None
+    split: int | None
+
+
 def read_texts(
     path: Path,
     text_column: str | None = None,
@@ -63,74 +80,93 @@ def read_texts(
     if delimiter is None:
         raise UserError(f"{path}: its first line has neither bar, tab nor comma; write one ID|text per line")
     rows = _rows(path, content, lines, delimiter)
-    corpus, asked = delimiter == "|" and is_corpus_row(rows[0]), text_column or id_column or signer_column
-    if corpus and asked:
+    named = _Named(id_column, text_column, signer_column)
+    corpus = delimiter == "|" and is_corpus_row(rows[0])
+    if corpus and any(named):
         rows = [list(PHOENIX_COLUMNS), *rows]
     header = [name.strip() for name in rows[0]]
-    id_at = _find(header, id_column, ID_COLUMNS)
-    text_at = _find(header, text_column, TEXT_COLUMNS)
-    signer_at = _find(header, signer_column, ())
-    if id_at is None or text_at is None or id_at == text_at:
-        if delimiter == "|" and not asked and (corpus or _of_id_and_text(lines, header)):
+    columns = _columns(header, named)
+    if columns.id is None or columns.text is None or columns.id == columns.text:
+        if delimiter == "|" and not any(named) and (corpus or _of_id_and_text(lines, header)):
             return Said(texts_by_id(path, numbered), {}, {})
-        missing = [f"'{name}'" for name, at in ((id_column, id_at), (text_column, text_at)) if name and at is None]
+        missing = [f"'{name}'" for name, at in zip(named[:2], columns[:2], strict=True) if name and at is None]
         wanted = f"the column {' and '.join(missing)}" if missing else "a column for the ID and one for the text"
         line = "PHOENIX's first line" if corpus else "its first line"
         raise UserError(
             f"{path}: {line} ({', '.join(header)[:120]}) does not name {wanted}; "
             "pass --id_column and --text_column as that line names them, or write one ID|text per line"
         )
-    if signer_column and signer_at is None:
+    if signer_column and columns.signer is None:
         raise UserError(
             f"{path}: its first line ({', '.join(header)[:120]}) does not name the column '{signer_column}'"
         )
-    unsure = not text_column and header[text_at].lower() in UNSURE_COLUMNS
+    unsure = not text_column and header[columns.text].lower() in UNSURE_COLUMNS
     if unsure and sum(map(bool, header)) > 2:
         raise UserError(
-            f"{path}: is '{header[text_at]}' what is signed? Its columns are {', '.join(header)[:120]}; "
+            f"{path}: is '{header[columns.text]}' what is signed? Its columns are {', '.join(header)[:120]}; "
             "pass --text_column"
         )
-    say(f"{path}: IDs from the column '{header[id_at]}', texts from '{header[text_at]}'")
+    say(f"{path}: IDs from the column '{header[columns.id]}', texts from '{header[columns.text]}'")
     if not id_column:
-        _require_no_other_ids(path, header, rows[1:], (id_at, text_at), recording_of)
-    for at, name in enumerate(header):
-        if _END.fullmatch(name) and any(row[at].strip().lower() not in _NO_END for row in rows[1:] if at < len(row)):
-            print(f"{path}: its column '{name}' is not read: each text is taken for the whole of its recording")
-        if signer_at is None and _SIGNER.fullmatch(name) and at not in (id_at, text_at):
-            print(f"{path}: its column '{name}' is not read; if it says who signs, pass --signer_column {name!r}")
-    split_at = _find(header, None, SPLIT_COLUMNS)
-    id_columns = {name: at for at, name in enumerate(header) if name.lower() in ID_COLUMNS and at != text_at}
+        _require_no_other_ids(path, header, rows[1:], (columns.id, columns.text), recording_of)
+    _say_unread(path, header, rows[1:], columns)
     while rows[1:] and all(len(row) > len(header) and not row[-1].strip() for row in rows[1:]):
         rows = [header, *(row[:-1] for row in rows[1:])]  # every line ends in a bar
-    texts: dict[str, str] = {}
-    splits: dict[str, str] = {}
-    signers: dict[str, str] = {}
-    for number, row in enumerate(rows[1:], 1):
-        row = _of_columns(path, number, row, header, text_at, delimiter)
-        if len(row) <= max(id_at, text_at):
-            raise UserError(f"{path}: row {number} has {len(row)} columns, too few; it begins with '{row[0][:60]}'")
-        clip_id, where = row[id_at].strip(), f"{path}: row {number}"
-        if not id_column:
-            _require_one_id({name: row[at].strip() for name, at in id_columns.items() if at < len(row)}, where)
-        text = legible(row[text_at])
-        add_text(texts, clip_id, unquoted_text(text) if delimiter == "|" else text, where)
-        if split_at is not None and split_at != text_at:
-            split = row[split_at].strip() if split_at < len(row) else ""
-            if splits.setdefault(clip_id, split) != split:
-                raise UserError(f"{where}: the ID '{clip_id}' stands there twice, in different splits; remove one")
-        if signer_at is not None:
-            signer = legible(row[signer_at]).strip() if signer_at < len(row) else ""
-            if not signer:
-                raise UserError(f"{where} names no signer; write one there, or leave --signer_column out")
-            if signers.setdefault(clip_id, signer) != signer:
-                raise UserError(f"{where}: the ID '{clip_id}' stands there twice, with different signers; remove one")
-    numbers = [text for text in texts.values() if text]
+    said = _read_rows(path, header, rows[1:], columns, delimiter, one_id=not id_column)
+    numbers = [text for text in said.texts.values() if text]
     if unsure and numbers and all(map(_NUMBER.fullmatch, numbers)):
         raise UserError(
-            f"{path}: the texts of the column '{header[text_at]}', such as '{numbers[0]}', are all numbers, so they "
-            "look like classes; write what is signed there, or pass --text_column"
+            f"{path}: the texts of the column '{header[columns.text]}', such as '{numbers[0]}', are all numbers, so "
+            "they look like classes; write what is signed there, or pass --text_column"
         )
-    return Said(texts, splits, signers)
+    return said
+
+
+def _columns(header: list[str], named: _Named) -> _Columns:
+    """The columns of a table with this first line, as the user names them, or else by their usual names."""
+    return _Columns(
+        _find(header, named.id, ID_COLUMNS),
+        _find(header, named.text, TEXT_COLUMNS),
+        _find(header, named.signer, ()),
+        _find(header, None, SPLIT_COLUMNS),
+    )
+
+
+def _say_unread(path: Path, header: list[str], rows: list[list[str]], columns: _Columns) -> None:
+    """Name the columns that are not read although they may matter: the end within a longer recording, and signers."""
+    for at, name in enumerate(header):
+        if _END.fullmatch(name) and any(row[at].strip().lower() not in _NO_END for row in rows if at < len(row)):
+            print(f"{path}: its column '{name}' is not read: each text is taken for the whole of its recording")
+        if columns.signer is None and _SIGNER.fullmatch(name) and at not in (columns.id, columns.text):
+            print(f"{path}: its column '{name}' is not read; if it says who signs, pass --signer_column {name!r}")
+
+
+def _read_rows(
+    path: Path, header: list[str], rows: list[list[str]], columns: _Columns, delimiter: str, *, one_id: bool
+) -> Said:
+    """What the rows of a table say; one_id: all columns that may hold a row's ID must agree."""
+    id_columns = {name: at for at, name in enumerate(header) if name.lower() in ID_COLUMNS and at != columns.text}
+    said = Said({}, {}, {})
+    for number, row in enumerate(rows, 1):
+        row = _of_columns(path, number, row, header, columns.text, delimiter)
+        if len(row) <= max(columns.id, columns.text):
+            raise UserError(f"{path}: row {number} has {len(row)} columns, too few; it begins with '{row[0][:60]}'")
+        clip_id, where = row[columns.id].strip(), f"{path}: row {number}"
+        if one_id:
+            _require_one_id({name: row[at].strip() for name, at in id_columns.items() if at < len(row)}, where)
+        text = legible(row[columns.text])
+        add_text(said.texts, clip_id, unquoted_text(text) if delimiter == "|" else text, where)
+        if columns.split is not None and columns.split != columns.text:
+            split = row[columns.split].strip() if columns.split < len(row) else ""
+            if said.splits.setdefault(clip_id, split) != split:
+                raise UserError(f"{where}: the ID '{clip_id}' stands there twice, in different splits; remove one")
+        if columns.signer is not None:
+            signer = legible(row[columns.signer]).strip() if columns.signer < len(row) else ""
+            if not signer:
+                raise UserError(f"{where} names no signer; write one there, or leave --signer_column out")
+            if said.signers.setdefault(clip_id, signer) != signer:
+                raise UserError(f"{where}: the ID '{clip_id}' stands there twice, with different signers; remove one")
+    return said
 
 
 def _delimiter(lines: list[str]) -> str | None:

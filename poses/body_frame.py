@@ -10,7 +10,7 @@ from poses import layout
 
 FRAME_VERSION = 1  # raised when `place_of` or `into_frame` gives other values
 PLACE_DIM = 3
-SHOULDER_DIMS = layout.keypoint_dims(np.array([layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]))  # x, y, x, y
+SHOULDER_DIMS = layout.keypoint_dims(np.array(layout.SHOULDERS))  # x, y, x, y
 AXIS = np.arange(layout.MANUAL_DIM) % 2  # of each number of the keypoints: 0 for x, 1 for y
 LEAST_UNIT = 1e-3  # image units: shoulders nearer to each other are none
 

@@ -203,7 +203,7 @@ def read_pose_file(path: Path, z_scale: float | None = None) -> PoseRecording:
     if file.num_people > 1:
         raise UserError(f"{path}: shows {file.num_people} people; import_data.py follows one of them")
     recording = full_recording(path, file, z_scale)
-    shoulders = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
+    shoulders = layout.SHOULDERS
     pair = recording.keypoints[(recording.visibility[:, shoulders] > 0).all(1)][:, shoulders].astype(np.float64)
     if len(pair) and np.median(np.hypot(*(pair[:, 0] - pair[:, 1]).T)) < LEAST_SHOULDERS:
         raise UserError(

@@ -30,7 +30,7 @@ def shoulder_frame(pose: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
 
     None where a clip never saw a shoulder, or its shoulders coincide.
     """
-    shoulders = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
+    shoulders = layout.SHOULDERS
     points = layout.frame_to_keypoints(pose)
     left, right = points[:, shoulders[0]], points[:, shoulders[1]]
     width = np.median(np.linalg.norm(left - right, axis=-1))

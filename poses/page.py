@@ -231,7 +231,7 @@ def _drawing() -> dict:
         "eyes": [layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER],
         "eyePoints": [layout.LEFT_EYES, layout.RIGHT_EYES],
         "ears": [layout.LEFT_EAR, layout.RIGHT_EAR],
-        "shoulders": [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER],
+        "shoulders": layout.SHOULDERS,
         "arms": [
             [layout.LEFT_ELBOW, layout.LEFT_WRIST, layout.LEFT_HAND_KEYPOINTS.start + layout.HAND_ROOT],
             [layout.RIGHT_ELBOW, layout.RIGHT_WRIST, layout.RIGHT_HAND_KEYPOINTS.start + layout.HAND_ROOT],

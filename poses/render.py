@@ -80,7 +80,7 @@ def fit_views(poses: Sequence[np.ndarray], aspect: float = 1.0) -> list[View]:
     views, reached, heads = [], [], []
     for pose in poses:
         points = visible_points(pose, aspect)
-        shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
+        shoulders = points[:, layout.SHOULDERS]
         shoulders = shoulders[np.isfinite(shoulders).all((1, 2))]
         width = float(np.median(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1))) if len(shoulders) else 0.0
         if width > 0.02:
@@ -360,7 +360,7 @@ def visible_points(pose: np.ndarray, aspect: float) -> np.ndarray:
 
 def _draw_body(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View, unit: float) -> None:
     """Torso, arms and face; `points` [75,2] seen or NaN, `unit` the shoulder width in pixels."""
-    neck = points[[layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean(0)
+    neck = points[layout.SHOULDERS].mean(0)
     if np.isfinite(points[TORSO]).all():
         pen.polygon(points[TORSO], TORSO_FILL)
     chin = points[MOUTH].mean(0) if np.isfinite(points[MOUTH]).all() else points[layout.NOSE]

@@ -104,7 +104,7 @@ def whole_body(points: np.ndarray) -> np.ndarray:
 
 def skels_line(points: np.ndarray) -> str:
     """A line of Progressive Transformers' .skels: points [T,75,2] around the neck, a third as large as shoulders."""
-    shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
+    shoulders = points[:, layout.SHOULDERS]
     width = np.linalg.norm(shoulders[0, 0] - shoulders[0, 1])
     own = (points - shoulders.mean(1, keepdims=True)) / (3 * width)
     body = own[:, [0, 0, 11, 13, 15, 12, 14, 16]]

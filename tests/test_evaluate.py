@@ -496,7 +496,7 @@ def test_predictions_of_another_picture_are_told(tmp_path):
     nmm = np.full((len(points), layout.NMM_DIM), 0.1)
     pose = layout.keypoints_to_frame(points, nmm).astype(np.float32)
     references = [Reference(pose, pose != 0, f"clip{number}", "") for number in range(4)]
-    middle = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean((0, 1))
+    middle = points[:, layout.SHOULDERS].mean((0, 1))
     changes = {
         "has shoulders 0.50 times as wide as its reference's:": (points - middle) / 2 + middle,
         "0.56 times as wide as its reference's and has its nose 1.78 times as high": (
@@ -796,7 +796,7 @@ def test_numbers_beyond_float32_are_read_without_a_warning_of_numpy(tmp_path):
     with pytest.raises(UserError, match=r"a\.npy: holds NaN or infinity, or more than float32 can"):
         read_predictions(tmp_path, [reference])
     file = Pose.read(next(spelling.find_lexicon().rglob("*.pose")).read_bytes())
-    file.body.data.data[1, 0, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER], 0] = [np.inf, -np.inf]
+    file.body.data.data[1, 0, layout.SHOULDERS, 0] = [np.inf, -np.inf]
     (tmp_path / "a.npy").unlink()
     with open(tmp_path / "a.pose", "wb") as written:
         file.write(written)

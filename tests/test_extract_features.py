@@ -185,7 +185,7 @@ def test_hands_that_move_are_measured_from_the_body_and_by_its_size():
     walked = points + np.array([[0, 0], [5, 0], [10, 0]])[:, None]
     assert hand_movement(walked, visible) == pytest.approx(0.5)  # walking is not signing
     from_the_side = points.copy()
-    from_the_side[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]] *= 0.01
+    from_the_side[:, layout.SHOULDERS] *= 0.01
     from_the_side[:, layout.NOSE] = [0, -4]
     assert hand_movement(from_the_side, visible) == pytest.approx(0.5)
     visible[2, layout.RIGHT_WRIST] = False  # a guess

@@ -27,7 +27,7 @@ def signer(frames: int, rng: np.random.Generator) -> np.ndarray:
     points[:, : layout.LEFT_SHOULDER] = [0.5, 0.2]
     points[:, layout.LEFT_SHOULDER :: 2][:, :12, 0] += 0.15
     points[:, layout.RIGHT_SHOULDER :: 2][:, :11, 0] -= 0.15
-    points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER], 1] = 0.4
+    points[:, layout.SHOULDERS, 1] = 0.4
     points[:, layout.RIGHT_HIP + 1 : layout.NUM_BODY, 1] = 1.8
     for side, (hand, wrist) in enumerate(zip(HANDS, (layout.LEFT_WRIST, layout.RIGHT_WRIST), strict=True)):
         root = [0.65 - 0.3 * side, 0.6] + 0.03 * rng.normal(size=(frames, 2))
@@ -44,7 +44,7 @@ def exchange_hands(points: np.ndarray) -> np.ndarray:
 
 
 def shoulder_units(points: np.ndarray) -> np.ndarray:
-    shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
+    shoulders = points[:, layout.SHOULDERS]
     return (points - shoulders.mean(1, keepdims=True)) / 0.3
 
 
@@ -147,7 +147,7 @@ def test_facts_of_a_known_signer():
 def test_a_view_from_the_side_says_nothing_of_left_and_right_and_makes_no_hand_large():
     rng = np.random.default_rng(0)
     points = signer(20, rng)
-    points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER], 0] = [0.48, 0.52]
+    points[:, layout.SHOULDERS, 0] = [0.48, 0.52]
     for hand in HANDS:
         points[:, hand.start + layout.FINGERS["middle"][0]] = points[:, hand.start] - [0, 0.1]
     pose, seen = layout.keypoints_to_frame(points, rng.normal(size=(20, layout.NMM_DIM))), np.ones((20, 214), bool)
@@ -221,7 +221,7 @@ def test_one_split_is_refused_though_the_rest_is_right(tmp_path: Path, name: str
 @pytest.mark.parametrize(
     ("lacking", "said"),
     [
-        ([layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER], "warning: no clip shows both shoulders"),
+        (layout.SHOULDERS, "warning: no clip shows both shoulders"),
         # So do the seventeen points of COCO in the first places look, if the ankles are unseen.
         ([layout.LEFT_WRIST, layout.RIGHT_WRIST], "warning: clips show hands, but none shows a wrist"),
     ],

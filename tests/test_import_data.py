@@ -121,7 +121,7 @@ def test_skels_put_each_hand_on_its_own_arm(imported, tmp_path: Path):
     ours = mapped(SKELS)
     assert seen[:, ours].all()
     scale = 0.25 / (POINTS[0, layout.LEFT_SHOULDER, 0] - POINTS[0, layout.RIGHT_SHOULDER, 0])
-    middle = POINTS[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean(1, keepdims=True)
+    middle = POINTS[:, layout.SHOULDERS].mean(1, keepdims=True)
     np.testing.assert_allclose(points[:, ours], ((POINTS - middle) * scale + [0.5, 0.4])[:, ours], atol=1e-4)
 
 
@@ -316,7 +316,7 @@ def test_a_reduced_pose_file_keeps_what_it_has(kept: str, imported, letter: Path
 
 # ---- units, orientation, hands ---------------------------------------------------------------------------------------
 
-CENTRE = POINTS[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean(1, keepdims=True)
+CENTRE = POINTS[:, layout.SHOULDERS].mean(1, keepdims=True)
 UNITS = {
     "pixels": (POINTS * SIZE, "look like pixels"),
     "signed": (POINTS * 2 - 1, "look like signed"),
@@ -345,7 +345,7 @@ def test_other_units_are_converted_when_named(unit: str, imported, tmp_path: Pat
 def test_a_body_in_pixels_may_be_centred_on_itself(centre: np.ndarray, imported, refused, tmp_path: Path):
     np.save(tmp_path / "in" / "clip.npy", (POINTS - centre) * 1000)
     points, _ = keypoints(imported("--source_fps 25 --units shoulders"))
-    shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
+    shoulders = points[:, layout.SHOULDERS]
     assert np.abs(np.median(shoulders.mean(1), axis=0) - [0.5, 0.4]).max() < 0.02
     assert np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1).mean() == pytest.approx(0.25, abs=0.02)
     np.save(tmp_path / "in" / "clip.npy", POINTS * [1280, 720])
@@ -1048,7 +1048,7 @@ def test_a_face_centred_on_the_shoulders_is_measured_in_the_square_that_it_is_pu
     np.save(tmp_path / "in" / "clip.npy", whole)
     size = "--width 1280 --height 720"
     as_it_is = nmm(imported(f"--source_fps 25 --units pixels {size}", "pixels"))
-    middle = whole[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean(1, keepdims=True) * [1, 1, 0]
+    middle = whole[:, layout.SHOULDERS].mean(1, keepdims=True) * [1, 1, 0]
     np.save(tmp_path / "in" / "clip.npy", (whole - middle) / 300)
     for name, flags, said in (("plain", "", False), ("sized", size, True)):
         folder = imported(f"--source_fps 25 --units shoulders {flags}", name)
@@ -1070,7 +1070,7 @@ def test_a_normalised_pose_file_is_refused_and_converted_when_named(refused, imp
         pose.write(file)
     assert "look like shoulders" in refused()
     points, seen = keypoints(imported("--units shoulders"))
-    shoulders = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]]
+    shoulders = points[:, layout.SHOULDERS]
     assert np.median(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1)) == pytest.approx(0.25, abs=1e-3)
     np.testing.assert_allclose(np.median(shoulders.mean(1), axis=0), [0.5, 0.4], atol=1e-2)
     assert np.array_equal(seen, read_pose_file(letter).visibility > 0)
@@ -1161,7 +1161,7 @@ def test_a_body_centred_elsewhere_is_put_where_all_are(imported, tmp_path: Path)
     hips = POINTS[:, [layout.LEFT_HIP, layout.RIGHT_HIP]].mean(1, keepdims=True)
     np.save(tmp_path / "in" / "clip.npy", (POINTS - hips) / 0.24)
     points, _ = keypoints(imported("--source_fps 25 --units shoulders"))
-    middle = points[:, [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]].mean((0, 1))
+    middle = points[:, layout.SHOULDERS].mean((0, 1))
     np.testing.assert_allclose(middle, [0.5, 0.4], atol=1e-2)
 
 

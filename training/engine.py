@@ -127,7 +127,7 @@ def _train(
     steps_per_epoch = math.ceil(len(train_loader) / settings.gradient_accumulation_steps)
     num_epochs = settings.epochs(steps_per_epoch)
     warmup_steps = min(settings.warmup_steps, steps_per_epoch * num_epochs // 5)
-    run = start_run(stage.model.to(accelerator.device), settings, steps_per_epoch, warmup_steps)
+    run = start_run(stage.model.to(accelerator.device), settings, steps_per_epoch * num_epochs, warmup_steps)
     run.scaler = accelerator.scaler
     resumed = resume_path(settings)
     if resumed is not None:
@@ -147,12 +147,8 @@ def _train(
             say(f"warm-up: {warmup_steps} steps, a fifth of the run, instead of {settings.warmup_steps}")
         if num_epochs > settings.num_epochs:
             say(f"epochs: {num_epochs} instead of {settings.num_epochs}, for {settings.min_steps} steps (--min_steps)")
-        parameters = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
         epochs = f"epochs {progress.epoch + 1}-{num_epochs} of {steps_per_epoch} steps"
-        say(
-            f"{stage.kind}: {parameters / 1e6:.2f} M parameters on {accelerator.device}, {num_clips} clips, "
-            + (epochs if is_left else f"no epoch is left after {progress.epoch}")
-        )
+        _announce(stage, num_clips, epochs if is_left else f"no epoch is left after {progress.epoch}")
 
     while progress.epoch < num_epochs and not progress.stops_early(settings):
         progress.epoch += 1
@@ -186,6 +182,13 @@ def _train(
 
     test_batches = saver.until_asked(test_loader())
     _score_best(accelerator, stage, run, ema_objective, test_batches, output_dir, writer)
+
+
+def _announce(stage: Stage, num_clips: int, epochs: str) -> None:
+    """The line that says what is trained, on what, and for how long."""
+    parameters = [parameter for parameter in stage.model.parameters() if parameter.requires_grad]
+    millions, device = sum(parameter.numel() for parameter in parameters) / 1e6, parameters[0].device
+    say(f"{stage.kind}: {millions:.2f} M parameters on {device}, {num_clips} clips, {epochs}")
 
 
 def _require_best(output_dir: Path, resumed: Path | None) -> None:
@@ -247,9 +250,8 @@ def _lower(output_dir: Path) -> str:
     return f"lower --learning_rate (or lengthen --warmup_steps) {then}"
 
 
-def start_run(model: nn.Module, settings: TrainSettings, steps_per_epoch: int, warmup_steps: int) -> Run:
+def start_run(model: nn.Module, settings: TrainSettings, total_steps: int, warmup_steps: int) -> Run:
     """A run of `model` at its first step."""
-    total_steps = steps_per_epoch * settings.epochs(steps_per_epoch)
     optimizer = torch.optim.AdamW(  # fused: on a CPU five times quicker
         parameter_groups(model, settings.weight_decay), settings.learning_rate, (0.9, 0.99), fused=True
     )
