@@ -17,8 +17,17 @@ import numpy as np
 
 from evaluation.clips import Scores
 from evaluation.registry import DEPENDS_ON, count_remarks, remarks
-from evaluation.report import BACK_TRANSLATION, LENGTH_SOURCES, REFERENCE, ROWS, read_clips, read_report
-from evaluation.summary import common_clips, compare, differs
+from evaluation.report import (
+    BACK_TRANSLATION,
+    LENGTH_SOURCES,
+    MARKED,
+    REFERENCE,
+    ROWS,
+    is_marked,
+    read_clips,
+    read_report,
+)
+from evaluation.summary import common_clips, compare, verdict
 from poses.files import SPLITS
 from runtime import errors
 from runtime.arguments import make_parser
@@ -113,9 +122,11 @@ def main() -> None:
     for name, line in table.items():
         values = [line[key] for key in ("a", "b", "difference", "low", "high")]
         a, b, difference, low, high = ("-" if value is None else f"{value:.4f}" for value in values)
-        tell(f"{name:30}{a:>12}{b:>12}{difference:>12}   [{low}, {high}]{'  differs' if differs(line) else ''}")
+        tell(f"{name:30}{a:>12}{b:>12}{difference:>12}   [{low}, {high}]  {verdict(name, line, table)}".rstrip())
     sides = (("A", ours, args.row_a, report_a), ("B", theirs, args.row_b, report_b))
     for side, scores, row, report in sides:
+        if is_marked(report[row]):
+            tell(f"{side} is marked *: {MARKED}, so its other numbers mean nothing by themselves")
         for remark in remarks(count_remarks(scores), len(ids_a)):
             print(f"{side}: {remark}")
         for warning in report.get("warnings", []) if row == "model" else ():

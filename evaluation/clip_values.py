@@ -23,7 +23,8 @@ def split_of(folders: list[Path]) -> str:
         raise UserError(f"{folders[0]}: has predictions of {' and '.join(found)}; choose with --split")
     if not found:
         names = " and ".join(map(str, folders))
-        raise UserError(f"{names}: no predictions of one split; evaluate.py --save_predictions writes them")
+        what = "no predictions of one split" if len(folders) > 1 else "no predictions"
+        raise UserError(f"{names}: {what}; run evaluate.py again with --save_predictions")
     return found[0]
 
 

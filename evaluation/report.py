@@ -150,7 +150,11 @@ def read_clips(path: Path) -> tuple[list[str], dict[str, Scores]]:
                     rows.setdefault(row, {})[name] = archive[key]
             ids = archive["ids"]
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; evaluate.py writes it beside its metrics") from None
+        there = sorted(file.stem.removeprefix("clips_") for file in path.parent.glob("clips_*.npz"))
+        advice = (
+            f"its folder has --split {' and '.join(there)}" if there else "evaluate.py writes it beside its metrics"
+        )
+        raise UserError(f"{path}: no such file; {advice}") from None
     except (UserError, KeyError):
         raise UserError(f"{path}: not readable values of clips; run evaluate.py again") from None
     for row, scores in rows.items():

@@ -9,7 +9,17 @@ import numpy as np
 from evaluation.clips import Array, Scores
 from evaluation.distribution import LATENTS
 from evaluation.intervals import Estimate, bootstrap_counts
-from evaluation.registry import count_remarks, estimates
+from evaluation.registry import (
+    HIGHER,
+    LOWER,
+    METRICS,
+    NEAR_0,
+    NEAR_1,
+    NEAR_REFERENCE,
+    NEITHER,
+    count_remarks,
+    estimates,
+)
 
 ROUNDING = 1e-6  # of the larger value: the same clips as .npy and .pose differ by less
 
@@ -73,6 +83,27 @@ def differs(line: Mapping[str, float | None]) -> bool:
     if line["low"] is None or line["low"] <= 0 <= line["high"]:
         return False
     return abs(line["difference"]) >= ROUNDING * max(abs(line["a"]), abs(line["b"]))
+
+
+def verdict(name: str, line: Mapping[str, float | None], table: Mapping[str, Mapping[str, float | None]]) -> str:
+    """What a line of `compare` says: "A better", "B better", or only "differs"; "" where it shows no difference.
+
+    table: all lines, by metric; what a metric should be near to may be its reference's value there.
+    """
+    if not differs(line):
+        return ""
+    better, reference = (
+        {metric.key: metric.better for metric in METRICS}.get(name, NEITHER),
+        table.get(f"{name}_reference"),
+    )
+    if better in (LOWER, HIGHER):
+        return "A better" if (line["difference"] > 0) == (better == HIGHER) else "B better"
+    target = {NEAR_0: 0.0, NEAR_1: 1.0}.get(better)
+    if better == NEAR_REFERENCE and reference is not None and reference["a"] == reference["b"]:
+        target = reference["a"]
+    if target is None or (line["a"] - target) * (line["b"] - target) < 0:  # on two sides of what it should be
+        return "differs"
+    return "A better" if abs(line["a"] - target) < abs(line["b"] - target) else "B better"
 
 
 def common_clips(*sides: Sequence[Scores]) -> list[list[Scores]]:

@@ -51,6 +51,8 @@ class ScriptParser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         words = sys.argv[1:] if args is None else list(args)
+        if {"-h", "--help"} & {*words}:  # before `_typed`, in whose help no flag would be required
+            return super().parse_known_args(words, namespace)
         typed = self._typed(words)
         if "config" in typed:
             words = [*words, *self._words_of_file(typed["config"], typed.keys())]
@@ -63,7 +65,7 @@ class ScriptParser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         if self._reading is not None:
             raise UserError(f"{self._reading}: {message.removeprefix('argument ')}; correct the file")
-        super().error(message)
+        self.exit(2, f"error: {message}; {self.prog} --help lists the flags\n")
 
     def _typed(self, words: Sequence[str]) -> dict[str, object]:
         """The values among the words, without defaults, by their attributes."""

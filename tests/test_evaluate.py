@@ -22,7 +22,7 @@ import evaluate
 import train_pose_to_text
 import visualize
 from checkpoints import load_autoencoder
-from evaluation import predictions
+from evaluation import predictions, summary
 from evaluation.baselines import NearestTexts, baseline_clips, nearest_text_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, read_references, references_fingerprint
 from evaluation.evaluator import Evaluator
@@ -141,7 +141,37 @@ def test_two_rows_compare_and_other_clips_do_not(evaluated, data_dir, tmp_path, 
 )
 def test_rounding_is_no_difference(difference: float, low: float | None, high: float | None, apart: bool):
     line = {"a": 0.0638, "b": 0.0638 - difference, "difference": difference, "low": low, "high": high}
-    assert compare_metrics.differs(line) == apart
+    assert summary.differs(line) == apart
+
+
+@pytest.mark.parametrize(
+    ("metric", "a", "b", "said"),
+    [
+        ("dtw", 0.9, 1.1, "A better"),
+        ("recognition", 0.9, 1.1, "B better"),
+        ("motion_ratio", 0.9, 0.4, "A better"),  # near 1
+        ("motion_ratio", 1.6, 1.2, "B better"),
+        ("motion_ratio", 0.9, 1.2, "differs"),  # on two sides of 1
+        ("sync_correlation", 3.0, 1.5, "B better"),  # near the reference's, here 1
+        ("sync_correlation_reference", 3.0, 1.5, "differs"),
+    ],
+)
+def test_a_comparison_says_which_side_is_better(metric: str, a: float, b: float, said: str):
+    line = {"a": a, "b": b, "difference": a - b, "low": a - b - 0.01, "high": a - b + 0.01}
+    assert summary.verdict(metric, line, {"sync_correlation_reference": {"a": 1.0, "b": 1.0}}) == said
+    assert summary.verdict(metric, {**line, "low": -9.0, "high": 9.0}, {}) == ""
+
+
+def test_a_comparison_says_which_side_is_marked(evaluated, capsys):
+    call(compare_metrics.main, evaluated, evaluated, "--row_a", "reference", "--row_b", "mean_pose")
+    said = capsys.readouterr().out
+    assert "B is marked *: motion ratio outside 0.8-1.2" in said
+    assert "A is marked" not in said
+
+
+def test_an_evaluation_of_another_split_is_pointed_to(evaluated, capsys):
+    said = commands.one_sentence(capsys, lambda: call(compare_metrics.main, evaluated, evaluated, "--split", "test"))
+    assert "clips_test.npz: no such file; its folder has --split dev" in said
 
 
 def test_evaluations_on_two_preparations_of_the_data_do_not_compare(evaluated, tmp_path, capsys):

@@ -284,7 +284,7 @@ def test_flags_that_do_not_fit_are_named(evaluated: Path, monkeypatch, capsys, w
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--evaluation", "E/D"], "no predictions of one split"),
+        (["--evaluation", "E/D"], "no predictions; run evaluate.py again with --save_predictions"),
         (["--evaluation", "E/a", "--split", "train"], r"clips_train\.npz: no such file"),
         (["--evaluation", "E/a", "E/a"], "different labels"),
         (["--evaluation", "reference=E/a"], "different labels"),
