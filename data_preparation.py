@@ -67,23 +67,25 @@ def on_signers(data_dir: Path, signers: dict[str, Counter[str]], learnt: set[str
 
 
 class Examined:
-    """What is found in the clips as they go by: their geometry, and which clips of dev and test train holds too."""
+    """What is found in the clips as they go by: their geometry, and which clips equal another one.
+
+    repeated: by the splits of the two, the names of the later clips and of those that they equal.
+    """
 
     def __init__(self) -> None:
         self.geometry = Geometry()
-        self.repeated: list[str] = []
-        self._of_train: set[int] = set()  # hashes of its poses
+        self.repeated: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        self._first: dict[int, tuple[str, str]] = {}  # split and name of the first clip, by the hash of its pose
 
     def passing(self, split: str, pack: Pack) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Pose [T,214] and seen [T,214] of every clip, once they are examined; train goes first."""
         for clip_id, item in zip(pack.ids, pack.stream(), strict=True):
             pose, seen = item["pose"], item["seen"].astype(bool)
             self.geometry.add(f"{split}/{clip_id}", pose, seen)
-            key = hash(pose.tobytes())
-            if split == "train":
-                self._of_train.add(key)
-            elif key in self._of_train:
-                self.repeated.append(f"{split}/{clip_id}")
+            name = f"{split}/{clip_id}"
+            earlier, first = self._first.setdefault(hash(pose.tobytes()), (split, name))
+            if first != name:
+                self.repeated.setdefault((earlier, split), []).append((name, first))
             yield pose, seen
 
 
@@ -136,9 +138,12 @@ def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examined, fp
             raise UserError(f"{where}: {wrong}")
     for sentence in geometry.differing(found.geometry.ids, facts):
         print(f"differs: {sentence}")
-    if found.repeated:
-        count = f"{len(found.repeated)} clips of dev and test"
-        print(f"{count} also occur in train, such as {found.repeated[0]}; their scores mean nothing")
+    for (earlier, split), names in found.repeated.items():
+        where = f"are in {split} twice" if split == earlier else f"of {split} also occur in {earlier}"
+        meaning = "" if split == earlier == "train" else "; their scores mean nothing"
+        if (earlier, split) == ("dev", "test"):
+            meaning = "; dev chooses the model that test scores"
+        print(f"{len(names)} clips {where}, such as {' and '.join(names[0])}{meaning}")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -34,6 +34,10 @@ SHAPES = (
 
 HUGE = 1e9  # of no unit of coordinates
 FEW_NEGATIVE, LEAST_SCORE = 0.01, -0.05  # share of scores below 0, and how far below, that no depth shows
+DEPTH = "the third number of a point is taken for its depth"
+BODY_SCORED = (
+    "the body's third number lies between 0 and 1, so it is taken for its visibility; that of others for depth"
+)
 NO_SCORE = "{} visibility 0 throughout, as MediaPipe writes it; what has coordinates counts as seen"
 
 POINTS = ("keypoints", "landmarks", "data", "pose")  # what an archive of several arrays calls the points
@@ -130,6 +134,9 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None,
     shapes = {part: (count, width) for part, count in points_of.items()}
     parts, told = _in_order(table.reshape(len(table), -1), shapes, usual=0 if num_face else 2 * NEAR)
     notes += told
+    if depth and width == 4 and values.shape[2] == 3 and given.scores is None and _has_visibility(parts["body"]):
+        parts["body"][..., -1] = sound_scores(parts["body"][..., 2])
+        notes = tuple(BODY_SCORED if note == DEPTH else note for note in notes)
     table = np.concatenate([parts["body"], parts["left"], parts["right"]], axis=1)
     hands, found = _found_by_place(table[:, BODY:])
     if found:
@@ -149,7 +156,7 @@ def _notes_on_third(values: np.ndarray, scored: bool, beside: np.ndarray | None)
     if values.shape[2] != 3:
         return ()
     if not scored:
-        return ("the third number of a point is taken for its depth",)
+        return (DEPTH,)
     if beside is not None:
         return ("the third number of a point is not read, as scores stand beside it",)
     return ("the third number of a point is never far below 0, so it is taken for a score and not for depth",)
@@ -188,6 +195,13 @@ def _third_is_score(values: np.ndarray) -> bool:
     negative = float((third < 0).mean()) if len(third) else 0.0
     few = negative < FEW_NEGATIVE and np.nanmin(third, initial=0) > LEAST_SCORE
     return bool(few and np.nanmax(third, initial=0) > 0)
+
+
+def _has_visibility(body: np.ndarray) -> bool:
+    """Whether the third number of a body's points [T,33,C] is a visibility: from 0 to 1, and never below, as a depth
+    from the hips is."""
+    third = body[..., 2][placed(body[..., :2])]
+    return _third_is_score(body[..., :3]) and np.nanmin(third, initial=0) >= 0 and np.nanmax(third, initial=0) <= 1
 
 
 def _found_by_place(points: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from importers.plan import PlannedClip, Source
-from importers.recording import PARTS, Recording, at_rate, read_record, remove_recording, write_recording
+from importers.recording import PARTS, Recording, at_rate, is_complete, read_record, remove_recording, write_recording
 from poses.files import SPLITS, same_rate
 from poses.texts import says_something, signers_path, texts_by_id, with_marks
 from runtime.console import progress_bar, say
@@ -95,6 +95,9 @@ def _pending(
     pending, changed, contents = [], [], {}
     for clip in clips:
         record = read_record(output_dir, clip.split, clip.id)
+        if record is not None and not is_complete(output_dir, clip.split, clip.id, record):
+            remove_recording(output_dir, clip.split, clip.id)
+            record = None
         if record is not None and record.get("content") is not None:  # an earlier version kept none
             path = clip.source.path
             contents[clip.source] = contents.get(clip.source) or content_of(clip.source)

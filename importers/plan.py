@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from importers.texts import clip_name, read_texts
+from importers.texts import SPLIT_NAMES, clip_name, read_texts
 from poses.files import FASTEST, SLOWEST, SPLITS
 from runtime.arguments import number_parser, positive_int, refuse_without
 from runtime.console import say
@@ -38,12 +38,6 @@ VIDEO_ENDINGS = (
 )
 
 SHARES = (0.8, 0.1, 0.1)  # of train, dev and test, where nothing says which clip is whose
-SPLIT_NAMES = {
-    **{split: split for split in SPLITS},
-    **dict.fromkeys(("val", "valid", "validation"), "dev"),
-    **{"training": "train", "testing": "test"},
-}
-
 _WORDS = re.compile("[a-z]+")
 LONGEST_ID = 240  # bytes: with the ending of its files, as long as a file's name may be
 

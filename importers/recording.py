@@ -168,7 +168,7 @@ def content_of(path: Path, *, whole: bool = False) -> str:
         return digest([])
     if path.is_dir():
         names = sorted(entry.name for entry in os.scandir(path))
-        return digest([names, *(content_of(path / name) for name in names if (path / name).is_file())])
+        return digest([names, *(content_of(path / name, whole=whole) for name in names if (path / name).is_file())])
     parts, size = [], path.stat().st_size
     if whole and size <= WHOLE:
         with open(path, "rb") as file:
@@ -203,6 +203,7 @@ def write_recording(
     with write_whole(poses) as file:
         np.savez(file, keypoints=recording.keypoints, visibility=recording.visibility, fps=np.float64(recording.fps))
     record = {
+        "sizes": _sizes(nmms, poses),
         "source": source,
         "path": os.path.realpath(path),
         "content": content,
@@ -214,6 +215,17 @@ def write_recording(
     }
     with write_whole(record_path(output_dir, split, clip_id), "w") as file:
         json.dump(record, file, ensure_ascii=False)
+
+
+def _sizes(*paths: Path) -> list[int]:
+    """The files' bytes, -1 where there is none."""
+    return [path.stat().st_size if path.is_file() else -1 for path in paths]
+
+
+def is_complete(output_dir: Path, split: str, clip_id: str, record: dict) -> bool:
+    """Whether a clip's files are as large as when its record was written. Earlier versions kept no sizes."""
+    sizes = _sizes(*_clip_files(output_dir, split, clip_id))
+    return -1 not in sizes and record.get("sizes", sizes) == sizes
 
 
 def record_path(output_dir: Path, split: str, clip_id: str) -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from poses.files import SPLITS
 from poses.texts import PHOENIX_COLUMNS, add_text, is_corpus_row, legible, texts_by_id, unquoted, unquoted_text
 from runtime.console import say
 from runtime.errors import UserError
@@ -20,6 +21,11 @@ from runtime.untrusted import escaped
 ID_COLUMNS = ("id", "clip_id", "name", "sentence_name", "file", "filename")
 TEXT_COLUMNS = ("text", "translation", "sentence", "label", "gloss")
 SPLIT_COLUMNS = ("split", "subset")
+SPLIT_NAMES = {
+    **{split: split for split in SPLITS},
+    **dict.fromkeys(("val", "valid", "validation"), "dev"),
+    **{"training": "train", "testing": "test"},
+}
 UNSURE_COLUMNS = ("label", "gloss")  # may be a class's number, or beside a text under another name
 _END = re.compile(r"(.*[_ ])?(end|stop)([_ ].*)?", re.IGNORECASE)  # a column of where in a longer recording a text ends
 _SIGNER = re.compile(r"(.*[_ ])?(signer|speaker|performer)([_ ]?(id|name|no|number))?", re.IGNORECASE)
@@ -85,7 +91,7 @@ def read_texts(
     if corpus and any(named):
         rows = [list(PHOENIX_COLUMNS), *rows]
     header = [name.strip() for name in rows[0]]
-    columns = _columns(header, named)
+    columns = _columns(header, rows[1:], named)
     if columns.id is None or columns.text is None or columns.id == columns.text:
         if delimiter == "|" and not any(named) and (corpus or _of_id_and_text(lines, header)):
             return Said(texts_by_id(path, numbered), {}, {})
@@ -100,6 +106,8 @@ def read_texts(
         raise UserError(
             f"{path}: its first line ({', '.join(header)[:120]}) does not name the column '{signer_column}'"
         )
+    rows = _without_spare_columns(path, rows)
+    header = header[: len(rows[0])]
     unsure = not text_column and header[columns.text].lower() in UNSURE_COLUMNS
     if unsure and sum(map(bool, header)) > 2:
         raise UserError(
@@ -107,11 +115,11 @@ def read_texts(
             "pass --text_column"
         )
     say(f"{path}: IDs from the column '{header[columns.id]}', texts from '{header[columns.text]}'")
+    if columns.split is not None and header[columns.split].lower() not in SPLIT_COLUMNS:
+        say(f"{path}: splits from the column '{header[columns.split]}', since all of its cells name one")
     if not id_column:
         _require_no_other_ids(path, header, rows[1:], (columns.id, columns.text), recording_of)
     _say_unread(path, header, rows[1:], columns)
-    while rows[1:] and all(len(row) > len(header) and not row[-1].strip() for row in rows[1:]):
-        rows = [header, *(row[:-1] for row in rows[1:])]  # every line ends in a bar
     said = _read_rows(path, header, rows[1:], columns, delimiter, one_id=not id_column)
     numbers = [text for text in said.texts.values() if text]
     if unsure and numbers and all(map(_NUMBER.fullmatch, numbers)):
@@ -122,14 +130,42 @@ def read_texts(
     return said
 
 
-def _columns(header: list[str], named: _Named) -> _Columns:
-    """The columns of a table with this first line, as the user names them, or else by their usual names."""
-    return _Columns(
-        _find(header, named.id, ID_COLUMNS),
-        _find(header, named.text, TEXT_COLUMNS),
-        _find(header, named.signer, ()),
-        _find(header, None, SPLIT_COLUMNS),
-    )
+def _without_spare_columns(path: Path, rows: list[list[str]]) -> list[list[str]]:
+    """The rows without columns at the end that have no name and hold nothing, as where every line ends in a bar.
+
+    Raises UserError where such a column holds something: it may be the end of a text with the delimiter in it.
+    """
+    named = len(rows[0])
+    while named and not rows[0][named - 1].strip():
+        named -= 1
+    for number, row in enumerate(rows[1:], 1):
+        if held := next((cell for cell in row[named : len(rows[0])] if cell.strip()), None):
+            raise UserError(
+                f"{path}: row {number} holds '{escaped(held)}' in a column that has no name; name it in the first "
+                "line, or put texts in quotation marks"
+            )
+    rows = [rows[0][:named], *rows[1:]]
+    while rows[1:] and all(len(row) > named and not row[-1].strip() for row in rows[1:]):
+        rows = [rows[0], *(row[:-1] for row in rows[1:])]
+    return rows
+
+
+def _columns(header: list[str], rows: list[list[str]], named: _Named) -> _Columns:
+    """The columns of a table with this first line, as the user names them, or else by their usual names.
+
+    That of the splits may have another name, if it is the only one whose cells all name a split, and not all the same.
+    """
+    id_at, text_at = _find(header, named.id, ID_COLUMNS), _find(header, named.text, TEXT_COLUMNS)
+    split_at = _find(header, None, SPLIT_COLUMNS)
+    if split_at is None:
+        cells = {
+            at: {row[at].strip().lower() if at < len(row) else "" for row in rows}
+            for at, name in enumerate(header)
+            if name and at not in (id_at, text_at)
+        }
+        found = [at for at, words in cells.items() if len(words) > 1 and words <= SPLIT_NAMES.keys()]
+        split_at = found[0] if len(found) == 1 else None
+    return _Columns(id_at, text_at, _find(header, named.signer, ()), split_at)
 
 
 def _say_unread(path: Path, header: list[str], rows: list[list[str]], columns: _Columns) -> None:
@@ -230,8 +266,10 @@ def _of_columns(path: Path, number: int, row: list[str], header: list[str], text
 
     An empty cell too many is a spare one, unless it may be the last column's beside a text that holds the delimiter.
     """
-    while len(row) > len(header) and not row[-1].strip() and (text_at == len(header) - 1 or delimiter in ",;"):
+    while len(row) > len(header) and not row[-1].strip() and text_at == len(header) - 1:
         row = row[:-1]
+    if len(row) < len(header) and delimiter in "\t|" and row[-1].lstrip().startswith('"'):  # a whole one is unquoted
+        raise UserError(f"{path}: row {number} opens a quotation mark that its line does not close; join its lines")
     if len(row) <= len(header):
         return row
     if text_at != len(header) - 1:
@@ -248,15 +286,24 @@ def _rows(path: Path, content: str, lines: list[str], delimiter: str) -> list[li
         return [line.split("|") for line in lines]
     if delimiter == "\t":  # texts in such files hold lone quotation marks
         return [[unquoted(field) for field in line.split("\t")] for line in lines]
-    content = re.sub(rf'(^|{delimiter})[ \t]+"(?!")', r'\1"', content, flags=re.MULTILINE)  # blanks before a quotation
-    table = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+    without_blanks = re.sub(rf'(^|{delimiter})[ \t]+"(?!")', r'\1"', content, flags=re.MULTILINE)  # before a quotation
     try:
-        rows = list(table)
+        rows = _quoted_rows(without_blanks, delimiter)
+        as_written = _quoted_rows(content, delimiter) if without_blanks != content else rows
     except csv.Error as error:
         if "unexpected end" in str(error):
-            raise UserError(f"{path}: a quotation mark in line {_opened(content)} is never closed; close it") from None
-        rows = [row for line in lines for row in csv.reader([line], delimiter=delimiter)]  # marks stand within a text
+            raise UserError(
+                f"{path}: a quotation mark in line {_opened(without_blanks)} is never closed; close it"
+            ) from None
+        # Marks stand within a text.
+        rows = as_written = [row for line in lines for row in csv.reader([line], delimiter=delimiter)]
+    if len(rows) == len(as_written):  # of a text that holds the delimiter and ends in a quotation, no blank is spare
+        rows = [row if len(row) <= len(rows[0]) else other for row, other in zip(rows, as_written, strict=True)]
     return [row for row in rows if any(map(str.strip, row))]
+
+
+def _quoted_rows(content: str, delimiter: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True))
 
 
 def _opened(content: str) -> int:

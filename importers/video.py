@@ -85,7 +85,7 @@ def header_rate(source: Source, source_fps: float | None) -> float | None:
 
 def content_of_source(source: Source) -> str:
     """A digest of a recording, by which a replaced or changed one is recognised."""
-    return content_of(source.path)
+    return content_of(source.path, whole=source.kind == "frames")  # a picture may change in its middle
 
 
 def open_frames(source: Source, source_fps: float | None) -> Frames:

@@ -322,15 +322,27 @@ def test_empty_texts_are_counted(tmp_path: Path, capsys):
     assert "dev: 3 clips, 2 texts" in prepare(folder, capsys)[1]
 
 
-def test_clips_of_train_in_another_split_are_told(tmp_path: Path, capsys):
-    folder = write_data(tmp_path, lambda number: unchanged)
+@pytest.mark.parametrize(
+    ("of", "to", "said"),
+    [
+        (
+            "train/clip4",
+            "test",
+            "1 clips of test also occur in train, such as test/a and train/clip4; their scores mean",
+        ),
+        ("dev/clip5", "test", "1 clips of test also occur in dev, such as test/a and dev/clip5; dev chooses the model"),
+        ("train/clip4", "train", "1 clips are in train twice, such as train/clip4 and train/a"),
+    ],
+)
+def test_clips_that_occur_twice_are_told(of: str, to: str, said: str, tmp_path: Path, capsys):
+    folder, (split, name) = write_data(tmp_path, lambda number: unchanged), of.split("/")
     for sub, suffix in (("poses", "npz"), ("nmms", "pkl")):
-        shutil.copy(folder / "train" / sub / f"clip4.{suffix}", folder / "test" / sub / f"another_name.{suffix}")
-    with open(folder / "test.txt", "a") as file:
-        file.write("another_name|text 4\n")
+        shutil.copy(folder / split / sub / f"{name}.{suffix}", folder / to / sub / f"a.{suffix}")
+    with open(folder / f"{to}.txt", "a") as file:
+        file.write("a|text 4\n")
     code, out, _ = prepare(folder, capsys)
     assert code == 0
-    assert "1 clips of dev and test also occur in train, such as test/another_name; their scores mean nothing" in out
+    assert said in out
 
 
 def test_splits_of_two_rates_are_refused(tmp_path: Path, capsys):

@@ -486,6 +486,21 @@ def test_the_report_says_what_the_third_number_was_taken_for(third: float, said:
     assert "third number" not in (imported("--source_fps 25", "flat") / "report.txt").read_text()
 
 
+@pytest.mark.parametrize("face", [False, True])
+def test_a_body_with_visibility_beside_hands_with_depth_keeps_it(face: bool, imported, tmp_path: Path):
+    """As extractors write it that take x, y and visibility of the body, and x, y and z of hands and face."""
+    body = np.concatenate([POINTS[:, :33], np.linspace(0.0, 1.0, FRAMES)[:, None, None].repeat(33, 1)], axis=2)
+    parts = [body, FACE] if face else [body]
+    np.save(tmp_path / "in" / "clip.npy", np.concatenate([*parts, with_depth(POINTS[:, 33:])], axis=1))
+    folder = imported("--source_fps 25 --width 640 --height 480")
+    with np.load(folder / "train/poses/clip.npz") as archive:
+        np.testing.assert_allclose(archive["visibility"][:, :33], body[..., 2], atol=1e-6)
+        assert (archive["visibility"][:, 33:] == 1).all()
+    report = (folder / "report.txt").read_text()
+    assert "the body's third number lies between 0 and 1, so it is taken for its visibility" in report
+    assert np.isfinite(nmm(folder)).all() == face
+
+
 def test_a_score_a_little_below_0_makes_no_depth_of_the_others(imported, tmp_path: Path):
     values = scored(POINTS, 0.4)
     values[5, layout.LEFT_SHOULDER, 2] = -0.01
@@ -1698,6 +1713,22 @@ def test_an_array_that_changed_between_its_ends_and_its_middle_is_read_again(imp
     np.save(tmp_path / "in" / "clip.npy", values)
     imported("--source_fps 25")
     assert "1 recordings have changed, such as clip.npy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["poses/clip.npz", "nmms/clip.pkl"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_clip_whose_files_are_gone_or_cut_off_is_made_again(part: str, cut: bool, imported, tmp_path: Path, capsys):
+    np.save(tmp_path / "in" / "clip.npy", POINTS)
+    np.save(tmp_path / "in" / "other.npy", POINTS)
+    path = imported("--source_fps 25") / "train" / part
+    whole = path.read_bytes()
+    if cut:
+        path.write_bytes(whole[:-1])
+    else:
+        path.unlink()
+    imported("--source_fps 25")
+    assert "1 of 2 clips are there already" in capsys.readouterr().out
+    assert path.read_bytes() == whole
 
 
 def test_the_report_counts_the_texts_of_earlier_calls(imported, tmp_path: Path):

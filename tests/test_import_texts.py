@@ -184,6 +184,7 @@ def test_a_line_that_stands_there_twice_counts_once(content: str, tmp_path: Path
     [
         ("id,text\na,hello, my name is Anna\n", "hello, my name is Anna"),
         ('id,text\na, "hello, you"\n', "hello, you"),
+        ('id,text\na,she said, "hello, you"\n', 'she said, "hello, you"'),
         ("id|text\na|hello|world\n", "hello|world"),
         ('id,text\na,"two\nlines"\n', "two lines"),
         ('id;text;speaker\na;"one; two";x\n', "one; two"),
@@ -214,6 +215,13 @@ BAD = {
     "a bar too many": ("id|text|speaker\na|b|c|d\n", "make the text the last column"),
     "a bar too many before an empty column": ("id|text|note\na|b | c|\nb|d|e\n", "make the text the last column"),
     "a tab too many before an empty column": ('id\ttext\tnote\na\t"b\tc"\t\nb\td\te\n', "the text the last column"),
+    "a comma too many before an empty column": ("id,text,note\na,b, c,\nb,d,\n", "put texts in quotation marks"),
+    "a comma too many before a column without a name": ("id,text,\na,b, c\nb,d,\n", "in a column that has no name"),
+    "a cell of two lines between tabs": (
+        'id\ttext\tnote\na\t"b\nc"\td\n',
+        "row 1 opens a quotation mark that its line",
+    ),
+    "a cell of two lines between bars": ('id|text|note\na|"b\nc"|d\n', "row 1 opens a quotation mark that its line"),
     "no table": ("hello world\n", "neither bar, tab nor comma"),
     "empty": ("\n\n", "holds no text"),
     "no column": ("who\twhat\nclip_a\ttext\n", "--id_column and --text_column"),
@@ -334,6 +342,21 @@ def test_the_signers_of_phoenix(header: str, tmp_path: Path):
     said = texts.read_texts(path, signer_column="speaker")
     assert said.signers == {"clip_a": "Signer04", "clip_b": "Signer01"}
     assert said.texts == {"clip_a": "der wind", "clip_b": "sie sagt"}
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        ("id,partition,text\na,train,x\nb,val,y\nc,Testing,z\n", {"a": "train", "b": "val", "c": "Testing"}),
+        ("id,partition,text\na,train,x\nb,train,y\nc,train,z\n", {}),  # as good a word as any
+        ("id,partition,text\na,train,x\nb,0,y\nc,test,z\n", {}),
+        ("id,set,fold,text\na,train,test,x\nb,dev,train,y\nc,test,dev,z\n", {}),  # which of the two?
+        ("id,set,split,text\na,train,test,x\nb,dev,train,y\nc,test,dev,z\n", {"a": "test", "b": "train", "c": "dev"}),
+    ],
+)
+def test_a_column_of_another_name_tells_the_splits_if_all_its_cells_do(table: str, found: dict, tmp_path: Path, capsys):
+    assert texts.read_texts(write(tmp_path / "t.csv", table)).splits == found
+    assert ("splits from the column 'partition'" in capsys.readouterr().out) == ("val" in found.values())
 
 
 def test_a_file_a_split_says_text_and_split(tmp_path: Path, capsys: pytest.CaptureFixture):
