@@ -4,7 +4,8 @@
         --autoencoder_checkpoint runs/autoencoder/best_model.pt --output_path output_pose.npy --target_length 50 \\
         --num_steps 4 --use_ssm_prior --use_sync_guidance --data_dir data/phoenix14t
 
-Writes OUTPUT_PATH, [T,214] float32 in data units, and a .json beside it: seconds, steps, seed, checkpoints.
+Writes OUTPUT_PATH, [T,214] float32 in data units, and a .json beside it: seconds, steps, seed, checkpoints. If the path
+ends in .pose, it is a MediaPipe Holistic file for other viewers.
 """
 
 from pathlib import Path

@@ -128,7 +128,7 @@ def main() -> None:
         "trajectories": str(TRAJECTORIES_VERSION),
         "steps_learnt": "equally",
     }
-    stage = latent_stages.latent_stage(STUDENT, student, loss, source, args, **made_from)
+    stage = latent_stages.latent_stage(STUDENT, student, loss, source, args, learns_from="trajectories", **made_from)
     train(accelerator, stage, loader("train"), loader("dev"), partial(loader, "test"), settings)
 
 

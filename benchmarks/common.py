@@ -43,7 +43,9 @@ def make_parser(description: str | None, rounds: int | None = None) -> argparse.
     parser = arguments.make_parser(description)
     parser.add_argument("--work_dir", type=Path, default=WORK_DIR, help="keeps what is slow to make")
     if rounds is not None:
-        parser.add_argument("--rounds", type=int, default=rounds, help="how often each side is timed")
+        parser.add_argument(
+            "--rounds", type=int, default=rounds, help=f"how often each side is timed (default {rounds})"
+        )
     parser.add_argument("--write", action="store_true", help="put the figures into benchmarks/README.md")
     return parser
 

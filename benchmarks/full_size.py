@@ -68,7 +68,12 @@ def latency(checkpoint: Path, autoencoder: Path, num_steps: int | None, repeats:
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--work_dir", type=Path, default=ROOT / "runs" / "full_size")
+    parser.add_argument(
+        "--work_dir",
+        type=Path,
+        default=ROOT / "runs" / "full_size",
+        help="keeps data and runs (default runs/full_size)",
+    )
     parser.add_argument("--repeats", type=int, default=7, help="clips whose median latency is reported")
     parser.add_argument("--smoke", action="store_true", help="small networks, whose figures say nothing of full size")
     args = parser.parse_args()

@@ -320,7 +320,7 @@ def describe(report: dict) -> list[str]:
 
 def main() -> None:
     parser = make_parser(__doc__, rounds=9)
-    parser.add_argument("--clips", type=int, default=256, help="texts of the file; a multiple of 32")
+    parser.add_argument("--clips", type=int, default=256, help="texts of the file; a multiple of 32 (default 256)")
     parser.add_argument("--no_compiled", action="store_true", help="leave out --compile, whose compiler takes minutes")
     args = parser.parse_args()
     if args.write and args.no_compiled:

@@ -64,7 +64,7 @@ def add_dataclass_arguments(parser: argparse.ArgumentParser, title: str, kind: t
 def add_repeated_arguments(parser: argparse.ArgumentParser, source: str, kind: type, names: tuple[str, ...]) -> None:
     """Flags that repeat the configuration of `source`, a checkpoint; None unless given."""
     group = parser.add_argument_group(
-        f"checked against {source}", "optional; a value other than the checkpoint's is an error"
+        f"checked against {source}", "default: the checkpoint's value; another one is an error"
     )
     for field in _described_fields(kind):
         if field.name in names:
@@ -135,7 +135,8 @@ def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field, default:
     flag, meaning = f"--{field.name}", field.metadata["meaning"]
     if field.type is bool:
         action = argparse.BooleanOptionalAction if default else "store_true"
-        group.add_argument(flag, action=action, default=bool(default), help=meaning)
+        shown = f"{meaning} (default: on)" if default else meaning
+        group.add_argument(flag, action=action, default=bool(default), help=shown)
         return
     by_type = {int: positive_int, float: fraction if "dropout" in field.name else natural_float}
     parse = field.metadata.get("parse", by_type.get(field.type, str))

@@ -144,7 +144,7 @@ def _train(
         if stage.record and is_left:  # else that of the call that made the weights stays
             write_config(output_dir / RUN_CONFIG_FILE, stage.record)
         if warmup_steps < settings.warmup_steps:
-            say(f"warm-up: {warmup_steps} steps, a fifth of the run, instead of {settings.warmup_steps}")
+            say(f"warm-up: {warmup_steps} steps, a fifth of the run, not --warmup_steps {settings.warmup_steps}")
         if num_epochs > settings.num_epochs:
             say(f"epochs: {num_epochs} instead of {settings.num_epochs}, for {settings.min_steps} steps (--min_steps)")
         epochs = f"epochs {progress.epoch + 1}-{num_epochs} of {steps_per_epoch} steps"
@@ -188,7 +188,7 @@ def _announce(stage: Stage, num_clips: int, epochs: str) -> None:
     """The line that says what is trained, on what, and for how long."""
     parameters = [parameter for parameter in stage.model.parameters() if parameter.requires_grad]
     millions, device = sum(parameter.numel() for parameter in parameters) / 1e6, parameters[0].device
-    say(f"{stage.kind}: {millions:.2f} M parameters on {device}, {num_clips} clips, {epochs}")
+    say(f"{stage.kind}: {millions:.2f} M parameters on {device}, {num_clips} {stage.learns_from}, {epochs}")
 
 
 def _require_best(output_dir: Path, resumed: Path | None) -> None:
@@ -415,7 +415,7 @@ def _show(writer: SummaryWriter, record: dict) -> None:
         for name, value in record.get(split, {}).items():
             writer.add_scalar(f"{name}/{split}", value, record["epoch"])
         if split in record:
-            shown.append(f"{split} {record[split]['loss']:.4f}")
+            shown.append(f"{split} loss {record[split]['loss']:.4f}")
     for name in ("learning_rate", "grad_norm", "skipped_steps"):
         if name in record:
             writer.add_scalar(name, record[name], record["epoch"])

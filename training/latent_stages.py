@@ -224,6 +224,7 @@ def latent_stage(
     args: argparse.Namespace,
     *,
     criterion: str = "loss",
+    learns_from: str = "clips",
     **more: str,
 ) -> Stage:
     """The `Stage` of a model on the source's latents; `more`: settings of the run besides the flags."""
@@ -241,4 +242,5 @@ def latent_stage(
         made_with=made_with(args, source.clips("train"), source.clips("dev"), **signers_of(source), **joins, **more),
         pictures=generations(source),
         record=args.record,
+        learns_from=learns_from,
     )

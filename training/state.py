@@ -34,6 +34,7 @@ class Stage:
     the lowest dev loss.
 
     pictures(model) -> names and images, which TensorBoard shows. record: the script's call, kept as config.json.
+    learns_from: what the clips of train are called on screen.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Stage:
     made_with: dict = field(default_factory=dict)  # plain values, as `training.resuming.made_with` gives them
     pictures: Pictures | None = None
     record: dict = field(default_factory=dict)  # `Flags.record`
+    learns_from: str = "clips"
 
 
 @dataclass
