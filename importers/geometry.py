@@ -84,7 +84,7 @@ def check_body(points: np.ndarray, seen: np.ndarray, swapped: bool = False) -> N
         )
     told = seen & seen[:, WRISTS].all(1)[:, None]
     facts = hands_on_arms(points, told, np.full(len(points), width), np.zeros(1, int))
-    if exchanged_hands(points, seen, width) > 0.7 or facts["exchanged"][0] >= CONTRADICTS:
+    if facts["exchanged"][0] >= CONTRADICTS:
         advice = "exchanged; pass --swap_hands"
         if swapped:
             advice = "exchanged by --swap_hands; leave it out, or bring in recordings that need it by themselves"
@@ -114,22 +114,6 @@ def _lying(points: np.ndarray, seen: np.ndarray) -> bool:
     """Whether the body lies in most of the frames that show both shoulders and the nose."""
     head = seen[:, TRUNK].all(1)
     return bool(head.any() and lies(points[head]).mean() > 0.5)
-
-
-def exchanged_hands(points: np.ndarray, seen: np.ndarray, width: float) -> float:
-    """The share of hands whose root lies nearer the other wrist, where that can be told (wrists well apart)."""
-    apart = np.linalg.norm(points[:, WRISTS[0]] - points[:, WRISTS[1]], axis=1) > 0.5 * width
-    apart &= seen[:, WRISTS].all(1)
-    nearer_other = []
-    for hand, (own, other) in zip(
-        (layout.LEFT_HAND_KEYPOINTS, layout.RIGHT_HAND_KEYPOINTS), (WRISTS, WRISTS[::-1]), strict=True
-    ):
-        root = hand.start + layout.HAND_ROOT
-        told = apart & seen[:, root]
-        distance = {wrist: np.linalg.norm(points[told, root] - points[told, wrist], axis=1) for wrist in (own, other)}
-        nearer_other.append(distance[other] < distance[own])
-    judged = np.concatenate(nearer_other)
-    return float(judged.mean()) if len(judged) else 0.0
 
 
 def swap_hands(values: np.ndarray) -> np.ndarray:
