@@ -99,9 +99,10 @@ def trajectory_pack(
 
     Field `states` [N,(num_segments+1)*D], the times side by side. texts: frozen embeddings; None: the teacher reads.
     """
+    max_frames = teacher.net.config.max_frames or source.max_seq_len
     made_from = {
         "starts": digest([dataclasses.astuple(start) for start in starts]),
-        "max_frames": teacher.net.config.max_frames or source.max_seq_len,
+        "max_frames": max_frames,
         "teacher": fingerprint,
         "config": _without_prior_checkpoint(teacher.net.config),  # gamma_guidance and more, which weights do not tell
         "num_teacher_steps": num_teacher_steps,
@@ -126,7 +127,7 @@ def trajectory_pack(
         lengths: list[int] = []
         for first in range(0, len(open_starts), batch_size):
             frames = teacher.predict_frames(*condition_on(open_starts[first : first + batch_size]))
-            lengths += source.autoencoder.num_latents(frames.clamp(max=made_from["max_frames"])).tolist()
+            lengths += source.autoencoder.num_latents(frames.clamp(max=max_frames)).tolist()
         return lengths
 
     def sample(batch: Sequence[Start], first: int) -> list[tuple[str, str, Item]]:
