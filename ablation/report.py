@@ -16,7 +16,7 @@ from ablation.plan import BASELINES, WHOLE, Plan, Row, seeded
 from evaluation.clips import Scores
 from evaluation.intervals import bootstrap_counts
 from evaluation.registry import COLUMNS, Metric, estimates
-from evaluation.report import MARKED, is_marked, read_clips
+from evaluation.report import MARKED, is_marked, read_clips, read_report
 from evaluation.summary import compare, differs, mean_estimates
 from runtime.files import write_whole
 
@@ -65,7 +65,7 @@ def read_lines(plan: Plan, output_dir: Path, latency: Mapping[str, float]) -> li
 
     whole_row = next(row for row in plan.rows if row.label == WHOLE)
     whole = runs(whole_row)
-    reports = [json.loads((folder / "metrics_test.json").read_text(encoding="utf-8")) for folder in folders(whole_row)]
+    reports = [read_report(folder / "metrics_test.json") for folder in folders(whole_row)]
     lines = []
     for row in plan.rows:
         scores = runs(row)
