@@ -19,6 +19,8 @@ from evaluation.recognition import TOP
 from evaluation.sync import MAX_LAG
 from runtime.files import write_whole
 
+# A clip whose hands have less of their reference's speed stands still beside it; of 107 real takes none or one does.
+STILL_HANDS = 0.2
 README, BEGIN, END = Path(__file__).parents[1] / "README.md", "<!-- metrics -->\n", "<!-- /metrics -->"
 LOWER, HIGHER, NEAR_1, NEAR_0, NEAR_REFERENCE, NEITHER = "lower", "higher", "near 1", "near 0", "as the reference", "–"
 
@@ -228,6 +230,12 @@ REMARKS = {
         lambda values: np.isfinite(values).all(1).sum(),
         "motion_ratio uses {} clips; the others, or their references, are too short, or lack shoulders or hands",
         True,
+    ),
+    "still_clips": Remark(
+        "hand_speeds",
+        lambda values: (values[:, 0] < STILL_HANDS * values[:, 1]).sum(),
+        f"hands move at less than {STILL_HANDS} of their reference's speed in {{}} clips, which motion_ratio and "
+        "jerk_ratio, as ratios of sums over clips, do not tell if others move more",
     ),
     "recognition_clips": Remark(
         "recognition",

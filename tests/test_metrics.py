@@ -13,6 +13,7 @@ from evaluation import metrics, recognition, sync
 from evaluation.clips import Clip, Reference
 from evaluation.distribution import spread
 from evaluation.evaluator import score_clips
+from evaluation.registry import remarks
 from evaluation.summary import summarise
 from poses import layout, motion
 
@@ -295,6 +296,20 @@ def test_motion_ratio_follows_the_speed_and_not_the_place_or_the_size():
         pose[:, layout.MANUAL] = pose[:, layout.MANUAL] * 3 + 7
     for predictions in (halved, elsewhere):
         assert evaluate_row(generated(predictions), references)["motion_ratio"] == pytest.approx(0.5)
+
+
+def test_clips_that_stand_still_are_counted_though_others_move_twice_as_fast():
+    """The ratio of the sums shows neither, whichever row it is."""
+    references = make_references()
+    rng = np.random.default_rng(0)
+    still = [np.repeat(r.pose[9:10], len(r.pose), 0) + 1e-4 * rng.normal(size=r.pose.shape) for r in references[::2]]
+    fast = [np.repeat(r.pose.mean(0)[None], len(r.pose), 0) * -1 + r.pose * 2 for r in references[1::2]]
+    row = evaluate_row(generated([pose for pair in zip(still, fast, strict=True) for pose in pair]), references)
+    assert row["motion_ratio"] == pytest.approx(1, abs=0.2)
+    assert row["still_clips"] == 3
+    (said,) = (remark for remark in remarks(row, 6) if "speed" in remark)
+    assert said.startswith("hands move at less than 0.2 of their reference's speed in 3 clips")
+    assert evaluate_row(references, references)["still_clips"] == 0
 
 
 def test_what_the_reference_did_not_see_changes_no_metric():
