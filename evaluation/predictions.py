@@ -9,6 +9,8 @@ from evaluation.clips import Clip, Reference
 from poses import layout
 from poses.files import Reading, absurd_numbers, read_pose, repeated_frames, same_rate
 from poses.geometry import Facts, Geometry, differing, refusal
+from poses.motion import keypoints_seen
+from poses.presence import HALF
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
 from runtime.files import composed, write_whole_folder
@@ -18,6 +20,8 @@ SAME_LENGTH = 2  # frames by which lengths of one factor differ, as converters r
 ENOUGH_CLIPS = 5  # that have one factor by no chance
 OTHER_SHAPE = 1.3  # times as wide or as high as the references, in the median; signers and cameras differ less
 OTHER_PLACE = 0.5  # shoulder widths from the references, in the median
+FILLED = 0.1  # of the frames of hands and body more than in the references: detectors lose as few
+ON_LINE, MOVED = 1e-6, 1e-5  # image units: float32 rounds by less than the first, and nobody is as still as the second
 
 
 def read_predictions(
@@ -52,6 +56,7 @@ def warnings_on(clips: Sequence[Clip], references: Sequence[Reference]) -> list[
         _other_geometry(clips, references),
         _other_speed(clips, references),
         _repeating(clips, references),
+        _flickering(clips, references),
         _missing_body(clips, references),
         _missing_face(clips, references),
     )
@@ -125,6 +130,35 @@ def _repeating(clips: Sequence[Clip], references: Sequence[Reference]) -> str | 
 
 def _repeats(clip: Clip) -> tuple[int, int]:
     return repeated_frames(layout.frame_to_keypoints(clip.pose), layout.frame_to_keypoints(clip.seen)[..., 0])
+
+
+def _flickering(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:
+    """Says that many more frames are filled in than in the references: their motion and jerk are of straight lines."""
+    own, real = (np.sum([_filled(clip) for clip in side], axis=0) for side in (clips, references))
+    share, usual = (filled / max(shown, 1) for filled, shown in (own, real))
+    if share < usual + FILLED:
+        return None
+    return (
+        f"{100 * share:.0f} % of the frames of hands and body (in the references {100 * usual:.0f} %) lie on the line "
+        "between their neighbours, as frames do that are absent and filled in: do the clips flicker, or were they "
+        "stretched? Jerk and motion are those of the filled path, and trembling does not show"
+    )
+
+
+def _filled(clip: Clip) -> tuple[int, int]:
+    """Frames of the body and of either hand most of whose moving points lie in the middle of both neighbours, and all.
+
+    This is told by the numbers, since clips of some sources, such as a data set's, were filled before they are read.
+    """
+    if len(clip.pose) < 3:
+        return 0, 0
+    points, seen = layout.frame_to_keypoints(np.asarray(clip.pose, np.float64)), keypoints_seen(clip.seen)
+    seen = seen[:-2] & seen[1:-1] & seen[2:]
+    straight = np.abs(np.diff(points, 2, axis=0)).max(-1) <= ON_LINE
+    straight &= seen & (np.abs(points[2:] - points[:-2]).max(-1) > MOVED)
+    parts = (layout.BODY_KEYPOINTS, *layout.HAND_KEYPOINTS.values())
+    shown, on_line = (np.stack([mask[:, part].sum(1) for part in parts]) for mask in (seen, straight))
+    return int(((shown > 0) & (on_line >= HALF * shown)).sum()), int((shown > 0).sum())
 
 
 def _missing_body(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:

@@ -592,6 +592,25 @@ def test_padding_of_predictions_is_told(data_dir, tmp_path):
     assert re.match(r"2 of 2 clips, such as '.*', hold frames that equal the one before", said)
 
 
+@pytest.mark.parametrize(("every", "kept"), [(2, 1), (3, 1), (3, 2)])
+def test_predictions_that_flicker_are_told(every, kept, data_dir, tmp_path):
+    """The frames that show nothing are filled along a line, so a clip that trembles seems calm."""
+    references = read_references(load_split(data_dir, "dev"))
+    rng = np.random.default_rng(0)
+    for flickers in (False, True):
+        for reference in references:
+            pose = reference.in_file().astype(np.float32)
+            pose[:, layout.MANUAL] += (0.01 * rng.normal(size=(len(pose), 150))) * (pose[:, layout.MANUAL] != 0)
+            if flickers:
+                pose[1:-1][np.arange(len(pose) - 2) % every >= kept] = 0
+            np.save(tmp_path / f"{reference.id}.npy", pose)
+        said = warnings_on(read_predictions(tmp_path, references), references)
+        assert ["do the clips flicker" in warning for warning in said] == [True] * flickers
+    clips = read_predictions(tmp_path, references)
+    filled = [dataclasses.replace(r, pose=clip.pose) for r, clip in zip(references, clips, strict=True)]
+    assert warnings_on(clips, filled) == []  # where the data set's own clips are filled as much
+
+
 @pytest.mark.parametrize(
     ("lost", "named"), [(layout.NMM, "facial_aus, head_pose, eye_gaze, mouth_shape"), (layout.EYE_GAZE, "eye_gaze")]
 )
