@@ -40,7 +40,7 @@ class Models:
 def load_models(args: argparse.Namespace, train: Pack, device: torch.device) -> Models:
     """train: the data set's; raises UserError if its statistics are needed and are those of other clips."""
     generator, autoencoder, translator, judge = None, None, None, None
-    settings: dict[str, object] = {"predictions_dir": args.predictions_dir}
+    settings: dict[str, object] = {"predictions_dir": args.predictions_dir, "seed": args.seed}
     checkpoint, kinds = args.flow_checkpoint, (FLOW, STUDENT)
     if args.predictor_checkpoint is not None:
         checkpoint, kinds = args.predictor_checkpoint, (PREDICTOR,)

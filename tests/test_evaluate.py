@@ -284,6 +284,13 @@ def test_no_text_is_no_truth(untold, translator, capsys):
     assert "A: recognition uses 0 clips" in capsys.readouterr().out
 
 
+def test_the_seed_of_the_comparison_rows_is_named(untold):
+    """They are drawn by it, whoever made the clips."""
+    commands.call("evaluate_clips", "--seed 3", **untold)
+    report = json.loads((untold["O"] / "metrics_dev.json").read_text(encoding="utf-8"))
+    assert report["settings"]["seed"] == 3
+
+
 def test_half_of_the_texts_are_the_truth_of_half_of_the_clips(untold, data_dir, trained):
     lines = (data_dir / "dev.txt").read_text(encoding="utf-8").splitlines()
     first, others = lines[0], [f"{line.split('|')[0]}|\n" for line in lines[1:]]
