@@ -165,8 +165,8 @@ def main() -> None:
     saved = predictions_folder(args)
     train = load_split(args.data_dir, "train", args.cache_dir, args.skip_bad)
     models = load_models(args, train, device)
-    references, fps = read_scored(args, models)
-    texts, settings = [reference.text for reference in references], {**models.settings}
+    references, fps, left_out = read_scored(args, models)
+    texts, settings = [reference.text for reference in references], models.settings | {"clips_left_out": left_out}
     if models.translator is not None:
         settings |= {"text_unit": unit_of(texts), "text_normalization": NORMALIZATION}
 

@@ -74,9 +74,11 @@ def load_models(args: argparse.Namespace, train: Pack, device: torch.device) -> 
     return Models(generator, autoencoder, statistics, translator, judge, fingerprints, settings)
 
 
-def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Reference], float | None]:
-    """The clips to score against, and their frames per second; if a model signs them, only those whose text it can
-    read."""
+def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Reference], float | None, int]:
+    """The clips to score against, their frames per second, and how many clips of the split are left out.
+
+    If a model signs them, only those whose text it can read are scored.
+    """
     split = load_split(args.data_dir, args.split, args.cache_dir, args.skip_bad)
     fps = split.info.get("fps")
     models.statistics.require_rate(fps, args.data_dir)
@@ -84,7 +86,8 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
         models.translator.statistics.require_rate(fps, args.data_dir)
     references = read_references(split)
     if models.generator is None:
-        return to_score(references, args.predictions_dir, args.split), fps
+        scored = to_score(references, args.predictions_dir, args.split)
+        return scored, fps, len(references) - len(scored)
     with_text = [reference for reference in references if says_something(reference.text)]
     if not with_text:
         raise UserError(f"{args.data_dir}/{args.split}.txt: every text is empty, so there is nothing to sign")
@@ -96,23 +99,25 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
     named = list_signers(args.data_dir, args.split, [reference.id for reference in with_text]) if known else {}
     if unknown := sorted(set(named.values()) - set(known)):
         print(f"not in the model's train data: {', '.join(unknown)}; their clips are signed as the mean of its signers")
-    return with_text, fps
+    return with_text, fps, len(references) - len(with_text)
 
 
 def to_score(references: list[Reference], folder: Path, split: str) -> list[Reference]:
     """Without the clips that have neither a text nor a clip in `folder`; prints how many there are.
 
     A system that signs texts has nothing to sign for them, and --save_predictions writes none. Of clips that it wrote,
-    those that its evaluation left out, such as ones whose text is too long, are left out again.
+    those that its evaluation left out, such as ones whose text is too long, are left out again, if they are not in
+    `folder`: the evaluation may be of an earlier split.
     """
+    found = {name_key(path.stem) for path in folder.iterdir() if path.suffix != ".json"} if folder.is_dir() else set()
     beside = folder.parent / f"clips_{split}.npz"
     if folder.name == f"predictions_{split}" and beside.is_file():
         ids = set(read_clips(beside)[0])
-        scored = [reference for reference in references if reference.id in ids]
+        scored = [reference for reference in references if reference.id in ids or name_key(reference.id) in found]
         if scored and len(scored) < len(references):
-            print(f"{len(references) - len(scored)} clips of {split} are not in {beside}, and are left out")
+            left_out = len(references) - len(scored)
+            print(f"{left_out} clips of {split} are neither in {beside} nor in {folder}, and are left out")
             return scored
-    found = {name_key(path.stem) for path in folder.iterdir() if path.suffix != ".json"} if folder.is_dir() else set()
     scored = [r for r in references if says_something(r.text) or name_key(r.id) in found]
     if not scored or len(scored) == len(references):
         return references

@@ -332,8 +332,10 @@ def test_clips_that_an_evaluation_left_out_are_left_out_where_its_predictions_ar
     for name, expected in (("predictions_dev", references[:1]), ("predictions_test", references), ("mine", references)):
         (tmp_path / name).mkdir()
         assert [clip.id for clip in to_score(references, tmp_path / name, "dev")] == [clip.id for clip in expected]
-        left_out = f"{len(references) - 1} clips of dev are not in {tmp_path / 'clips_dev.npz'}, and are left out"
+        left_out = f"{len(references) - 1} clips of dev are neither in {tmp_path / 'clips_dev.npz'} nor in "
         assert (left_out in capsys.readouterr().out) == (expected is not references)
+    (tmp_path / "predictions_dev" / f"{references[1].id}.npy").touch()  # of a split that has grown since
+    assert to_score(references, tmp_path / "predictions_dev", "dev") == references[:2]
 
 
 def test_a_train_clip_is_compared_with_others_than_itself(data_dir):
@@ -383,7 +385,7 @@ def test_clips_whose_text_is_too_long_for_the_model_are_left_out(untold, data_di
     commands.call("evaluate_flow", "--split dev --num_workers 0", **paths)
     assert "have a text of more than 256 tokens" in capsys.readouterr().out
     report = json.loads((untold["O"] / "metrics_dev.json").read_text(encoding="utf-8"))
-    assert report["num_clips"] == len(others)
+    assert (report["num_clips"], report["settings"]["clips_left_out"]) == (len(others), 1)
 
 
 def test_texts_that_differ_in_punctuation_alone_are_one_for_every_row(data_dir):
@@ -817,7 +819,8 @@ def test_clips_without_a_text_are_not_signed(untold, data_dir, trained, capsys):
     commands.call("evaluate_predictor", **paths)
     said = capsys.readouterr().out
     assert f"{len(others)} of {len(lines)} clips of dev have no text to sign and are left out" in said
-    assert json.loads((untold["O"] / "metrics_dev.json").read_text())["num_clips"] == 1
+    report = json.loads((untold["O"] / "metrics_dev.json").read_text())
+    assert (report["num_clips"], report["settings"]["clips_left_out"]) == (1, len(others))
     (untold["D"] / "dev.txt").unlink()
     said = commands.one_sentence(capsys, lambda: commands.call("evaluate_predictor", **paths))
     assert "every text is empty, so there is nothing to sign" in said
