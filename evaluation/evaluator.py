@@ -68,10 +68,12 @@ class Evaluator:
     def score(self, clips: Sequence[Clip], *, of_train: bool = False) -> Scores:
         """The values of every clip, from which `summary.summarise` makes a row.
 
-        of_train: the clips are train's, which the judge of synchrony has learnt from, so it is not asked.
+        of_train: the clips are train's, which the judge of synchrony has learnt from, so it is not asked. Where the
+        split is train, too, they are among the references.
         """
-        scores = score_clips(clips, self.references, num_workers=self.num_workers, limits=self.limits)
         near, real = self.train_frames, clips is self.references
+        among_them = of_train and near is None
+        scores = score_clips(clips, self.references, self.num_workers, self.limits, among_them=among_them)
         if near is not None:
             scores |= near.scores(near.real if real else near.nearest_distances(clips))
         spreads = [spread(clips, self.texts, self.num_workers), self.reference_spread, self.text_numbers]
@@ -140,20 +142,26 @@ class Evaluator:
 
 
 def score_clips(
-    clips: Sequence[Clip], references: Sequence[Reference], num_workers: int = 0, limits: Array | None = None
+    clips: Sequence[Clip],
+    references: Sequence[Reference],
+    num_workers: int = 0,
+    limits: Array | None = None,
+    *,
+    among_them: bool = False,
 ) -> Scores:
     """The metrics that compare each clip with its reference: clips[n] with references[n]; NaN where undefined.
 
     Values that a metric divides, or shows side by side, have K columns: prediction, reference, and for the sync metrics
     the prediction with its face shuffled in time. num_workers: processes, which change no value; 0 and 1 start none.
 
-    limits [2]: of `hand_limits`; without them bones and hands are left out.
+    limits [2]: of `hand_limits`; without them bones and hands are left out. among_them: of `recognition_scores`.
     """
     if len(clips) != len(references) or not references:
         raise ValueError(f"{len(clips)} clips for {len(references)} references")
     pairs = zip(clips, references, strict=True)
     scores = stack_values(shared_map(pair_values, pairs, num_workers, nmm_scale(references), limits))
-    return scores | recognition_scores(clips, [reference.text for reference in references], references, num_workers)
+    texts = [reference.text for reference in references]
+    return scores | recognition_scores(clips, texts, references, num_workers, among_them=among_them)
 
 
 def pair_values(pair: tuple[Clip, Clip], scale: Array, limits: Array | None) -> dict[str, object]:

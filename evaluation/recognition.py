@@ -201,10 +201,16 @@ def sign_distances(predictions: Sequence[Clip], references: Sequence[Clip], num_
 
 
 def recognition_scores(
-    clips: Sequence[Clip], texts: Sequence[str], references: Sequence[Reference], num_workers: int = 0
+    clips: Sequence[Clip],
+    texts: Sequence[str],
+    references: Sequence[Reference],
+    num_workers: int = 0,
+    *,
+    among_them: bool = False,
 ) -> Scores:
     """1 where the nearest reference has the clip's text, and where one of its TOP nearest has; else 0.
 
+    among_them: the clips are themselves references, each of which is not asked about itself.
     NaN where the clip has no text. References without a text are not asked, and where all the others have one text,
     which any clip would find, every value is NaN. So is the second value where fewer than TOP have another text.
     """
@@ -214,10 +220,12 @@ def recognition_scores(
     if not asked or len({text_key(reference.text) for reference in references}) < 2:
         return scores
     distances = sign_distances([clips[n] for n in asked], references, num_workers)
+    itself = (distances == 0) & among_them
+    distances[itself] = np.inf
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :TOP]
     of_text = np.array([text_key(r.text) for r in references]) == [[text_key(texts[n])] for n in asked]  # [n,M]
     found = np.take_along_axis(of_text & np.isfinite(distances), nearest, axis=1)
-    can_miss = (~of_text).sum(1) >= TOP
+    can_miss = (~of_text & ~itself).sum(1) >= TOP
     scores["recognition"][asked] = found[:, 0]
     scores["recognition_top5"][asked] = np.where(can_miss, found.any(1), np.nan)
     return scores

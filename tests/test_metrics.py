@@ -388,6 +388,21 @@ def test_recognition_follows_the_texts_not_the_order():
     assert not first.any()
 
 
+def test_a_clip_that_is_one_of_the_references_is_not_recognised_by_itself():
+    references = make_references(8)
+    clip = references[0]
+    for number, moved in ((1, 1e-3), (3, 2e-3)):  # of another text, and of the same
+        pose = clip.pose.copy()
+        pose[:, layout.HANDS] += moved
+        references[number] = dataclasses.replace(references[number], pose=pose, seen=clip.seen)
+    clips, texts = [clip] * 8, [clip.text] * 8
+    first, _ = recognition.recognition_scores(clips, texts, references).values()
+    assert first.all()
+    first, among = recognition.recognition_scores(clips, texts, references, among_them=True).values()
+    assert not first.any()
+    assert among.all()
+
+
 def test_a_full_stop_makes_no_other_text():
     references = make_references()
     clips, texts = generated([r.pose for r in references]), [r.text for r in references]
