@@ -19,6 +19,7 @@ COPY_FRAMES = 8  # frames of each clip that are looked up, evenly spaced
 PART_FRAMES = 10_000  # of train, about, that are looked through at a time
 KEPT_FRAMES = 50_000  # of train, at most, that stay in memory
 ASKED_AT_A_TIME = 256  # frames whose nearest is looked for at a time
+CANDIDATES = 8  # train frames that are the nearest but for rounding
 ENOUGH = 0.5  # two frames are compared where both saw this part of arms and hands or more
 
 EVERY = Products(np.arange(len(layout.ARMS_AND_HANDS)), OF_HAND, np.arange(len(OF_HAND)))  # of arms and hands
@@ -131,11 +132,13 @@ def _nearest(where: Gallery | range, train: Pack, asked: Frames) -> Array:
         squares, count = left[rows] @ gallery.right, left[rows, -len(gallery.counts) :] @ gallery.counts  # [t,M]
         squares[count < least] = np.inf
         squares /= np.maximum(count, 1)
-        # The product finds the nearest frame, but rounded; a copy's distance is 0.
-        one, other = asked.chosen(rows), gallery.frames.chosen(squares.argmin(1))
+        # The product is rounded by more than lies between near frames, so the nearest is chosen among a few.
+        last = min(CANDIDATES, squares.shape[1]) - 1
+        few = np.argpartition(squares, last, axis=1)[:, : last + 1]
+        one, other = asked.chosen(np.arange(len(left))[rows, None]), gallery.frames.chosen(few)  # [t,1], [t,CANDIDATES]
         compared = one.known & other.known & ~((one.absent & other.absent) @ OF_HAND)
-        exact = mean_where(((one.points - other.points) ** 2).sum(-1), compared, axis=1)
-        nearest[rows] = np.where(compared.sum(1) >= least, np.sqrt(exact), np.inf)
+        exact = mean_where(((one.points - other.points) ** 2).sum(-1), compared, axis=-1)
+        nearest[rows] = np.where(compared.sum(-1) >= least, np.sqrt(exact), np.inf).min(1)
     return nearest
 
 

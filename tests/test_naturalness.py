@@ -128,3 +128,14 @@ def test_the_nearest_frame_is_that_of_plain_distances(tmp_path):
     for frame, distance in zip(chosen, found, strict=True):
         plain = np.sqrt(((gallery - points[frame]) ** 2).sum(-1).mean(1)).min()
         assert distance == pytest.approx(plain, rel=1e-3)
+
+
+def test_a_copy_among_frames_that_hardly_differ_has_no_distance(tmp_path):
+    """They differ by less than the product of all frames is rounded by."""
+    clip, rng = make_signer(0), np.random.default_rng(0)
+    takes = [np.float32(clip + 1e-6 * rng.normal(size=clip.shape)) for _ in range(4)]
+    named = ((str(n), "a", {"pose": take, "seen": np.ones(take.shape, np.uint8)}) for n, take in enumerate(takes))
+    train = write_pack(tmp_path / "pack", named)
+    copies = [clip_of(train, index) for index in range(len(train))]
+    for found in naturalness.TrainFrames(train, copies).real:
+        assert not found.any()
