@@ -141,14 +141,15 @@ def compare_speeds(prediction: Clip, reference: Clip, keypoints: Array, order: i
 
     Those are the ones of `keypoints` of which the reference knew the place, or that they were absent, in at least half
     of its frames, and whose speed both clips know. (NaN, NaN) where there is none. A prediction of a single frame is a
-    picture, which stands still.
+    picture, which stands still, and so does one without shoulders, such as one that has shrunk to a point: left out, it
+    would hide behind the motion of the others.
     """
     prediction, reference = prediction.rebuilt(), reference.rebuilt()
     keypoints = keypoints[mostly_seen(reference.known)[keypoints]]
     speeds = [mean_speeds(clip.pose, clip.seen, keypoints, order, clip.placed) for clip in (prediction, reference)]
-    if any(speed is None for speed in speeds):
+    if speeds[1] is None or not prediction.seen.any():
         return math.nan, math.nan
-    if len(prediction.pose) == 1:
+    if speeds[0] is None or len(prediction.pose) == 1:
         speeds[0] = np.zeros(len(keypoints))
     common = np.isfinite(speeds).all(0)
     if not common.any():

@@ -228,7 +228,8 @@ REMARKS = {
     "motion_clips": Remark(
         "hand_speeds",
         lambda values: np.isfinite(values).all(1).sum(),
-        "motion_ratio uses {} clips; the others, or their references, are too short, or lack shoulders or hands",
+        "motion_ratio uses {} clips; the others, or their references, are too short or lack hands, or the references "
+        "lack shoulders",
         True,
     ),
     "still_clips": Remark(

@@ -507,6 +507,20 @@ def test_one_frame_has_no_motion():
     assert row["dtw"] > 0
 
 
+def test_a_clip_that_lost_its_body_stands_still_beside_a_reference_that_moves():
+    """Left out, it would raise the motion of the row."""
+    references = make_references()
+    point, face = np.full((20, layout.POSE_DIM), 1e-9), references[1].pose.copy()
+    face[:, layout.MANUAL] = 0
+    scores = score_clips([*generated([point, face]), *references[2:]], references)
+    for name in ("hand_speeds", "speeds", "jerks"):
+        assert (scores[name][:2, 0] == 0).all()
+        assert (scores[name][:2, 1] > 0).all()
+    row = summarise(scores)
+    assert row["motion_ratio"] == pytest.approx(scores["hand_speeds"][2:, 1].sum() / scores["hand_speeds"][:, 1].sum())
+    assert (row["motion_clips"], row["still_clips"]) == (6, 2)
+
+
 def test_a_clip_of_one_frame_stands_still_beside_a_reference_that_moves():
     """Left out, clips that are pictures would hide behind the motion of the others."""
     references = make_references()
