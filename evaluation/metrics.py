@@ -18,7 +18,7 @@ from dtaidistance import dtw_ndim
 
 from evaluation.clips import Array, Clip
 from poses import layout
-from poses.motion import WRISTS_AND_HANDS, mean_speeds, mean_where, mostly_seen
+from poses.motion import WRISTS_AND_HANDS, mean_speeds, mean_sway, mean_where, mostly_seen
 
 STILL = 1e-6  # of the face's scales, over all frames: less is rounding, not motion
 
@@ -157,6 +157,16 @@ def compare_speeds(prediction: Clip, reference: Clip, keypoints: Array, order: i
     return float(speeds[0][common].mean()), float(speeds[1][common].mean())
 
 
+def compare_sways(prediction: Clip, reference: Clip) -> tuple[float, float]:
+    """`mean_sway` of the prediction and of the reference. What stands still, or is left out, is as in
+    `compare_speeds`."""
+    prediction, reference = prediction.rebuilt(), reference.rebuilt()
+    own, real = (mean_sway(clip.pose, clip.seen) for clip in (prediction, reference))
+    if real is None or not prediction.seen.any():
+        return math.nan, math.nan
+    return 0.0 if own is None or len(prediction.pose) == 1 else own, real
+
+
 def presence_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:
     """Hand-frames and face-frames, [2] each: those in which prediction and reference agree on presence, and all.
 
@@ -174,9 +184,11 @@ def presence_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:
 
 
 def motion_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:
-    """Speeds and jerks of a clip and of its reference, [2] each, times the reference's frames: the ratio of their sums
-    over clips counts a long clip for more."""
+    """Speeds, jerks and sways of a clip and of its reference, [2] each, times the reference's frames: the ratio of
+    their sums over clips counts a long clip for more."""
     frames = len(reference.pose)
     arms = layout.ARMS_AND_HANDS
     asked = {"hand_speeds": (WRISTS_AND_HANDS, 1), "speeds": (arms, 1), "jerks": (arms, 3)}
-    return {name: frames * np.array(compare_speeds(prediction, reference, *what)) for name, what in asked.items()}
+    pairs = {name: compare_speeds(prediction, reference, *what) for name, what in asked.items()}
+    pairs["sways"] = compare_sways(prediction, reference)
+    return {name: frames * np.array(pair) for name, pair in pairs.items()}

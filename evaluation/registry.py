@@ -124,8 +124,10 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
         "mean speed of hands and wrists divided by the reference's; 0 stands still": [
             Metric("motion_ratio", NEAR_1, ratio_of, ("hand_speeds",), Column(2, "motion ratio", 3))
         ],
-        "mean speed of arms and hands divided by the reference's": [
-            Metric("speed_ratio", NEAR_1, ratio_of, ("speeds",))
+        "mean speed of arms and hands divided by the reference's; `sway_ratio`: of the shoulders' middle, from which "
+        "speeds and jerks are measured": [
+            Metric("speed_ratio", NEAR_1, ratio_of, ("speeds",)),
+            Metric("sway_ratio", NEAR_1, ratio_of, ("sways",)),
         ],
         "mean jerk of arms and hands divided by the reference's; above 1 they tremble": [
             Metric("jerk_ratio", NEAR_1, ratio_of, ("jerks",), Column(3, "jerk ratio", 2))

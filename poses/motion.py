@@ -25,18 +25,28 @@ def mostly_seen(seen: np.ndarray) -> np.ndarray:
     return keypoints_seen(seen).mean(0) >= MOSTLY
 
 
+def _shoulders(pose: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """The middle of the shoulders [T,2] and their width (the clip's median).
+
+    None where a clip never saw a shoulder, or its shoulders coincide.
+    """
+    left, right = np.moveaxis(layout.frame_to_keypoints(pose)[:, layout.SHOULDERS], 1, 0)
+    width = np.median(np.linalg.norm(left - right, axis=-1))
+    if not keypoints_seen(seen)[:, layout.SHOULDERS].any(0).all() or width == 0:
+        return None
+    return (left + right) / 2, width
+
+
 def shoulder_frame(pose: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
     """Keypoints [T,75,2] from the shoulders' centre (each frame's), in shoulder widths (the clip's median).
 
     None where a clip never saw a shoulder, or its shoulders coincide.
     """
-    shoulders = layout.SHOULDERS
-    points = layout.frame_to_keypoints(pose)
-    left, right = points[:, shoulders[0]], points[:, shoulders[1]]
-    width = np.median(np.linalg.norm(left - right, axis=-1))
-    if not keypoints_seen(seen)[:, shoulders].any(0).all() or width == 0:
+    shoulders = _shoulders(pose, seen)
+    if shoulders is None:
         return None
-    return (points - (left + right)[:, None] / 2) / width
+    middle, width = shoulders
+    return (layout.frame_to_keypoints(pose) - middle[:, None]) / width
 
 
 def mean_where(values: np.ndarray, where: np.ndarray, axis: int | None = None) -> np.ndarray:
@@ -74,6 +84,19 @@ def mean_speeds(
     if absent is not None and absent.any():
         counted = _throughout(keypoints_seen(seen | absent)[:, keypoints], order)
     return mean_where(np.where(both, np.linalg.norm(change, axis=-1), 0.0), counted, axis=0)
+
+
+def mean_sway(pose: np.ndarray, seen: np.ndarray) -> float | None:
+    """Mean step of the shoulders' middle in the picture, shoulder widths per frame, which `shoulder_frame` takes away.
+
+    NaN where no two frames in a row saw both shoulders. None if there is no shoulder frame.
+    """
+    shoulders = _shoulders(pose, seen)
+    if shoulders is None:
+        return None
+    middle, width = shoulders
+    change, both = _steps(middle / width, keypoints_seen(seen)[:, layout.SHOULDERS].all(1))
+    return float(mean_where(np.linalg.norm(change, axis=-1), both))
 
 
 SMOOTHING = 2.0  # frames, the standard deviation of the Gaussian of `smoothed`

@@ -298,6 +298,31 @@ def test_motion_ratio_follows_the_speed_and_not_the_place_or_the_size():
         assert evaluate_row(generated(predictions), references)["motion_ratio"] == pytest.approx(0.5)
 
 
+def test_a_signer_who_jumps_as_a_whole_shows_in_the_sway_alone():
+    rng, references = np.random.default_rng(0), []
+    for reference in make_references():
+        moved = np.cumsum(rng.normal(scale=0.003, size=(len(reference.pose), 2)), axis=0)
+        reference.pose[:, layout.MANUAL] += np.tile(moved, layout.NUM_KEYPOINTS)
+        references.append(reference)
+    jumping, elsewhere = ([reference.pose.copy() for reference in references] for _ in range(2))
+    for pose in jumping:
+        pose[:, layout.MANUAL] += np.tile(rng.normal(scale=0.02, size=(len(pose), 2)), layout.NUM_KEYPOINTS)
+    for pose in elsewhere:
+        pose[:, layout.MANUAL] = pose[:, layout.MANUAL] * 3 + 7
+    assert evaluate_row(references, references)["sway_ratio"] == 1
+    assert evaluate_row(generated(elsewhere), references)["sway_ratio"] == pytest.approx(1)
+    row = evaluate_row(generated(jumping), references)
+    assert row["sway_ratio"] > 5
+    for name in ("motion_ratio", "speed_ratio", "jerk_ratio"):
+        assert row[name] == pytest.approx(1)
+    lost = [clip.pose[:1] for clip in references[:3]]  # a picture, and then clips without shoulders, stand still
+    for n in range(1, 3):
+        lost[n] = np.where(np.arange(layout.POSE_DIM) < layout.NMM.start, 0, references[n].pose)
+    scores = score_clips([*generated(lost), *references[3:]], references)
+    assert (scores["sways"][:3, 0] == 0).all()
+    assert (scores["sways"][:3, 1] > 0).all()
+
+
 def test_clips_that_stand_still_are_counted_though_others_move_twice_as_fast():
     """The ratio of the sums shows neither, whichever row it is."""
     references = make_references()
