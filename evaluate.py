@@ -176,6 +176,7 @@ def main() -> None:
         clips["model"] = read_predictions(args.predictions_dir, references, fps, reading)
         latency, length_source = None, "given"
     else:
+        say(f"signing {len(references)} clips of {args.split}")
         if args.shuffle_texts:
             wrong = shuffled_texts(texts, args.seed)
             clips["shuffled_texts"], _ = generate_clips(models.generator, references, wrong, args)
@@ -204,6 +205,7 @@ def main() -> None:
     clips |= baseline_clips(train, references, args.seed, of_train=of_train)
     if "nearest_text" not in clips:
         print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")
+    say(f"scoring {len(clips)} rows of {len(references)} clips, with {max(args.num_workers, 1)} processes")
     scores = {
         name: evaluator.score(row, of_train=name in TRAIN_ROWS)
         for name, row in progress_bar(clips.items(), "scoring", "row")

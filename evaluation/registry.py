@@ -261,7 +261,7 @@ REMARKS = {
     "diversity_clips": Remark(
         "text_spreads",
         lambda values: np.isfinite(values).all(1).sum(),
-        "diversity uses the {} clips that share their text with another",
+        "clips that share their text with another, which diversity uses: {}",
         True,
     ),
 }

@@ -35,6 +35,9 @@ LENGTH_SOURCES = {
 }
 WIDTHS = {mean_of: (), ratio_of: (2,), ratio_by_text: (3,)}  # of one clip's value
 MAX_CLIPS_BYTES = 2**33  # of the values of every clip of a split, latents included
+LEAST_READ = (
+    0.1  # BLEU-1 of the real clips, read back: below it a back-translator has learnt too little to judge others
+)
 # Outside, stillness or trembling makes the other metrics meaningless. Noise gives a still clip motion, but it trembles.
 PLAUSIBLE_MOTION, PLAUSIBLE_JERK = (0.8, 1.2), 1.5
 MARKED = "motion ratio outside {}-{}, jerk ratio above {}, or one of them unknown".format(
@@ -238,12 +241,22 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
         notes.append(f"seconds per clip of a batch: {parts}; together {sum(latency.values()):.4f}")
     for title in ("settings", "checkpoints", "thresholds"):
         if report[title]:
-            notes.append(f"{title}: " + ", ".join(f"{key}={value}" for key, value in report[title].items()))
+            notes.append(f"{title}: " + ", ".join(f"{key}={_short(value)}" for key, value in report[title].items()))
+    read = rows.get(REFERENCE, {}).get("bleu1")
+    if read is not None and read < LEAST_READ:
+        notes.append(
+            f"warning: the back-translator reads the real clips with a BLEU-1 of {read:.2f}, so metrics of text read "
+            "back say nothing"
+        )
     if BACK_TRANSLATION not in report["checkpoints"]:
         notes.append(
             "warning: no BLEU, ROUGE-L, chrF, WER and text_log_likelihood; they need --back_translation_checkpoint"
         )
     return notes
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _cell(row: Mapping[str, object], key: str, name: str) -> str:

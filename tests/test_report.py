@@ -105,10 +105,16 @@ def test_figures_say_on_how_many_clips_they_stand_where_these_are_not_all():
     rows["model"]["motion_clips"] = 4
     table = format_table(make_report(**rows))
     assert "all rows: recognition uses 5 clips: those with a text" in table
-    assert "all rows: diversity uses the 2 clips that share their text with another" in table
+    assert "all rows: clips that share their text with another, which diversity uses: 2" in table
     assert "model: motion_ratio uses 4 clips; the others" in table
     assert "nearest_text: metrics use 5 clips; the others have nothing to compare" in table
     assert "BLEU, ROUGE-L, chrF and WER use" not in table
+
+
+@pytest.mark.parametrize(("bleu", "told"), [(0.03, True), (0.5, False), (None, False)])
+def test_a_back_translator_that_cannot_read_the_real_clips_is_told(bleu: float | None, told: bool):
+    table = format_table(make_report(model=make_row(), reference=make_row(bleu1=bleu)))
+    assert ("the back-translator reads the real clips with a BLEU-1 of 0.03" in table) == told
 
 
 def test_a_length_taken_from_the_reference_is_said():
