@@ -121,7 +121,7 @@ def test_same_noise_same_clip_whatever_the_batch_or_the_padding(kind, prior, str
 def test_processes_order_clips_by_the_lengths_of_the_first(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
     """Each predicts them with its own rounding; from other lengths it would sign the texts in another order."""
     generator = make_generator(PREDICTOR, "none", 1, statistics)
-    monkeypatch.setattr(generation, "of_first", lambda lengths: [9, 5, 7, 6][: len(lengths)])
+    monkeypatch.setattr(generation, "broadcast_from_first", lambda lengths: [9, 5, 7, 6][: len(lengths)])
     assert [len(clip.pose) for clip in generator.generate(TEXTS, SEEDS)] == [9, 5, 7, 6]
 
 
