@@ -148,7 +148,9 @@ class Generator:
         """
         kind = self.model.net.kind
         guidance = self.sampling.guidance_scale if kind == FLOW else None  # which a student can't change
-        indices, signed_together = range(len(texts)), 1 if self.speed.precision == "int8" else batch_size
+        if self.speed.precision == "int8":
+            batch_size = 1  # read alone, too: `use_int8` magnifies what a batch rounds otherwise
+        indices = range(len(texts))
         asked = signers or [None] * len(seeds)
         named = [name or self.model.draw_signer(seed) for name, seed in zip(asked, seeds, strict=True)]
         if lengths is not None:
@@ -160,7 +162,7 @@ class Generator:
             predicted = broadcast_from_first([text.frames for text in read])
             frames = [lengths[i] for i in window] if lengths is not None else predicted
             order = sorted(range(len(window)), key=lambda row: (frames[row], row))
-            batches = [order[start : start + signed_together] for start in range(0, len(order), signed_together)]
+            batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
             tasks = (
                 ([read[row] for row in rows], [frames[row] for row in rows], [seeds[window[row]] for row in rows])
                 for rows in batches

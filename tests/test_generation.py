@@ -215,7 +215,7 @@ def test_int8_signs_nearly_the_same_clips_and_none_depends_on_its_batch(kind: st
         error = np.abs(clip.pose - expected.pose).mean() / expected.pose.std()
         assert 0 < error < 0.05
         alone = generator.generate(TEXTS[i : i + 1], SEEDS[i : i + 1], LENGTHS[i : i + 1])[0]
-        np.testing.assert_allclose(clip.pose, alone.pose, atol=1e-5)
+        np.testing.assert_array_equal(clip.pose, alone.pose)  # rounding to int8 magnifies the least difference
 
 
 @pytest.mark.parametrize("kind", [PREDICTOR, FLOW, STUDENT])
