@@ -19,6 +19,7 @@ from runtime.arguments import (
     image_side,
     natural_float,
     natural_int,
+    num_steps,
     positive_int,
     refuse_without,
 )
@@ -162,7 +163,7 @@ def add_image_size_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """How Direction 2 samples; a flag that is left out takes the checkpoint's value."""
-    parser.add_argument("--num_steps", type=positive_int, help="ODE steps (default: the checkpoint's)")
+    parser.add_argument("--num_steps", type=num_steps, help="ODE steps, at most 1000 (default: the checkpoint's)")
     parser.add_argument(
         "--guidance_scale",
         type=natural_float,

@@ -11,11 +11,9 @@ from checkpoints import FLOW, PREDICTOR, STUDENT
 from generation import Generated, Generator, load_generator, stripped, widest_layer
 from models.sampling_settings import SamplingSettings, SettingRefused
 from models.speed import Speed
-from runtime.arguments import T, frames, natural_float, natural_int, number_parser
+from runtime.arguments import T, frames, natural_float, natural_int, num_steps
 from runtime.errors import UserError
 from runtime.precision import use_threads
-
-num_steps = number_parser(int, "a positive whole number", lambda value: value >= 1, 1000)  # a page can't be hurried
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from models.sampling_settings import SamplingSettings, SettingRefused, require_a
 from models.sync_guidance import SYNC_INTERVAL, SyncConfig, SyncGuidanceHead, sync_gradient
 from models.velocity_net import TimeTable, VelocityNet
 from models.whole_batch import Draws, masked_mean
+from runtime.arguments import num_steps
 from runtime.config import described
 
 SPACES = ("latent", "pose")
@@ -76,7 +77,9 @@ class FlowConfig:
         choices=STARTS,
     )
     start_layers: int = described(2, "layers of the network that learns the mean")
-    num_inference_steps: int = described(50, "default number of steps in inference and evaluation")
+    num_inference_steps: int = described(
+        50, "default number of steps in inference and evaluation, at most 1000", parse=num_steps
+    )
     guidance_scale: float = described(
         2.0, "default scale of classifier-free guidance by the text in sampling; 1 disables it"
     )

@@ -11,6 +11,7 @@ from runtime.flags import ScriptParser
 
 T = TypeVar("T")
 Number = TypeVar("Number", int, float)
+MAX_STEPS = 1000  # of a trajectory: each has a part of the memory, and takes its time
 
 
 def number_parser(
@@ -34,6 +35,7 @@ def number_parser(
 
 positive_int = number_parser(int, "a positive whole number", lambda value: value >= 1, 1_000_000)
 frames = number_parser(int, "a positive whole number", lambda value: value >= 1, 5000)  # 200 s at 25 per second
+num_steps = number_parser(int, "a positive whole number", lambda value: value >= 1, MAX_STEPS)
 natural_int = number_parser(int, "a whole number of at least 0", lambda value: value >= 0, 2**32 - 1)
 port = number_parser(int, "the number of a port", lambda value: value >= 0, 65535)
 image_side = number_parser(int, "a positive whole number of pixels", lambda value: value >= 1, 65535)

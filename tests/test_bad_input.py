@@ -234,6 +234,7 @@ FLAGS = {
     ("autoencoder", "--dropout 1.5"): "--dropout: 1.5 is not in [0, 1)",
     ("autoencoder", "--batch_size 0"): "--batch_size: 0 is not a positive whole number",
     ("autoencoder", "--max_seq_len -1"): "--max_seq_len: -1 is not a positive whole number",
+    ("student", "--num_teacher_steps 1001"): "--num_teacher_steps: 1001 is too large; at most 1000",
     ("student", "--num_teacher_steps 3"): "--num_teacher_steps 3: a teacher needs at least 4",
     ("student", "--num_layers 3"): "--num_layers 3: the teacher has 2, of which",
     ("inference", "--target_length 0"): "--target_length: 0 is not a positive whole number",
@@ -242,6 +243,8 @@ FLAGS = {
     ("inference", "--device xpu"): "--device xpu: this PyTorch cannot compute there",
     ("inference", "--device meta"): "--device meta: this PyTorch cannot compute there",
     ("inference_flow", "--num_steps 0"): "--num_steps: 0 is not a positive whole number",
+    ("inference_flow", "--num_steps 1001"): "--num_steps: 1001 is too large; at most 1000",
+    ("flow", "--num_inference_steps 1001"): "--num_inference_steps: 1001 is too large; at most 1000",
     ("inference_flow", "--no-use_ssm_prior"): "--use_ssm_prior False: the checkpoint was trained with True",
     ("evaluate_flow", "--split train2"): "invalid choice: 'train2'",
 }

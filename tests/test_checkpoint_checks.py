@@ -82,7 +82,7 @@ def test_the_default_of_every_configuration_passes_its_check():
     ("name", "value"),
     [
         ("num_inference_steps", 0),
-        ("num_inference_steps", 10**9),
+        ("num_inference_steps", 1001),
         ("guidance_scale", "two"),
         ("lambda_prior", -1.0),
         ("guidance_scale", float("inf")),
@@ -99,7 +99,7 @@ def test_a_flow_with_a_wrong_setting_is_named(name: str, value: object):
         check_config(FlowConfig, {name: value})
 
 
-@pytest.mark.parametrize("value", [(0,), 4, (1.5,)])
+@pytest.mark.parametrize("value", [(0,), 4, (1.5,), [3, 1001]])
 def test_a_student_with_wrong_step_counts_is_named(value: object):
     with pytest.raises(ValueError, match=r"^step_counts is "):
         check_config(StudentConfig, {"step_counts": value})
