@@ -279,6 +279,16 @@ def load_text_to_latent(
     return model.to(device).eval().requires_grad_(False), content
 
 
+def require_same_latents(config: object, space: AutoencoderConfig, where: object) -> None:
+    """Raises UserError if a network's latents are of another shape than those of the space in which it samples."""
+    for name in ("latent_dim", "temporal_stride"):
+        own, wanted = getattr(config, name, None), getattr(space, name)  # a predictor knows no stride
+        if own not in (None, wanted):
+            raise UserError(
+                f"{where}: its {name} is {own}, but that of its space is {wanted}; copy it again or use another"
+            )
+
+
 def require_equal(flag: str, given: object, kept: object, where: object) -> None:
     """A flag that was given must agree with what a checkpoint says."""
     if given is not None and given != kept:

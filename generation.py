@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from checkpoints import FLOW, PREDICTOR, STUDENT, load_autoencoder, load_text_to_latent, require_equal
+from checkpoints import (
+    FLOW,
+    PREDICTOR,
+    STUDENT,
+    load_autoencoder,
+    load_text_to_latent,
+    require_equal,
+    require_same_latents,
+)
 from models.autoencoder import PoseAutoencoder, PoseSpace
 from models.layers import lengths_to_mask
 from models.sampling_settings import SamplingSettings, SettingRefused
@@ -270,6 +278,8 @@ def load_generator(
         raise UserError(f"--compile: PyTorch cannot compile here ({reason}); leave the flag out")
     autoencoder, statistics, parent = load_autoencoder(autoencoder_checkpoint, device)
     model, content = load_text_to_latent(checkpoint, kinds, parent["fingerprint"], device, text_encoder)
+    space = PoseSpace if model.net.config.space == "pose" else autoencoder
+    require_same_latents(model.net.config, space.config, checkpoint)
     fingerprints = {"autoencoder": parent["fingerprint"], content["kind"]: content["fingerprint"]}
     if as_asked:
         speed = replace(speed, precision=settle(speed.precision, device.type, widest_layer(model, autoencoder)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from torch.utils.data import DataLoader
 
 import generation_arguments
-from checkpoints import STUDENT
+from checkpoints import STUDENT, require_same_latents
 from dataset import Batch
 from models.consistency_distillation import STEP_COUNTS
 from models.latent_flow_matcher import FlowConfig
@@ -102,6 +102,7 @@ def main() -> None:
     source = latent_stages.open_source(args, accelerator.device)
     teacher, content = load_teacher(args, source.fingerprint, accelerator.device)
     source = source.in_space(teacher.net.config.space)
+    require_same_latents(teacher.net.config, source.autoencoder.config, args.teacher_checkpoint)
     latent_stages.require_shape(args, source)
     latent_stages.look_through(source, with_texts=SPLITS)
     require_teachers_limit(source, teacher, args.teacher_checkpoint)

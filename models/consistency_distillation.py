@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from models.flow_matching import Velocity, evaluation_times, ode_states, sample_noise, sample_ode, time_grid
-from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher, describe
+from models.latent_flow_matcher import SPACES, UNCONDITIONAL, FlowConfig, LatentFlowMatcher, describe, require_known
 from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, start_around
 from models.layers import require_head_sizes
 from models.sampling_settings import SamplingSettings, SettingRefused, require_as_trained
@@ -54,8 +54,7 @@ class StudentConfig:
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
-        if self.start not in STARTS:
-            raise ValueError(f"start '{self.start}' must be one of {', '.join(STARTS)}")
+        require_known(self, space=SPACES, guidance_from=UNCONDITIONAL, start=STARTS)
         object.__setattr__(self, "step_counts", tuple(self.step_counts))  # a checkpoint keeps a list
 
     @classmethod

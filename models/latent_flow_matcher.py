@@ -101,17 +101,17 @@ class FlowConfig:
         require_head_sizes(self.hidden_dim, self.num_heads)
         if self.prior_type not in ("none", *PRIORS):
             raise ValueError(f"prior_type '{self.prior_type}' must be none, {' or '.join(PRIORS)}")
-        for name, known in (
-            ("space", SPACES),
-            ("guidance_from", UNCONDITIONAL),
-            ("gamma_unit", GAMMA_UNITS),
-            ("start", STARTS),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} '{getattr(self, name)}' must be one of {', '.join(known)}")
+        require_known(self, space=SPACES, guidance_from=UNCONDITIONAL, gamma_unit=GAMMA_UNITS, start=STARTS)
         require_guidance_start(self.guidance_start)
         if self.prior_type == "none":
             object.__setattr__(self, "guidance_from", "null_text")
+
+
+def require_known(config: object, **known: Sequence[str]) -> None:
+    """Raises ValueError if a field of a configuration has a value that is none of its known ones, given by its name."""
+    for name, values in known.items():
+        if getattr(config, name) not in values:
+            raise ValueError(f"{name} '{getattr(config, name)}' must be one of {', '.join(values)}")
 
 
 def require_guidance_start(guidance_start: float) -> None:

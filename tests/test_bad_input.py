@@ -219,6 +219,35 @@ def test_a_checkpoint_of_another_stage_or_another_autoencoder(trained, data_dir,
     assert not (tmp_path / "o.npy").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "changed", "reason"),
+    [
+        ("student", {"space": "foo"}, "space 'foo' must be one of latent, pose"),
+        ("student", {"space": "pose"}, "its latent_dim is 8, but that of its space is 214; "),
+        ("student", {"temporal_stride": 1}, "its temporal_stride is 1, but that of its space is 2; "),
+        (
+            "flow",
+            {"temporal_stride": 4, "use_sync_guidance": False},
+            "its temporal_stride is 4, but that of its space is 2",
+        ),
+    ],
+)
+def test_a_network_in_another_space_than_its_autoencoders_is_refused(
+    name, changed, reason, trained, data_dir, refused, tmp_path
+):
+    """Its weights fit: a configuration alone says where it samples, as the config.json of an export does."""
+    content = torch.load(getattr(trained, name), weights_only=True)
+    weights = content["weights"]
+    without_sync = "use_sync_guidance" in changed
+    if without_sync:
+        weights = {key: value for key, value in weights.items() if ".sync_head." not in key}
+    bad = tampered(getattr(trained, name), tmp_path / "bad.pt", config=content["config"] | changed, weights=weights)
+    paths, more = {"D": data_dir, "A": trained.autoencoder, "F": bad}, "--no-use_sync_guidance" * without_sync
+    assert reason in refused("inference_flow", more, O=tmp_path / "o.npy", **paths)
+    if name == "flow":
+        assert reason in refused("student", O=tmp_path / "run", **paths)
+
+
 FLAGS = {
     ("predictor", "--latent_dim 256"): "--latent_dim 256 contradicts 8 in",
     ("flow", "--temporal_stride 4"): "--temporal_stride 4 contradicts 2 in",
