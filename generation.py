@@ -20,6 +20,7 @@ from checkpoints import (
     require_same_latents,
 )
 from models.autoencoder import PoseAutoencoder, PoseSpace
+from models.latent_flow_matcher import FlowConfig
 from models.layers import lengths_to_mask
 from models.sampling_settings import SamplingSettings, SettingRefused
 from models.speed import Speed, speed_up, why_not_compilable
@@ -155,7 +156,7 @@ class Generator:
         (`require_plausible`).
         """
         kind = self.model.net.kind
-        guidance = self.sampling.guidance_scale if kind == FLOW else None  # which a student can't change
+        guidance = self.sampling if kind == FLOW else None  # which a student can't change
         if self.speed.precision == "int8":
             batch_size = 1  # read alone, too: `use_int8` magnifies what a batch rounds otherwise
         indices = range(len(texts))
@@ -243,13 +244,17 @@ def finished(pose: np.ndarray, presence: np.ndarray, statistics: Statistics, len
     return without_absent(clip, present)
 
 
-def require_plausible(pose: np.ndarray, made: str, guidance: float | None = None) -> None:
+def require_plausible(pose: np.ndarray, made: str, guidance: SamplingSettings | None = None) -> None:
     """Raises UserError if a model made a clip [T,214] of NaN, infinity, or numbers that no data set may hold.
 
-    made: what the message calls the clip; guidance: the scale that it was made with, where the user may change it.
+    made: what the message calls the clip; guidance: the settings that it was made with, where the user may change them.
     """
     if absurd_numbers(pose).any():
-        lower = f"lower the guidance scale ({guidance:g}), or if that does not help, " if guidance is not None else ""
+        lower = ""
+        if guidance is not None:
+            scale, gamma = guidance.guidance_scale, guidance.gamma_guidance
+            share = f" and gamma_guidance ({gamma:g})" if gamma > FlowConfig.gamma_guidance else ""
+            lower = f"lower the guidance scale ({scale:g}){share}, or if that does not help, "
         raise UserError(
             f"{made} has NaN, infinity or coordinates far outside the picture; {lower}its training diverged: train it "
             "again with a lower --learning_rate"

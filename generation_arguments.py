@@ -22,6 +22,7 @@ from runtime.arguments import (
     num_steps,
     positive_int,
     refuse_without,
+    sync_share,
 )
 from runtime.config import AUTO
 from runtime.errors import UserError
@@ -181,8 +182,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--gamma_guidance",
-        type=natural_float,
-        help="largest share of the velocity that sync guidance may add (default: the checkpoint's)",
+        type=sync_share,
+        help="largest share of the velocity that sync guidance may add, at most 10 (default: the checkpoint's)",
     )
     parser.add_argument(
         "--solver",

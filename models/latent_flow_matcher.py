@@ -35,7 +35,7 @@ from models.sampling_settings import SamplingSettings, SettingRefused, require_a
 from models.sync_guidance import SYNC_INTERVAL, SyncConfig, SyncGuidanceHead, sync_gradient
 from models.velocity_net import TimeTable, VelocityNet
 from models.whole_batch import Draws, masked_mean
-from runtime.arguments import num_steps
+from runtime.arguments import num_steps, sync_share
 from runtime.config import described
 
 SPACES = ("latent", "pose")
@@ -66,7 +66,9 @@ class FlowConfig:
     lambda_prior: float = described(0.1, "weight of the prior in the velocity at t = 0; it falls to 0 at t = 1")
     use_sync_guidance: bool = described(False, "train the sync head, and guide sampling with it")
     gamma_guidance: float = described(
-        0.01, "largest share of the velocity that sync guidance may add, in the middle of a trajectory"
+        0.01,
+        "largest share of the velocity that sync guidance may add, in the middle of a trajectory; at most 10",
+        parse=sync_share,
     )
     sync_pulls_lag: bool = False  # see `SyncConfig.pulls_lag`
     gamma_unit: str = "field"  # of gamma_guidance: a share of the field's norm, or a factor of the bare "gradient"

@@ -43,6 +43,7 @@ positive_float = number_parser(float, "a positive number", lambda value: value >
 natural_float = number_parser(float, "a number of at least 0", lambda value: value >= 0, 1e9)
 fraction = number_parser(float, "in [0, 1)", lambda value: 0 <= value < 1, 1.0)
 strength = number_parser(float, "a number of at least 0", lambda value: value >= 0, 5.0)  # of the augmentation
+sync_share = number_parser(float, "a number of at least 0", lambda value: value >= 0, 10)  # of the velocity
 
 
 def folder_name(text: str) -> str:

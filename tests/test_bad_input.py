@@ -273,6 +273,8 @@ FLAGS = {
     ("inference", "--device meta"): "--device meta: this PyTorch cannot compute there",
     ("inference_flow", "--num_steps 0"): "--num_steps: 0 is not a positive whole number",
     ("inference_flow", "--num_steps 1001"): "--num_steps: 1001 is too large; at most 1000",
+    ("inference_flow", "--gamma_guidance 1e9"): "--gamma_guidance: 1e9 is too large; at most 10",
+    ("flow", "--gamma_guidance 11"): "--gamma_guidance: 11 is too large; at most 10",
     ("flow", "--num_inference_steps 1001"): "--num_inference_steps: 1001 is too large; at most 1000",
     ("inference_flow", "--no-use_ssm_prior"): "--use_ssm_prior False: the checkpoint was trained with True",
     ("evaluate_flow", "--split train2"): "invalid choice: 'train2'",

@@ -274,6 +274,17 @@ def test_more_texts_than_are_read_at_once(statistics: Statistics, monkeypatch: p
         assert np.abs(clip.pose - expected.pose).max() < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("gamma", "lower"),
+    [(0.01, "lower the guidance scale (2), or"), (9.0, "lower the guidance scale (2) and gamma_guidance (9), or")],
+)
+def test_a_clip_of_no_numbers_says_which_guidance_to_lower(gamma: float, lower: str):
+    settings = SamplingSettings(guidance_scale=2.0, gamma_guidance=gamma)
+    with pytest.raises(UserError) as refused:
+        generation.require_plausible(np.full((3, POSE_DIM), np.nan), "the clip", settings)
+    assert f"; {lower} if that does not help, its training diverged" in str(refused.value)
+
+
 def test_every_part_of_a_generated_clip_is_timed(statistics: Statistics):
     (clip,) = make_generator(FLOW, "simple", 1, statistics).generate(["sea"], [0], [10])
     assert set(clip.seconds) == {"text", "sampling", "decoding"}
