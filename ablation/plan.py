@@ -111,8 +111,12 @@ def make_rows(
     with_sync: bool,
     joins_clips: bool,
     drops_texts: bool,
+    guides: bool,
 ) -> list[Row]:
-    """joins_clips, drops_texts: what the recipe's flow learns from; without the latter, no null text can guide."""
+    """joins_clips, drops_texts: what the recipe's flow learns from; without the latter, no null text can guide.
+
+    guides: whether its sampling is guided by the text.
+    """
     whole = Row(WHOLE, "components", "flow", 50)
     rows = [replace(whole, label=label, group="baselines", scored=name) for name, label in BASELINES.items()]
     rows += [whole]
@@ -120,7 +124,7 @@ def make_rows(
         rows += [
             Row("Direction 1", "components", "predictor"),
             Row(NO_PRIOR, "components", "flow_no_prior", 50),
-            replace(whole, label=NULL_TEXT, guidance_from="null_text"),
+            *([replace(whole, label=NULL_TEXT, guidance_from="null_text")] if guides else []),
             replace(whole, label="guided from the beginning", guidance_start=0.0),
             replace(whole, label="without sync guidance", use_sync_guidance=False),
             Row("in pose space", "components", "flow_pose", 50),
@@ -161,6 +165,7 @@ def make_plan(
     learns = {
         "joins_clips": _number(recipe["flow"], "--joined_clips", 0.0) > 0,
         "drops_texts": _number(recipe["flow"], "--cfg_dropout", FlowConfig.cfg_dropout) > 0,
+        "guides": _number([*recipe["flow"], *recipe["evaluation"]], "--guidance_scale", FlowConfig.guidance_scale) != 1,
     }
     rows = make_rows(groups, strides, own, with_sync=with_sync, **learns)
     models = {row.model: row for row in rows}

@@ -302,13 +302,17 @@ class LatentFlowMatcher(nn.Module):
         require_guidance_start(start)
         times = evaluation_times(time_grid(steps), solver)
         if scale > 1.0 and not within(times, (start, TEXT_GUIDANCE_END)).any():
-            for name in ("guidance_start", "guidance_scale"):
+            for name in ("guidance_start", "guidance_scale", "guidance_from"):
                 if (asked := getattr(settings, name)) is not None:
                     reason = f"guidance by the text acts from {start:g} to {TEXT_GUIDANCE_END}"
                     raise SettingRefused(name, f"{reason}, and none of {steps} steps lies there", asked)
             scale = 1.0
         if scale > 1.0:
             return scale, start
+        if scale == 1.0 and settings.guidance_from is not None:
+            raise SettingRefused(
+                "guidance_from", "a guidance scale of 1 leads away from nothing", settings.guidance_from
+            )
         if settings.guidance_start:
             raise SettingRefused("guidance_start", f"a guidance scale of {scale:g} has no beginning", start)
         return scale, 0.0

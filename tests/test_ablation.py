@@ -233,6 +233,15 @@ def test_a_recipe_that_drops_no_text_has_nothing_that_the_null_text_guides():
     assert not [name for name in names if "null_text" in name or "no_prior" in name]
 
 
+@pytest.mark.parametrize("part", ["flow", "evaluation"])
+def test_a_recipe_that_is_not_guided_has_nothing_that_the_null_text_guides(part: str):
+    recipe = read_recipe(RECIPES / "small.json")
+    recipe[part] += ["--guidance_scale", "1"]
+    names = [part.name for part in make_plan(recipe, [], [0], ["components"], [1]).parts]
+    assert "flow_no_prior_seed0" in names
+    assert not [name for name in names if "null_text" in name]
+
+
 @pytest.mark.parametrize(
     ("stage", "flag", "reason"),
     [

@@ -207,7 +207,7 @@ def test_the_sampled_field_is_the_sum_that_the_design_writes(
     asked = SamplingSettings(
         guidance_scale=scale,
         guidance_start=start if scale > 1 else None,
-        guidance_from=guidance_from,
+        guidance_from=guidance_from if scale != 1 else None,
         gamma_guidance=gamma,
     )
     matcher.config = dataclasses.replace(matcher.config, guidance_start=0.5, guidance_from="prior", gamma_guidance=0.0)
@@ -285,6 +285,11 @@ def test_settings_say_how_guidance_acts(matcher):
         resolved(1, 3.0)
     with pytest.raises(SettingRefused, match=r"guidance_start 0\.8: .* and none of 4 steps lies there"):
         resolved(4, 2.5, 0.8)
+    assert matcher.resolve(SamplingSettings(50, 0.5, guidance_from="null_text")).guidance_from == "null_text"
+    with pytest.raises(SettingRefused, match="guidance_from null_text: a guidance scale of 1 leads away from nothing"):
+        resolved(50, 1.0, guidance_from="null_text")
+    with pytest.raises(SettingRefused, match=r"guidance_from prior: .* from 0\.2 to 0\.9, and none of 1 steps lies"):
+        resolved(1, guidance_from="prior")
 
 
 def test_guidance_that_a_flow_cannot_follow_is_named(matcher):
