@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from poses import geometry
-from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, shared_rate
+from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, frames_a_second, shared_rate
 from poses.geometry import Geometry
 from poses.pack import Pack
 from poses.splits import load_split
 from poses.statistics import compute_statistics, save_statistics
 from poses.texts import list_signers, require_signers, says_something, signers_path, text_key
 from runtime import errors
-from runtime.arguments import add_data_arguments, fraction, make_parser, natural_int, positive_float
+from runtime.arguments import add_data_arguments, fraction, make_parser, natural_int
 from runtime.console import say
 from runtime.errors import UserError
 
@@ -156,7 +156,7 @@ def parse_arguments() -> argparse.Namespace:
         default=VISIBILITY_THRESHOLD,
         help=f"keypoints of lower visibility count as unseen (default {VISIBILITY_THRESHOLD})",
     )
-    parser.add_argument("--fps", type=positive_float, help="resample clips to this rate (default: as they are)")
+    parser.add_argument("--fps", type=frames_a_second, help="resample clips to this rate (default: as they are)")
     return parser.parse_args()
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from importers.texts import SPLIT_NAMES, clip_name, read_texts
-from poses.files import FASTEST, SLOWEST, SPLITS
-from runtime.arguments import number_parser, positive_int, refuse_without
+from poses.files import SPLITS, frames_a_second
+from runtime.arguments import positive_int, refuse_without
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import is_undecoded, write_whole
@@ -40,9 +40,6 @@ VIDEO_ENDINGS = (
 SHARES = (0.8, 0.1, 0.1)  # of train, dev and test, where nothing says which clip is whose
 _WORDS = re.compile("[a-z]+")
 LONGEST_ID = 240  # bytes: with the ending of its files, as long as a file's name may be
-
-_IN_RATES = f"between {SLOWEST:g} and {FASTEST:g} frames per second"
-_frames_a_second = number_parser(float, _IN_RATES, lambda value: SLOWEST <= value <= FASTEST, FASTEST)
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         help="resample all clips to this rate, in frames per second; keep: leave each at its own "
         "(default: as recorded, and clips of different rates are refused)",
     )
-    group.add_argument("--source_fps", type=_frames_a_second, help="rate of recordings whose files do not state one")
+    group.add_argument("--source_fps", type=frames_a_second, help="rate of recordings whose files do not state one")
     group.add_argument(
         "--num_workers", type=positive_int, default=1, help="processes that convert recordings (default 1)"
     )
@@ -111,7 +108,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _rate(text: str) -> float | str:
-    return text if text == "keep" else _frames_a_second(text)
+    return text if text == "keep" else frames_a_second(text)
 
 
 def _split(text: str) -> str | tuple[float, ...]:

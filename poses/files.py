@@ -20,6 +20,7 @@ from poses.holistic import read_pose_file
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
 from poses.presence import MISSING, says_nothing, shown_keypoints, shown_numbers, shown_span
 from poses.texts import texts_by_id
+from runtime.arguments import number_parser
 from runtime.errors import UserError
 from runtime.files import composed, read_lines
 from runtime.pickles import read_pickle
@@ -39,6 +40,9 @@ HIDDEN_HANDS = (
     "hand was found"
 )
 SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to poses, read off their lengths
+
+_IN_RATES = f"between {SLOWEST:g} and {FASTEST:g} frames per second"
+frames_a_second = number_parser(float, _IN_RATES, lambda value: SLOWEST <= value <= FASTEST, FASTEST)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import commands
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from commands import refusal
 from made_up import write_clip, write_data
 
 import visualize
@@ -153,6 +154,20 @@ def test_a_flag_that_would_do_nothing_is_refused(words: str, needed: str, tmp_pa
     monkeypatch.setattr(sys, "argv", ["visualize.py", "--clips", str(write_npy(tmp_path / "a.npy")), *words])
     with pytest.raises(UserError, match=f"{words[-2]} needs {needed}; add it, or leave"):
         visualize.main()
+
+
+@pytest.mark.parametrize("fps", ["1e9", "1e-9", "nan"])
+def test_a_rate_at_which_nobody_can_watch_is_refused(fps: str, tmp_path: Path, monkeypatch, capsys):
+    said = refusal(
+        capsys, lambda: draw(monkeypatch, tmp_path / "a.mp4", str(write_npy(tmp_path / "a.npy")), "--fps", fps)
+    )
+    assert f"--fps: {fps} is not between 0.1 and 1000 frames per second" in said
+
+
+@pytest.mark.parametrize("fps", ["1e9", "1e-9"])
+def test_clips_are_not_resampled_to_a_rate_that_none_has(fps: str, tmp_path: Path, capsys):
+    said = refusal(capsys, lambda: commands.call("data_preparation", f"--fps {fps}", D=tmp_path))
+    assert f"--fps: {fps} is not between 1 and 1000 frames per second" in said
 
 
 def test_the_video_runs_at_the_rate_of_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
