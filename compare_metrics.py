@@ -34,7 +34,7 @@ from runtime.arguments import make_parser
 from runtime.console import say
 from runtime.errors import UserError, without_tricks
 from runtime.files import write_whole
-from runtime.untrusted import escaped
+from runtime.untrusted import escaped, read_kept
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -44,8 +44,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--split", choices=SPLITS, default="dev", help="the split of both (default dev)")
     parser.add_argument("--row_a", choices=ROWS, default="model", help="the row of A's report (default model)")
     parser.add_argument("--row_b", choices=ROWS, default="model", help="the row of B's report (default model)")
-    parser.add_argument("--output_path", type=Path, help="also write the table as JSON")
-    return parser.parse_args()
+    parser.add_argument("--output_path", type=Path, help="also write the table as JSON, to a .json")
+    args = parser.parse_args()
+    if args.output_path is not None:
+        if args.output_path.suffix != ".json":
+            parser.error(f"--output_path {args.output_path}: must end in .json")
+        no_table = "is no table of this script, and one would overwrite it; choose another --output_path"
+        read_kept(args.output_path, is_table, no_table)
+    return args
+
+
+def is_table(content: object) -> bool:
+    """Whether a file holds what `compare` gives."""
+    keys = {"a", "b", "difference", "low", "high"}
+    return isinstance(content, dict) and all(isinstance(row, dict) and row.keys() == keys for row in content.values())
 
 
 def row_of(rows: dict[str, Scores], row: str, path: Path) -> Scores:
@@ -86,9 +98,6 @@ def are_one(a: object, b: object) -> bool:
 def main() -> None:
     args = parse_arguments()
     paths = [path / f"clips_{args.split}.npz" if path.is_dir() else path for path in (args.a, args.b)]
-    reports = [path.parent / name for path in paths for name in (path.name, f"metrics_{args.split}.json")]
-    if args.output_path is not None and args.output_path.resolve() in [report.resolve() for report in reports]:
-        raise UserError(f"--output_path {args.output_path}: is what is compared; choose another name")
     (ids_a, rows_a), (ids_b, rows_b) = map(read_clips, paths)
     ours, theirs = row_of(rows_a, args.row_a, paths[0]), row_of(rows_b, args.row_b, paths[1])
     if ids_a != ids_b:

@@ -117,16 +117,34 @@ def test_two_rows_compare_and_other_clips_do_not(evaluated, data_dir, tmp_path, 
     with np.load(evaluated / "clips_dev.npz") as archive:
         np.savez(tmp_path / "clips_dev.npz", **{**archive, "ids": archive["ids"][::-1]})
     call(compare_metrics.main, evaluated / "clips_dev.npz", evaluated, "--row_b", "nearest_text")
-    over_itself = (evaluated, "--output_path", evaluated / "metrics_dev.json")
-    for words, reason in (
-        ((tmp_path,), "other clips"),
-        ((evaluated, "--split", "test"), "no such file"),
-        (over_itself, "is what is compared"),
-    ):
+    for words, reason in (((tmp_path,), "other clips"), ((evaluated, "--split", "test"), "no such file")):
         with pytest.raises(SystemExit) as exit_info:
             call(compare_metrics.main, evaluated, *words)
         assert exit_info.value.code == 2
         assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("metrics_dev.json", "is no table of this script, and one would overwrite it; choose another --output_path"),
+        ("metrics_test.json", "is no table of this script"),
+        ("notes.json", "is no table of this script"),
+        ("clips_dev.npz", "must end in .json"),
+        ("metrics_dev.pkl", "must end in .json"),
+    ],
+)
+def test_a_table_of_differences_replaces_nothing_but_such_a_table(name, reason, evaluated, tmp_path, capsys):
+    shutil.copytree(evaluated, tmp_path / "other")
+    (tmp_path / "other" / "metrics_test.json").write_bytes((evaluated / "metrics_dev.json").read_bytes())
+    (tmp_path / "other" / "notes.json").write_text("my notes")
+    path, table = tmp_path / "other" / name, tmp_path / "table.json"
+    before = path.read_bytes()
+    refused = functools.partial(call, compare_metrics.main, evaluated, evaluated, "--output_path", path)
+    assert reason in commands.one_sentence(capsys, refused)
+    assert path.read_bytes() == before
+    for row in ("reference", "nearest_text"):
+        call(compare_metrics.main, evaluated, evaluated, "--row_b", row, "--output_path", table)
 
 
 @pytest.mark.parametrize(
