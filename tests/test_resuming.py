@@ -85,13 +85,29 @@ def test_a_changed_byte_in_what_a_run_goes_on_with_is_named(part: float, trained
     ("flags", "reason"),
     [
         ("--ssm_prior_type mamba", "--ssm_prior_type mamba contradicts simple in "),
-        ("--scratch_dim 64", "trained with another text encoder"),
+        ("--scratch_dim 64", "--scratch_dim 64 contradicts 32 in "),
+        ("--scratch_layers 2", "--scratch_layers 2 contradicts 1 in "),
+        ("--vocab_size 40", "--vocab_size 40 contradicts 8000 in "),
+        ("--dropout 0.3", "--dropout 0.3 contradicts 0.1 in "),
     ],
 )
 def test_another_network_is_refused_by_its_flag(flags: str, reason: str, trained, data_dir, tmp_path, capsys):
     paths = {"D": data_dir, "A": trained.autoencoder, "O": tmp_path / "run"}
     more = f"{flags} --resume_from {trained.flow.with_name('last.pt')}"
     assert reason in commands.one_sentence(capsys, lambda: commands.call("flow", more, **paths))
+
+
+@pytest.mark.parametrize("key", ["tokenizer", "name"])
+def test_another_text_encoder_is_refused(key: str, trained, data_dir, tmp_path, capsys):
+    """One that learnt its subwords on other texts, and a pretrained one."""
+    content = torch.load(trained.flow.with_name("last.pt"), weights_only=True)
+    scratch = content["text_encoder"]["scratch"]
+    content["text_encoder"] = {"name": "x"} if key == "name" else {"scratch": scratch | {"tokenizer": "{}"}}
+    torch.save(content, tmp_path / "last.pt")
+    paths = {"D": data_dir, "A": trained.autoencoder, "O": tmp_path / "run"}
+    more = f"--resume_from {tmp_path / 'last.pt'}"
+    said = commands.one_sentence(capsys, lambda: commands.call("flow", more, **paths))
+    assert "last.pt: trained with another text encoder, or on other texts from scratch" in said
 
 
 def test_override_goes_on_and_the_log_says_what_changed(trained, data_dir, tmp_path, capsys):

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from checkpoint_checks import check_optimizer_state, require_undamaged
 from checkpoints import STUDENT, load_checkpoint, load_weights, require_equal
+from models.text_encoder import SCRATCH
 from poses.pack import Pack, digest
 from poses.statistics import Statistics
 from runtime.errors import UserError
@@ -39,6 +40,7 @@ OF_VERSION = {"gamma_unit", "sync_pulls_lag"}  # of a flow's configuration: no f
 FOLLOWS = {"max_frames", "has_null_text"}  # of a configuration: no flags, but what follows from those of `made_with`
 FLAG_OF = {"prior_type": "ssm_prior_type"}  # the flag behind a name of a configuration, where it has another one
 OF_TEACHER = {"start", "start_layers", "prior_type", "use_sync_guidance", "gamma_guidance", "guidance_from"}
+OF_SCRATCH = ("scratch_dim", "scratch_layers", "vocab_size", "dropout")  # flags that build a text encoder
 _OF_NAME = {
     "data": "the clips or texts of train or dev differ",
     "teacher": "the teacher differs",
@@ -93,8 +95,7 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
     """Raises UserError if a checkpoint has no training state, or that of another model, text encoder or data set."""
     if "training" not in content:
         raise UserError(f"{path}: holds no training state; resume from last.pt")
-    if not same_text_encoder(content["text_encoder"], stage.text_encoder):
-        raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
+    _require_same_text_encoder(stage, content, path)
     ours, theirs = (config.get(_PRIOR) for config in (stage.config, content["config"]))
     if ours != theirs:
         if theirs is None:
@@ -107,16 +108,32 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
             kept = content["config"].get(name, value)
             if name in OF_VERSION and kept != value:
                 raise UserError(f"{path}: a version that guided otherwise ({name} {kept}) began this run; begin again")
-            if value is not None and value != kept:  # the value may be a default: to leave the flag out would not help
+            if value is not None:
                 taught = stage.kind == STUDENT and name in OF_TEACHER
                 ours = f"the teacher's {name}" if taught else f"--{FLAG_OF.get(name, name)}"
                 advice = "name the teacher that it had" if taught else "pass that"
-                raise UserError(f"{ours} {value} contradicts {kept} in {path}, with which the run began; {advice}")
+                _require_same_value(ours, value, kept, advice, path)
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
     if tuple(content.get("signers", ())) != stage.signers:
         raise UserError(f"{path}: trained with other signers; resume with the data set it was trained on")
     if Statistics.from_dict(content["statistics"]).fingerprint != stage.statistics.fingerprint:
         raise UserError(f"{path}: trained with other data statistics; resume with the data set it was trained on")
+
+
+def _require_same_text_encoder(stage: Stage, content: dict, path: Path) -> None:
+    ours, theirs = stage.text_encoder, content["text_encoder"]
+    if same_text_encoder(theirs, ours):
+        return
+    kept = content["training"].get("made_with")
+    if theirs and ours and SCRATCH in theirs and SCRATCH in ours and isinstance(kept, dict):
+        for name in (name for name in OF_SCRATCH if name in kept and name in stage.made_with):
+            _require_same_value(f"--{name}", stage.made_with[name], kept[name], "pass that", path)
+    raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
+
+
+def _require_same_value(whose: str, value: object, kept: object, advice: str, path: Path) -> None:
+    if value != kept:  # the value may be a default: to leave the flag out would not help
+        raise UserError(f"{whose} {value} contradicts {kept} in {path}, with which the run began; {advice}")
 
 
 def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str, list]:
