@@ -307,6 +307,23 @@ def test_a_killed_run_goes_on_from_what_was_written_within_the_epoch(data_dir, t
     assert_equal_runs(tmp_path / "whole", tmp_path / "cut", KIND)
 
 
+@pytest.mark.parametrize(("again", "lost"), [("auto", []), ("the same", []), ("the same", ["last.pt"])])
+def test_a_run_killed_in_its_first_epoch_in_another_folder_goes_on(again, lost, statistics, tmp_path, monkeypatch):
+    """By --resume_from auto, and by the command that began it; lost: what the kill did not let it copy."""
+    train_toy(tmp_path / "a", statistics, num_epochs=2)
+    more = {"num_epochs": 4, "resume_from": str(tmp_path / "a")}
+    whole = train_toy(tmp_path / "whole", statistics, **more)
+    monkeypatch.setattr(engine, "update_ema", killed_after(2, engine.update_ema))
+    with pytest.raises(Killed):
+        train_toy(tmp_path / "b", statistics, **more)
+    monkeypatch.undo()
+    for name in lost:
+        (tmp_path / "b" / name).unlink()
+    more |= {"resume_from": "auto"} if again == "auto" else {}
+    assert same(train_toy(tmp_path / "b", statistics, **more), whole)
+    assert [record["epoch"] for record in records(tmp_path / "b") if "train" in record] == [3, 4]
+
+
 class Killed(BaseException):
     """What ends a run without a chance to write."""
 

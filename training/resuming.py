@@ -17,7 +17,7 @@ from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.untrusted import escaped
 from text_encoders import same_text_encoder
-from training.run_folder import BEST
+from training.run_folder import BEST, LAST
 from training.settings import TrainSettings
 from training.state import EpochState, Progress, Run, Stage
 
@@ -58,7 +58,10 @@ def made_with(args: argparse.Namespace, *packs: Pack, **more: str) -> dict:
 
 
 def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelerator: Accelerator) -> None:
-    """Resume from a last.pt; from there on, the learning rate and weight decay of this call apply."""
+    """Resume from a last.pt; from there on, the learning rate and weight decay of this call apply.
+
+    A run that continues in another folder begins there with a copy of what it resumes from.
+    """
     output_dir, device, process = Path(settings.output_dir), accelerator.device, accelerator.process_index
     require_undamaged(path)
     content = load_checkpoint(path, stage.kind)
@@ -87,8 +90,14 @@ def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelera
     if not best.is_file():  # this run writes one
         run.progress = Progress(run.progress.epoch, run.progress.step, best_epoch=run.progress.epoch)
     elif best.resolve() != ours.resolve() and accelerator.is_main_process:
-        with write_whole(ours) as file:
-            file.write(best.read_bytes())
+        _copy(best, ours)
+    if not (output_dir / LAST).exists() and accelerator.is_main_process:  # a kill in the first epoch loses nothing
+        _copy(path, output_dir / LAST)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with write_whole(target) as file:
+        file.write(source.read_bytes())
 
 
 def _require_same_run(stage: Stage, content: dict, path: Path) -> None:

@@ -1,5 +1,6 @@
 """The folder of a run: a run in it is never replaced without --overwrite, and a stopped one can be resumed."""
 
+import filecmp
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,7 +43,7 @@ def require_replaceable(settings: TrainSettings) -> None:
     found = [name for name in (BEST, LAST, LOG) if (folder / name).exists()]
     if not found or settings.overwrite:
         return
-    if resumed is not None and resumed.parent.resolve() == folder.resolve():
+    if resumed is not None and (resumed.parent.resolve() == folder.resolve() or _holds_copies(folder, found, resumed)):
         return
     if settings.resume_from == AUTO:
         if _stopped_in_first_epoch(folder):
@@ -70,6 +71,15 @@ def begin(settings: TrainSettings) -> None:
         for name in (BEST, LAST, LOG):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
+
+
+def _holds_copies(folder: Path, found: Iterable[str], resumed: Path) -> bool:
+    """Whether the files found in a folder are what a run copied there that was killed before it wrote its own."""
+    sources = {BEST: resumed.with_name(BEST), LAST: resumed}
+    return all(
+        name in sources and sources[name].is_file() and filecmp.cmp(folder / name, sources[name], shallow=False)
+        for name in found
+    )
 
 
 def _stopped_in_first_epoch(folder: Path) -> bool:
