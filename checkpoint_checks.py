@@ -21,7 +21,6 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from poses.statistics import Statistics
-from runtime.arguments import MAX_STEPS
 from runtime.errors import UserError
 from runtime.pickles import ORDERED_DICT, Global, PickleMachine, UnknownGlobal, table_of
 from runtime.untrusted import Refusal, escaped, open_regular, open_zip, read_json, read_tensor_entries
@@ -277,7 +276,9 @@ def check_config(config_type: type, values: Mapping[str, object]) -> None:
                 continue
             kind = get_args(kind)[0]
         if kind is int:
-            least, most = (0, MAX_LAYERS) if field.name.endswith("layers") else (1, _most(field.name))
+            least, most = (
+                (0, MAX_LAYERS) if field.name.endswith("layers") else (1, field.metadata.get("most", MAX_WHOLE))
+            )
             sound = type(value) is int and least <= value <= most
             wanted = f"a whole number from {least} to {most:,}"
         elif kind is float:
@@ -286,20 +287,14 @@ def check_config(config_type: type, values: Mapping[str, object]) -> None:
             wanted = "a number of at least 0" if below == math.inf else "a number in [0, 1)"
         elif get_origin(kind) is tuple:
             sound = isinstance(value, list | tuple) and len(value) < 1000
-            most = _most(field.name)
-            sound = sound and all(type(item) is get_args(kind)[0] and 1 <= item <= most for item in value)
-            wanted = f"whole numbers from 1 to {most:,}"
+            sound = sound and all(type(item) is get_args(kind)[0] and 1 <= item <= MAX_WHOLE for item in value)
+            wanted = "whole numbers"
         else:
             sound, wanted = type(value) is kind, f"a {kind.__name__}"
         if not sound:
             raise ValueError(f"{field.name} is {escaped(repr(value))}, where {wanted} is expected")
         if field.name == "tokenizer":
             _check_tokenizer(value)
-
-
-def _most(name: str) -> int:
-    """The largest whole number that a configuration's field may hold."""
-    return MAX_STEPS if "step" in name else MAX_WHOLE
 
 
 def build_config(config_type: type[Config], values: dict, where: str) -> Config:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from models.flow_matching import DEFAULT_SOLVER, SOLVER_NAMES
+from models.flow_matching import DEFAULT_SOLVER, MAX_STEPS, SOLVER_NAMES
 from models.latent_flow_matcher import UNCONDITIONAL
 from models.sampling_settings import SamplingSettings
+from models.sync_guidance import MAX_SHARE
 from poses.texts import legible
 from poses.writing import IMAGE_SIZE
 from runtime import processes
@@ -18,15 +19,17 @@ from runtime.arguments import (
     frames,
     image_side,
     natural_float,
+    natural_float_up_to,
     natural_int,
-    num_steps,
     positive_int,
+    positive_int_up_to,
     refuse_without,
-    sync_share,
 )
 from runtime.config import AUTO
 from runtime.errors import UserError
 from runtime.precision import BF16, FP32, WIDE, has_bf16
+
+num_steps = positive_int_up_to(MAX_STEPS)
 
 
 def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
@@ -182,7 +185,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--gamma_guidance",
-        type=sync_share,
+        type=natural_float_up_to(MAX_SHARE),
         help="largest share of the velocity that sync guidance may add, at most 10 (default: the checkpoint's)",
     )
     parser.add_argument(

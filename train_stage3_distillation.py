@@ -29,7 +29,6 @@ from runtime.arguments import (
     fraction,
     make_parser,
     natural_float,
-    num_steps,
     positive_int,
 )
 from training import latent_stages
@@ -54,7 +53,10 @@ def parse_arguments() -> argparse.Namespace:
         help="best_model.pt of train_stage2_latent_flow.py, or an exported folder",
     )
     parser.add_argument(
-        "--num_teacher_steps", type=num_steps, default=50, help="ODE steps per trajectory, at most 1000 (default 50)"
+        "--num_teacher_steps",
+        type=generation_arguments.num_steps,
+        default=50,
+        help="ODE steps per trajectory, at most 1000 (default 50)",
     )
     parser.add_argument(
         "--guidance_scale", type=natural_float, help="guidance scale that the student learns (default: the teacher's)"

@@ -9,9 +9,10 @@ import torch
 
 from checkpoints import FLOW, PREDICTOR, STUDENT
 from generation import Generated, Generator, load_generator, stripped, widest_layer
+from generation_arguments import num_steps
 from models.sampling_settings import SamplingSettings, SettingRefused
 from models.speed import Speed
-from runtime.arguments import T, frames, natural_float, natural_int, num_steps
+from runtime.arguments import T, frames, natural_float, natural_int
 from runtime.errors import UserError
 from runtime.precision import use_threads
 

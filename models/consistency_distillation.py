@@ -17,7 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from models.flow_matching import Velocity, evaluation_times, ode_states, sample_noise, sample_ode, time_grid
+from models.flow_matching import MAX_STEPS, Velocity, evaluation_times, ode_states, sample_noise, sample_ode, time_grid
 from models.latent_flow_matcher import SPACES, UNCONDITIONAL, FlowConfig, LatentFlowMatcher, describe, require_known
 from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, start_around
 from models.layers import require_head_sizes
@@ -56,6 +56,8 @@ class StudentConfig:
         require_head_sizes(self.hidden_dim, self.num_heads)
         require_known(self, space=SPACES, guidance_from=UNCONDITIONAL, start=STARTS)
         object.__setattr__(self, "step_counts", tuple(self.step_counts))  # a checkpoint keeps a list
+        if max(self.step_counts) > MAX_STEPS:
+            raise ValueError(f"step_counts {self.step_counts}: at most {MAX_STEPS} each")
 
     @classmethod
     def of_teacher(cls, teacher: FlowConfig, num_layers: int) -> "StudentConfig":

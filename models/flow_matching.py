@@ -15,6 +15,8 @@ from torch import Tensor
 
 from models.whole_batch import Draws
 
+MAX_STEPS = 1000  # of a trajectory: each has a part of the memory, and takes its time
+
 # (z_t [B,N,D], t [B]) -> [B,N,D]. When sampling, t is one time for all clips and lies on the CPU: what depends on it is
 # decided without waiting for a GPU.
 Velocity = Callable[[Tensor, Tensor], Tensor]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from models.flow_matching import (
     DEFAULT_SOLVER,
+    MAX_STEPS,
     Velocity,
     evaluation_times,
     expand,
@@ -32,10 +33,9 @@ from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, la
 from models.layers import require_head_sizes
 from models.mamba_prior import PRIORS, PriorConfig, build_prior
 from models.sampling_settings import SamplingSettings, SettingRefused, require_as_trained
-from models.sync_guidance import SYNC_INTERVAL, SyncConfig, SyncGuidanceHead, sync_gradient
+from models.sync_guidance import MAX_SHARE, SYNC_INTERVAL, SyncConfig, SyncGuidanceHead, sync_gradient
 from models.velocity_net import TimeTable, VelocityNet
 from models.whole_batch import Draws, masked_mean
-from runtime.arguments import num_steps, sync_share
 from runtime.config import described
 
 SPACES = ("latent", "pose")
@@ -68,7 +68,7 @@ class FlowConfig:
     gamma_guidance: float = described(
         0.01,
         "largest share of the velocity that sync guidance may add, in the middle of a trajectory; at most 10",
-        parse=sync_share,
+        most=MAX_SHARE,
     )
     sync_pulls_lag: bool = False  # see `SyncConfig.pulls_lag`
     gamma_unit: str = "field"  # of gamma_guidance: a share of the field's norm, or a factor of the bare "gradient"
@@ -80,7 +80,7 @@ class FlowConfig:
     )
     start_layers: int = described(2, "layers of the network that learns the mean")
     num_inference_steps: int = described(
-        50, "default number of steps in inference and evaluation, at most 1000", parse=num_steps
+        50, "default number of steps in inference and evaluation, at most 1000", most=MAX_STEPS
     )
     guidance_scale: float = described(
         2.0, "default scale of classifier-free guidance by the text in sampling; 1 disables it"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models.flow_matching import expand, predict_clean, within
 from models.whole_batch import at_least_fp32, masked_mean
 
+MAX_SHARE = 10.0  # of the velocity: beyond it, guidance only destroys the clip
 SYNC_INTERVAL = (0.2, 0.8)  # of t: before, the clip is noise; after, it is settled
 
 

@@ -11,7 +11,7 @@ from runtime.flags import ScriptParser
 
 T = TypeVar("T")
 Number = TypeVar("Number", int, float)
-MAX_STEPS = 1000  # of a trajectory: each has a part of the memory, and takes its time
+MAX_WHOLE, MAX_REAL = 1_000_000, 1e9  # of flags that have no bound of their own
 
 
 def number_parser(
@@ -33,17 +33,22 @@ def number_parser(
     return parse
 
 
-positive_int = number_parser(int, "a positive whole number", lambda value: value >= 1, 1_000_000)
-frames = number_parser(int, "a positive whole number", lambda value: value >= 1, 5000)  # 200 s at 25 per second
-num_steps = number_parser(int, "a positive whole number", lambda value: value >= 1, MAX_STEPS)
+def positive_int_up_to(most: int) -> Callable[[str], int]:
+    return number_parser(int, "a positive whole number", lambda value: value >= 1, most)
+
+
+def natural_float_up_to(most: float) -> Callable[[str], float]:
+    return number_parser(float, "a number of at least 0", lambda value: value >= 0, most)
+
+
+positive_int, natural_float = positive_int_up_to(MAX_WHOLE), natural_float_up_to(MAX_REAL)
+frames = positive_int_up_to(5000)  # 200 s at 25 per second
 natural_int = number_parser(int, "a whole number of at least 0", lambda value: value >= 0, 2**32 - 1)
 port = number_parser(int, "the number of a port", lambda value: value >= 0, 65535)
 image_side = number_parser(int, "a positive whole number of pixels", lambda value: value >= 1, 65535)
-positive_float = number_parser(float, "a positive number", lambda value: value > 0, 1e9)
-natural_float = number_parser(float, "a number of at least 0", lambda value: value >= 0, 1e9)
+positive_float = number_parser(float, "a positive number", lambda value: value > 0, MAX_REAL)
 fraction = number_parser(float, "in [0, 1)", lambda value: 0 <= value < 1, 1.0)
-strength = number_parser(float, "a number of at least 0", lambda value: value >= 0, 5.0)  # of the augmentation
-sync_share = number_parser(float, "a number of at least 0", lambda value: value >= 0, 10)  # of the velocity
+strength = natural_float_up_to(5.0)  # of the augmentation
 
 
 def folder_name(text: str) -> str:
@@ -141,7 +146,8 @@ def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field, default:
         shown = f"{meaning} (default: on)" if default else meaning
         group.add_argument(flag, action=action, default=bool(default), help=shown)
         return
-    by_type = {int: positive_int, float: fraction if "dropout" in field.name else natural_float}
+    real = fraction if "dropout" in field.name else natural_float_up_to(field.metadata.get("most", MAX_REAL))
+    by_type = {int: positive_int_up_to(field.metadata.get("most", MAX_WHOLE)), float: real}
     parse = field.metadata.get("parse", by_type.get(field.type, str))
     required = default is dataclasses.MISSING
     shown = meaning if required or default is None else f"{meaning} (default {default})"

@@ -8,7 +8,8 @@ AUTO = "auto"  # the value of a flag that leaves the choice to the script
 
 
 def described(default: T, meaning: str, **more: object) -> T:
-    """A dataclass field with its default and its meaning; `more` may hold `choices`, or `parse` for its flag.
+    """A dataclass field with its default and its meaning; `more` may hold `choices`, or for its flag `parse`, or the
+    largest number, `most`.
 
     The user can set described fields; fields without a description are derived.
     """
