@@ -22,7 +22,7 @@ from app.page import SPLIT_OF_EXAMPLES, build_page, listen, serve
 from app.shelf import Shelf
 from poses.files import list_clips
 from runtime import cpu, errors
-from runtime.arguments import add_cache_argument, make_parser, port
+from runtime.arguments import add_cache_argument, make_parser, number_parser
 from runtime.errors import UserError
 
 NUM_EXAMPLES = 6  # texts of --data_dir
@@ -47,7 +47,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     add_cache_argument(parser)
     generation_arguments.add_image_size_argument(parser)
-    parser.add_argument("--port", type=port, default=7860, help="port of the page; 0 uses a free one (default 7860)")
+    parser.add_argument(
+        "--port",
+        type=number_parser(int, "the number of a port", lambda value: value >= 0, 65535),
+        default=7860,
+        help="port of the page; 0 uses a free one (default 7860)",
+    )
     generation_arguments.add_moved_text_encoder_argument(parser)
     generation_arguments.add_speed_arguments(parser)
     generation_arguments.add_device_argument(parser)

@@ -30,15 +30,9 @@ from poses.interpolation import resample
 from poses.splits import load_split, load_statistics
 from poses.texts import normalize_text
 from runtime import cpu, errors
-from runtime.arguments import (
-    add_data_arguments,
-    add_dataclass_arguments,
-    add_sequence_arguments,
-    build_dataclass,
-    make_parser,
-    positive_int,
-)
+from runtime.arguments import add_data_arguments, add_dataclass_arguments, build_dataclass, make_parser, positive_int
 from runtime.errors import UserError
+from training.arguments import add_sequence_arguments
 from training.engine import prepare_run, split_loader, train
 from training.pictures import readings
 from training.resuming import made_with

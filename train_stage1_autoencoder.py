@@ -21,13 +21,8 @@ from poses.pack import Pack
 from poses.splits import load_split, load_statistics
 from poses.statistics import statistics_path
 from runtime import cpu, errors
-from runtime.arguments import (
-    add_data_arguments,
-    add_dataclass_arguments,
-    add_sequence_arguments,
-    build_dataclass,
-    make_parser,
-)
+from runtime.arguments import add_data_arguments, add_dataclass_arguments, build_dataclass, make_parser
+from training.arguments import add_sequence_arguments
 from training.engine import prepare_run, split_loader, train
 from training.pictures import reconstructions
 from training.resuming import made_with

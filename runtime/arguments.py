@@ -44,11 +44,9 @@ def natural_float_up_to(most: float) -> Callable[[str], float]:
 positive_int, natural_float = positive_int_up_to(MAX_WHOLE), natural_float_up_to(MAX_REAL)
 frames = positive_int_up_to(5000)  # 200 s at 25 per second
 natural_int = number_parser(int, "a whole number of at least 0", lambda value: value >= 0, 2**32 - 1)
-port = number_parser(int, "the number of a port", lambda value: value >= 0, 65535)
 image_side = number_parser(int, "a positive whole number of pixels", lambda value: value >= 1, 65535)
 positive_float = number_parser(float, "a positive number", lambda value: value > 0, MAX_REAL)
 fraction = number_parser(float, "in [0, 1)", lambda value: 0 <= value < 1, 1.0)
-strength = natural_float_up_to(5.0)  # of the augmentation
 
 
 def folder_name(text: str) -> str:
@@ -112,26 +110,6 @@ def add_data_arguments(parser: argparse.ArgumentParser, default: str | None = No
     group.add_argument("--data_dir", type=Path, default=default, required=default is None, help=folder)
     group.add_argument("--cache_dir", type=Path, help="where packed data is kept (default DATA_DIR/cache)")
     group.add_argument("--skip_bad", action="store_true", help="leave damaged clips out instead of stopping")
-
-
-def add_sequence_arguments(parser: argparse.ArgumentParser, long_clips: str, augmentation: float | None = None) -> None:
-    """How long clips are shortened; with `augmentation` (the default of its flag) also how train clips vary."""
-    group = parser.add_argument_group("clips")
-    group.add_argument("--max_seq_len", type=positive_int, default=120, help="maximum frames per clip (default 120)")
-    group.add_argument(
-        "--long_clips",
-        choices=("crop", "resample"),
-        default=long_clips,
-        help=f"longer clips are cropped to a random window, or resampled to that length (default {long_clips})",
-    )
-    if augmentation is not None:
-        group.add_argument(
-            "--augmentation",
-            type=strength,
-            default=augmentation,
-            help="how strongly train clips vary in speed, size, angle and place: 0 not at all, 1 visibly; at most 5 "
-            f"(default {augmentation:g})",
-        )
 
 
 def _described_fields(kind: type) -> list[dataclasses.Field]:

@@ -1,16 +1,38 @@
-"""Flags that several stages share: text encoder, kind of prior, joined clips."""
+"""Flags that several stages share: length and variety of clips, text encoder, kind of prior, joined clips."""
 
 import argparse
 
 from models.mamba_prior import PRIORS, resolve_prior_type
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, VOCAB_SIZE, ScratchTextConfig
 from runtime import processes
-from runtime.arguments import fraction, natural_int, positive_int, refuse_without
+from runtime.arguments import fraction, natural_float_up_to, natural_int, positive_int, refuse_without
 from runtime.config import AUTO
 from runtime.console import say
 
 SCRATCH_FLAGS = ("--scratch_dim", "--scratch_layers", "--vocab_size")
+MAX_AUGMENTATION = 5.0
 AUTO_PRIOR = "mamba where there are a CUDA GPU, mamba-ssm and causal-conv1d, else simple"
+
+
+def add_sequence_arguments(parser: argparse.ArgumentParser, long_clips: str, augmentation: float | None = None) -> None:
+    """How long clips are shortened; with `augmentation` (the default of its flag) also how train clips vary."""
+    group = parser.add_argument_group("clips")
+    group.add_argument("--max_seq_len", type=positive_int, default=120, help="maximum frames per clip (default 120)")
+    group.add_argument(
+        "--long_clips",
+        choices=("crop", "resample"),
+        default=long_clips,
+        help=f"longer clips are cropped to a random window, or resampled to that length (default {long_clips})",
+    )
+    if augmentation is not None:
+        group.add_argument(
+            "--augmentation",
+            type=natural_float_up_to(MAX_AUGMENTATION),
+            default=augmentation,
+            help="how strongly train clips vary in speed, size, angle and place: 0 not at all, 1 visibly; at most "
+            f"{MAX_AUGMENTATION:g} "
+            f"(default {augmentation:g})",
+        )
 
 
 def add_text_encoder_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,17 +19,12 @@ from poses.files import SPLITS
 from poses.pack import digest
 from poses.statistics import Statistics, statistics_path
 from poses.texts import says_something
-from runtime.arguments import (
-    add_data_arguments,
-    add_dataclass_arguments,
-    add_repeated_arguments,
-    add_sequence_arguments,
-)
+from runtime.arguments import add_data_arguments, add_dataclass_arguments, add_repeated_arguments
 from runtime.config import AUTO
 from runtime.console import say
 from runtime.errors import UserError
 from text_encoders import describe_text_encoder, open_text_encoder
-from training.arguments import choose_prior_type
+from training.arguments import add_sequence_arguments, choose_prior_type
 from training.engine import split_loader
 from training.latents import LatentSource, latent_dataset
 from training.pictures import generations
