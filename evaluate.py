@@ -43,7 +43,7 @@ from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.files import require_writable
 from runtime.flags import write_config
-from runtime.lifetime import is_first
+from runtime.rank import is_first
 
 FLOW_FLAGS = tuple(f"--{field.name}" for field in fields(SamplingSettings))
 TRAIN_ROWS = ("random_clip", "nearest_text")  # rows of train clips

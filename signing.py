@@ -11,7 +11,7 @@ from poses.writing import CLIP_FORMATS, DEFAULT_FPS, write_clip
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.files import write_whole
-from runtime.lifetime import is_first
+from runtime.rank import is_first
 from runtime.untrusted import read_json
 
 

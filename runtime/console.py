@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from tqdm import tqdm
 
 from runtime.errors import without_tricks
-from runtime.lifetime import is_first
+from runtime.rank import is_first
 
 _quiet = False
 # One process shows bars. tqdm's own lock is shared with forks: one that is killed while it holds it stops all others.

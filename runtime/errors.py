@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from runtime.lifetime import LOST, PARENT, Stopped, end_with_parent, is_first, stopped_by
+from runtime.lifetime import LOST, PARENT, Stopped, end_with_parent, stopped_by
+from runtime.rank import is_first
 
 
 class UserError(Exception):

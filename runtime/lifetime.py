@@ -15,11 +15,6 @@ LOST = "another process of this command has ended, or does not answer"
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 
-def is_first() -> bool:
-    """Whether this is the process that prints and writes, if a launcher has started several of one command."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 class Stopped(BaseException):
     """A signal asked this process to end; the message says what to do then."""
 

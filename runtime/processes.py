@@ -13,8 +13,8 @@ from itertools import islice
 from typing import Any
 
 from runtime.errors import UserError
-from runtime.lifetime import is_first
 from runtime.parallel import parallel_map
+from runtime.rank import is_first
 
 _alone = False  # True while this process works without the others
 PATIENCE = timedelta(minutes=10)  # of a process for the others, before it takes one for lost

@@ -4,10 +4,10 @@ import argparse
 
 from models.mamba_prior import PRIORS, resolve_prior_type
 from models.text_encoder import DEFAULT_TEXT_ENCODER, SCRATCH, VOCAB_SIZE, ScratchTextConfig
-from runtime import processes
 from runtime.arguments import fraction, natural_float_up_to, natural_int, positive_int, refuse_without
 from runtime.config import AUTO
 from runtime.console import say
+from runtime.rank import is_first
 
 SCRATCH_FLAGS = ("--scratch_dim", "--scratch_layers", "--vocab_size")
 MAX_AUGMENTATION = 5.0
@@ -72,7 +72,7 @@ def add_prior_type_argument(parser: argparse.ArgumentParser) -> None:
 def choose_prior_type(requested: str) -> str:
     """The prior of --ssm_prior_type, mamba or simple; prints what auto has chosen."""
     chosen = resolve_prior_type(requested)
-    if requested == AUTO and processes.is_first():
+    if requested == AUTO and is_first():
         say(f"prior: {chosen} (--ssm_prior_type auto: {AUTO_PRIOR})")
     return chosen
 

@@ -29,6 +29,7 @@ from runtime.console import progress_bar, say
 from runtime.errors import UserError, is_lost
 from runtime.flags import RUN_CONFIG_FILE, write_config
 from runtime.lifetime import GO_ON, stop_upon
+from runtime.rank import is_first
 from training import mixed_precision
 from training.resuming import resume
 from training.run_folder import BEST, LAST, TENSORBOARD, begin, require_free, resume_path
@@ -57,7 +58,7 @@ def prepare_run(settings: TrainSettings, width: int) -> Accelerator:
 
     width: of the widest network that is trained; it decides precision and threads.
     """
-    message = "stopped by {name} before training began; run the same command again" if processes.is_first() else ""
+    message = "stopped by {name} before training began; run the same command again" if is_first() else ""
     stop_upon("SIGTERM", "SIGUSR1", message=message, code=GO_ON)
     accelerator = make_accelerator(mixed_precision.settle(settings, width))
     processes.first_decides(lambda: require_free(settings))
