@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from poses import geometry
-from poses.files import SPLITS, VISIBILITY_THRESHOLD, Reading, frames_a_second, shared_rate
+from poses.files import RESAMPLED, SPLITS, UNSTATED, VISIBILITY_THRESHOLD, Reading, frames_a_second, shared_rate
 from poses.geometry import Geometry
 from poses.pack import Pack
 from poses.splits import load_split
@@ -49,6 +49,16 @@ def notes(packs: dict[str, Pack]) -> Iterator[str]:
         clips, frames = (sum(count[name] for count in counts) for name in ("clips", "frames"))
         counted, noun = f"{frames} " if frames else "", "clip" if clips == 1 else "clips"
         yield f"{counted}{note} ({clips} {noun}, such as {counts[0]['first']})"
+
+
+def require_stated_rates(packs: dict[str, Pack]) -> None:
+    """Raises UserError if --fps resamples some clips and takes others, which state no rate, to be at it already."""
+    kinds = [note for pack in packs.values() for note in pack.info.get("notes", {})]
+    if any(UNSTATED in note for note in kinds) and any(RESAMPLED in note for note in kinds):
+        raise UserError(
+            "--fps: some clips state no fps, and others another rate than this one; write 'fps' into each clip, since "
+            "those without would keep their frames"
+        )
 
 
 def on_signers(data_dir: Path, signers: dict[str, Counter[str]], learnt: set[str]) -> Iterator[str]:
@@ -112,6 +122,7 @@ def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
         print(sentence)
     for note in notes(packs):
         print(note)
+    require_stated_rates(packs)
 
 
 def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examined, fps: float | None) -> None:

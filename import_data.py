@@ -11,7 +11,7 @@ unseen: a recording without a face has no face in the data, not one of zeros. do
 
 import argparse
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from importers.conversion import convert
@@ -85,7 +85,9 @@ def main() -> None:
     sources = [*find_sources(args.input, args.format, args.output_dir, args.skip_bad)]
     if not sources:
         wanted = FORMATS[args.format] if args.format else ", ".join(ENDINGS)
-        raise UserError(f"{args.input}: holds no recording ({wanted})")
+        endings = Counter(path.suffix for path in args.input.rglob("*") if path.is_file() and path.suffix)
+        held = f", but {endings.most_common(1)[0][1]} files {endings.most_common(1)[0][0]}" if endings else ""
+        raise UserError(f"{args.input}: holds no recording ({wanted}){held}")
     kinds = sorted({source.kind for source in sources})
     if len(kinds) > 1:
         raise UserError(f"{args.input}: holds recordings of several formats; choose with --format {' or '.join(kinds)}")

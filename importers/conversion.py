@@ -64,6 +64,9 @@ def convert(
     earlier -= sum(record is not None for record in written.values())
     if earlier:
         report += f"\nnote: the folder also holds {earlier} clips of earlier calls, of which this report says nothing"
+        others = {name: text for of_split in texts.values() for name, text in of_split.items()}
+        if untold := sum(not others[name] for name in others.keys() - {clip.id for clip in clips}):
+            report += f"; {untold} of them have no text"
     with write_whole(report_path, "w") as file:
         file.write(report + "\n")
     say(report)

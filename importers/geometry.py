@@ -15,6 +15,7 @@ UNITS = {
 SHOULDER_PLACE, SHOULDER_WIDTH = (0.5, 0.4), 0.25  # of a square picture: where a body centred on its shoulders is put
 BESIDE = 0.2  # share of points with a number below 0, from which pixels count from the body
 WIDEST = 0.8  # of the picture: shoulders farther apart are in another unit
+JUMP = 1.0  # shoulder widths that nobody moves in one frame
 TRUNK = [layout.NOSE, *layout.SHOULDERS]
 WRISTS = [layout.LEFT_WRIST, layout.RIGHT_WRIST]
 
@@ -100,6 +101,14 @@ def notes_on_body(points: np.ndarray, seen: np.ndarray) -> list[str]:
         notes.append(
             "the shoulders are above one another and the nose is beside them; are x and y exchanged, or the picture "
             "turned?"
+        )
+    middle, width = _shoulders(points, seen)
+    frames = np.flatnonzero(seen[:, layout.SHOULDERS].all(1))
+    jumps = (np.linalg.norm(np.diff(middle, axis=0), axis=1) > JUMP * width) & (np.diff(frames) == 1)
+    if jumps.any():
+        notes.append(
+            f"the body jumps by more than a shoulder width from one frame to the next ({jumps.sum()} times); does the "
+            "person change, or is a part cut out?"
         )
     return notes
 

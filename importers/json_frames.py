@@ -43,7 +43,7 @@ def holds_frame(path: Path) -> bool:
 
 def clip_prefix(path: Path) -> str:
     """What a frame's file is called before its number."""
-    return FRAME_NUMBER.sub("", path.stem).rstrip("_-.")
+    return re.sub(r"[_\-.]$", "", FRAME_NUMBER.sub("", path.stem))  # one mark between: an ID may end in another
 
 
 def read_frames(

@@ -373,6 +373,8 @@ def mark_made_by(output_dir: Path, script: str, flags: dict, clips: list[Planned
         except UserError:
             raise UserError(f"{path}: not JSON; choose another --output_dir") from None
         made = any(next((output_dir / split / "poses").glob("*.npz"), None) for split in SPLITS)
+        if isinstance(found, dict) and found.get("source_fps", 0) is None:
+            found |= {"source_fps": mine.get("source_fps")}  # its clips state their own rates, which that leaves alone
         if found != mine and made:
             raise UserError(
                 f"{output_dir}: its clips were made with {_told(found)}, not with {_told(mine)}; "

@@ -7,7 +7,7 @@ line); tables with a first line of column names, separated by tabs, bars, commas
 import csv
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ SPLIT_NAMES = {
 UNSURE_COLUMNS = ("label", "gloss")  # may be a class's number, or beside a text under another name
 _END = re.compile(r"(.*[_ ])?(end|stop)([_ ].*)?", re.IGNORECASE)  # a column of where in a longer recording a text ends
 _SIGNER = re.compile(r"(.*[_ ])?(signer|speaker|performer)([_ ]?(id|name|no|number))?", re.IGNORECASE)
+_NO_WORD = ("nan", "none", "null", "<na>")  # what programs write into the cells of a table that hold nothing
 _NO_END = ("", "nan", "0", "0.0", "-1", "-1.0")  # of what is written there for the recording's own end
 DELIMITERS = "\t|,;"
 csv.field_size_limit(2**31 - 1)  # letters in a cell: a mark that is never closed is told, however long the file
@@ -93,8 +94,12 @@ def read_texts(
     header = [name.strip() for name in rows[0]]
     columns = _columns(header, rows[1:], named)
     if columns.id is None or columns.text is None or columns.id == columns.text:
-        if delimiter == "|" and not any(named) and (corpus or _of_id_and_text(lines, header)):
-            return Said(texts_by_id(path, numbered), {}, {})
+        of_lines = delimiter == "|" and not any(named) and (corpus or _of_id_and_text(lines, header))
+        if of_lines and (columns.id is None or recording_of(header[columns.id]) is not None):
+            said = Said(texts_by_id(path, numbered), {}, {})
+            if _are_numbers(said.texts):
+                print(f"{path}: every text is a number; if these are classes, write what is signed in their place")
+            return said
         missing = [f"'{name}'" for name, at in zip(named[:2], columns[:2], strict=True) if name and at is None]
         wanted = f"the column {' and '.join(missing)}" if missing else "a column for the ID and one for the text"
         line = "PHOENIX's first line" if corpus else "its first line"
@@ -121,13 +126,25 @@ def read_texts(
         _require_no_other_ids(path, header, rows[1:], (columns.id, columns.text), recording_of)
     _say_unread(path, header, rows[1:], columns)
     said = _read_rows(path, header, rows[1:], columns, delimiter, one_id=not id_column)
-    numbers = [text for text in said.texts.values() if text]
-    if unsure and numbers and all(map(_NUMBER.fullmatch, numbers)):
+    if unsure and _are_numbers(said.texts):
+        first = next(text for text in said.texts.values() if text)
         raise UserError(
-            f"{path}: the texts of the column '{header[columns.text]}', such as '{numbers[0]}', are all numbers, so "
-            "they look like classes; write what is signed there, or pass --text_column"
+            f"{path}: the texts of the column '{header[columns.text]}', such as '{first}', are all numbers, so they "
+            "look like classes; write what is signed there, or pass --text_column"
+        )
+    nothing = [clip_id for clip_id, text in said.texts.items() if text.lower() in _NO_WORD]
+    if nothing:
+        print(
+            f"{path}: {len(nothing)} texts, such as that of '{escaped(nothing[0])}', are '{said.texts[nothing[0]]}', "
+            "as programs write for nothing; leave their cells empty if nothing is signed"
         )
     return said
+
+
+def _are_numbers(texts: Mapping[str, str]) -> bool:
+    """Whether there are texts, and each is a number."""
+    given = [text for text in texts.values() if text]
+    return bool(given) and all(map(_NUMBER.fullmatch, given))
 
 
 def _without_spare_columns(path: Path, rows: list[list[str]]) -> list[list[str]]:
@@ -198,7 +215,7 @@ def _read_rows(
                 raise UserError(f"{where}: the ID '{clip_id}' stands there twice, in different splits; remove one")
         if columns.signer is not None:
             signer = legible(row[columns.signer]).strip() if columns.signer < len(row) else ""
-            if not signer:
+            if signer.lower() in ("", *_NO_WORD):
                 raise UserError(f"{where} names no signer; write one there, or leave --signer_column out")
             if said.signers.setdefault(clip_id, signer) != signer:
                 raise UserError(f"{where}: the ID '{clip_id}' stands there twice, with different signers; remove one")

@@ -35,6 +35,7 @@ SLOWEST, FASTEST = 1.0, 1000.0  # frames per second; less or more is a period, o
 REPEATED = 5  # frames at the end that repeat the one before: no camera gives so many
 EQUAL_SHARE = 0.1  # of a clip's frames that equal the one before: more are worth a note
 LENGTH_TOLERANCE = 2  # frames by which a clip's two files may differ in length
+UNSTATED, RESAMPLED = "frames have no fps and are taken to be at", "fps were resampled to"  # parts of notes
 HIDDEN_HANDS = (
     "hand keypoints, all of visibility 0, so no hand is seen; MediaPipe gives hands no visibility: write 1 where a "
     "hand was found"
@@ -279,9 +280,9 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     step = 1.0
     if reading.fps is not None:
         if fps is None:
-            notes[f"frames have no fps and are taken to be at {reading.fps:g}"] = len(pose)
+            notes[f"{UNSTATED} {reading.fps:g}"] = len(pose)
         elif not same_rate(fps, reading.fps):
-            notes[f"frames at {fps:g} fps were resampled to {reading.fps:g}"] = len(pose)
+            notes[f"frames at {fps:g} {RESAMPLED} {reading.fps:g}"] = len(pose)
             step = fps / reading.fps
             moments = np.arange(max(1, round(len(pose) / step))) * step
             pose, seen = at_moments(pose, moments), seen_at_moments(seen, moments)

@@ -112,10 +112,10 @@ def unchanged(points: np.ndarray) -> np.ndarray:
     return points
 
 
-def prepare(folder: Path, capsys: pytest.CaptureFixture) -> tuple[int, str, str]:
+def prepare(folder: Path, capsys: pytest.CaptureFixture, flags: str = "") -> tuple[int, str, str]:
     code = 0
     try:
-        commands.call("data_preparation", "--num_workers 0", D=folder)
+        commands.call("data_preparation", f"--num_workers 0 {flags}", D=folder)
     except SystemExit as stop:
         code = stop.code
     return code, *capsys.readouterr()
@@ -343,6 +343,18 @@ def test_clips_that_occur_twice_are_told(of: str, to: str, said: str, tmp_path: 
     code, out, _ = prepare(folder, capsys)
     assert code == 0
     assert said in out
+
+
+def test_a_common_rate_is_refused_where_only_some_clips_state_another(tmp_path: Path, capsys):
+    """Those without would keep their frames, and the same movement be learnt at two speeds."""
+    folder = write_data(tmp_path, lambda number: unchanged)
+    for number, path in enumerate(sorted(folder.glob("*/poses/*.npz"))):
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive if name != "fps"}
+        np.savez(path, **arrays, **({"fps": np.float32(50)} if number % 2 else {}))
+    code, _, err = prepare(folder, capsys, "--fps 25")
+    assert code == 2
+    assert "--fps: some clips state no fps, and others another rate" in err
 
 
 def test_splits_of_two_rates_are_refused(tmp_path: Path, capsys):

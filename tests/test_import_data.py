@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import struct
 import sys
@@ -1729,6 +1730,32 @@ def test_a_clip_whose_files_are_gone_or_cut_off_is_made_again(part: str, cut: bo
     imported("--source_fps 25")
     assert "1 of 2 clips are there already" in capsys.readouterr().out
     assert path.read_bytes() == whole
+
+
+def test_a_body_that_jumps_is_told(imported, tmp_path: Path):
+    """As where the person changes, or a part was cut out."""
+    told = "note: the body jumps by more than a shoulder width from one frame to the next"
+    np.save(tmp_path / "in" / "clip.npy", POINTS)
+    assert told not in (imported("--source_fps 25", "one") / "report.txt").read_text()
+    away = np.concatenate([POINTS[:5], POINTS[5:] + [0.4, 0.0] * (POINTS[5:] != 0)])
+    np.save(tmp_path / "in" / "clip.npy", away)
+    assert f"{told} (1 times)" in (imported("--source_fps 25", "two") / "report.txt").read_text()
+
+
+def test_a_rate_may_be_added_for_recordings_that_state_none(imported, tmp_path: Path, capsys):
+    np.savez(tmp_path / "in" / "a.npz", keypoints=POINTS, fps=25.0)
+    np.savez(tmp_path / "in" / "b.npz", keypoints=POINTS)
+    with pytest.raises(SystemExit):
+        imported()
+    assert "such as b.npz: it tells no frame rate; pass --source_fps" in capsys.readouterr().err
+    folder = imported("--source_fps 25")
+    assert [float(np.load(folder / "train/poses" / f"{name}.npz")["fps"]) for name in "ab"] == [25, 25]
+
+
+def test_files_that_are_no_recordings_are_named(refused, tmp_path: Path):
+    for name in ("a.parquet", "b.parquet", "c.txt"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    assert re.search(r"holds no recording \(.*\), but 2 files \.parquet", refused())
 
 
 def test_the_report_counts_the_texts_of_earlier_calls(imported, tmp_path: Path):

@@ -222,6 +222,8 @@ BAD = {
         "row 1 opens a quotation mark that its line",
     ),
     "a cell of two lines between bars": ('id|text|note\na|"b\nc"|d\n', "row 1 opens a quotation mark that its line"),
+    "IDs and splits": ("name|split\na|train\nb|dev\n", "--id_column and --text_column"),
+    "IDs and signers": ("ID|signer\na|ann\nb|bob\n", "--id_column and --text_column"),
     "no table": ("hello world\n", "neither bar, tab nor comma"),
     "empty": ("\n\n", "holds no text"),
     "no column": ("who\twhat\nclip_a\ttext\n", "--id_column and --text_column"),
@@ -357,6 +359,21 @@ def test_the_signers_of_phoenix(header: str, tmp_path: Path):
 def test_a_column_of_another_name_tells_the_splits_if_all_its_cells_do(table: str, found: dict, tmp_path: Path, capsys):
     assert texts.read_texts(write(tmp_path / "t.csv", table)).splits == found
     assert ("splits from the column 'partition'" in capsys.readouterr().out) == ("val" in found.values())
+
+
+def test_what_programs_write_for_nothing_is_told_of_texts_and_no_signer(tmp_path: Path, capsys):
+    path = write(tmp_path / "t.csv", "id,text,signer\na,hello,ann\nb,nan,None\n")
+    assert read_texts(path) == {"a": "hello", "b": "nan"}
+    assert "1 texts, such as that of 'b', are 'nan', as programs write for nothing" in capsys.readouterr().out
+    with pytest.raises(UserError, match="row 2 names no signer"):
+        read_texts(path, signer_column="signer")
+
+
+def test_lines_of_numbers_are_told(tmp_path: Path, capsys):
+    assert read_texts(write(tmp_path / "t.txt", "a|41\nb|7\n")) == {"a": "41", "b": "7"}
+    assert "every text is a number; if these are classes" in capsys.readouterr().out
+    assert read_texts(write(tmp_path / "t.txt", "a|41\nb|seven\n")) == {"a": "41", "b": "seven"}
+    assert not capsys.readouterr().out
 
 
 def test_a_file_a_split_says_text_and_split(tmp_path: Path, capsys: pytest.CaptureFixture):
