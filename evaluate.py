@@ -38,7 +38,14 @@ from poses.splits import load_split
 from poses.statistics import prepared_reading
 from poses.texts import list_signers
 from runtime import cpu, errors
-from runtime.arguments import add_data_arguments, make_parser, natural_int, positive_int, refuse_without
+from runtime.arguments import (
+    add_data_arguments,
+    make_parser,
+    natural_int,
+    positive_int,
+    positive_int_up_to,
+    refuse_without,
+)
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
 from runtime.files import require_writable
@@ -73,7 +80,10 @@ def parse_arguments() -> argparse.Namespace:
         help="best_model.pt of train_pose_to_text.py: for BLEU, ROUGE-L, chrF, WER and text_log_likelihood",
     )
     parser.add_argument(
-        "--num_beams", type=positive_int, default=4, help="beams of the back-translator; 1 is greedy (default 4)"
+        "--num_beams",
+        type=positive_int_up_to(100),
+        default=4,
+        help="beams of the back-translator, at most 100; 1 is greedy (default 4)",
     )
     parser.add_argument(
         "--sync_confidence",

@@ -108,7 +108,12 @@ def sign_to_files(
     if args.output_path.suffix == ".pose" and generator.statistics.info.get("fps") is None:
         print(f"the checkpoint's data did not state their frames per second, so .pose files say {DEFAULT_FPS:g}")
     if args.signer is not None and args.signer not in generator.model.signers:
-        known = ", ".join(generator.model.signers) or "no signers: its data set has no train.signers.txt"
+        if not generator.model.signers:
+            raise UserError(
+                f"--signer {args.signer}: the checkpoint knows no signers, as its data set has no train.signers.txt; "
+                "leave the flag out"
+            )
+        known = ", ".join(generator.model.signers)
         raise UserError(f"--signer {args.signer}: the checkpoint knows {known}; use one of those, or leave it out")
     for job in jobs[:: args.num_samples]:  # one of each text
         if too_long := generator.model.truncation_message([job.text]):

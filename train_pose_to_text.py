@@ -126,15 +126,17 @@ def main() -> None:
         raise UserError(f"{args.data_dir}/train.txt: every text is empty; the back-translator learns from text")
     if not all(texts) and accelerator.is_main_process:
         print(f"{texts.count('')} of {len(texts)} clips of train have no text, so they teach nothing")
-    if not any(map(normalize_text, packs["dev"].texts)):
-        raise UserError(f"{args.data_dir}/dev.txt: every text is empty; the best epoch is chosen by the texts of dev")
+    for split, use in (("dev", "choose the best epoch"), ("test", "are read once, after training")):
+        if not any(map(normalize_text, packs[split].texts)):
+            raise UserError(f"{args.data_dir}/{split}.txt: every text is empty; the texts of {split} {use}")
     config = build_dataclass(
         PoseToTextConfig, args, tokenizer=train_tokenizer(texts, args.vocab_size), max_frames=args.max_seq_len
     )
 
     def loader(split: str) -> DataLoader:
         kind, augmentation = (WithOtherClips, args.augmentation) if split == "train" else (PoseDataset, 0.0)
-        dataset = kind(packs[split], statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation)
+        how = {"seed": settings.seed, "augmentation": augmentation, "labelled": True}
+        dataset = kind(packs[split], statistics, args.max_seq_len, args.long_clips, **how)
         return split_loader(dataset, split, settings, accelerator)
 
     train_loader, dev_loader = loader("train"), loader("dev")

@@ -5,6 +5,7 @@ read back by one back-translator. Sync guidance acts on samples alone, so the fl
 """
 
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from poses.presence import NUM_ARTICULATORS
 from runtime.errors import UserError
 
 RECIPES = Path(__file__).parent  # small.json, full_size.json
+OF_THE_PLAN = ("--data_dir", "--output_dir", "--split", "--seed", "--resume_from", "--overwrite")
 RECIPE_KEYS = ("autoencoder", "back_translation", "predictor", "flow", "prior", "student", "evaluation")
 TEACHER_STEPS = (1, 2, 4, 8, 16, 50)
 Recipe = dict[str, list[str]]  # the flags of every stage
@@ -93,14 +95,23 @@ def read_recipe(path: Path) -> Recipe:
     """The flags of every stage; `path` is JSON of one string each, like ablation/small.json."""
     try:
         recipe = json.loads(path.read_text(encoding="utf-8"))
-        flags = {key: shlex.split(recipe[key]) for key in RECIPE_KEYS}
+        flags = {key: _words(recipe[key]) for key in RECIPE_KEYS}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; --recipe is JSON like {RECIPES / 'small.json'}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a recipe ({error}); it is JSON like {RECIPES / 'small.json'}") from None
     if "--latent_dim" not in flags["autoencoder"] or "--temporal_stride" not in flags["autoencoder"]:
         raise UserError(f"{path}: its autoencoder needs --latent_dim and --temporal_stride; write them in")
+    for key, words in flags.items():
+        names = [word for word in words if word.startswith("--")]
+        if own := next((name for name in names if name in OF_THE_PLAN), None):
+            raise UserError(f"{path}: '{key}' has {own}, which the ablation sets itself; take it out")
     return flags
+
+
+def _words(flags: str) -> list[str]:
+    """The words of flags, `--name=value` as two."""
+    return [part for word in shlex.split(flags) for part in (word.split("=", 1) if word.startswith("--") else [word])]
 
 
 def make_rows(
@@ -161,7 +172,7 @@ def make_plan(
 
     with_sync: whether flows have sync guidance, for which the data need a face.
     """
-    own = int(recipe["autoencoder"][recipe["autoencoder"].index("--temporal_stride") + 1])
+    own = int(_number(recipe["autoencoder"], "--temporal_stride"))
     learns = {
         "joins_clips": _number(recipe["flow"], "--joined_clips", 0.0) > 0,
         "drops_texts": _number(recipe["flow"], "--cfg_dropout", FlowConfig.cfg_dropout) > 0,
@@ -183,20 +194,31 @@ def make_plan(
     return Plan(parts, rows, seeds)
 
 
-def _number(flags: Sequence[str], name: str, default: float) -> float:
-    """The value of a flag, typed as `--name 0.5` or `--name=0.5`; the last one counts."""
-    words = [word for flag in flags for word in flag.split("=", 1)]
-    places = [place for place, word in enumerate(words[:-1]) if word == name]
-    return float(words[places[-1] + 1]) if places else default
+def _place(flags: Sequence[str], name: str) -> int | None:
+    """Where a flag's value stands: the last one counts, as for the scripts."""
+    places = [place for place, word in enumerate(flags) if word == name]
+    return places[-1] + 1 if places else None
+
+
+def _number(flags: Sequence[str], name: str, default: float = math.nan) -> float:
+    """The value of a flag of the recipe; raises UserError if it is no number."""
+    place = _place(flags, name)
+    if place is None:
+        return default
+    value = next(iter(flags[place:]), "")
+    try:
+        return float(value)
+    except ValueError:
+        raise UserError(f"--recipe: {name} '{value}' is no number; correct it") from None
 
 
 def _with_stride(flags: Sequence[str], stride: int) -> list[str]:
     """The autoencoder's flags at another stride, with as many learnt numbers per second."""
     flags = list(flags)
-    dim, own = (flags.index(name) + 1 for name in ("--latent_dim", "--temporal_stride"))
-    learnt = (int(flags[dim]) - MEASURED_DIM) * stride // int(flags[own])
-    flags[dim] = str(max(1, learnt) + MEASURED_DIM)
-    flags[own] = str(stride)
+    dim, own = (int(_number(flags, name)) for name in ("--latent_dim", "--temporal_stride"))
+    learnt = (dim - MEASURED_DIM) * stride // own
+    flags[_place(flags, "--latent_dim")] = str(max(1, learnt) + MEASURED_DIM)
+    flags[_place(flags, "--temporal_stride")] = str(stride)
     return flags
 
 

@@ -217,10 +217,37 @@ def test_the_parts_differ_in_what_their_names_say():
     assert (one[one.index("--latent_dim") + 1], one[one.index("--temporal_stride") + 1]) == ("14", "1")
 
 
+def changed_recipe(folder: Path, stage: str, flags: str, name: str = "small") -> dict[str, list[str]]:
+    """A recipe with more flags of one stage."""
+    recipe = json.loads((RECIPES / f"{name}.json").read_text(encoding="utf-8"))
+    (folder / "recipe.json").write_text(json.dumps(recipe | {stage: f"{recipe[stage]} {flags}"}))
+    return read_recipe(folder / "recipe.json")
+
+
+@pytest.mark.parametrize(
+    ("stage", "flags", "said"),
+    [
+        ("autoencoder", "--temporal_stride two", "--temporal_stride 'two' is no number"),
+        ("autoencoder", "--temporal_stride", "--temporal_stride '' is no number"),
+        ("flow", "--joined_clips half", "--joined_clips 'half' is no number"),
+        ("evaluation", "--split dev", "'evaluation' has --split, which the ablation sets itself"),
+        ("student", "--seed=3", "'student' has --seed, which the ablation sets itself"),
+    ],
+)
+def test_a_recipe_with_a_mistake_is_one_sentence(stage: str, flags: str, said: str, tmp_path: Path):
+    with pytest.raises(UserError, match=said):
+        make_plan(changed_recipe(tmp_path, stage, flags), [], [0], ["components", "strides"], [1])
+
+
+def test_the_last_of_two_values_of_a_recipe_counts(tmp_path: Path):
+    recipe = changed_recipe(tmp_path, "autoencoder", "--latent_dim=22 --temporal_stride=2")
+    (part,) = (p for p in make_plan(recipe, [], [0], ["strides"], [1]).parts if p.name == "autoencoder_stride1")
+    assert part.flags[-4:] == ("--latent_dim", "14", "--temporal_stride", "1")  # six are measured: 6 + 16 * 1 / 2
+
+
 @pytest.mark.parametrize("flags", ["", "--joined_clips 0", "--joined_clips=0.0"])
-def test_a_recipe_that_joins_no_clips_has_no_flow_without_them(flags: str):
-    recipe = read_recipe(RECIPES / "full_size.json")
-    recipe["flow"] += flags.split()
+def test_a_recipe_that_joins_no_clips_has_no_flow_without_them(flags: str, tmp_path: Path):
+    recipe = changed_recipe(tmp_path, "flow", flags, "full_size")
     plan = make_plan(recipe, [], [0], ["components"], [1])
     assert not any("joined" in part.name for part in plan.parts)
 

@@ -440,6 +440,26 @@ def test_the_back_translator_is_not_trained_without_texts_of_dev(untold, capsys)
     assert "dev.txt: every text is empty" in capsys.readouterr().err
 
 
+def test_the_back_translators_losses_are_of_the_clips_that_have_a_text(data_dir: Path, tmp_path: Path, capsys):
+    """In batches of one, a clip without a text would count as a loss of 0."""
+    data = tmp_path / "data"
+    shutil.copytree(data_dir, data, ignore=shutil.ignore_patterns("cache"))
+    lines = (data / "dev.txt").read_text(encoding="utf-8").splitlines()
+    (data / "dev.txt").write_text("\n".join([lines[0], *(line.split("|")[0] + "|" for line in lines[1:])]))
+    for size in (1, 8):
+        flags = [*TRANSLATOR.split(), "--num_epochs", "1", "--batch_size", size, "--output_dir", tmp_path / str(size)]
+        call(train_pose_to_text.main, "--data_dir", data, *flags)
+    losses = [json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[0]) for name in ("1", "8")]
+    one, all_at_once = (record["dev"]["loss"] for record in losses)
+    assert one == pytest.approx(all_at_once, rel=0.2)
+    ids = [line.split("|")[0] for line in (data / "test.txt").read_text(encoding="utf-8").splitlines()]
+    (data / "test.txt").write_text("".join(f"{clip_id}|\n" for clip_id in ids))
+    said = commands.one_sentence(
+        capsys, lambda: call(train_pose_to_text.main, "--data_dir", data, "--output_dir", tmp_path / "no", *flags[:-4])
+    )
+    assert "test.txt: every text is empty; the texts of test are read once, after training" in said
+
+
 def test_predictions_are_read_from_npy_and_pose_files(tmp_path):
     letter = next(spelling.find_lexicon().rglob("*.pose"))
     shutil.copy(letter, tmp_path / "b.pose")

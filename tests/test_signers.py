@@ -159,7 +159,7 @@ def test_the_signer_is_chosen_by_name_and_the_record_says_who(of_two, tmp_path: 
 def test_a_checkpoint_without_signers_says_so(trained, data_dir: Path, tmp_path: Path, capsys):
     paths = {"A": trained.autoencoder, "F": trained.student, "D": data_dir, "O": tmp_path / "x.npy"}
     said = commands.one_sentence(capsys, lambda: commands.call("inference_flow", "--signer anna", **paths))
-    assert "no signers: its data set has no train.signers.txt" in said
+    assert "no signers, as its data set has no train.signers.txt; leave the flag out" in said
 
 
 def test_evaluation_gives_each_reference_its_signer(of_two, tmp_path: Path):

@@ -34,6 +34,11 @@ from training.settings import TrainSettings
 from training.state import LossFunction, Stage
 
 LENGTH_WEIGHT = 0.1  # of the length predictor's loss in the loss of either direction of stage 2
+USE_OF_TEXTS = {
+    "train": "stages 2 and 3 learn from text",
+    "dev": "the best epoch is chosen by the texts of dev",
+    "test": "the texts of test are scored once, after training",
+}
 AUTOENCODERS_OWN = ("latent_dim", "temporal_stride")
 CHECKPOINTS_READ = ("autoencoder_checkpoint", "teacher_checkpoint", "prior_checkpoint")
 
@@ -90,7 +95,7 @@ def look_through(source: LatentSource, with_texts: Sequence[str]) -> None:
         source.statistics.require_rate(clips.info.get("fps"), source.data_dir)
         texts = clips.texts
         if split in with_texts and not any(map(says_something, texts)):
-            raise UserError(f"{source.data_dir}/{split}.txt: every text is empty; stages 2 and 3 learn from text")
+            raise UserError(f"{source.data_dir}/{split}.txt: every text is empty; {USE_OF_TEXTS[split]}")
     if squeezed_to(source) is not None:
         lengths = source.clips("train").lengths("pose")
         print(
