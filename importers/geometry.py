@@ -15,6 +15,7 @@ UNITS = {
 SHOULDER_PLACE, SHOULDER_WIDTH = (0.5, 0.4), 0.25  # of a square picture: where a body centred on its shoulders is put
 BESIDE = 0.2  # share of points with a number below 0, from which pixels count from the body
 WIDEST = 0.8  # of the picture: shoulders farther apart are in another unit
+TOGETHER = 5  # points of a body that have one place by no chance, even in whole pixels
 JUMP = 1.0  # shoulder widths that nobody moves in one frame
 TRUNK = [layout.NOSE, *layout.SHOULDERS]
 WRISTS = [layout.LEFT_WRIST, layout.RIGHT_WRIST]
@@ -110,7 +111,19 @@ def notes_on_body(points: np.ndarray, seen: np.ndarray) -> list[str]:
             f"the body jumps by more than a shoulder width from one frame to the next ({jumps.sum()} times); does the "
             "person change, or is a part cut out?"
         )
+    if (together := _in_one_place(points, seen)) >= TOGETHER:
+        notes.append(
+            f"{together} points of the body lie in one and the same place in most frames; are they unseen points that "
+            "a crop or an offset has moved? Mark them as unseen (0, -1 or NaN)"
+        )
     return notes
+
+
+def _in_one_place(points: np.ndarray, seen: np.ndarray) -> int:
+    """How many of the body's points, by the median of the frames, have the same coordinates as one of them."""
+    body, shown = points[:, layout.BODY_KEYPOINTS], seen[:, layout.BODY_KEYPOINTS]
+    same = (body[:, :, None] == body[:, None]).all(-1) & shown[:, :, None] & shown[:, None]  # [T,33,33]
+    return int(np.median(same.sum(2).max(1)))
 
 
 def _outside(points: np.ndarray, seen: np.ndarray) -> bool:

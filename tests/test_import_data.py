@@ -1742,6 +1742,17 @@ def test_a_body_that_jumps_is_told(imported, tmp_path: Path):
     assert f"{told} (1 times)" in (imported("--source_fps 25", "two") / "report.txt").read_text()
 
 
+def test_unseen_points_that_a_crop_has_moved_are_told(imported, tmp_path: Path):
+    """Marked by (0, 0) before a crop, they all lie in one place after it, and would count as seen."""
+    told = "points of the body lie in one and the same place in most frames"
+    points = POINTS.copy()
+    points[:, 25:33] = 0  # the legs
+    np.save(tmp_path / "in" / "clip.npy", points)
+    assert told not in (imported("--source_fps 25", "whole") / "report.txt").read_text()
+    np.save(tmp_path / "in" / "clip.npy", points - [0.05, 0.0])
+    assert f"note: 8 {told}" in (imported("--source_fps 25", "cropped") / "report.txt").read_text()
+
+
 def test_a_rate_may_be_added_for_recordings_that_state_none(imported, tmp_path: Path, capsys):
     np.savez(tmp_path / "in" / "a.npz", keypoints=POINTS, fps=25.0)
     np.savez(tmp_path / "in" / "b.npz", keypoints=POINTS)
