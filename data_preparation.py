@@ -8,6 +8,7 @@ Prints what units, axes and sides the keypoints seem to have, and names clips th
 """
 
 import argparse
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,9 @@ from runtime import errors
 from runtime.arguments import add_data_arguments, fraction, make_parser, natural_int
 from runtime.console import say
 from runtime.errors import UserError
+from runtime.untrusted import escaped
 
+_HTML = re.compile(r"&(#\d+|#x[0-9a-f]+|[a-z]+);|</?[a-z][a-z0-9]*\s*/?>", re.IGNORECASE)  # entities and tags
 DATA_DIR = "data"  # the default of --data_dir
 
 
@@ -111,6 +114,10 @@ def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
         )
         if len(texts) < len(pack):
             print(f"{split}: {len(pack) - len(texts)} clips have an empty text, which no metric of texts counts")
+        if marked := [text for text in texts if _HTML.search(text)]:
+            print(
+                f"{split}: {len(marked)} texts hold HTML, such as '{escaped(marked[0])}', which is learnt as it stands"
+            )
         named = list_signers(data_dir, split, pack.ids) if split == "train" or signers["train"] else {}
         signers[split] = Counter(named.values())
         if split == "train" and named:

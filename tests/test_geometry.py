@@ -322,6 +322,15 @@ def test_empty_texts_are_counted(tmp_path: Path, capsys):
     assert "dev: 3 clips, 2 texts" in prepare(folder, capsys)[1]
 
 
+@pytest.mark.parametrize(("text", "told"), [("it&#39;s", True), ("a <b>b</b>", True), ("a < b & c; d > e", False)])
+def test_texts_that_hold_html_are_told(text: str, told: bool, tmp_path: Path, capsys):
+    folder = write_data(tmp_path, lambda number: unchanged)
+    (folder / "dev.txt").write_text(f"clip1|{text}\nclip5|x\nclip9|y\n")
+    code, out, _ = prepare(folder, capsys)
+    assert code == 0
+    assert (f"dev: 1 texts hold HTML, such as '{text}'" in out) == told
+
+
 @pytest.mark.parametrize(
     ("of", "to", "said"),
     [
