@@ -276,9 +276,8 @@ def check_config(config_type: type, values: Mapping[str, object]) -> None:
                 continue
             kind = get_args(kind)[0]
         if kind is int:
-            least, most = (
-                (0, MAX_LAYERS) if field.name.endswith("layers") else (1, field.metadata.get("most", MAX_WHOLE))
-            )
+            counts_layers, most = field.name.endswith("layers"), field.metadata.get("most", MAX_WHOLE)
+            least, most = (0, MAX_LAYERS) if counts_layers else (1, most)
             sound = type(value) is int and least <= value <= most
             wanted = f"a whole number from {least} to {most:,}"
         elif kind is float:

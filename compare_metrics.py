@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.clips import Scores
-from evaluation.registry import DEPENDS_ON, METRICS, NEITHER, count_remarks, remarks
+from evaluation.registry import BETTER, DEPENDS_ON, NEITHER, count_remarks, remarks
 from evaluation.report import (
     BACK_TRANSLATION,
     LENGTH_SOURCES,
@@ -95,11 +95,6 @@ def are_one(a: object, b: object) -> bool:
     return a == b
 
 
-def is_of_references(name: str) -> bool:
-    """Whether a line says something of the references, which both sides share."""
-    return any(metric.key == name and metric.better == NEITHER for metric in METRICS)
-
-
 def main() -> None:
     args = parse_arguments()
     paths = [path / f"clips_{args.split}.npz" if path.is_dir() else path for path in (args.a, args.b)]
@@ -134,7 +129,7 @@ def main() -> None:
     tell(f"{len(ids_a)} clips; A = {args.a} {args.row_a}, B = {args.b} {args.row_b}")
     tell(f"{'':30}{'A':>12}{'B':>12}{'A - B':>12}   95 % interval")
     for name, line in table.items():
-        if line["difference"] == 0 and is_of_references(name):
+        if line["difference"] == 0 and BETTER.get(name) == NEITHER:  # of the references, which both sides share
             continue
         values = [line[key] for key in ("a", "b", "difference", "low", "high")]
         a, b, difference, low, high = ("-" if value is None else f"{value:.4f}" for value in values)

@@ -94,8 +94,8 @@ class Examined:
         """Pose [T,214] and seen [T,214] of every clip, once they are examined; train goes first."""
         for clip_id, item in zip(pack.ids, pack.stream(), strict=True):
             pose, seen = item["pose"], item["seen"].astype(bool)
-            self.geometry.add(f"{split}/{clip_id}", pose, seen)
             name = f"{split}/{clip_id}"
+            self.geometry.add(name, pose, seen)
             earlier, first = self._first.setdefault(hash(pose.tobytes()), (split, name))
             if first != name:
                 self.repeated.setdefault((earlier, split), []).append((name, first))
@@ -158,10 +158,9 @@ def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examined, fp
         print(f"differs: {sentence}")
     for (earlier, split), names in found.repeated.items():
         where = f"are in {split} twice" if split == earlier else f"of {split} also occur in {earlier}"
-        meaning = "" if split == earlier == "train" else "; their scores mean nothing"
-        if (earlier, split) == ("dev", "test"):
-            meaning = "; dev chooses the model that test scores"
-        print(f"{len(names)} clips {where}, such as {' and '.join(names[0])}{meaning}")
+        meaning = {"train": "; their scores mean nothing", "dev": "; dev chooses the model that test scores"}
+        told = "" if split == earlier else meaning[earlier]
+        print(f"{len(names)} clips {where}, such as {' and '.join(names[0])}{told}")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -47,7 +47,7 @@ class PoseDataset(Dataset):
 
     Clips longer than `max_seq_len` are cut to a window that depends only on (seed, epoch, index) (`long_clips="crop"`),
     or resampled to that length ("resample"), which keeps all of a sentence with its text. An item's key is
-    (index, epoch). labelled: leave out the clips without a text.
+    (index, epoch). chosen: the places in the pack of the clips that the set has; default all.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class PoseDataset(Dataset):
         seed: int = 0,
         augmentation: float = 0.0,
         *,
-        labelled: bool = False,
+        chosen: Sequence[int] | None = None,
     ) -> None:
         self.pack, self.statistics, self.augmentation = pack, statistics, augmentation
         self.max_seq_len, self.long_clips, self.seed = max_seq_len, long_clips, seed
-        self._chosen = [n for n, text in enumerate(pack.texts) if not labelled or says_something(text)]
+        self._chosen = np.arange(len(pack)) if chosen is None else np.asarray(chosen)
         self.lengths = np.minimum(pack.lengths("pose"), max_seq_len)[self._chosen]
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class PoseDataset(Dataset):
         return self.lengths
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
-        index, epoch = self._chosen[key[0]], key[1]
+        index, epoch = int(self._chosen[key[0]]), key[1]
         pose, seen = self.pack.field("pose", index), self.pack.field("seen", index).astype(bool)
         rng = np.random.default_rng([self.seed, epoch, index])
         if self.augmentation > 0:

@@ -52,6 +52,7 @@ from runtime.files import require_writable
 from runtime.flags import write_config
 from runtime.rank import is_first
 
+MAX_BEAMS = 100  # each has a part of the memory
 FLOW_FLAGS = tuple(f"--{field.name}" for field in fields(SamplingSettings))
 TRAIN_ROWS = ("random_clip", "nearest_text")  # rows of train clips
 MODEL_FLAGS = ("--batch_size", "--oracle_length", "--shuffle_texts", "--precision", "--text_encoder")
@@ -81,9 +82,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--num_beams",
-        type=positive_int_up_to(100),
+        type=positive_int_up_to(MAX_BEAMS),
         default=4,
-        help="beams of the back-translator, at most 100; 1 is greedy (default 4)",
+        help=f"beams of the back-translator, at most {MAX_BEAMS}; 1 is greedy (default 4)",
     )
     parser.add_argument(
         "--sync_confidence",

@@ -167,7 +167,9 @@ def add_image_size_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """How Direction 2 samples; a flag that is left out takes the checkpoint's value."""
-    parser.add_argument("--num_steps", type=num_steps, help="ODE steps, at most 1000 (default: the checkpoint's)")
+    parser.add_argument(
+        "--num_steps", type=num_steps, help=f"ODE steps, at most {MAX_STEPS} (default: the checkpoint's)"
+    )
     parser.add_argument(
         "--guidance_scale",
         type=natural_float,
@@ -186,7 +188,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gamma_guidance",
         type=natural_float_up_to(MAX_SHARE),
-        help="largest share of the velocity that sync guidance may add, at most 10 (default: the checkpoint's)",
+        help="largest share of the velocity that sync guidance may add, at most "
+        f"{MAX_SHARE:g} (default: the checkpoint's)",
     )
     parser.add_argument(
         "--solver",

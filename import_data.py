@@ -86,7 +86,7 @@ def main() -> None:
     if not sources:
         wanted = FORMATS[args.format] if args.format else ", ".join(ENDINGS)
         endings = Counter(path.suffix for path in args.input.rglob("*") if path.is_file() and path.suffix)
-        held = f", but {endings.most_common(1)[0][1]} files {endings.most_common(1)[0][0]}" if endings else ""
+        held = "".join(f", but {count} files {ending}" for ending, count in endings.most_common(1))
         raise UserError(f"{args.input}: holds no recording ({wanted}){held}")
     kinds = sorted({source.kind for source in sources})
     if len(kinds) > 1:

@@ -28,10 +28,9 @@ from poses import layout
 from poses.files import SPLITS
 from poses.interpolation import resample
 from poses.splits import load_split, load_statistics
-from poses.texts import normalize_text
+from poses.texts import normalize_text, require_texts
 from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, add_dataclass_arguments, build_dataclass, make_parser, positive_int
-from runtime.errors import UserError
 from training.arguments import add_sequence_arguments
 from training.engine import prepare_run, split_loader, train
 from training.pictures import readings
@@ -122,20 +121,18 @@ def main() -> None:
     packs = {split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad) for split in SPLITS}
     statistics = load_statistics(args.data_dir, args.cache_dir, packs["train"])
     texts = [normalize_text(text) for text in packs["train"].texts]
-    if not any(texts):
-        raise UserError(f"{args.data_dir}/train.txt: every text is empty; the back-translator learns from text")
+    for split, pack in packs.items():
+        require_texts(args.data_dir, split, list(map(normalize_text, pack.texts)), "the back-translator learns")
     if not all(texts) and accelerator.is_main_process:
         print(f"{texts.count('')} of {len(texts)} clips of train have no text, so they teach nothing")
-    for split, use in (("dev", "choose the best epoch"), ("test", "are read once, after training")):
-        if not any(map(normalize_text, packs[split].texts)):
-            raise UserError(f"{args.data_dir}/{split}.txt: every text is empty; the texts of {split} {use}")
     config = build_dataclass(
         PoseToTextConfig, args, tokenizer=train_tokenizer(texts, args.vocab_size), max_frames=args.max_seq_len
     )
 
     def loader(split: str) -> DataLoader:
         kind, augmentation = (WithOtherClips, args.augmentation) if split == "train" else (PoseDataset, 0.0)
-        how = {"seed": settings.seed, "augmentation": augmentation, "labelled": True}
+        told = [n for n, text in enumerate(packs[split].texts) if normalize_text(text)]  # others would count as 0
+        how = {"seed": settings.seed, "augmentation": augmentation, "chosen": told}
         dataset = kind(packs[split], statistics, args.max_seq_len, args.long_clips, **how)
         return split_loader(dataset, split, settings, accelerator)
 

@@ -18,6 +18,7 @@ import generation_arguments
 from checkpoints import STUDENT, require_same_latents
 from dataset import Batch
 from models.consistency_distillation import STEP_COUNTS
+from models.flow_matching import MAX_STEPS
 from models.latent_flow_matcher import FlowConfig
 from models.text_to_latent import TextToLatent, make_student
 from models.whole_batch import Draws
@@ -56,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
         "--num_teacher_steps",
         type=generation_arguments.num_steps,
         default=50,
-        help="ODE steps per trajectory, at most 1000 (default 50)",
+        help=f"ODE steps per trajectory, at most {MAX_STEPS} (default 50)",
     )
     parser.add_argument(
         "--guidance_scale", type=natural_float, help="guidance scale that the student learns (default: the teacher's)"

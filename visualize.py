@@ -30,7 +30,7 @@ from evaluation.predictions import prediction_path, read_prediction
 from evaluation.report import REFERENCE
 from evaluation.sync import nmm_scale
 from poses.captions import Captions, each_frame, of_frames, read_captions
-from poses.files import FASTEST, SPLITS, Reading, StoredClip, list_clips, read_clip, read_pose, shared_rate
+from poses.files import SPLITS, Reading, StoredClip, list_clips, rate_parser, read_clip, read_pose, shared_rate
 from poses.holistic import read_pose_points
 from poses.page import MEASURES, Entry, Shown, write_page
 from poses.presence import shown_span
@@ -53,13 +53,6 @@ from runtime.untrusted import read_json
 MOVING = {".mp4": video, ".gif": gif}
 MOST_COLUMNS = 200  # of a sheet: a picture of 32,000 pixels
 SLOWEST_SHOWN = 0.1  # frames per second: ten seconds of a picture
-
-playing_rate = number_parser(
-    float,
-    f"between {SLOWEST_SHOWN:g} and {FASTEST:g} frames per second",
-    lambda value: SLOWEST_SHOWN <= value <= FASTEST,
-    FASTEST,
-)
 columns = number_parser(int, "a positive whole number", lambda value: value >= 1, MOST_COLUMNS)
 
 
@@ -87,7 +80,9 @@ def parse_arguments() -> argparse.Namespace:
         help="maximum clips on the page, the worst by --sort (default 200)",
     )
     parser.add_argument(
-        "--fps", type=playing_rate, help=f"frames per second to play at (default: the clips', or {DEFAULT_FPS:g})"
+        "--fps",
+        type=rate_parser(SLOWEST_SHOWN),
+        help=f"frames per second to play at (default: the clips', or {DEFAULT_FPS:g})",
     )
     parser.add_argument(
         "--aspect", type=positive_float, help="the recording's width / height (default: that of the .pose files, or 1)"

@@ -173,6 +173,7 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
     },
 }
 METRICS = [metric for families in SUBJECTS.values() for metrics in families.values() for metric in metrics]
+BETTER = {metric.key: metric.better for metric in METRICS}
 COLUMNS = sorted((metric for metric in METRICS if metric.column), key=lambda metric: metric.column.place)
 
 # Metrics that depend on more than the clips, by the report's name of what they depend on. Two reports in which it

@@ -35,9 +35,7 @@ LENGTH_SOURCES = {
 }
 WIDTHS = {mean_of: (), ratio_of: (2,), ratio_by_text: (3,)}  # of one clip's value
 MAX_CLIPS_BYTES = 2**33  # of the values of every clip of a split, latents included
-LEAST_READ = (
-    0.1  # BLEU-1 of the real clips, read back: below it a back-translator has learnt too little to judge others
-)
+LEAST_READ = 0.1  # BLEU-1 of the real clips, read back: below it a back-translator has learnt too little
 # Outside, stillness or trembling makes the other metrics meaningless. Noise gives a still clip motion, but it trembles.
 PLAUSIBLE_MOTION, PLAUSIBLE_JERK = (0.8, 1.2), 1.5
 MARKED = "motion ratio outside {}-{}, jerk ratio above {}, or one of them unknown".format(

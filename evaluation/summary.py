@@ -9,17 +9,7 @@ import numpy as np
 from evaluation.clips import Array, Scores
 from evaluation.distribution import LATENTS
 from evaluation.intervals import Estimate, bootstrap_counts
-from evaluation.registry import (
-    HIGHER,
-    LOWER,
-    METRICS,
-    NEAR_0,
-    NEAR_1,
-    NEAR_REFERENCE,
-    NEITHER,
-    count_remarks,
-    estimates,
-)
+from evaluation.registry import BETTER, HIGHER, LOWER, NEAR_0, NEAR_1, NEAR_REFERENCE, count_remarks, estimates
 
 ROUNDING = 1e-6  # of the larger value: the same clips as .npy and .pose differ by less
 
@@ -92,10 +82,7 @@ def verdict(name: str, line: Mapping[str, float | None], table: Mapping[str, Map
     """
     if not differs(line):
         return ""
-    better, reference = (
-        {metric.key: metric.better for metric in METRICS}.get(name, NEITHER),
-        table.get(f"{name}_reference"),
-    )
+    better, reference = BETTER.get(name), table.get(f"{name}_reference")
     if better in (LOWER, HIGHER):
         return "A better" if (line["difference"] > 0) == (better == HIGHER) else "B better"
     target = {NEAR_0: 0.0, NEAR_1: 1.0}.get(better)

@@ -134,7 +134,7 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None,
     shapes = {part: (count, width) for part, count in points_of.items()}
     parts, told = _in_order(table.reshape(len(table), -1), shapes, usual=0 if num_face else 2 * NEAR)
     notes += told
-    if depth and width == 4 and values.shape[2] == 3 and given.scores is None and _has_visibility(parts["body"]):
+    if depth and values.shape[2] == 3 and given.scores is None and _has_visibility(parts["body"]):
         parts["body"][..., -1] = sound_scores(parts["body"][..., 2])
         notes = tuple(BODY_SCORED if note == DEPTH else note for note in notes)
     table = np.concatenate([parts["body"], parts["left"], parts["right"]], axis=1)
@@ -201,7 +201,7 @@ def _has_visibility(body: np.ndarray) -> bool:
     """Whether the third number of a body's points [T,33,C] is a visibility: from 0 to 1, and never below, as a depth
     from the hips is."""
     third = body[..., 2][placed(body[..., :2])]
-    return _third_is_score(body[..., :3]) and np.nanmin(third, initial=0) >= 0 and np.nanmax(third, initial=0) <= 1
+    return bool(np.nanmin(third, initial=0) >= 0 and 0 < np.nanmax(third, initial=0) <= 1)
 
 
 def _found_by_place(points: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -183,7 +182,7 @@ def content_of_source(source: Source) -> str:
 def read_recording(source: Source, reading: ReadingFlags) -> Recording:
     """Read one recording. Raises UserError that says what is wrong with it, without its path."""
     if source.kind == "pose":
-        rate = partial(_fps, reading)
+        rate = functools.partial(_fps, reading)
         recording = read_pose_recording(source.path, reading.units, reading.size, reading.person, rate)
     else:
         given = _given(source, reading)

@@ -121,8 +121,9 @@ def notes_on_body(points: np.ndarray, seen: np.ndarray) -> list[str]:
 
 def _in_one_place(points: np.ndarray, seen: np.ndarray) -> int:
     """How many of the body's points, by the median of the frames, have the same coordinates as one of them."""
-    body, shown = points[:, layout.BODY_KEYPOINTS], seen[:, layout.BODY_KEYPOINTS]
-    same = (body[:, :, None] == body[:, None]).all(-1) & shown[:, :, None] & shown[:, None]  # [T,33,33]
+    x, y = np.moveaxis(points[:, layout.BODY_KEYPOINTS], -1, 0)
+    place = np.where(seen[:, layout.BODY_KEYPOINTS], x + 1j * y, np.nan)  # [T,33]; NaN equals nothing
+    same = place[:, :, None] == place[:, None]  # [T,33,33]
     return int(np.median(same.sum(2).max(1)))
 
 

@@ -373,9 +373,10 @@ def mark_made_by(output_dir: Path, script: str, flags: dict, clips: list[Planned
         except UserError:
             raise UserError(f"{path}: not JSON; choose another --output_dir") from None
         made = any(next((output_dir / split / "poses").glob("*.npz"), None) for split in SPLITS)
-        if isinstance(found, dict) and found.get("source_fps", 0) is None:
-            found |= {"source_fps": mine.get("source_fps")}  # its clips state their own rates, which that leaves alone
-        if found != mine and made:
+        same = found == mine
+        if isinstance(found, dict) and found.get("source_fps", 0) is None:  # its clips state their own rates
+            same = {**found, "source_fps": mine.get("source_fps")} == mine
+        if made and not same:
             raise UserError(
                 f"{output_dir}: its clips were made with {_told(found)}, not with {_told(mine)}; "
                 "use the same flags or another --output_dir"

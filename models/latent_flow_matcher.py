@@ -66,9 +66,7 @@ class FlowConfig:
     lambda_prior: float = described(0.1, "weight of the prior in the velocity at t = 0; it falls to 0 at t = 1")
     use_sync_guidance: bool = described(False, "train the sync head, and guide sampling with it")
     gamma_guidance: float = described(
-        0.01,
-        "largest share of the velocity that sync guidance may add, in the middle of a trajectory; at most 10",
-        most=MAX_SHARE,
+        0.01, "largest share of the velocity that sync guidance may add, in the middle of a trajectory", most=MAX_SHARE
     )
     sync_pulls_lag: bool = False  # see `SyncConfig.pulls_lag`
     gamma_unit: str = "field"  # of gamma_guidance: a share of the field's norm, or a factor of the bare "gradient"
@@ -79,9 +77,7 @@ class FlowConfig:
         choices=STARTS,
     )
     start_layers: int = described(2, "layers of the network that learns the mean")
-    num_inference_steps: int = described(
-        50, "default number of steps in inference and evaluation, at most 1000", most=MAX_STEPS
-    )
+    num_inference_steps: int = described(50, "default number of steps in inference and evaluation", most=MAX_STEPS)
     guidance_scale: float = described(
         2.0, "default scale of classifier-free guidance by the text in sampling; 1 disables it"
     )

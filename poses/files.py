@@ -8,7 +8,7 @@ DATA_DIR/{split}.signers.txt             one ID|signer per line, optional
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -42,8 +42,14 @@ HIDDEN_HANDS = (
 )
 SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to poses, read off their lengths
 
-_IN_RATES = f"between {SLOWEST:g} and {FASTEST:g} frames per second"
-frames_a_second = number_parser(float, _IN_RATES, lambda value: SLOWEST <= value <= FASTEST, FASTEST)
+
+def rate_parser(slowest: float) -> Callable[[str], float]:
+    """A parser of frames per second, from `slowest` to FASTEST."""
+    requirement = f"between {slowest:g} and {FASTEST:g} frames per second"
+    return number_parser(float, requirement, lambda value: slowest <= value <= FASTEST, FASTEST)
+
+
+frames_a_second = rate_parser(SLOWEST)
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,17 @@ def text_key(text: str) -> str:
     return normalize_text(text) or text
 
 
+def require_texts(data_dir: Path, split: str, texts: Sequence[str], learns: str) -> None:
+    """Raises UserError if no text of a split says something; `learns`: who learns from those of train."""
+    use = {
+        "train": f"{learns} from text",
+        "dev": "the best epoch is chosen by the texts of dev",
+        "test": "the texts of test are read once, after training",
+    }
+    if not any(map(says_something, texts)):
+        raise UserError(f"{data_dir}/{split}.txt: every text is empty; {use[split]}")
+
+
 def signers_path(data_dir: Path, split: str) -> Path:
     return data_dir / f"{split}.signers.txt"
 

@@ -124,8 +124,10 @@ def _add_flag(group: argparse._ArgumentGroup, field: dataclasses.Field, default:
         shown = f"{meaning} (default: on)" if default else meaning
         group.add_argument(flag, action=action, default=bool(default), help=shown)
         return
-    real = fraction if "dropout" in field.name else natural_float_up_to(field.metadata.get("most", MAX_REAL))
-    by_type = {int: positive_int_up_to(field.metadata.get("most", MAX_WHOLE)), float: real}
+    by_type = {int: positive_int, float: fraction if "dropout" in field.name else natural_float}
+    if most := field.metadata.get("most"):
+        meaning += f"; at most {most:g}"
+        by_type = {int: positive_int_up_to(most), float: natural_float_up_to(most)}
     parse = field.metadata.get("parse", by_type.get(field.type, str))
     required = default is dataclasses.MISSING
     shown = meaning if required or default is None else f"{meaning} (default {default})"

@@ -217,11 +217,11 @@ def test_the_parts_differ_in_what_their_names_say():
     assert (one[one.index("--latent_dim") + 1], one[one.index("--temporal_stride") + 1]) == ("14", "1")
 
 
-def changed_recipe(folder: Path, stage: str, flags: str, name: str = "small") -> dict[str, list[str]]:
+def changed_recipe(folder: Path, stage: str, flags: str, name: str = "small") -> Path:
     """A recipe with more flags of one stage."""
     recipe = json.loads((RECIPES / f"{name}.json").read_text(encoding="utf-8"))
     (folder / "recipe.json").write_text(json.dumps(recipe | {stage: f"{recipe[stage]} {flags}"}))
-    return read_recipe(folder / "recipe.json")
+    return folder / "recipe.json"
 
 
 @pytest.mark.parametrize(
@@ -236,18 +236,18 @@ def changed_recipe(folder: Path, stage: str, flags: str, name: str = "small") ->
 )
 def test_a_recipe_with_a_mistake_is_one_sentence(stage: str, flags: str, said: str, tmp_path: Path):
     with pytest.raises(UserError, match=said):
-        make_plan(changed_recipe(tmp_path, stage, flags), [], [0], ["components", "strides"], [1])
+        make_plan(read_recipe(changed_recipe(tmp_path, stage, flags)), [], [0], ["components", "strides"], [1])
 
 
 def test_the_last_of_two_values_of_a_recipe_counts(tmp_path: Path):
-    recipe = changed_recipe(tmp_path, "autoencoder", "--latent_dim=22 --temporal_stride=2")
+    recipe = read_recipe(changed_recipe(tmp_path, "autoencoder", "--latent_dim=22 --temporal_stride=2"))
     (part,) = (p for p in make_plan(recipe, [], [0], ["strides"], [1]).parts if p.name == "autoencoder_stride1")
     assert part.flags[-4:] == ("--latent_dim", "14", "--temporal_stride", "1")  # six are measured: 6 + 16 * 1 / 2
 
 
 @pytest.mark.parametrize("flags", ["", "--joined_clips 0", "--joined_clips=0.0"])
 def test_a_recipe_that_joins_no_clips_has_no_flow_without_them(flags: str, tmp_path: Path):
-    recipe = changed_recipe(tmp_path, "flow", flags, "full_size")
+    recipe = read_recipe(changed_recipe(tmp_path, "flow", flags, "full_size"))
     plan = make_plan(recipe, [], [0], ["components"], [1])
     assert not any("joined" in part.name for part in plan.parts)
 
@@ -279,9 +279,8 @@ def test_a_recipe_that_is_not_guided_has_nothing_that_the_null_text_guides(part:
 def test_a_flag_that_a_script_does_not_know_is_told_before_anything_is_trained(
     stage: str, flag: str, reason: str, data_dir: Path, tmp_path: Path, capsys
 ):
-    recipe = json.loads((RECIPES / "small.json").read_text(encoding="utf-8"))
-    (tmp_path / "recipe.json").write_text(json.dumps(recipe | {stage: f"{recipe[stage]} {flag}"}))
-    words = ("--data_dir", data_dir, "--output_dir", tmp_path / "out", "--recipe", tmp_path / "recipe.json")
+    recipe = changed_recipe(tmp_path, stage, flag)
+    words = ("--data_dir", data_dir, "--output_dir", tmp_path / "out", "--recipe", recipe)
     said = commands.one_sentence(capsys, lambda: commands.call_script("run_ablation.py", *words))
     assert f"of {stage}_seed0: {reason}" in said
     assert not list((tmp_path / "out").glob("*_seed0"))

@@ -441,11 +441,11 @@ def test_the_back_translator_is_not_trained_without_texts_of_dev(untold, capsys)
 
 
 def test_the_back_translators_losses_are_of_the_clips_that_have_a_text(data_dir: Path, tmp_path: Path, capsys):
-    """In batches of one, a clip without a text would count as a loss of 0."""
+    """In batches of one, a clip without a text, or with symbols alone, would count as a loss of 0."""
     data = tmp_path / "data"
     shutil.copytree(data_dir, data, ignore=shutil.ignore_patterns("cache"))
     lines = (data / "dev.txt").read_text(encoding="utf-8").splitlines()
-    (data / "dev.txt").write_text("\n".join([lines[0], *(line.split("|")[0] + "|" for line in lines[1:])]))
+    (data / "dev.txt").write_text("\n".join([lines[0], *(line.split("|")[0] + "|😀" for line in lines[1:])]))
     for size in (1, 8):
         flags = [*TRANSLATOR.split(), "--num_epochs", "1", "--batch_size", size, "--output_dir", tmp_path / str(size)]
         call(train_pose_to_text.main, "--data_dir", data, *flags)

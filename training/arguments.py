@@ -30,8 +30,7 @@ def add_sequence_arguments(parser: argparse.ArgumentParser, long_clips: str, aug
             type=natural_float_up_to(MAX_AUGMENTATION),
             default=augmentation,
             help="how strongly train clips vary in speed, size, angle and place: 0 not at all, 1 visibly; at most "
-            f"{MAX_AUGMENTATION:g} "
-            f"(default {augmentation:g})",
+            f"{MAX_AUGMENTATION:g} (default {augmentation:g})",
         )
 
 

@@ -18,7 +18,7 @@ from models.text_to_latent import TextToLatent
 from poses.files import SPLITS
 from poses.pack import digest
 from poses.statistics import Statistics, statistics_path
-from poses.texts import says_something
+from poses.texts import require_texts, says_something
 from runtime.arguments import add_data_arguments, add_dataclass_arguments, add_repeated_arguments
 from runtime.config import AUTO
 from runtime.console import say
@@ -34,11 +34,6 @@ from training.settings import TrainSettings
 from training.state import LossFunction, Stage
 
 LENGTH_WEIGHT = 0.1  # of the length predictor's loss in the loss of either direction of stage 2
-USE_OF_TEXTS = {
-    "train": "stages 2 and 3 learn from text",
-    "dev": "the best epoch is chosen by the texts of dev",
-    "test": "the texts of test are scored once, after training",
-}
 AUTOENCODERS_OWN = ("latent_dim", "temporal_stride")
 CHECKPOINTS_READ = ("autoencoder_checkpoint", "teacher_checkpoint", "prior_checkpoint")
 
@@ -93,9 +88,8 @@ def look_through(source: LatentSource, with_texts: Sequence[str]) -> None:
     for split in SPLITS:
         clips = source.clips(split)
         source.statistics.require_rate(clips.info.get("fps"), source.data_dir)
-        texts = clips.texts
-        if split in with_texts and not any(map(says_something, texts)):
-            raise UserError(f"{source.data_dir}/{split}.txt: every text is empty; {USE_OF_TEXTS[split]}")
+        if split in with_texts:
+            require_texts(source.data_dir, split, clips.texts, "stages 2 and 3 learn")
     if squeezed_to(source) is not None:
         lengths = source.clips("train").lengths("pose")
         print(
