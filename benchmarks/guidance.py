@@ -55,8 +55,11 @@ def describe(report: dict) -> list[str]:
                 for width, of_width in report["guided"].items()
             ],
         ),
-        paragraph(f"One clip in {LONG_STEPS} guided steps, by its frames:"),
-        table(["frames", "time, s"], [[frames, f"{value:.2f}"] for frames, value in seconds.items()]),
+        paragraph(
+            f"One clip in {LONG_STEPS} guided steps, by its latents: one for each frame, or, with `--temporal_stride 4`, "
+            "for each four. Attention makes the cost of very long clips grow faster than their length:"
+        ),
+        table(["latents", "time, s"], [[latents, f"{value:.2f}"] for latents, value in seconds.items()]),
     ]
 
 
