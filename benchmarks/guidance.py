@@ -56,8 +56,9 @@ def describe(report: dict) -> list[str]:
             ],
         ),
         paragraph(
-            f"One clip in {LONG_STEPS} guided steps, by its latents: one for each frame, or, with `--temporal_stride 4`, "
-            "for each four. Attention makes the cost of very long clips grow faster than their length:"
+            f"One clip in {LONG_STEPS} guided steps, by its latents: one for each frame, or, with "
+            "`--temporal_stride 4`, for each four. Attention makes the cost of very long clips grow faster than their "
+            "length:"
         ),
         table(["latents", "time, s"], [[latents, f"{value:.2f}"] for latents, value in seconds.items()]),
     ]
