@@ -25,7 +25,7 @@ ORDERS = (
     ("body", "left", "right", "face"),
     ("left", "right", "body", "face"),
 )
-NEAR = 0.5  # shoulder widths: face and hands this near to the body's nose and wrists belong to it
+NEAR = 0.5  # units of `_distance_from_body`: face and hands this near to the body's nose and wrists belong to it
 FACE_NOSE = 1  # of the mesh
 SHAPES = (
     "[T,543,3] or [T,553,3] (body, face, hands), [T,1662] or [T,1692] (the same, flat, body with visibility), "
@@ -220,8 +220,8 @@ def _in_order(
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The parts of a row per frame [T,N], in the one of ORDERS in which face and hands lie on the body, and a note.
 
-    shapes: how many points each part has, and how many numbers a point. usual: shoulder widths within which the first
-    order is taken, and not the one that fits by far best.
+    shapes: how many points each part has, and how many numbers a point. usual: the distance from the body within which
+    the first order is taken, and not the one that fits by far best.
     """
     shapes = {part: shape for part, shape in shapes.items() if shape[0]}
     found = []
@@ -243,13 +243,16 @@ def _in_order(
 
 
 def _distance_from_body(parts: dict[str, np.ndarray]) -> float:
-    """How far the face's nose and the hands' roots lie from the body's nose and wrists, in shoulder widths; the median
-    over the frames, the worst of the three. Exchanged hands lie on the body, too.
+    """How far the face's nose and the hands' roots lie from the body's nose and wrists; the median over the frames, the
+    worst of the three. Exchanged hands lie on the body, too.
 
-    A part that is never there has no say; infinite if the body is never there.
+    In shoulder widths, or in the spread of all points where that is less: the shoulders of a wrong order may be a hand
+    and a foot, to whose distance any other is small. A part that is never there has no say; infinite if the body is
+    never there.
     """
     body = np.where(placed(parts["body"][..., :2])[..., None], parts["body"][..., :2], np.nan)
     width = np.linalg.norm(body[:, layout.LEFT_SHOULDER] - body[:, layout.RIGHT_SHOULDER], axis=1)
+    width = np.minimum(width, _spread(np.concatenate([points[..., :2] for points in parts.values()], axis=1)))
     if not (width > 0).any():
         return np.inf
 
@@ -265,3 +268,12 @@ def _distance_from_body(parts: dict[str, np.ndarray]) -> float:
         for places in (wrists, wrists[::-1])
     ]
     return max(min(hands), apart("face", FACE_NOSE, layout.NOSE) if "face" in parts else 0.0)
+
+
+def _spread(points: np.ndarray) -> np.ndarray:
+    """How far those of the points [T,N,2] that have a place lie from their middle in each frame, root mean square, [T];
+    0 where none has one."""
+    there = placed(points)[..., None]
+    count = np.maximum(there.sum(1), 1)  # [T,1]
+    middle = np.where(there, points, 0).sum(1) / count
+    return np.sqrt((np.where(there, points - middle[:, None], 0) ** 2).sum((1, 2)) / count[:, 0])

@@ -217,6 +217,14 @@ def test_rows_whose_order_is_unknown_are_refused(order: tuple[str, ...], refused
     assert "points is not plain: it should be one of body, " in refused("--source_fps 30")
 
 
+def test_far_feet_make_no_other_order_plain(refused, tmp_path: Path):
+    """Their distance from a hand, taken for the shoulders' width, would bring face and hands onto any body."""
+    points = POINTS.copy()
+    points[:, layout.RIGHT_HIP + 1 : layout.NUM_BODY, 1] += 1.5
+    np.save(tmp_path / "in" / "clip.npy", np.concatenate([FACE, with_depth(points)], axis=1))
+    assert "the order of its 543 points is not plain" in refused("--source_fps 30 --width 640 --height 480")
+
+
 def test_rows_without_a_face_or_hands_keep_their_order_and_exchanged_hands_may_be_swapped(
     imported, refused, tmp_path: Path
 ):
