@@ -18,7 +18,7 @@ import numpy as np
 from poses import layout
 from poses.holistic import read_pose_file
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
-from poses.presence import MISSING, says_nothing, shown_keypoints, shown_numbers, shown_span
+from poses.presence import ARTICULATORS, MISSING, says_nothing, shown_keypoints, shown_numbers, shown_span
 from poses.texts import texts_by_id
 from runtime.arguments import number_parser
 from runtime.errors import UserError
@@ -39,6 +39,10 @@ UNSTATED, RESAMPLED = "frames have no fps and are taken to be at", "fps were res
 HIDDEN_HANDS = (
     "hand keypoints, all of visibility 0, so no hand is seen; MediaPipe gives hands no visibility: write 1 where a "
     "hand was found"
+)
+STILL = (
+    "that stands exactly still while the body moves; if its last or usual place is written where it was not seen, mark "
+    "it as unseen (0, -1 or NaN)"
 )
 SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to poses, read off their lengths
 
@@ -283,6 +287,8 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
         raise UserError(f"{pose_path}: no keypoint is seen in any frame (all NaN, zero or visibility 0)")
     pose = layout.keypoints_to_frame(keypoints, nmm)
     seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
+    for part, still in still_parts(pose, seen).items():
+        notes[f"frames have a {part} {STILL}"] = still
     step = 1.0
     if reading.fps is not None:
         if fps is None:
@@ -308,6 +314,21 @@ def repeated_frames(keypoints: np.ndarray, seen: np.ndarray) -> tuple[int, int]:
     at_end = int(equal[::-1].cumprod().sum())
     before = int(equal.sum()) - at_end
     return at_end if at_end > REPEATED else 0, before if before > max(REPEATED, EQUAL_SHARE * len(keypoints)) else 0
+
+
+def still_parts(pose: np.ndarray, seen: np.ndarray) -> dict[str, int]:
+    """In how many frames of a clip (pose and seen [T,214]) a hand, or the face, equals that of the frame before while
+    the body moves: nobody keeps so still, and no detector. Left out are those of as few frames as may do so by chance.
+    """
+    both, same = seen[1:] & seen[:-1], pose[1:] == pose[:-1]
+    moves = (both & ~same)[:, layout.BODY].any(1)
+    found = {}
+    for part, place in ARTICULATORS.items():
+        shown = both[:, place]
+        still = int((moves & shown.any(1) & (same[:, place] | ~shown).all(1)).sum())
+        if still > max(REPEATED, EQUAL_SHARE * len(pose)):
+            found[part] = still
+    return found
 
 
 def same_rate(a: float, b: float) -> bool:

@@ -214,6 +214,22 @@ def test_padding_by_the_last_frame_is_noted(tmp_path: Path):
     assert note == ("frames at the end repeat the one before, as padding does; cut them off, or they are learnt", 12)
 
 
+@pytest.mark.parametrize("part", ["left hand", "right hand", "face"])
+def test_a_part_that_keeps_its_last_place_while_the_body_moves_is_noted(tmp_path: Path, part: str):
+    """Some programs write the last place of what they did not find; it then counts as seen."""
+    arrays = made()
+    hand = layout.HAND_KEYPOINTS.get(part.removesuffix(" hand"), slice(0))
+    arrays["keypoints"][11:20, hand] = arrays["keypoints"][10, hand]
+    for name in layout.NMM_FEATURES if part == "face" else ():
+        arrays[name][11:20] = arrays[name][10]
+    (note,) = read_clip(write(tmp_path, arrays), "train", "a").notes.items()
+    assert note[0].startswith(f"frames have a {part} that stands exactly still while the body moves")
+    assert note[1] == 9
+    arrays["keypoints"][11:20] = arrays["keypoints"][10]  # a picture that stands still is another matter
+    notes = read_clip(write(tmp_path, arrays), "train", "a").notes
+    assert not any(part in note for note in notes)
+
+
 def test_keys_that_are_not_read_are_noted(tmp_path: Path):
     clip = read_clip(write(tmp_path, {**made(), "score": np.ones(3)}, landmarks=[1]), "train", "a")
     assert clip.notes == {"'score' of .npz files is not read": 0, "'landmarks' of NMM files is not read": 0}
