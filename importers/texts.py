@@ -186,8 +186,16 @@ def _columns(header: list[str], rows: list[list[str]], named: _Named) -> _Column
 
 
 def _say_unread(path: Path, header: list[str], rows: list[list[str]], columns: _Columns) -> None:
-    """Name the columns that are not read although they may matter: the end within a longer recording, and signers."""
+    """Name the columns that are not read although they may matter: the end within a longer recording, signers, and
+    splits that some cells name, or two columns."""
     for at, name in enumerate(header):
+        words = [row[at].strip().lower() for row in rows if at < len(row)]
+        splits = [SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES]
+        if columns.split is None and len({*splits}) > 1 and len(splits) > len(rows) / 2 and at != columns.text:
+            print(
+                f"{path}: its column '{name}' is not read, though it names a split in {len(splits)} of {len(rows)} "
+                "rows; if it tells the splits, call it 'split', and write train, dev or test in every row"
+            )
         if _END.fullmatch(name) and any(row[at].strip().lower() not in _NO_END for row in rows if at < len(row)):
             print(f"{path}: its column '{name}' is not read: each text is taken for the whole of its recording")
         if columns.signer is None and _SIGNER.fullmatch(name) and at not in (columns.id, columns.text):

@@ -1,5 +1,6 @@
 """Texts come in many files and say the same; splits follow from them, or from the clips' names."""
 
+import re
 import sys
 from argparse import Namespace
 from itertools import combinations
@@ -359,6 +360,20 @@ def test_the_signers_of_phoenix(header: str, tmp_path: Path):
 def test_a_column_of_another_name_tells_the_splits_if_all_its_cells_do(table: str, found: dict, tmp_path: Path, capsys):
     assert texts.read_texts(write(tmp_path / "t.csv", table)).splits == found
     assert ("splits from the column 'partition'" in capsys.readouterr().out) == ("val" in found.values())
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("id,partition,text\na,train,x\nb,eval,y\nc,test,z\n", ["partition"]),
+        ("id,set,fold,text\na,train,test,x\nb,dev,train,y\nc,test,dev,z\n", ["set", "fold"]),
+        ("id,word,text\na,train,x\nb,house,y\nc,test,z\nd,tree,y\n", []),
+        ("id,set,split,text\na,train,test,x\nb,dev,train,y\nc,test,dev,z\n", []),
+    ],
+)
+def test_a_column_that_seems_to_tell_the_splits_is_told_to_be_unread(table: str, told: list, tmp_path: Path, capsys):
+    texts.read_texts(write(tmp_path / "t.csv", table))
+    assert re.findall(r"column '(\w+)' is not read, though", capsys.readouterr().out) == told
 
 
 def test_what_programs_write_for_nothing_is_told_of_texts_and_no_signer(tmp_path: Path, capsys):
