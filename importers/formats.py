@@ -16,6 +16,7 @@ from importers.plan import Source, files_in
 from importers.pose_files import NO_DEPTH, SIGNED_DEPTH, read_pose_recording
 from importers.recording import Recording, content_of, make_recording
 from importers.skeletons import NUM_SKELS, SKELS, SKELS_LEFT_HAND, SKELS_RIGHT_HAND, map_points
+from poses import layout
 from poses.face import has_depth, is_flat
 from poses.files import same_rate
 from poses.pack import digest
@@ -257,7 +258,9 @@ def _to_image(
         face, notes = _face_to_image(given.face, scale, offset, reading)
         nmm = arrays.nmm_of_mesh(face, reading.size or (1, 1))
     points = points * scale + offset
-    beside = (((points < -BESIDE) | (points > 1 + BESIDE)).any(2) & seen).any(1)  # [T]
+    outside = ((points < -BESIDE) | (points > 1 + BESIDE)).any(2) & seen  # [T,75]
+    outside[:, layout.LEFT_HIP : layout.NUM_BODY] = False  # which RTMPose and DWPose guess below the picture
+    beside = outside.any(1)  # [T]
     if kind == "json_frames" and reading.size and beside.mean() > MANY_BESIDE:
         raise UserError(
             f"points lie outside the picture in {beside.mean():.0%} of the frames; --width and --height, or the JSON's "

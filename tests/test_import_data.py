@@ -984,6 +984,12 @@ def test_a_picture_that_is_too_small_for_its_points_is_refused(refused, imported
     write_openpose(tmp_path / "in" / "clip", [below])
     imported("--source_fps 24 --width 1280 --height 720", "below")
     shutil.rmtree(tmp_path / "in" / "clip")
+    sitting = POINTS.copy()
+    sitting[:, layout.LEFT_HIP : layout.NUM_BODY, 1] += 0.7  # hips and legs that are guessed below the picture
+    write_openpose(tmp_path / "in" / "clip", [sitting * SIZE])
+    imported("--source_fps 24 --width 1280 --height 720", "sitting")
+    assert "points lie outside the picture" in refused("--source_fps 24 --width 640 --height 360")
+    shutil.rmtree(tmp_path / "in" / "clip")
     np.save(tmp_path / "in" / "clip.npy", (POINTS + np.array([0.0, 0.8])) * SIZE)
     folder = imported("--source_fps 24 --units pixels --width 1280 --height 720")
     assert "the nose or a shoulder lies outside the picture" in (folder / "report.txt").read_text()
