@@ -156,6 +156,9 @@ def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examined, fp
             raise UserError(f"{where}: {wrong}")
     for sentence in geometry.differing(found.geometry.ids, facts):
         print(f"differs: {sentence}")
+    for split in ("dev", "test"):
+        for sentence in geometry.other_parts(split, parts[data_dir / split], parts[data_dir / "train"]):
+            print(f"differs: {sentence}")
     for (earlier, split), names in found.repeated.items():
         where = f"are in {split} twice" if split == earlier else f"of {split} also occur in {earlier}"
         meaning = {"train": "; their scores mean nothing", "dev": "; dev chooses the model that test scores"}

@@ -22,6 +22,7 @@ FULL_TURN = 2 * np.pi  # radians: no head turns so far, one that does is given i
 ANOTHER_SCALE = 20  # times the median clip's largest NMM of a feature
 FAR = 3.5  # image units from the middle of the picture; MediaPipe guesses legs at up to 2.5
 FAR_ABOVE_LEGS = 2.0  # the same of all other keypoints, which it guesses at up to 1.1
+FEWER = 0.1  # of the frames in which another split shows a part: so few are of another tool, not of other signing
 NAMED = 20  # clips of each kind that a message names
 FRAMES_AT_ONCE = 2048
 
@@ -303,6 +304,21 @@ def differing(ids: list[str], facts: Facts, real: Facts | None = None) -> list[s
         if chosen:
             more = f" and {len(chosen) - NAMED} more" if len(chosen) > NAMED else ""
             sentences.append(f"{len(chosen)} of {len(ids)} clips {kind}: {', '.join(chosen[:NAMED])}{more}")
+    return sentences
+
+
+def other_parts(split: str, facts: Facts, train: Facts) -> list[str]:
+    """A sentence on the parts that a split hardly shows and train does, and one on those of which it is the reverse."""
+    mine, trains = ({name: part[name].mean() for name in _PARTS} for part in (facts, train))
+    sentences = []
+    for of, other, few, many in ((split, "train", mine, trains), ("train", split, trains, mine)):
+        lacking = [
+            f"{name} ({100 * few[name]:.0f} % of it, {100 * many[name]:.0f} % in {other})"
+            for name in _PARTS
+            if few[name] < FEWER * many[name] and many[name] >= FEWER
+        ]
+        if lacking:
+            sentences.append(f"{of} hardly shows what {other} does: {', '.join(lacking)}; was it made in another way?")
     return sentences
 
 

@@ -290,6 +290,24 @@ def test_pixels_are_refused_where_they_stand(tmp_path: Path, pixels, capsys):
     assert "divide pixels by its width and height" in err
 
 
+@pytest.mark.parametrize("lacks", ["train", "dev"])
+def test_a_split_that_lacks_a_part_is_told(lacks: str, tmp_path: Path, capsys):
+    folder = write_data(tmp_path, lambda number: unchanged)
+    assert "hardly shows" not in prepare(folder, capsys)[1]
+    for path in folder.glob(f"{lacks}/poses/*.npz"):
+        with np.load(path) as archive:
+            points = archive["keypoints"]
+        points[:, layout.LEFT_HAND_KEYPOINTS] = np.nan
+        np.savez(path, keypoints=points, fps=25.0)
+    code, out, _ = prepare(folder, capsys)
+    assert code == 0
+    others = {"train": ["dev", "test"], "dev": ["train"]}[lacks]
+    told = "differs: {} hardly shows what {} does: left hand (0 % of it, 100 % in {}); was it made in another way?"
+    assert [line for line in out.splitlines() if "hardly shows" in line] == [
+        told.format(lacks, other, other) for other in others
+    ]
+
+
 def test_what_was_noted_is_said_once_for_the_data_set(tmp_path: Path, capsys):
     folder = write_data(tmp_path, lambda number: unchanged)
     for path in folder.glob("*/poses/*.npz"):
