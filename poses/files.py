@@ -37,8 +37,8 @@ EQUAL_SHARE = 0.1  # of a clip's frames that equal the one before: more are wort
 LENGTH_TOLERANCE = 2  # frames by which a clip's two files may differ in length
 UNSTATED, RESAMPLED = "frames have no fps and are taken to be at", "fps were resampled to"  # parts of notes
 HIDDEN_HANDS = (
-    "hand keypoints, all of visibility 0, so no hand is seen; MediaPipe gives hands no visibility: write 1 where a "
-    "hand was found"
+    "hand keypoints, all of visibility 0 or below --visibility_threshold, so no hand is seen; MediaPipe gives hands no "
+    "visibility: write 1 where a hand was found"
 )
 STILL = (
     "that stands exactly still while the body moves; if its last or usual place is written where it was not seen, mark "
@@ -94,7 +94,7 @@ class KeypointFile(NamedTuple):
     """What a pose file holds: keypoints [T,75,2] float32, seen [T,75] bool, fps or None, the keys that are not read.
 
     collapsed: frames that have a hand whose points all lie in one place, which does not count as seen. hidden: frames
-    that have a hand, if not one of the clip's hand points has a visibility above 0; else 0.
+    that have a hand, if not one of the clip's hand points has a visibility that counts as seen; else 0.
     """
 
     keypoints: np.ndarray
@@ -202,7 +202,8 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
             raise UserError(f"{path}: '{key}' is {visibility.dtype}; expected numbers from 0 to 1")
         if visibility.shape != keypoints.shape[:2]:
             raise UserError(f"{path}: '{key}' is [{_shape(visibility.shape)}]; expected [{len(keypoints)},75]")
-        seen &= (visibility >= visibility_threshold) & (visibility > 0)
+        visible = (visibility >= visibility_threshold) & (visibility > 0)
+        seen &= visible
     if len(keypoints) == 0:
         raise UserError(f"{path}: zero frames; remove the clip or record it again")
     odd = [] if visibility is None else visibility[(visibility > MAX_VISIBILITY) | (visibility < MISSING)]
@@ -212,7 +213,7 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
     _refuse_absurd(path, "keypoints", keypoints, seen[..., None], MAX_KEYPOINT, why)
     placed = shown_keypoints(keypoints)
     whole, hands = seen & placed, slice(layout.NUM_BODY, None)
-    hides = visibility is not None and not (visibility[:, hands] > 0).any()
+    hides = visibility is not None and not visible[:, hands].any()
     hidden = int(placed[:, hands].any(1).sum()) if hides else 0
     with np.errstate(over="ignore"):  # of what was not seen
         keypoints = keypoints.astype(np.float32)
@@ -284,7 +285,10 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     keypoints, seen = fill_gaps(keypoints[frames], seen[frames])
     nmm, nmm_seen = fill_gaps(nmm[frames], nmm_seen[frames])
     if not seen.any():
-        raise UserError(f"{pose_path}: no keypoint is seen in any frame (all NaN, zero or visibility 0)")
+        raise UserError(
+            f"{pose_path}: no keypoint is seen in any frame (all NaN, zero, or of visibility 0 or below "
+            f"{reading.visibility_threshold:g})"
+        )
     pose = layout.keypoints_to_frame(keypoints, nmm)
     seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
     for part, still in still_parts(pose, seen).items():

@@ -119,15 +119,18 @@ def test_a_keypoint_below_the_threshold_is_unseen(tmp_path: Path, key: str):
 HANDS = slice(layout.NUM_BODY, None)
 
 
-def test_hands_that_only_their_visibility_hides_in_most_clips_are_refused_and_in_some_are_told(tmp_path: Path):
+@pytest.mark.parametrize("visibility", [0, 0.5 * files.VISIBILITY_THRESHOLD])
+def test_hands_that_only_their_visibility_hides_in_most_clips_are_refused_and_in_some_are_told(
+    visibility: float, tmp_path: Path
+):
     """MediaPipe writes 0 for the visibility of every hand point, found or not."""
     for clip_id in "abc":
         arrays = {**made(), "visibility": np.ones((FRAMES, layout.NUM_KEYPOINTS), np.float32)}
-        arrays["visibility"][:, HANDS] = 0
+        arrays["visibility"][:, HANDS] = visibility
         if clip_id == "c":  # which shows no hand at all
             arrays["keypoints"][:, HANDS] = 0
         write(tmp_path, arrays, clip_id)
-    said = r"train: 2 of 3 clips have hand keypoints, all of visibility 0, so no hand is seen; .*: write 1 where"
+    said = r"train: 2 of 3 clips have hand keypoints, all of visibility 0 or below .*, so no hand is seen; .* write 1"
     with pytest.raises(UserError, match=said):
         load_split(tmp_path, "train")
     arrays["keypoints"], arrays["visibility"][0, HANDS] = made()["keypoints"], 1
