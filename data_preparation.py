@@ -21,7 +21,7 @@ from poses.geometry import Geometry
 from poses.pack import Pack
 from poses.splits import load_split
 from poses.statistics import compute_statistics, save_statistics
-from poses.texts import list_signers, require_signers, says_something, signers_path, text_key
+from poses.texts import NO_WORD, are_numbers, list_signers, require_signers, says_something, signers_path, text_key
 from runtime import errors
 from runtime.arguments import add_data_arguments, fraction, make_parser, natural_int
 from runtime.console import say
@@ -79,6 +79,17 @@ def on_signers(data_dir: Path, signers: dict[str, Counter[str]], learnt: set[str
             yield f"{split}: train has no clip of {', '.join(unknown)}, who will be signed as the mean of its signers"
 
 
+def on_texts(split: str, texts: list[str]) -> Iterator[str]:
+    """Notes on a split's texts, those that are not empty, that may not be what is signed."""
+    if marked := [text for text in texts if _HTML.search(text)]:
+        yield f"{split}: {len(marked)} texts hold HTML, such as '{escaped(marked[0])}', which is learnt as it stands"
+    if nothing := [text for text in texts if text.lower() in NO_WORD]:
+        told = "as programs write for nothing; leave them empty if nothing is signed"
+        yield f"{split}: {len(nothing)} texts are '{nothing[0]}', {told}"
+    if are_numbers(texts):
+        yield f"{split}: every text is a number; if these are classes, write what is signed in their place"
+
+
 class Examined:
     """What is found in the clips as they go by: their geometry, and which clips equal another one.
 
@@ -114,10 +125,8 @@ def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
         )
         if len(texts) < len(pack):
             print(f"{split}: {len(pack) - len(texts)} clips have an empty text, which no metric of texts counts")
-        if marked := [text for text in texts if _HTML.search(text)]:
-            print(
-                f"{split}: {len(marked)} texts hold HTML, such as '{escaped(marked[0])}', which is learnt as it stands"
-            )
+        for sentence in on_texts(split, texts):
+            print(sentence)
         named = list_signers(data_dir, split, pack.ids) if split == "train" or signers["train"] else {}
         signers[split] = Counter(named.values())
         if split == "train" and named:

@@ -7,12 +7,22 @@ line); tables with a first line of column names, separated by tabs, bars, commas
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from poses.files import SPLITS
-from poses.texts import PHOENIX_COLUMNS, add_text, is_corpus_row, legible, texts_by_id, unquoted, unquoted_text
+from poses.texts import (
+    NO_WORD,
+    PHOENIX_COLUMNS,
+    add_text,
+    are_numbers,
+    is_corpus_row,
+    legible,
+    texts_by_id,
+    unquoted,
+    unquoted_text,
+)
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import composed, read_text
@@ -29,11 +39,9 @@ SPLIT_NAMES = {
 UNSURE_COLUMNS = ("label", "gloss")  # may be a class's number, or beside a text under another name
 _END = re.compile(r"(.*[_ ])?(end|stop)([_ ].*)?", re.IGNORECASE)  # a column of where in a longer recording a text ends
 _SIGNER = re.compile(r"(.*[_ ])?(signer|speaker|performer)([_ ]?(id|name|no|number))?", re.IGNORECASE)
-_NO_WORD = ("nan", "none", "null", "<na>")  # what programs write into the cells of a table that hold nothing
 _NO_END = ("", "nan", "0", "0.0", "-1", "-1.0")  # of what is written there for the recording's own end
 DELIMITERS = "\t|,;"
 csv.field_size_limit(2**31 - 1)  # letters in a cell: a mark that is never closed is told, however long the file
-_NUMBER = re.compile(r"-?\d+(\.0+)?")
 
 
 class Said(NamedTuple):
@@ -97,7 +105,7 @@ def read_texts(
         of_lines = delimiter == "|" and not any(named) and (corpus or _of_id_and_text(lines, header))
         if of_lines and (columns.id is None or recording_of(header[columns.id]) is not None):
             said = Said(texts_by_id(path, numbered), {}, {})
-            if _are_numbers(said.texts):
+            if are_numbers(said.texts.values()):
                 print(f"{path}: every text is a number; if these are classes, write what is signed in their place")
             return said
         missing = [f"'{name}'" for name, at in zip(named[:2], columns[:2], strict=True) if name and at is None]
@@ -126,25 +134,19 @@ def read_texts(
         _require_no_other_ids(path, header, rows[1:], (columns.id, columns.text), recording_of)
     _say_unread(path, header, rows[1:], columns)
     said = _read_rows(path, header, rows[1:], columns, delimiter, one_id=not id_column)
-    if unsure and _are_numbers(said.texts):
+    if unsure and are_numbers(said.texts.values()):
         first = next(text for text in said.texts.values() if text)
         raise UserError(
             f"{path}: the texts of the column '{header[columns.text]}', such as '{first}', are all numbers, so they "
             "look like classes; write what is signed there, or pass --text_column"
         )
-    nothing = [clip_id for clip_id, text in said.texts.items() if text.lower() in _NO_WORD]
+    nothing = [clip_id for clip_id, text in said.texts.items() if text.lower() in NO_WORD]
     if nothing:
         print(
             f"{path}: {len(nothing)} texts, such as that of '{escaped(nothing[0])}', are '{said.texts[nothing[0]]}', "
             "as programs write for nothing; leave their cells empty if nothing is signed"
         )
     return said
-
-
-def _are_numbers(texts: Mapping[str, str]) -> bool:
-    """Whether there are texts, and each is a number."""
-    given = [text for text in texts.values() if text]
-    return bool(given) and all(map(_NUMBER.fullmatch, given))
 
 
 def _without_spare_columns(path: Path, rows: list[list[str]]) -> list[list[str]]:
@@ -223,7 +225,7 @@ def _read_rows(
                 raise UserError(f"{where}: the ID '{clip_id}' stands there twice, in different splits; remove one")
         if columns.signer is not None:
             signer = legible(row[columns.signer]).strip() if columns.signer < len(row) else ""
-            if signer.lower() in ("", *_NO_WORD):
+            if signer.lower() in ("", *NO_WORD):
                 raise UserError(f"{where} names no signer; write one there, or leave --signer_column out")
             if said.signers.setdefault(clip_id, signer) != signer:
                 raise UserError(f"{where}: the ID '{clip_id}' stands there twice, with different signers; remove one")

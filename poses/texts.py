@@ -10,6 +10,8 @@ from runtime.errors import UserError
 from runtime.files import composed, read_lines
 
 PHOENIX_COLUMNS = ("name", "video", "start", "end", "speaker", "orth", "translation")  # of its corpus.csv
+NO_WORD = ("nan", "none", "null", "<na>")  # what programs write into the cells of a table that hold nothing
+_NUMBER = re.compile(r"-?\d+(\.0+)?")
 _TRANSLATION = "translation"  # the column of these that holds the text
 _HEADERS = {(name, text) for name in ("id", "name") for text in ("text", "sentence", _TRANSLATION)}
 _TABLE_LINES = 10  # a text may hold a bar, but so many lines with as many bars each are a table
@@ -173,6 +175,12 @@ def says_something(text: str) -> bool:
     """
     categories = [unicodedata.category(letter) for letter in text if letter not in _BLANK_LETTERS]
     return any(category[0] not in "PZM" and category not in ("Cc", "Cf") for category in categories)
+
+
+def are_numbers(texts: Iterable[str]) -> bool:
+    """Whether there are texts, and each is a number, as that of a class."""
+    given = [text for text in texts if text]
+    return bool(given) and all(map(_NUMBER.fullmatch, given))
 
 
 def normalize_text(text: str) -> str:

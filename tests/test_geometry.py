@@ -349,6 +349,19 @@ def test_texts_that_hold_html_are_told(text: str, told: bool, tmp_path: Path, ca
     assert (f"dev: 1 texts hold HTML, such as '{text}'" in out) == told
 
 
+def test_texts_that_are_classes_or_nothing_are_told(tmp_path: Path, capsys):
+    folder = write_data(tmp_path, lambda number: unchanged)
+    (folder / "dev.txt").write_text("clip1|7\nclip5|12.0\nclip9|\n")
+    (folder / "test.txt").write_text("clip3|nan\nclip7|NaN\nclip11|8\n")
+    code, out, _ = prepare(folder, capsys)
+    assert code == 0
+    told = [line for line in out.splitlines() if "every text is a number" in line or "for nothing" in line]
+    assert told == [
+        "dev: every text is a number; if these are classes, write what is signed in their place",
+        "test: 2 texts are 'nan', as programs write for nothing; leave them empty if nothing is signed",
+    ]
+
+
 @pytest.mark.parametrize(
     ("of", "to", "said"),
     [
