@@ -44,6 +44,10 @@ STILL = (
     "that stands exactly still while the body moves; if its last or usual place is written where it was not seen, mark "
     "it as unseen (0, -1 or NaN)"
 )
+STRETCHED = (
+    "reach exactly as far to each side as the one before, as if each were stretched to one box; write all frames of a "
+    "clip in one scale, 0 to 1 across the picture"
+)
 SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to poses, read off their lengths
 
 
@@ -282,6 +286,8 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
         notes["frames at the end repeat the one before, as padding does; cut them off, or they are learnt"] = padding
     if equal:
         notes["frames equal the one before them: repeated by a converter, or a picture that stood still"] = equal
+    if stretched := stretched_frames(keypoints[frames], seen[frames]):
+        notes[f"frames {STRETCHED}"] = stretched
     keypoints, seen = fill_gaps(keypoints[frames], seen[frames])
     nmm, nmm_seen = fill_gaps(nmm[frames], nmm_seen[frames])
     if not seen.any():
@@ -333,6 +339,16 @@ def still_parts(pose: np.ndarray, seen: np.ndarray) -> dict[str, int]:
         if still > max(REPEATED, EQUAL_SHARE * len(pose)):
             found[part] = still
     return found
+
+
+def stretched_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
+    """In how many frames of keypoints [T,75,2], seen [T,75], these reach exactly as far to each side as in the frame
+    before, though they move: each was scaled by its own points. 0 for as few as may do so by chance."""
+    low, high = (np.where(seen[..., None], keypoints, end) for end in (np.inf, -np.inf))
+    box = np.concatenate([low.min(1), high.max(1)], axis=1)  # [T,4]
+    moves = ((keypoints[1:] != keypoints[:-1]).any(2) & seen[1:] & seen[:-1]).any(1)
+    stretched = int((moves & (box[1:] == box[:-1]).all(1)).sum())
+    return stretched if stretched > max(REPEATED, EQUAL_SHARE * len(seen)) else 0
 
 
 def same_rate(a: float, b: float) -> bool:

@@ -233,6 +233,22 @@ def test_a_part_that_keeps_its_last_place_while_the_body_moves_is_noted(tmp_path
     assert not any(part in note for note in notes)
 
 
+@pytest.mark.parametrize("edges", [(0.0, 1.0), (0.1, 0.9)])
+def test_frames_that_are_each_stretched_to_one_box_are_noted(tmp_path: Path, edges: tuple[float, float]):
+    arrays = made()
+    arrays["keypoints"][:, layout.LEFT_EAR] = np.nan
+    low, high = (
+        np.nanmin(arrays["keypoints"], axis=1, keepdims=True),
+        np.nanmax(arrays["keypoints"], axis=1, keepdims=True),
+    )
+    arrays["keypoints"] = edges[0] + (arrays["keypoints"] - low) / (high - low) * (edges[1] - edges[0])
+    (note,) = read_clip(write(tmp_path, arrays), "train", "a").notes.items()
+    assert note[0] == f"frames {files.STRETCHED}"
+    assert note[1] >= FRAMES - 3  # a corner of the box may be (0, 0), which is unseen
+    arrays["keypoints"] = made()["keypoints"].clip(0.3, 2.0)  # two sides of a picture beyond which nothing is
+    assert not read_clip(write(tmp_path, arrays), "train", "a").notes
+
+
 def test_keys_that_are_not_read_are_noted(tmp_path: Path):
     clip = read_clip(write(tmp_path, {**made(), "score": np.ones(3)}, landmarks=[1]), "train", "a")
     assert clip.notes == {"'score' of .npz files is not read": 0, "'landmarks' of NMM files is not read": 0}
