@@ -22,6 +22,7 @@ from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
 from ablation.report import plot_quality, plot_training, read_lines, write_tables
 from evaluation.report import read_report
 from generation import load_generator
+from models.autoencoder import TEMPORAL_STRIDES
 from models.speed import Speed
 from poses import layout
 from poses.files import SPLITS
@@ -35,7 +36,6 @@ from runtime.claims import claimed
 from runtime.console import say
 from runtime.errors import UserError
 
-STRIDES = (1, 2, 4)
 TIMES = 7  # a latency is the median of so many
 
 
@@ -63,9 +63,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--temporal_strides",
         type=int,
-        choices=STRIDES,
+        choices=TEMPORAL_STRIDES,
         nargs="+",
-        default=STRIDES,
+        default=TEMPORAL_STRIDES,
         help="strides that the group strides compares (default 1 2 4)",
     )
     parser.add_argument("--jobs", type=positive_int, default=1, help="parts that run at a time (default 1)")

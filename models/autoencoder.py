@@ -22,6 +22,7 @@ from poses.presence import ARTICULATOR_OF, NUM_ARTICULATORS
 from poses.statistics import Statistics
 from runtime.config import described
 
+TEMPORAL_STRIDES = (1, 2, 4)  # frames per latent
 # Noise on the latents, in their standard deviations: its start, its maximum, the pace of its adaptation. Without a
 # maximum it would grow without end on clips that lose no motion by it, such as letters that a lexicon spells.
 INITIAL_LATENT_NOISE, MAX_LATENT_NOISE, NOISE_PACE = 0.03, 0.25, 3.0
@@ -60,7 +61,7 @@ class AutoencoderConfig:
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
-        if self.temporal_stride not in (1, 2, 4):
+        if self.temporal_stride not in TEMPORAL_STRIDES:
             raise ValueError(f"temporal_stride {self.temporal_stride} must be 1, 2 or 4")
         if not 0 < self.motion_kept <= 1:
             raise ValueError(f"motion_kept {self.motion_kept} must be above 0, and 1 at most")
