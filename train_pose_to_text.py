@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from checkpoints import POSE_TO_TEXT
 from dataset import Batch, Item, PoseDataset
-from evaluation.intervals import bleu_formula
+from evaluation.formulas import bleu_formula
 from evaluation.text_metrics import text_scores, unit_of
 from models.pose_to_text import PoseToText, PoseToTextConfig, translation_loss
 from models.text_encoder import train_tokenizer

@@ -29,7 +29,7 @@ from checkpoints import load_autoencoder
 from evaluation import naturalness, recognition, sync
 from evaluation.clips import Clip, Reference, read_references
 from evaluation.evaluator import pair_values
-from evaluation.intervals import FRECHET_RESAMPLES
+from evaluation.formulas import FRECHET_RESAMPLES
 from evaluation.predictions import read_predictions
 from poses import layout
 from poses.presence import NUM_ARTICULATORS

@@ -13,7 +13,8 @@ import numpy as np
 
 from evaluation.clips import Array, Scores
 from evaluation.distribution import LATENTS
-from evaluation.intervals import Estimate, bleu_of, chrf_of, frechet_of, mean_of, ratio_by_text, ratio_of
+from evaluation.formulas import bleu_of, chrf_of, frechet_of, mean_of, ratio_by_text, ratio_of
+from evaluation.intervals import Estimate
 from evaluation.naturalness import COPY_QUANTILE, REACH_QUANTILE
 from evaluation.recognition import TOP
 from evaluation.sync import MAX_LAG

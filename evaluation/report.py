@@ -18,7 +18,7 @@ import numpy as np
 
 from evaluation.clips import Reference, Scores
 from evaluation.distribution import LATENTS
-from evaluation.intervals import mean_of, ratio_by_text, ratio_of
+from evaluation.formulas import mean_of, ratio_by_text, ratio_of
 from evaluation.registry import METRICS, SUBJECTS, remarks
 from poses.files import SPLITS
 from runtime.errors import UserError

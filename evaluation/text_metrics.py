@@ -8,7 +8,7 @@ than n words, so that even perfect short texts miss 1; for texts of four words a
 rouge-score's F1, the mean over clips; chrF is sacrebleu's chrF2 over 100; WER is jiwer's word error rate (of
 characters: its CER), above 1 where more is said than was asked.
 
-The values of clips are counts, from which `intervals.py` makes the same metrics of the whole corpus, with intervals.
+The values of clips are counts, from which `formulas.py` makes the metrics of the whole corpus.
 """
 
 import itertools

@@ -6,7 +6,8 @@ import scipy.linalg
 from test_metrics import generated, make_clip, make_references
 
 from evaluation.distribution import BLOCK, LARGE_GROUP, frechet_distance, latent_scores, moments, spread
-from evaluation.intervals import bootstrap_counts, mean_of, ratio_by_text
+from evaluation.formulas import mean_of, ratio_by_text
+from evaluation.intervals import bootstrap_counts
 from evaluation.recognition import sign_distances
 from evaluation.registry import estimates
 from evaluation.summary import compare, mean_estimates, summarise
