@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from poses import layout, render
+from poses import figure, layout
 from poses.face import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
 from poses.motion import face_energy, hand_energy
 from poses.presence import presence
@@ -106,7 +106,7 @@ def write_page(
     packed, shown = [], []
     for entry in entries:
         clips, measured = [], {key: dict(values) for key, values in entry.values.items()}
-        views = render.fit_views([_as_seen(clip) for clip in entry.clips.values()], aspect)
+        views = figure.fit_views([_as_seen(clip) for clip in entry.clips.values()], aspect)
         for (label, clip), view in zip(entry.clips.items(), views, strict=True):
             rows, facts, own = _rows(clip, view, face_scale)
             clips.append({"label": labels.index(label), "part": len(packed), **facts})
@@ -143,13 +143,13 @@ def _as_seen(clip: Shown) -> np.ndarray:
     return np.where(clip.seen, clip.pose, np.nan).astype(np.float64)
 
 
-def _rows(clip: Shown, view: render.View, face_scale: np.ndarray) -> tuple[np.ndarray, dict, dict[str, float]]:
+def _rows(clip: Shown, view: figure.View, face_scale: np.ndarray) -> tuple[np.ndarray, dict, dict[str, float]]:
     """What of a clip the page draws, [rows,T] in packing steps: keypoints, face numbers, the two energies.
 
     Then how it is framed, and what `MEASURES` says of it.
     """
     pose = _as_seen(clip)
-    drawn = render.visible_points(pose, view.aspect)[:, DRAWN]
+    drawn = figure.visible_points(pose, view.aspect)[:, DRAWN]
     step = max(KEYPOINT_STEP, float(np.nanmax(np.abs(drawn), initial=0.0)) / MAX_STEPS)  # larger for points far off
     filled = np.asarray(clip.pose, np.float64)
     energies, steps = [], []
@@ -208,7 +208,7 @@ def _json(content: object) -> str:
 
 
 def _drawing() -> dict:
-    """What the page needs of the layout and of `render` to draw as the pictures do."""
+    """What the page needs of the layout and of `figure` to draw as the pictures do."""
     start = layout.NMM.start
     return {
         "rows": {point: 2 * row for row, point in enumerate(DRAWN)},
@@ -224,9 +224,9 @@ def _drawing() -> dict:
         "upperLip": OUTER_LIP.index(LIP_UPPER_OUTER),
         "lowerLip": OUTER_LIP.index(LIP_LOWER_OUTER),
         "bones": layout.BONES.body,
-        "handBones": render.HAND_BONES,
-        "torso": render.TORSO,
-        "mouth": render.MOUTH,
+        "handBones": figure.HAND_BONES,
+        "torso": figure.TORSO,
+        "mouth": figure.MOUTH,
         "nose": layout.NOSE,
         "eyes": [layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER],
         "eyePoints": [layout.LEFT_EYES, layout.RIGHT_EYES],
@@ -236,18 +236,18 @@ def _drawing() -> dict:
             [layout.LEFT_ELBOW, layout.LEFT_WRIST, layout.LEFT_HAND_KEYPOINTS.start + layout.HAND_ROOT],
             [layout.RIGHT_ELBOW, layout.RIGHT_WRIST, layout.RIGHT_HAND_KEYPOINTS.start + layout.HAND_ROOT],
         ],
-        "mostGap": render.MOST_GAP,
+        "mostGap": figure.MOST_GAP,
         "handStart": {name: place.start for name, place in layout.HAND_KEYPOINTS.items()},
         "handSize": layout.NUM_HAND,
-        "fingers": {name: layout.FINGERS[name] for name in render.FINGER_COLOURS},
-        "palm": render.PALM,
-        "strip": render.STRIP,
+        "fingers": {name: layout.FINGERS[name] for name in figure.FINGER_COLOURS},
+        "palm": figure.PALM,
+        "strip": figure.STRIP,
         "colours": {
-            "ink": render.INK,
-            "body": render.BODY_COLOUR,
-            "skin": render.SKIN,
-            "lips": render.LIPS,
-            "hands": render.HAND_COLOURS,
-            "fingers": render.FINGER_COLOURS,
+            "ink": figure.INK,
+            "body": figure.BODY_COLOUR,
+            "skin": figure.SKIN,
+            "lips": figure.LIPS,
+            "hands": figure.HAND_COLOURS,
+            "fingers": figure.FINGER_COLOURS,
         },
     }

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_up import write_data
-from test_render import signer
+from test_figure import signer
 
 import visualize
 from evaluation.clips import Clip, Reference
 from evaluation.predictions import write_predictions
 from evaluation.report import write_clips
-from poses import layout, page, render
+from poses import figure, layout, page
 from poses.files import list_clips, read_clip
 from poses.motion import face_energy, hand_energy
 from runtime.errors import UserError
@@ -58,7 +58,7 @@ def test_a_clips_numbers_come_back(tmp_path: Path):
     kept = content_of(text)["entries"][0]["clips"][0]
     rows = unpack(text, kept)
     points = rows[: 2 * len(page.DRAWN)].reshape(len(page.DRAWN), 2, -1).transpose(2, 0, 1) * page.KEYPOINT_STEP
-    expected = render.visible_points(np.where(clip.seen, clip.pose, np.nan), 1.0)[:, page.DRAWN]
+    expected = figure.visible_points(np.where(clip.seen, clip.pose, np.nan), 1.0)[:, page.DRAWN]
     np.testing.assert_allclose(points, expected, atol=page.KEYPOINT_STEP)
     face, energies = rows[2 * len(page.DRAWN) : -2] * page.FACE_STEP, rows[-2:]
     np.testing.assert_allclose(face.T, clip.pose[:, layout.NMM], atol=page.FACE_STEP)
@@ -85,7 +85,7 @@ def test_points_far_from_the_picture_keep_their_places(tmp_path: Path):
     text = write(tmp_path / "p.html", page.Entry("id", "text", 25, {"real": clip}), aspect=4.0)
     kept = content_of(text)["entries"][0]["clips"][0]
     rows = unpack(text, kept)[: 2 * len(page.DRAWN)].reshape(len(page.DRAWN), 2, -1).transpose(2, 0, 1)
-    expected = render.visible_points(np.where(clip.seen, clip.pose, np.nan), 4.0)[:, page.DRAWN]
+    expected = figure.visible_points(np.where(clip.seen, clip.pose, np.nan), 4.0)[:, page.DRAWN]
     assert np.nanmax(expected) > 2
     np.testing.assert_allclose(rows * kept["keypointStep"], expected, atol=kept["keypointStep"])
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Browser as AnyBrowser
+from test_figure import place, signer
 from test_page import HOSTILE, shown
-from test_render import place, signer
 
-from poses import layout, page, render
+from poses import figure, layout, page
 
 TEXTS = ["guten Morgen", "شكرا جزيلا", HOSTILE, "a text that is long " * 8]
 LENGTHS = [12, 30, 60, 9]
@@ -249,7 +249,7 @@ def test_a_panel_as_wide_as_a_new_canvas_shows_the_whole_clip(browser: Browser):
 
 @pytest.mark.parametrize("unseen", ["", "face", "face and mouth"])
 def test_the_figure_is_that_of_the_pictures(tmp_path: Path, unseen: str):
-    """The page's canvas and `render.draw_frame` show the same figure at the same place, but for smoothed edges."""
+    """The page's canvas and `figure.draw_frame` show the same figure at the same place, but for smoothed edges."""
     pose = signer(12)
     pose[:, layout.LEFT_HAND] = pose[:, layout.RIGHT_HAND]
     pose[:, layout.LEFT_HAND][:, ::2] = 1.0 - pose[:, layout.RIGHT_HAND][:, ::2]
@@ -258,19 +258,19 @@ def test_the_figure_is_that_of_the_pictures(tmp_path: Path, unseen: str):
     if "face" in unseen:
         pose[:, layout.NMM] = 0
     if "mouth" in unseen:
-        pose[:, layout.keypoint_dims(np.array(render.MOUTH))] = 0
+        pose[:, layout.keypoint_dims(np.array(figure.MOUTH))] = 0
     entry = page.Entry("a", "", 25, {"made": page.Shown(pose.astype(np.float32), np.ones(pose.shape, bool))})
     page.write_page(tmp_path / "p.html", "one", [entry], np.ones(layout.NMM_DIM))
     browser = Browser(tmp_path / "p.html")
     try:
         browser.run("goTo(7)")
         drawn = browser.picture(0)
-        expected = render.draw_frame(pose[7], render.fit_views([pose])[0], drawn.shape[1], smoothing=4)
+        expected = figure.draw_frame(pose[7], figure.fit_views([pose])[0], drawn.shape[1], smoothing=4)
         expected = np.asarray(expected.convert("RGB").resize((drawn.shape[1], drawn.shape[0]))).astype(int)
-        heads = [(np.abs(picture - render.SKIN).sum(-1) < 6).sum() for picture in (drawn, expected)]
+        heads = [(np.abs(picture - figure.SKIN).sum(-1) < 6).sum() for picture in (drawn, expected)]
         assert heads[0] == pytest.approx(heads[1], rel=0.25)
         neck = place(pose, (0.5, 0.33), drawn.shape[1])
-        assert np.abs(drawn[neck] - render.BODY_COLOUR).sum() < 30
+        assert np.abs(drawn[neck] - figure.BODY_COLOUR).sum() < 30
         ink = (np.abs(expected - 255).sum(-1) > 60).mean()
         different = (np.abs(drawn - expected).sum(-1) > 150).mean()
         assert ink > 0.02

@@ -8,6 +8,7 @@ from made_up import write_clip as write_made_up
 
 from evaluation.clips import Clip
 from poses import layout
+from poses.figure import visible_points
 from poses.files import read_clip, read_pose
 from poses.presence import (
     ARTICULATORS,
@@ -19,7 +20,6 @@ from poses.presence import (
     steady,
     without_absent,
 )
-from poses.render import visible_points
 from poses.writing import write_clip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pose_format import Pose
 from pose_format.numpy import NumPyPoseBody
-from test_render import signer
+from test_figure import signer
 
 from evaluation.clips import Clip, Reference
 from evaluation.predictions import read_predictions, write_predictions
