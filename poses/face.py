@@ -1,4 +1,4 @@
-"""Non-manual markers (NMM) from a MediaPipe face mesh.
+"""Non-manual markers (NMM) from a MediaPipe face mesh, and where a picture places a face that has these numbers.
 
 Lengths are measured in the plane of the image after the head's roll is taken out (rotated so that the outer eye corners
 lie level), and are divided by the distance of the outer eye corners; gaze is divided by the width of its eye. So
@@ -6,6 +6,8 @@ neither the size of the picture nor the distance to the camera matters. Head pos
 signer's left eye is farther from the camera than the right one, pitch > 0 where the chin is farther than the forehead,
 roll > 0 clockwise in the picture.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,6 +28,13 @@ FLAT = 0.05  # of its width: a mesh of less depth has z in pictures, x and y in 
 NUM_FACE, NUM_FACE_WITH_IRIS = 468, 478
 
 
+def turned(points: np.ndarray, roll: np.ndarray) -> np.ndarray:
+    """Points [...,2] turned by the angle `roll` [...], clockwise in the picture."""
+    x, y = points[..., 0], points[..., 1]
+    cos, sin = np.cos(roll), np.sin(roll)
+    return np.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
+
+
 def nmm_from_face_mesh(face: np.ndarray) -> np.ndarray:
     """NMM [T,64] float32 of face meshes [T,468,3] (or [T,478,3], with irises).
 
@@ -40,9 +49,8 @@ def nmm_from_face_mesh(face: np.ndarray) -> np.ndarray:
     scale[scale == 0] = np.nan
     origin = (face[:, LEFT_EYE_OUTER] + face[:, RIGHT_EYE_OUTER]).astype(np.float64) / 2
     points = (face - origin[:, None]) / scale[:, None, None]
-    cos, sin = np.cos(roll)[:, None], np.sin(roll)[:, None]
-    x, y = points[..., 0] * cos + points[..., 1] * sin, points[..., 1] * cos - points[..., 0] * sin
-    z, plane = points[..., 2], np.stack([x, y], axis=-1)  # [T,N], [T,N,2]
+    plane, z = turned(points[..., :2], -roll[:, None]), points[..., 2]  # [T,N,2], [T,N]
+    y = plane[..., 1]
 
     def distance(a: int, b: int) -> np.ndarray:
         return np.linalg.norm(plane[:, a] - plane[:, b], axis=1)
@@ -109,3 +117,83 @@ def split_nmm(nmm: np.ndarray) -> dict[str, np.ndarray]:
     parts = np.split(nmm, ends, axis=1)
     items = zip(layout.NMM_FEATURES.items(), parts, strict=True)
     return {key: part.reshape(len(nmm), *shape) for (key, shape), part in items}
+
+
+# ---- from the numbers to a picture -----------------------------------------------------------------------------------
+
+# What the numbers do not say, and a picture needs; in distances of the outer eye corners, from the middle between them.
+EYE_MIDDLE, EYE_CORNERS, BROW_END = 0.33, (0.16, 0.5), 0.56  # to the side
+LEAST_MOUTH = 0.05  # a mouth that is narrower was not measured
+
+# Side of the picture (the signer's left is at its right), then the mesh's points of brow, eye corners and lids, and the
+# facial action units that place them: heights of the inner and the outer brow, opening of the eye.
+_EYES_AND_BROWS = (
+    (
+        1,
+        (LEFT_BROW_GAP, LEFT_BROW_INNER, LEFT_BROW_OUTER),
+        (LEFT_EYE_INNER, LEFT_EYE_OUTER),
+        (LEFT_LID_UPPER, LEFT_LID_LOWER),
+        layout.LEFT_EYE_UNITS,
+    ),
+    (
+        -1,
+        (RIGHT_BROW_GAP, RIGHT_BROW_INNER, RIGHT_BROW_OUTER),
+        (RIGHT_EYE_INNER, RIGHT_EYE_OUTER),
+        (RIGHT_LID_UPPER, RIGHT_LID_LOWER),
+        layout.RIGHT_EYE_UNITS,
+    ),
+)
+
+
+def _ring(*points: int) -> list[tuple[int, int]]:
+    return list(zip(points, (*points[1:], points[0]), strict=True))
+
+
+FACE_LIMBS = [
+    *_ring(*OUTER_LIP),
+    *_ring(LEFT_EYE_OUTER, LEFT_LID_UPPER, LEFT_EYE_INNER, LEFT_LID_LOWER),
+    *_ring(RIGHT_EYE_OUTER, RIGHT_LID_UPPER, RIGHT_EYE_INNER, RIGHT_LID_LOWER),
+    *[(LEFT_BROW_GAP, LEFT_BROW_INNER), (LEFT_BROW_INNER, LEFT_BROW_OUTER)],
+    *[(RIGHT_BROW_GAP, RIGHT_BROW_INNER), (RIGHT_BROW_INNER, RIGHT_BROW_OUTER)],
+]
+
+
+def mouth_below_eyes(aus: np.ndarray, mouth: np.ndarray) -> np.ndarray:
+    """How far below the line of the eyes the mouth's middle lies, [...], of facial_aus [...,17], mouth [...,20,2]."""
+    return aus[..., ActionUnit.EYES_TO_LIP] - mouth[..., OUTER_LIP.index(LIP_UPPER_OUTER), 1]
+
+
+def chin_below_eyes(aus: np.ndarray, mouth: np.ndarray) -> np.ndarray:
+    """How far below the line of the eyes the chin lies, [...]; arguments as of `mouth_below_eyes`."""
+    below_mouth = mouth[..., OUTER_LIP.index(LIP_LOWER_OUTER), 1] + aus[..., ActionUnit.LIP_TO_CHIN]
+    return mouth_below_eyes(aus, mouth) + below_mouth
+
+
+def face_mesh_from_pose(pose: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
+    """The points of the face mesh that the face numbers place, [T,468,2] in pixels; NaN for all others.
+
+    The body's eyes give place and size, as in the pictures; `nmm_from_face_mesh` of the points that it reads gives the
+    numbers of lips, brows, lids and roll back.
+    """
+    aus, mouth = pose[:, layout.FACIAL_AUS], pose[:, layout.MOUTH_SHAPE].reshape(len(pose), -1, 2)
+    roll = pose[:, layout.HEAD_POSE][:, 2]
+    mesh = np.full((len(pose), NUM_FACE, 2), np.nan)
+    for side, (gap, inner, outer), corners, lids, features in _EYES_AND_BROWS:
+        inner_height, outer_height, opening = aus[:, features].T
+        for corner, x in zip(corners, EYE_CORNERS, strict=True):
+            mesh[:, corner] = [side * x, 0.0]
+        for lid, way in zip(lids, (-0.5, 0.5), strict=True):
+            mesh[:, lid] = np.stack([np.full(len(pose), side * EYE_MIDDLE), way * opening], axis=1)
+        mesh[:, gap] = np.stack([side * aus[:, ActionUnit.BROW_GAP] / 2, 0.05 - inner_height], axis=1)
+        mesh[:, inner] = np.stack([np.full(len(pose), side * 0.28), -inner_height], axis=1)
+        mesh[:, outer] = np.stack([np.full(len(pose), side * BROW_END), -outer_height], axis=1)
+    shift = np.stack([np.zeros(len(pose)), mouth_below_eyes(aus, mouth)], axis=1)
+    mesh[:, OUTER_LIP] = mouth + shift[:, None]
+    for point, way in ((LIP_UPPER_INNER, -0.5), (LIP_LOWER_INNER, 0.5)):
+        mesh[:, point] = shift + np.stack([np.zeros(len(pose)), way * aus[:, ActionUnit.LIP_GAP]], axis=1)
+    mesh[:, CHIN] = np.stack([np.zeros(len(pose)), chin_below_eyes(aus, mouth)], axis=1)
+
+    eyes = layout.frame_to_keypoints(pose)[:, [layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER]] * image_size
+    unit, origin = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=-1), eyes.mean(1)
+    no_face = ~np.isfinite(pose[:, layout.NMM]).all(1) | (np.ptp(mouth[..., 0], axis=1) < LEAST_MOUTH) | (unit == 0)
+    return np.where(no_face[:, None, None], np.nan, origin[:, None] + unit[:, None, None] * turned(mesh, roll[:, None]))

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from poses import layout
-from poses.face import LIP_LOWER_OUTER, LIP_UPPER_OUTER, OUTER_LIP
+from poses.face import BROW_END, EYE_MIDDLE, LEAST_MOUTH, chin_below_eyes, mouth_below_eyes, turned
 from poses.layout import ActionUnit
 from poses.presence import shown_keypoints
 
@@ -182,41 +182,35 @@ def _draw_face(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View) -> 
     """A face placed and scaled by the body's eyes and drawn from the NMM features; False where there are none."""
     aus, (_, _, roll), gaze = frame[layout.FACIAL_AUS], frame[layout.HEAD_POSE], frame[layout.EYE_GAZE].reshape(2, 2)
     mouth = frame[layout.MOUTH_SHAPE].reshape(-1, 2).astype(np.float64)
-    if not np.isfinite(frame[layout.NMM]).all() or np.ptp(mouth[:, 0]) < 0.05 or np.ptp(mouth) > 3:
+    if not np.isfinite(frame[layout.NMM]).all() or np.ptp(mouth[:, 0]) < LEAST_MOUTH or np.ptp(mouth) > 3:
         return False
     eyes = points[[layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER]]
     unit, origin = np.linalg.norm(eyes[0] - eyes[1]), eyes.mean(0)
     if not 0.1 < unit / view.shoulder_width < 0.6:  # unseen or implausible: where a head would be
         unit, origin = 0.28 * view.shoulder_width, view.head
-    cos, sin = np.cos(roll), np.sin(roll)
 
     def place(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:  # face units, eye line at y = 0
-        x, y = np.broadcast_arrays(x, y)
-        return origin + unit * np.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
+        return origin + unit * turned(np.stack(np.broadcast_arrays(x, y), axis=-1), roll)
 
     def ellipse(x: float, y: float, across: float, down: float) -> np.ndarray:
         angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
         return place(x + across * np.cos(angle), y + down * np.sin(angle))
 
     pixels = 0.05 * float(np.linalg.norm(pen.place(place(1.0, 0.0)) - pen.place(origin)))  # width of a stroke
-    mouth_y = aus[ActionUnit.EYES_TO_LIP] - mouth[OUTER_LIP.index(LIP_UPPER_OUTER), 1]
-    chin = mouth_y + mouth[OUTER_LIP.index(LIP_LOWER_OUTER), 1] + aus[ActionUnit.LIP_TO_CHIN]
-    top = -0.95
+    mouth_y, chin, top = mouth_below_eyes(aus, mouth), chin_below_eyes(aus, mouth), -0.95
     pen.polygon(ellipse(0.0, (chin + top) / 2, 0.8, (chin - top) / 2), SKIN, BODY_COLOUR, pixels)
     for side, brow_inner, brow_outer, opening, (look_x, look_y) in (
         (1, *aus[layout.LEFT_EYE_UNITS], gaze[1]),  # the signer's left, at the right of the picture
         (-1, *aus[layout.RIGHT_EYE_UNITS], gaze[0]),
     ):
-        pen.polygon(ellipse(side * 0.33, 0.02, 0.17, max(opening / 2, 0.01)), EYE_WHITE, INK, 0.6 * pixels)
+        eye = side * EYE_MIDDLE
+        pen.polygon(ellipse(eye, 0.02, 0.17, max(opening / 2, 0.01)), EYE_WHITE, INK, 0.6 * pixels)
         iris = min(0.07, max(opening / 2, 0.01))
         pen.polygon(
-            ellipse(
-                side * 0.33 + 0.34 * np.clip(look_x, -0.4, 0.4), 0.02 + 0.34 * np.clip(look_y, -0.2, 0.2), 0.07, iris
-            ),
-            INK,
+            ellipse(eye + 0.34 * np.clip(look_x, -0.4, 0.4), 0.02 + 0.34 * np.clip(look_y, -0.2, 0.2), 0.07, iris), INK
         )
         brow = place(
-            side * np.array([0.14, 0.36, 0.56]),
+            side * np.array([0.14, 0.36, BROW_END]),
             -np.array([brow_inner - 0.03, (brow_inner + brow_outer) * 0.58, brow_outer]),
         )
         pen.line(brow, INK, 1.3 * pixels)

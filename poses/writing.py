@@ -10,30 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from poses import layout
-from poses.face import (
-    CHIN,
-    LEFT_BROW_GAP,
-    LEFT_BROW_INNER,
-    LEFT_BROW_OUTER,
-    LEFT_EYE_INNER,
-    LEFT_EYE_OUTER,
-    LEFT_LID_LOWER,
-    LEFT_LID_UPPER,
-    LIP_LOWER_INNER,
-    LIP_LOWER_OUTER,
-    LIP_UPPER_INNER,
-    LIP_UPPER_OUTER,
-    NUM_FACE,
-    OUTER_LIP,
-    RIGHT_BROW_GAP,
-    RIGHT_BROW_INNER,
-    RIGHT_BROW_OUTER,
-    RIGHT_EYE_INNER,
-    RIGHT_EYE_OUTER,
-    RIGHT_LID_LOWER,
-    RIGHT_LID_UPPER,
-)
-from poses.layout import ActionUnit
+from poses.face import FACE_LIMBS, NUM_FACE, face_mesh_from_pose
 from poses.presence import shown_numbers
 from runtime.files import write_whole
 
@@ -76,38 +53,6 @@ BODY_LIMBS = [
 HAND_LIMBS = [(a - layout.NUM_BODY, b - layout.NUM_BODY) for a, b in layout.BONES.left_hand]
 
 
-def _ring(*points: int) -> list[tuple[int, int]]:
-    return list(zip(points, (*points[1:], points[0]), strict=True))
-
-
-FACE_LIMBS = [
-    *_ring(*OUTER_LIP),
-    *_ring(LEFT_EYE_OUTER, LEFT_LID_UPPER, LEFT_EYE_INNER, LEFT_LID_LOWER),
-    *_ring(RIGHT_EYE_OUTER, RIGHT_LID_UPPER, RIGHT_EYE_INNER, RIGHT_LID_LOWER),
-    *[(LEFT_BROW_GAP, LEFT_BROW_INNER), (LEFT_BROW_INNER, LEFT_BROW_OUTER)],
-    *[(RIGHT_BROW_GAP, RIGHT_BROW_INNER), (RIGHT_BROW_INNER, RIGHT_BROW_OUTER)],
-]
-
-# Side of the picture (the signer's left is at its right), then the mesh's points of brow, eye corners and lids, and the
-# facial action units that place them: heights of the inner and the outer brow, opening of the eye.
-_EYES_AND_BROWS = (
-    (
-        1,
-        (LEFT_BROW_GAP, LEFT_BROW_INNER, LEFT_BROW_OUTER),
-        (LEFT_EYE_INNER, LEFT_EYE_OUTER),
-        (LEFT_LID_UPPER, LEFT_LID_LOWER),
-        layout.LEFT_EYE_UNITS,
-    ),
-    (
-        -1,
-        (RIGHT_BROW_GAP, RIGHT_BROW_INNER, RIGHT_BROW_OUTER),
-        (RIGHT_EYE_INNER, RIGHT_EYE_OUTER),
-        (RIGHT_LID_UPPER, RIGHT_LID_LOWER),
-        layout.RIGHT_EYE_UNITS,
-    ),
-)
-
-
 def write_clip(path: Path, pose: np.ndarray, fps: float | None = None, image_size: Sequence[int] | None = None) -> None:
     """Write a pose [T,214] in data units to a `.npy` or a `.pose` file.
 
@@ -120,43 +65,6 @@ def write_clip(path: Path, pose: np.ndarray, fps: float | None = None, image_siz
             np.save(file, pose)
 
 
-def face_mesh(pose: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
-    """The points of the face mesh that the face numbers place, [T,468,2] in pixels; NaN for all others.
-
-    The body's eyes give place and size, as in the pictures; `nmm_from_face_mesh` of the points that it reads gives the
-    numbers of lips, brows, lids and roll back.
-    """
-    aus, mouth = pose[:, layout.FACIAL_AUS], pose[:, layout.MOUTH_SHAPE].reshape(len(pose), -1, 2)
-    roll = pose[:, layout.HEAD_POSE][:, 2]
-    lip = {point: mouth[:, OUTER_LIP.index(point), 1] for point in (LIP_UPPER_OUTER, LIP_LOWER_OUTER)}
-    mouth_y = aus[:, ActionUnit.EYES_TO_LIP] - lip[LIP_UPPER_OUTER]
-    mesh = np.full((len(pose), NUM_FACE, 2), np.nan)
-    for side, (gap, inner, outer), corners, lids, features in _EYES_AND_BROWS:
-        inner_height, outer_height, opening = aus[:, features].T
-        for corner, x in zip(corners, (0.16, 0.5), strict=True):
-            mesh[:, corner] = [side * x, 0.0]
-        for lid, way in zip(lids, (-0.5, 0.5), strict=True):
-            mesh[:, lid] = np.stack([np.full(len(pose), side * 0.33), way * opening], axis=1)
-        mesh[:, gap] = np.stack([side * aus[:, ActionUnit.BROW_GAP] / 2, 0.05 - inner_height], axis=1)
-        mesh[:, inner] = np.stack([np.full(len(pose), side * 0.28), -inner_height], axis=1)
-        mesh[:, outer] = np.stack([np.full(len(pose), side * 0.56), -outer_height], axis=1)
-    shift = np.stack([np.zeros(len(pose)), mouth_y], axis=1)
-    mesh[:, OUTER_LIP] = mouth + shift[:, None]
-    for point, way in ((LIP_UPPER_INNER, -0.5), (LIP_LOWER_INNER, 0.5)):
-        mesh[:, point] = shift + np.stack([np.zeros(len(pose)), way * aus[:, ActionUnit.LIP_GAP]], axis=1)
-    mesh[:, CHIN] = shift + np.stack(
-        [np.zeros(len(pose)), lip[LIP_LOWER_OUTER] + aus[:, ActionUnit.LIP_TO_CHIN]], axis=1
-    )
-
-    eyes = layout.frame_to_keypoints(pose)[:, [layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER]] * image_size
-    unit, origin = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=-1), eyes.mean(1)
-    cos, sin = np.cos(roll)[:, None], np.sin(roll)[:, None]
-    x, y = mesh[..., 0], mesh[..., 1]
-    level = np.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
-    no_face = ~np.isfinite(pose[:, layout.NMM]).all(1) | (np.ptp(mouth[..., 0], axis=1) < 0.05) | (unit == 0)
-    return np.where(no_face[:, None, None], np.nan, origin[:, None] + unit[:, None, None] * level)
-
-
 def _make_pose_file(pose: np.ndarray, fps: float, image_size: Sequence[int]) -> object:
     """The `pose_format.Pose` of a clip [T,214]."""
     from pose_format import Pose  # here, so that scripts that write no .pose start faster
@@ -166,7 +74,7 @@ def _make_pose_file(pose: np.ndarray, fps: float, image_size: Sequence[int]) -> 
 
     pose = np.asarray(pose, np.float64)
     points = layout.frame_to_keypoints(pose)
-    shown, mesh, numbers = shown_numbers(pose), face_mesh(pose, image_size), pose[:, layout.NMM]
+    shown, mesh, numbers = shown_numbers(pose), face_mesh_from_pose(pose, image_size), pose[:, layout.NMM]
     there, known = layout.frame_to_keypoints(shown)[..., 0], shown[:, layout.NMM]
     points = points * image_size
     names = [f"{key}_{index}" for key, shape in layout.NMM_FEATURES.items() for index in range(int(np.prod(shape)))]

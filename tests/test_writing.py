@@ -14,10 +14,10 @@ from evaluation.clips import Clip, Reference
 from evaluation.predictions import read_predictions, write_predictions
 from importers.pose_files import read_pose_recording
 from poses import layout
-from poses.face import nmm_from_face_mesh
+from poses.face import face_mesh_from_pose, nmm_from_face_mesh
 from poses.files import read_pose
 from poses.holistic import read_pose_file, read_pose_points
-from poses.writing import BODY_LIMBS, FACE_NUMBERS, HAND_LIMBS, face_mesh, write_clip
+from poses.writing import BODY_LIMBS, FACE_NUMBERS, HAND_LIMBS, write_clip
 from runtime.errors import UserError
 
 
@@ -152,13 +152,13 @@ def test_lines_and_names_are_those_of_a_real_file():
 def test_the_drawn_face_has_the_clips_brows_eyes_and_lips():
     pose = clip()
     pose[:, layout.HEAD_POSE] = [0.0, 0.0, 0.3]
-    mesh = np.nan_to_num(face_mesh(pose, (1280, 720)))
+    mesh = np.nan_to_num(face_mesh_from_pose(pose, (1280, 720)))
     measured = nmm_from_face_mesh(np.concatenate([mesh, np.zeros((*mesh.shape[:2], 1))], axis=-1))
     difference = np.abs(measured - pose[:, layout.NMM]).max(0)
     assert difference[[0, 1, 2, 3, 5, 6, 12, 15, 16]].max() < 1e-3  # brows, lids, mouth, chin
     assert difference[19] < 1e-5  # roll
     assert difference[24:].max() < 0.01  # lips
-    assert np.isnan(face_mesh(np.zeros((2, layout.POSE_DIM)), (10, 10))).all()
+    assert np.isnan(face_mesh_from_pose(np.zeros((2, layout.POSE_DIM)), (10, 10))).all()
 
 
 def test_predictions_of_one_format_replace_those_of_the_other(tmp_path: Path):
