@@ -88,7 +88,7 @@ def have_equal_references(a: dict[str, Scores], b: dict[str, Scores]) -> bool:
     return all(np.allclose(*(scores[name] for scores in of_reference), rtol=1e-4, equal_nan=True) for name in shared)
 
 
-def are_one(a: object, b: object) -> bool:
+def same_judge(a: object, b: object) -> bool:
     """Whether two judges are the same; thresholds may differ by another machine's rounding."""
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
         return all(math.isclose(a[name], b[name], rel_tol=1e-6) for name in a if None not in (a[name], b[name]))
@@ -119,7 +119,7 @@ def main() -> None:
     lengths = [judges["length_source"] for judges in (judges_a, judges_b)]
     if lengths[0] != lengths[1]:
         print("lengths of the clips: A " + ", B ".join(LENGTH_SOURCES[length] for length in lengths))
-    for judge in (name for name in DEPENDS_ON if not are_one(judges_a.get(name), judges_b.get(name))):
+    for judge in (name for name in DEPENDS_ON if not same_judge(judges_a.get(name), judges_b.get(name))):
         if left_out := [name for name in table if name in DEPENDS_ON[judge]]:
             table = {name: line for name, line in table.items() if name not in left_out}
             print(f"left out, since A and B do not have the same {judge.replace('_', ' ')}: {', '.join(left_out)}")

@@ -90,8 +90,8 @@ def on_texts(split: str, texts: list[str]) -> Iterator[str]:
         yield f"{split}: every text is a number; if these are classes, write what is signed in their place"
 
 
-class Examined:
-    """What is found in the clips as they go by: their geometry, and which clips equal another one.
+class Examination:
+    """What is found in clips while they are read: their geometry, and which of them equal another one.
 
     repeated: by the splits of the two, the names of the later clips and of those that they equal.
     """
@@ -101,8 +101,8 @@ class Examined:
         self.repeated: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self._first: dict[int, tuple[str, str]] = {}  # split and name of the first clip, by the hash of its pose
 
-    def passing(self, split: str, pack: Pack) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pose [T,214] and seen [T,214] of every clip, once they are examined; train goes first."""
+    def clips(self, split: str, pack: Pack) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Examine every clip of a split, and pass on its pose [T,214] and seen [T,214]; call it for train first."""
         for clip_id, item in zip(pack.ids, pack.stream(), strict=True):
             pose, seen = item["pose"], item["seen"].astype(bool)
             name = f"{split}/{clip_id}"
@@ -141,7 +141,7 @@ def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
     require_stated_rates(packs)
 
 
-def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examined, fps: float | None) -> None:
+def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examination, fps: float | None) -> None:
     """Print what was measured; raises UserError if all clips, or those of a split, contradict the layout."""
     facts = found.geometry.facts()
     say("geometry, the median clip (all clips):", *geometry.report(facts), sep="\n  ")
@@ -199,10 +199,10 @@ def main() -> None:
     fps = one_rate(packs)
     settings = {"split": "train", "train": packs["train"].info["content"], "skip_bad": args.skip_bad, "fps": fps}
     settings |= {"visibility_threshold": reading.visibility_threshold, "resampled_to_fps": reading.fps}
-    found = Examined()
-    statistics = compute_statistics(found.passing("train", packs["train"]), settings)
+    found = Examination()
+    statistics = compute_statistics(found.clips("train", packs["train"]), settings)
     for split in ("dev", "test"):
-        for _ in found.passing(split, packs[split]):
+        for _ in found.clips(split, packs[split]):
             pass
     say_clips(data_dir, packs)
     require_geometry(data_dir, packs, found, fps)

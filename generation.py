@@ -32,7 +32,7 @@ from poses.statistics import Statistics, statistics_path
 from poses.texts import legible, says_something
 from runtime.errors import UserError
 from runtime.files import is_undecoded
-from runtime.precision import settle
+from runtime.precision import BF16, FP32, INT8, settle_precision
 from runtime.processes import broadcast_from_first, shared_map
 from runtime.timing import Clock
 
@@ -89,7 +89,7 @@ class Generator:
         self.speed, self.fingerprints = speed or Speed(), fingerprints or {}
         self.device = model.latent_mean.device
         self.space = PoseSpace() if model.net.config.space == "pose" else autoencoder  # between latents and poses
-        if self.speed.precision != "fp32" or self.speed.compiled:
+        if self.speed.precision != FP32 or self.speed.compiled:
             self.space = copy.deepcopy(self.space)  # the evaluation's autoencoder stays as it is
         speed_up(model.net, self.space.decoder, model.text_encoder.module, self.speed)
         self._set_sampling(sampling or SamplingSettings())
@@ -157,7 +157,7 @@ class Generator:
         """
         kind = self.model.net.kind
         guidance = self.sampling if kind == FLOW else None  # which a student can't change
-        if self.speed.precision == "int8":
+        if self.speed.precision == INT8:
             batch_size = 1  # read alone, too: `use_int8` magnifies what a batch rounds otherwise
         indices = range(len(texts))
         asked = signers or [None] * len(seeds)
@@ -227,7 +227,7 @@ class Generator:
         return list(map(Generated, poses, seconds, [text.signer for text in texts]))
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.speed.precision == "bf16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.speed.precision == BF16)
 
 
 def finished(pose: np.ndarray, presence: np.ndarray, statistics: Statistics, length: int) -> np.ndarray:
@@ -277,7 +277,7 @@ def load_generator(
     it, networks compute in fp32 on the threads that PyTorch has.
     """
     as_asked, speed = speed is not None, speed or Speed()
-    if speed.precision == "int8" and (device.type != "cpu" or speed.compiled):
+    if speed.precision == INT8 and (device.type != "cpu" or speed.compiled):
         raise UserError("--precision int8 is for a CPU, without --compile; use bf16 elsewhere")
     if speed.compiled and (reason := why_not_compilable(device)):
         raise UserError(f"--compile: PyTorch cannot compile here ({reason}); leave the flag out")
@@ -287,7 +287,9 @@ def load_generator(
     require_same_latents(model.net.config, space.config, checkpoint)
     fingerprints = {"autoencoder": parent["fingerprint"], content["kind"]: content["fingerprint"]}
     if as_asked:
-        speed = replace(speed, precision=settle(speed.precision, device.type, widest_layer(model, autoencoder)))
+        speed = replace(
+            speed, precision=settle_precision(speed.precision, device.type, widest_layer(model, autoencoder))
+        )
     speed = replace(speed, packed=device.type == "cpu" and not speed.compiled)
     try:
         return Generator(autoencoder, statistics, model, sampling, speed, fingerprints)

@@ -15,6 +15,7 @@ from poses.texts import legible
 from poses.writing import IMAGE_SIZE
 from runtime import processes
 from runtime.arguments import (
+    MAX_FRAMES,
     add_cache_argument,
     frames,
     image_side,
@@ -27,7 +28,7 @@ from runtime.arguments import (
 )
 from runtime.config import AUTO
 from runtime.errors import UserError
-from runtime.precision import BF16, FP32, WIDE, has_bf16
+from runtime.precision import BF16, FP32, INT8, WIDE, has_bf16
 
 num_steps = positive_int_up_to(MAX_STEPS)
 
@@ -48,7 +49,9 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_image_size_argument(parser)
     parser.add_argument(
-        "--target_length", type=frames, help="frames of the clip, at most 5000 (default: predicted from the text)"
+        "--target_length",
+        type=frames,
+        help=f"frames of the clip, at most {MAX_FRAMES} (default: predicted from the text)",
     )
     parser.add_argument(
         "--num_samples",
@@ -147,7 +150,7 @@ def add_speed_arguments(parser: argparse.ArgumentParser) -> None:
 
 def precision(text: str) -> str:
     """auto, fp32, int8, or bf16 if this machine has instructions for it: without them it is a hundred times slower."""
-    if text not in (AUTO, FP32, BF16, "int8"):
+    if text not in (AUTO, FP32, BF16, INT8):
         raise argparse.ArgumentTypeError(f"{text} is none of auto, fp32, bf16 and int8")
     if text == BF16 and not (torch.cuda.is_available() or has_bf16()):
         raise argparse.ArgumentTypeError("this processor has no bf16 instructions; leave the flag out")

@@ -30,7 +30,7 @@ from runtime.files import write_whole
 from runtime.lifetime import PARENT
 from runtime.untrusted import read_kept
 from training import latents, trajectories
-from training.resuming import NEWER, WITHOUT_EFFECT
+from training.resuming import EARLIER_VALUES, WITHOUT_EFFECT
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = "part.json"
@@ -78,7 +78,7 @@ def _deciding(flags: Sequence[str]) -> list[str]:
 def _of_version(part: Part) -> list[object]:
     """What decides the result of a training that is no flag: the settings that earlier versions had not, and how this
     version computes latents, embeddings of texts and trajectories."""
-    found: list[object] = sorted(NEWER.items()) if part.trains else []
+    found: list[object] = sorted(EARLIER_VALUES.items()) if part.trains else []
     if part.script in (SCRIPT_OF[PREDICTOR], SCRIPT_OF[FLOW], SCRIPT_OF[STUDENT]):
         found += [latents.LATENTS_VERSION, latents.TEXTS_VERSION]
     if part.script == SCRIPT_OF[STUDENT]:

@@ -14,6 +14,7 @@ from torch.ao.quantization import quantize_dynamic
 from models.layers import CrossAttention, FeedForward, SelfAttention
 from runtime.cpu import uses_onednn
 from runtime.errors import first_line
+from runtime.precision import BF16, FP32, INT8
 
 PACKED_FOR = 64  # rows that oneDNN lays weights out for; from that size on it is the layout of any number of rows
 
@@ -22,18 +23,18 @@ PACKED_FOR = 64  # rows that oneDNN lays weights out for; from that size on it i
 class Speed:
     """How a generator's products are computed: in fp32, bf16 or int8, as compiled code, from packed weights."""
 
-    precision: str = "fp32"
+    precision: str = FP32
     compiled: bool = False
     packed: bool = False
 
 
 def speed_up(network: nn.Module, decoder: nn.Module, text_encoder: nn.Module, speed: Speed) -> None:
     """Speed up a frozen generator's parts. The text is read once, so its encoder is never compiled."""
-    if speed.precision == "bf16":
+    if speed.precision == BF16:
         for part in (network, decoder, text_encoder):
             use_bf16(part)
     for part in (network, decoder):
-        if speed.precision == "int8":
+        if speed.precision == INT8:
             use_int8(part)
         if speed.compiled:
             compile_network(part)

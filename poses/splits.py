@@ -54,7 +54,7 @@ def load_split(
     doubtful: dict[str, str] = {}  # what is wrong with clips that only the others showed to be damaged
 
     def clips() -> Items:
-        told = _Told()
+        facts = _SplitFacts()
         problems.clear()
         items = shared_map(_read_clip, texts, num_workers, data_dir, split, reading)
         shown = progress_bar(texts.items(), f"packing {split}", "clip")
@@ -63,9 +63,9 @@ def load_split(
                 problems.append(doubtful.get(clip_id, clip))
                 listing.pop(clip_id, None)
             else:
-                told.add(clip)
+                facts.add(clip)
                 yield clip_id, text, {"pose": clip.pose, "seen": clip.seen.astype(np.uint8)}
-        found = told.doubtful()
+        found = facts.doubtful()
         if found and skip_bad:
             raise _ReadAgain(found)
         problems.extend(found.values())
@@ -74,9 +74,9 @@ def load_split(
             raise UserError(
                 f"{len(problems)} of {len(texts)} clips of {split} are damaged (leave them out: --skip_bad):\n  {named}"
             )
-        told.require_hands(data_dir / split)
+        facts.require_hands(data_dir / split)
         content = digest([SPLIT_VERSION, read_as, list(listing.items())])
-        info.update(fps=told.one_rate(data_dir / split), notes=told.notes, content=content, left_out=problems)
+        info.update(fps=facts.one_rate(data_dir / split), notes=facts.notes, content=content, left_out=problems)
 
     info: dict = {}
     try:
@@ -116,8 +116,8 @@ class _ReadAgain(Exception):
         self.clips = clips
 
 
-class _Told:
-    """The rates that the clips of a split state, and the notes on reading them."""
+class _SplitFacts:
+    """What the clips of a split state together: their rates, the notes on reading them, and whether hands are seen."""
 
     def __init__(self) -> None:
         self.rates: dict[float, list[str]] = {}

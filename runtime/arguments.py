@@ -12,6 +12,7 @@ from runtime.flags import ScriptParser
 T = TypeVar("T")
 Number = TypeVar("Number", int, float)
 MAX_WHOLE, MAX_REAL = 1_000_000, 1e9  # of flags that have no bound of their own
+MAX_FRAMES = 5000  # of a clip to sign: 200 s at 25 per second
 
 
 def number_parser(
@@ -42,7 +43,7 @@ def natural_float_up_to(most: float) -> Callable[[str], float]:
 
 
 positive_int, natural_float = positive_int_up_to(MAX_WHOLE), natural_float_up_to(MAX_REAL)
-frames = positive_int_up_to(5000)  # 200 s at 25 per second
+frames = positive_int_up_to(MAX_FRAMES)
 natural_int = number_parser(int, "a whole number of at least 0", lambda value: value >= 0, 2**32 - 1)
 image_side = number_parser(int, "a positive whole number of pixels", lambda value: value >= 1, 65535)
 positive_float = number_parser(float, "a positive number", lambda value: value > 0, MAX_REAL)

@@ -16,7 +16,7 @@ from runtime.config import AUTO
 from runtime.console import say
 from runtime.processes import broadcast_from_first
 
-FP32, BF16 = "fp32", "bf16"
+FP32, BF16, INT8 = "fp32", "bf16", "int8"
 WIDE = 384  # hidden_dim from which bf16 is faster on AMX for single clips, too; for batches it is from 256 on
 SMALL = 256  # hidden_dim below which one thread is used
 THREADS_ASKED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -81,20 +81,20 @@ def use_threads(width: int, device: str, kept: int | None = None) -> Choice:
     return threads
 
 
-def said(precision: Choice, threads: Choice) -> str:
-    """The line that a script says at its start."""
+def precision_line(precision: Choice, threads: Choice) -> str:
+    """The line about precision and threads that a script prints at its start."""
     count = f"{threads.value} thread{'s' if threads.value > 1 else ''}"
     return f"precision: {precision.value}, {precision.why}; {count} ({threads.why})"
 
 
-def settle(asked: str, device: str, width: int) -> str:
+def settle_precision(asked: str, device: str, width: int) -> str:
     """The precision of a script that signs; also sets its threads and prints both in one line.
 
     Of several processes the first decides: the others may run on another kind of processor.
     """
     precision = choose_precision(device, width, has_tiles()) if asked == AUTO else Choice(asked, "as asked")
     precision = broadcast_from_first(precision)
-    say(said(precision, use_threads(width, device)))
+    say(precision_line(precision, use_threads(width, device)))
     return str(precision.value)
 
 

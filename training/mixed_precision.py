@@ -10,7 +10,7 @@ from runtime import processes
 from runtime.config import AUTO
 from runtime.console import say
 from runtime.errors import UserError
-from runtime.precision import FP32, Choice, choose_precision, has_bf16, has_tiles, said, use_threads
+from runtime.precision import FP32, Choice, choose_precision, has_bf16, has_tiles, precision_line, use_threads
 from training.run_folder import resume_path
 from training.settings import PRECISIONS, TrainSettings
 
@@ -31,7 +31,7 @@ def settle(settings: TrainSettings, width: int) -> str:
     if process.num_processes > 1:
         broadcast_object_list(shared)
     if process.is_main_process:
-        say(said(precision._replace(value=FP32 if precision.value == "no" else precision.value), threads))
+        say(precision_line(precision._replace(value=FP32 if precision.value == "no" else precision.value), threads))
     return str(shared[0].value)
 
 

@@ -26,22 +26,22 @@ WITHOUT_EFFECT = {
     *("data_dir", "cache_dir", "output_dir", "skip_bad", "num_workers", "resume_from", "overwrite", "override"),
     *("save_every_minutes", "max_skipped_steps", "picture_every", "config", "quiet"),
 }
-# Flags that may change when a run resumes, since they say how long and how fast it learns; the log names the change.
-FREE = {"num_epochs", "min_steps", "early_stopping_patience", "learning_rate", "weight_decay"}
+# Flags that say how long and how fast a run learns. They may change when it resumes; the log names the change.
+MAY_CHANGE = {"num_epochs", "min_steps", "early_stopping_patience", "learning_rate", "weight_decay"}
 _PRIOR = "prior_checkpoint"  # key of a configuration: the fingerprint of the checkpoint that this flag names
-# Flags whose value may change too: instead of it, the fingerprint of the checkpoint or the configuration is compared.
-KNOWN_OTHERWISE = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
+# Flags whose values are not compared, but what they lead to: a checkpoint's fingerprint, or the configuration.
+COMPARED_BY_CONTENT = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
 # Settings that an earlier version did not have, each with the value that behaves like that version.
-NEWER = {
+EARLIER_VALUES = {
     **{"face_weight": 0.0, "joined_clips": 0.0, "joined_texts": 0.0, "trajectories": "4", "steps_learnt": "by count"},
     "followed_by": "any",
 }
-OF_VERSION = {"gamma_unit", "sync_pulls_lag"}  # of a flow's configuration: no flags, but how its version guides
-FOLLOWS = {"max_frames", "has_null_text"}  # of a configuration: no flags, but what follows from those of `made_with`
-FLAG_OF = {"prior_type": "ssm_prior_type"}  # the flag behind a name of a configuration, where it has another one
+GUIDANCE_OF_VERSION = {"gamma_unit", "sync_pulls_lag"}  # keys of a flow's configuration that are no flags
+DERIVED = {"max_frames", "has_null_text"}  # keys of a configuration that follow from flags and data
+FLAG_OF = {"prior_type": "ssm_prior_type"}  # of a configuration's key, where the two names differ
 OF_TEACHER = {"start", "start_layers", "prior_type", "use_sync_guidance", "gamma_guidance", "guidance_from"}
 OF_SCRATCH = ("scratch_dim", "scratch_layers", "vocab_size", "dropout")  # flags that build a text encoder
-_OF_NAME = {
+_REASONS = {
     "data": "the clips or texts of train or dev differ",
     "teacher": "the teacher differs",
     "trajectories": "this version computes the teacher's trajectories differently",
@@ -52,7 +52,7 @@ _OF_NAME = {
 
 def made_with(args: argparse.Namespace, *packs: Pack, **more: str) -> dict:
     """What a run's result depends on besides its model: the flags, the clips and texts of its packs, and `more`."""
-    flags = {name: value for name, value in vars(args).items() if name not in WITHOUT_EFFECT | KNOWN_OTHERWISE}
+    flags = {name: value for name, value in vars(args).items() if name not in WITHOUT_EFFECT | COMPARED_BY_CONTENT}
     data = digest([[pack.info.get("content"), pack.ids, pack.texts] for pack in packs])
     return {**flags, "data": data, **more}
 
@@ -75,7 +75,7 @@ def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelera
     run.progress = Progress(**{field.name: state[field.name] for field in fields(Progress) if field.name in state})
     if run.scaler is not None and "scaler" in state:
         run.scaler.load_state_dict(state["scaler"])
-    if "under_way" in state and run.changed.keys() - FREE:
+    if "under_way" in state and run.changed.keys() - MAY_CHANGE:
         print("note: the interrupted epoch starts again, with the weights that it had reached")
     elif "under_way" in state:
         try:
@@ -113,9 +113,9 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
             f"{path}: trained with the prior of fingerprint {escaped(theirs)}; name it by --prior_checkpoint"
         )
     for name, value in stage.config.items():
-        if name not in FOLLOWS:
+        if name not in DERIVED:
             kept = content["config"].get(name, value)
-            if name in OF_VERSION and kept != value:
+            if name in GUIDANCE_OF_VERSION and kept != value:
                 raise UserError(f"{path}: a version that guided otherwise ({name} {kept}) began this run; begin again")
             if value is not None:
                 taught = stage.kind == STUDENT and name in OF_TEACHER
@@ -146,32 +146,31 @@ def _require_same_value(whose: str, value: object, kept: object, advice: str, pa
 
 
 def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str, list]:
-    """The settings that differ from the stopped run's, [before, now] by name; a UserError without --override, but for
-    those that are FREE.
+    """The settings that differ from the stopped run's, [before, now] by name.
 
-    Checkpoints of earlier versions kept none of them.
+    Raises UserError if one of them may not change, unless `override`. Checkpoints of earlier versions kept no settings.
     """
     kept, ours = state.get("made_with", {}), stage.made_with
     if not isinstance(kept, dict):
         raise UserError(f"{path}: its training state is damaged ('made_with'); resume from another last.pt")
-    kept = NEWER | kept if kept else kept
+    kept = EARLIER_VALUES | kept if kept else kept
     changes = {}
     for name in kept.keys() & ours.keys() - stage.config.keys():
         if None not in (kept[name], ours[name]) and kept[name] != ours[name]:
             changes[name] = [kept[name], ours[name]]
     changes = dict(sorted(changes.items()))
-    refused = [] if override else [name for name in changes if name not in FREE]
+    refused = [] if override else [name for name in changes if name not in MAY_CHANGE]
 
-    def said(names: Iterable[str]) -> str:
-        told = {name: f"--{name} is {changes[name][1]}, was {changes[name][0]}" for name in names}
-        return ", ".join((told | _OF_NAME)[name] for name in told)
+    def listed(names: Iterable[str]) -> str:
+        values = {name: f"--{name} is {changes[name][1]}, was {changes[name][0]}" for name in names}
+        return ", ".join(_REASONS.get(name, value) for name, value in values.items())
 
     if refused:
         raise UserError(
-            f"{path}: the run was started with other settings ({said(refused)}); restore them, or pass --override"
+            f"{path}: the run was started with other settings ({listed(refused)}); restore them, or pass --override"
         )
     if changes:
-        print(f"note: resuming with changed settings: {said(changes)}")
+        print(f"note: resuming with changed settings: {listed(changes)}")
     return changes
 
 
