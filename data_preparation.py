@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from poses import geometry
-from poses.files import RESAMPLED, SPLITS, UNSTATED, VISIBILITY_THRESHOLD, Reading, frames_a_second, shared_rate
+from poses.files import RESAMPLED, SPLITS, UNSTATED, VISIBILITY_THRESHOLD, Reading
 from poses.geometry import Geometry
 from poses.pack import Pack
+from poses.rates import frames_per_second, shared_rate
 from poses.splits import load_split
 from poses.statistics import compute_statistics, save_statistics
 from poses.texts import NO_WORD, are_numbers, list_signers, require_signers, says_something, signers_path, text_key
@@ -30,6 +31,20 @@ from runtime.untrusted import escaped
 
 _HTML = re.compile(r"&(#\d+|#x[0-9a-f]+|[a-z]+);|</?[a-z][a-z0-9]*\s*/?>", re.IGNORECASE)  # entities and tags
 DATA_DIR = "data"  # the default of --data_dir
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    add_data_arguments(parser, default=DATA_DIR)
+    parser.add_argument("--num_workers", type=natural_int, default=4, help="processes that read clips (default 4)")
+    parser.add_argument(
+        "--visibility_threshold",
+        type=fraction,
+        default=VISIBILITY_THRESHOLD,
+        help=f"keypoints of lower visibility count as unseen (default {VISIBILITY_THRESHOLD})",
+    )
+    parser.add_argument("--fps", type=frames_per_second, help="resample clips to this rate (default: as they are)")
+    return parser.parse_args()
 
 
 def one_rate(packs: dict[str, Pack]) -> float | None:
@@ -173,20 +188,6 @@ def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examination,
         meaning = {"train": "; their scores mean nothing", "dev": "; dev chooses the model that test scores"}
         told = "" if split == earlier else meaning[earlier]
         print(f"{len(names)} clips {where}, such as {' and '.join(names[0])}{told}")
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = make_parser(__doc__)
-    add_data_arguments(parser, default=DATA_DIR)
-    parser.add_argument("--num_workers", type=natural_int, default=4, help="processes that read clips (default 4)")
-    parser.add_argument(
-        "--visibility_threshold",
-        type=fraction,
-        default=VISIBILITY_THRESHOLD,
-        help=f"keypoints of lower visibility count as unseen (default {VISIBILITY_THRESHOLD})",
-    )
-    parser.add_argument("--fps", type=frames_a_second, help="resample clips to this rate (default: as they are)")
-    return parser.parse_args()
 
 
 def main() -> None:

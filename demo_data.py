@@ -30,6 +30,21 @@ WORD_LIST = Path(__file__).with_name("demo_words.txt")
 HELD_OUT_SHARE = 0.1  # of the words, for dev and for test each
 
 
+def parse_arguments() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--output_dir", type=Path, default=Path("demo/data"), help="where the data set is written (default demo/data)"
+    )
+    parser.add_argument(
+        "--alphabet", default="ase", help="signed language, such as ase (American, the default) or gsg (German)"
+    )
+    parser.add_argument("--num_words", type=int, default=400, help="words in all three splits together (default 400)")
+    parser.add_argument("--hold_out", nargs="*", default=[], metavar="WORD", help="words that only test has")
+    parser.add_argument("--lexicon_dir", type=Path, help="folder of the letters; default: the package's")
+    parser.add_argument("--seed", type=natural_int, default=0, help="chooses words, splits and tempos (default 0)")
+    return parser.parse_args()
+
+
 def choose_words(letters: Sequence[str], number: int, rng: np.random.Generator) -> list[str]:
     """`number` different words of these letters: from the word list, and where that does not reach, random strings."""
     if not WORD_LIST.is_file():
@@ -129,21 +144,6 @@ def write_held_out(path: Path, alphabet: str, texts: Sequence[list[str]]) -> Non
 def _clip_id(alphabet: str, kind: str, text: str) -> str:
     ascii_text = "".join(letter if letter.isascii() else f"u{ord(letter):04x}" for letter in text)
     return f"{alphabet}_{kind}_{ascii_text}"
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = make_parser(__doc__)
-    parser.add_argument(
-        "--output_dir", type=Path, default=Path("demo/data"), help="where the data set is written (default demo/data)"
-    )
-    parser.add_argument(
-        "--alphabet", default="ase", help="signed language, such as ase (American, the default) or gsg (German)"
-    )
-    parser.add_argument("--num_words", type=int, default=400, help="words in all three splits together (default 400)")
-    parser.add_argument("--hold_out", nargs="*", default=[], metavar="WORD", help="words that only test has")
-    parser.add_argument("--lexicon_dir", type=Path, help="folder of the letters; default: the package's")
-    parser.add_argument("--seed", type=natural_int, default=0, help="chooses words, splits and tempos (default 0)")
-    return parser.parse_args()
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from importers.plan import (
     plan_clips,
 )
 from importers.video import PICTURE_ENDINGS, content_of_source, find_sources, header_rate, read_recording
-from poses.files import same_rate
+from poses.rates import same_rate
 from runtime import errors
 from runtime.arguments import make_parser
 from runtime.console import say

@@ -38,6 +38,8 @@ from training.resuming import made_with
 from training.settings import TrainSettings
 from training.state import Losses, Stage
 
+HANDS = (layout.LEFT_HAND, layout.RIGHT_HAND)
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
@@ -49,9 +51,6 @@ def parse_arguments() -> argparse.Namespace:
         "--vocab_size", type=positive_int, default=2000, help="maximum number of subwords (default 2000)"
     )
     return parser.parse_args()
-
-
-HANDS = (layout.LEFT_HAND, layout.RIGHT_HAND)
 
 
 class WithOtherClips(PoseDataset):

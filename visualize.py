@@ -30,10 +30,11 @@ from evaluation.predictions import prediction_path, read_prediction
 from evaluation.report import REFERENCE
 from evaluation.sync import nmm_scale
 from poses.captions import Captions, each_frame, of_frames, read_captions
-from poses.files import SPLITS, Reading, StoredClip, list_clips, rate_parser, read_clip, read_pose, shared_rate
+from poses.files import SPLITS, Reading, StoredClip, list_clips, read_clip, read_pose
 from poses.holistic import read_pose_points
 from poses.page import MEASURES, Entry, Shown, write_page
 from poses.presence import shown_span
+from poses.rates import rate_parser, shared_rate
 from poses.render import contact_sheet, gif, video
 from poses.statistics import prepared_reading
 from poses.writing import DEFAULT_FPS

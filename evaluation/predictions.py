@@ -7,10 +7,11 @@ import numpy as np
 
 from evaluation.clips import Clip, Reference
 from poses import layout
-from poses.files import Reading, absurd_numbers, read_pose, repeated_frames, same_rate
+from poses.files import Reading, absurd_numbers, read_pose, repeated_frames
 from poses.geometry import Facts, Geometry, differing, refusal
 from poses.motion import keypoints_seen
 from poses.presence import HALF
+from poses.rates import same_rate
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
 from runtime.files import composed, write_whole_folder

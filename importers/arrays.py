@@ -11,8 +11,9 @@ from importers.recording import MAX_BODY_SCORE, naming, sound_scores
 from importers.skeletons import NUM_WHOLE_BODY, from_whole_body
 from poses import layout
 from poses.face import NUM_FACE, NUM_FACE_WITH_IRIS, nmm_from_face_mesh
-from poses.files import FASTEST, MAX_VISIBILITY, SLOWEST
+from poses.files import MAX_VISIBILITY
 from poses.presence import collapsed, placed
+from poses.rates import FASTEST, SLOWEST
 from runtime.errors import UserError
 from runtime.untrusted import NpzArchive, read_npy
 

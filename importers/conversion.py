@@ -7,7 +7,8 @@ from pathlib import Path
 
 from importers.plan import PlannedClip, Source
 from importers.recording import PARTS, Recording, at_rate, is_complete, read_record, remove_recording, write_recording
-from poses.files import SPLITS, same_rate
+from poses.files import SPLITS
+from poses.rates import same_rate
 from poses.texts import says_something, signers_path, texts_by_id, with_marks
 from runtime.console import progress_bar, say
 from runtime.errors import UserError

@@ -18,9 +18,9 @@ from importers.recording import Recording, content_of, make_recording
 from importers.skeletons import NUM_SKELS, SKELS, SKELS_LEFT_HAND, SKELS_RIGHT_HAND, map_points
 from poses import layout
 from poses.face import has_depth, is_flat
-from poses.files import same_rate
 from poses.pack import digest
 from poses.presence import collapsed, placed
+from poses.rates import same_rate
 from poses.texts import legible
 from runtime.errors import UserError
 from runtime.files import read_lines

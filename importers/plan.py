@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from importers.texts import SPLIT_NAMES, clip_name, read_texts
-from poses.files import SPLITS, frames_a_second
+from poses.files import SPLITS
+from poses.rates import frames_per_second
 from runtime.arguments import positive_int, refuse_without
 from runtime.console import say
 from runtime.errors import UserError
@@ -98,7 +99,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         help="resample all clips to this rate, in frames per second; keep: leave each at its own "
         "(default: as recorded, and clips of different rates are refused)",
     )
-    group.add_argument("--source_fps", type=frames_a_second, help="rate of recordings whose files do not state one")
+    group.add_argument("--source_fps", type=frames_per_second, help="rate of recordings whose files do not state one")
     group.add_argument(
         "--num_workers", type=positive_int, default=1, help="processes that convert recordings (default 1)"
     )
@@ -108,7 +109,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _rate(text: str) -> float | str:
-    return text if text == "keep" else frames_a_second(text)
+    return text if text == "keep" else frames_per_second(text)
 
 
 def _split(text: str) -> str | tuple[float, ...]:

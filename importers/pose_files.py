@@ -11,8 +11,8 @@ from importers.people import follow_keypoints, note_on_people
 from importers.recording import Recording, make_recording, sound_scores
 from poses import face, layout
 from poses.face import has_depth
-from poses.files import FASTEST, SLOWEST
 from poses.holistic import PosePoints, depth_scale, full_recording, lacking, read_pose_points
+from poses.rates import FASTEST, SLOWEST
 from poses.writing import BODY_NAMES, FACE_NUMBERS
 from runtime.errors import UserError
 

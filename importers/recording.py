@@ -15,10 +15,11 @@ import numpy as np
 from importers.geometry import require_person
 from poses import layout
 from poses.face import split_nmm
-from poses.files import FASTEST, MAX_KEYPOINT, MAX_NMM, MAX_VISIBILITY, SLOWEST, same_rate
+from poses.files import MAX_KEYPOINT, MAX_NMM, MAX_VISIBILITY
 from poses.interpolation import MAX_INTERPOLATED_GAP
 from poses.pack import digest
 from poses.presence import HALF, MISSING, shown_keypoints
+from poses.rates import FASTEST, SLOWEST, same_rate
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.untrusted import read_kept

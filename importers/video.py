@@ -15,7 +15,7 @@ from importers.plan import VIDEO_ENDINGS, Source, files_in
 from importers.recording import Recording, at_even_rate, content_of, make_recording
 from poses import layout
 from poses.face import nmm_from_face_mesh
-from poses.files import SLOWEST
+from poses.rates import SLOWEST
 from runtime.errors import UserError
 
 # Said before OpenCV is loaded: no log lines of its video library, and no file that leads elsewhere (a playlist).

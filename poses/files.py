@@ -8,7 +8,6 @@ DATA_DIR/{split}.signers.txt             one ID|signer per line, optional
 """
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +18,8 @@ from poses import layout
 from poses.holistic import read_pose_file
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
 from poses.presence import ARTICULATORS, MISSING, says_nothing, shown_keypoints, shown_numbers, shown_span
+from poses.rates import FASTEST, SLOWEST, same_rate
 from poses.texts import texts_by_id
-from runtime.arguments import number_parser
 from runtime.errors import UserError
 from runtime.files import composed, read_lines
 from runtime.pickles import read_pickle
@@ -31,7 +30,6 @@ VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 an
 MAX_KEYPOINT = 10.0  # image units; MediaPipe places legs outside the picture at up to 3
 MAX_NMM = 1e4  # no unit in which a face is measured makes larger numbers
 MAX_VISIBILITY = 1.5  # some programs' confidences exceed 1 a little; percent and logits by far
-SLOWEST, FASTEST = 1.0, 1000.0  # frames per second; less or more is a period, or a time unit
 REPEATED = 5  # frames at the end that repeat the one before: no camera gives so many
 EQUAL_SHARE = 0.1  # of a clip's frames that equal the one before: more are worth a note
 LENGTH_TOLERANCE = 2  # frames by which a clip's two files may differ in length
@@ -49,15 +47,6 @@ STRETCHED = (
     "clip in one scale, 0 to 1 across the picture"
 )
 SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to poses, read off their lengths
-
-
-def rate_parser(slowest: float) -> Callable[[str], float]:
-    """A parser of frames per second, from `slowest` to FASTEST."""
-    requirement = f"between {slowest:g} and {FASTEST:g} frames per second"
-    return number_parser(float, requirement, lambda value: slowest <= value <= FASTEST, FASTEST)
-
-
-frames_a_second = rate_parser(SLOWEST)
 
 
 @dataclass(frozen=True)
@@ -349,20 +338,6 @@ def stretched_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
     moves = ((keypoints[1:] != keypoints[:-1]).any(2) & seen[1:] & seen[:-1]).any(1)
     stretched = int((moves & (box[1:] == box[:-1]).all(1)).sum())
     return stretched if stretched > max(REPEATED, EQUAL_SHARE * len(seen)) else 0
-
-
-def same_rate(a: float, b: float) -> bool:
-    """Whether two rates are the same apart from rounding (29.97 and 30)."""
-    return abs(a - b) <= 0.01 * max(a, b)
-
-
-def shared_rate(rates: Mapping[object, float], owners: str, advice: str) -> float | None:
-    """The first of the rates, by name; None if there are none. Raises UserError with the `advice` if they differ."""
-    first = next(iter(rates.values()), None)
-    if not all(same_rate(rate, first) for rate in rates.values()):
-        named = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
-        raise UserError(f"the {owners} are of several rates, {named} frames per second; {advice} with --fps")
-    return first
 
 
 def _without_padding(seen: np.ndarray, other_length: int) -> int:

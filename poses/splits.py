@@ -11,6 +11,7 @@ from poses.contents import Contents
 from poses.files import Reading, StoredClip
 from poses.interpolation import FILL_GAPS_VERSION, MAX_INTERPOLATED_GAP
 from poses.pack import Items, Pack, cached_pack, digest
+from poses.rates import same_rate
 from poses.statistics import Statistics, data_set_key, prepared_reading, statistics_path
 from runtime.console import progress_bar
 from runtime.errors import UserError
@@ -136,7 +137,7 @@ class _SplitFacts:
         if clip.fps is None:
             self.without.append(clip.id)
         else:
-            rate = next((rate for rate in self.rates if files.same_rate(rate, clip.fps)), clip.fps)
+            rate = next((rate for rate in self.rates if same_rate(rate, clip.fps)), clip.fps)
             self.rates.setdefault(rate, []).append(clip.id)
         for note, frames in clip.notes.items():
             noted = self.notes.setdefault(note, {"clips": 0, "frames": 0, "first": clip.id})
@@ -146,7 +147,7 @@ class _SplitFacts:
     def doubtful(self) -> dict[str, str]:
         """Clips whose two files have lengths of a ratio that most clips do not share: one file was cut off."""
         alike = {
-            rate: sum(count for other, count in self.nmm_rates.items() if files.same_rate(rate, other))
+            rate: sum(count for other, count in self.nmm_rates.items() if same_rate(rate, other))
             for rate in {rate for rate, _ in self.doubts.values()}
         }
         return {clip_id: doubt for clip_id, (rate, doubt) in self.doubts.items() if alike[rate] <= self.clips / 2}

@@ -11,7 +11,8 @@ import numpy as np
 
 from poses import layout
 from poses.body_frame import PLACE_DIM, SHOULDER_DIMS, into_frame, place_of
-from poses.files import Reading, same_rate
+from poses.files import Reading
+from poses.rates import same_rate
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.untrusted import NpzArchive, Refusal, parse_json
