@@ -203,9 +203,9 @@ def main() -> None:
         train,
         models.autoencoder,
         models.statistics,
-        models.translator,
-        args.num_workers,
-        models.judge,
+        translator=models.translator,
+        judge=models.judge,
+        num_workers=args.num_workers,
         of_train=of_train,
     )
     clips["reference"] = references
@@ -227,12 +227,12 @@ def main() -> None:
         len(references),
         {name: summarise(values) for name, values in scores.items()},
         length_source,
-        settings,
-        models.fingerprints,
-        latency,
-        evaluator.thresholds,
-        references_fingerprint(references),
-        warnings,
+        settings=settings,
+        checkpoints=models.fingerprints,
+        latency=latency,
+        thresholds=evaluator.thresholds,
+        references=references_fingerprint(references),
+        warnings=warnings,
     )
     if not is_first():
         return

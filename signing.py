@@ -54,22 +54,39 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
     if args.image_size is not None and suffix != ".pose":
         raise UserError("--image_size needs an --output_path that ends in .pose; change it, or leave --image_size out")
     ids, texts = read_texts(args)
-    endings = [f"_{sample:04d}" for sample in range(1, args.num_samples + 1)] if args.num_samples > 1 else [""]
-    stem, total = args.output_path.name.removesuffix(suffix), len(texts) * args.num_samples
-    after = []  # the names that a call for one clip more would have written, too
+    names, next_names = clip_names(args, ids, len(texts))
+    paths, next_paths = (
+        [args.output_path.with_name(f"{name}{suffix}") for name in several] for several in (names, next_names)
+    )
+    require_free(paths)
+    if earlier := [path for path in next_paths if path.exists()]:
+        print(f"warning: {earlier[0]} and any clip numbered after it are of an earlier call, and stay")
+    jobs = [(number, sample) for number in range(len(texts)) for sample in range(args.num_samples)]
+    return [
+        Job(texts[number], args.seed + sample, path, place_of(args, ids, number))
+        for (number, sample), path in zip(jobs, paths, strict=True)
+    ]
+
+
+def clip_names(args: argparse.Namespace, ids: list[str] | None, num_texts: int) -> tuple[list[str], list[str]]:
+    """The names of all clips, without suffix; and those that a call for one clip more would write, too."""
+    stem, total = args.output_path.stem, num_texts * args.num_samples
     if ids is not None:
+        several = args.num_samples > 1
+        endings = [f"_{sample:04d}" for sample in range(1, args.num_samples + 1)] if several else [""]
         names = [f"{clip_id}{ending}" for clip_id in ids for ending in endings]
-        after = [f"{clip_id}_{args.num_samples + 1:04d}" for clip_id in ids if args.num_samples > 1]
-    elif args.text_file or total > 1:
-        names = [f"{stem}_{number:04d}" for number in range(1, total + 1)]
-        after = [f"{stem}_{total + 1:04d}"]
-    else:
-        names = [stem]
-    paths = [args.output_path.with_name(f"{name}{suffix}") for name in names]
+        return names, [f"{clip_id}_{args.num_samples + 1:04d}" for clip_id in ids if several]
+    if args.text_file or total > 1:
+        return [f"{stem}_{number:04d}" for number in range(1, total + 1)], [f"{stem}_{total + 1:04d}"]
+    return [stem], []
+
+
+def require_free(paths: list[Path]) -> None:
+    """Raises UserError if writing the clips, and a .json beside each, would replace or contradict other files."""
     for path in paths:
         if path.is_dir():
             raise UserError(f"{path}: is a folder, where a clip is to be written; choose another --output_path")
-        for other in (path.with_suffix(ending) for ending in CLIP_FORMATS if ending != suffix):
+        for other in (path.with_suffix(ending) for ending in CLIP_FORMATS if ending != path.suffix):
             if other.exists():  # its .json, which says its rate, would become this one's
                 raise UserError(f"{other}: is there, and {path.name} would share its .json; remove or rename it")
     for beside in (path.with_suffix(".json") for path in paths):
@@ -77,14 +94,6 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
             raise UserError(
                 f"{beside}: is no record of a clip, and one would overwrite it; choose another --output_path"
             )
-    earlier = [path for name in after if (path := args.output_path.with_name(f"{name}{suffix}")).exists()]
-    if earlier:
-        print(f"warning: {earlier[0]} and any clip numbered after it are of an earlier call, and stay")
-    jobs = [(number, sample) for number in range(len(texts)) for sample in range(args.num_samples)]
-    return [
-        Job(texts[number], args.seed + sample, path, place_of(args, ids, number))
-        for (number, sample), path in zip(jobs, paths, strict=True)
-    ]
 
 
 def is_record(path: Path) -> bool:
