@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from models.flow_matching import DEFAULT_SOLVER, MAX_STEPS, SOLVER_NAMES
-from models.latent_flow_matcher import UNCONDITIONAL
+from models.guidance import UNCONDITIONAL
 from models.sampling_settings import SamplingSettings
 from models.sync_guidance import MAX_SHARE
 from poses.texts import legible

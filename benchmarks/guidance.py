@@ -13,7 +13,8 @@ from collections.abc import Callable
 import torch
 from common import frozen, machine, make_parser, paragraph, print_json, table, time_in_turn, write_section
 
-from models.latent_flow_matcher import UNCONDITIONAL, FlowConfig, LatentFlowMatcher
+from models.guidance import UNCONDITIONAL
+from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.sampling_settings import SamplingSettings
 from runtime.cpu import keep_freed_memory, prefer_onednn
 

@@ -18,12 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from models.flow_matching import MAX_STEPS, Velocity, evaluation_times, ode_states, sample_noise, sample_ode, time_grid
-from models.latent_flow_matcher import SPACES, UNCONDITIONAL, FlowConfig, LatentFlowMatcher, describe, require_known
+from models.guidance import UNCONDITIONAL
+from models.latent_flow_matcher import SPACES, FlowConfig, LatentFlowMatcher
 from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, start_around
 from models.layers import require_head_sizes
-from models.sampling_settings import SamplingSettings, SettingRefused, require_as_trained
+from models.sampling_settings import SamplingSettings, SettingRefused, describe, require_as_trained
 from models.velocity_net import TimeTable, VelocityNet
 from models.whole_batch import Draws, masked_mean
+from runtime.config import require_known
 
 STEP_COUNTS = (1, 2, 4)  # how many steps a student may take
 

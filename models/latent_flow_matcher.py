@@ -11,13 +11,11 @@ coupling that depends on the data (Albergo et al. 2024), whose shorter paths nee
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from models.flow_matching import (
-    DEFAULT_SOLVER,
     MAX_STEPS,
     Velocity,
     evaluation_times,
@@ -29,19 +27,25 @@ from models.flow_matching import (
     time_grid,
     within,
 )
+from models.guidance import (
+    TEXT_GUIDANCE_END,
+    UNCONDITIONAL,
+    field_jumps,
+    guided_within,
+    require_guidance_start,
+    resolve_sampling,
+)
 from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, latent_regression_loss, start_around
 from models.layers import require_head_sizes
 from models.mamba_prior import PRIORS, PriorConfig, build_prior
-from models.sampling_settings import SamplingSettings, SettingRefused, require_as_trained
-from models.sync_guidance import MAX_SHARE, SYNC_INTERVAL, SyncConfig, SyncGuidanceHead, sync_gradient
+from models.sampling_settings import SamplingSettings, describe
+from models.sync_guidance import MAX_SHARE, SyncConfig, SyncGuidanceHead, sync_gradient
 from models.velocity_net import TimeTable, VelocityNet
 from models.whole_batch import Draws, masked_mean
-from runtime.config import described
+from runtime.config import described, require_known
 
 SPACES = ("latent", "pose")
-UNCONDITIONAL = ("prior", "null_text")
 GAMMA_UNITS = ("field", "gradient")
-TEXT_GUIDANCE_END = 0.9  # of t: after it, guidance by the text only adds trembling
 
 
 @dataclass(frozen=True)
@@ -103,36 +107,6 @@ class FlowConfig:
         require_guidance_start(self.guidance_start)
         if self.prior_type == "none":
             object.__setattr__(self, "guidance_from", "null_text")
-
-
-def require_known(config: object, **known: Sequence[str]) -> None:
-    """Raises ValueError if a field of a configuration has a value that is none of its known ones, given by its name."""
-    for name, values in known.items():
-        if getattr(config, name) not in values:
-            raise ValueError(f"{name} '{getattr(config, name)}' must be one of {', '.join(values)}")
-
-
-def require_guidance_start(guidance_start: float) -> None:
-    """Raises SettingRefused if guidance by the text would begin after its end."""
-    if not 0 <= guidance_start < TEXT_GUIDANCE_END:
-        raise SettingRefused("guidance_start", f"guidance by the text ends at {TEXT_GUIDANCE_END}", guidance_start)
-
-
-def guided_within(settings: SamplingSettings) -> tuple[float, float]:
-    """The times between which guidance by the text acts (limited interval, Kynkäänniemi et al. 2024, 2404.07724).
-
-    A scale below 1, which weakens the text, acts throughout.
-    """
-    return (settings.guidance_start, TEXT_GUIDANCE_END) if settings.guidance_scale > 1.0 else (0.0, torch.inf)
-
-
-def field_jumps(settings: SamplingSettings) -> tuple[float, ...]:
-    """The times at which guidance by the text begins and ends, and the field jumps.
-
-    Sync guidance jumps, too, by at most gamma_guidance times the velocity. Its times are left out: at the default 0.01
-    a solver that starts anew there loses more than the jump costs.
-    """
-    return guided_within(settings) if settings.guidance_scale > 1.0 else ()
 
 
 class LatentFlowMatcher(nn.Module):
@@ -256,76 +230,8 @@ class LatentFlowMatcher(nn.Module):
         return velocity
 
     def resolve(self, settings: SamplingSettings) -> SamplingSettings:
-        """The settings, with the configuration's in place of None, and guidance by the text as it acts.
-
-        Raises SettingRefused if this network cannot follow them.
-        """
-        config = self.config
-        require_as_trained("use_ssm_prior", settings.use_ssm_prior, config.prior_type != "none")
-        if settings.use_sync_guidance and not config.use_sync_guidance:
-            raise SettingRefused("use_sync_guidance", "this flow was trained without it")
-        if settings.guidance_from == "prior" and config.prior_type == "none":
-            raise SettingRefused("guidance_from", "this flow has no prior", "prior")
-        guided = config.use_sync_guidance and settings.use_sync_guidance is not False
-        if settings.gamma_guidance and not guided:
-            raise SettingRefused("gamma_guidance", "this flow has no sync guidance, or it is switched off")
-        guidance_from = settings.guidance_from or config.guidance_from
-        steps = config.num_inference_steps if settings.num_steps is None else settings.num_steps
-        solver = settings.solver or DEFAULT_SOLVER
-        scale, start = self._text_guidance(settings, steps, solver)
-        gamma = self._sync_guidance(settings, steps, solver) if guided else 0.0
-        if guidance_from == "null_text" and scale != 1 and not config.has_null_text:
-            raise SettingRefused("guidance_from", "training never dropped a text (cfg_dropout 0)", "null_text")
-        return SamplingSettings(
-            num_steps=steps,
-            guidance_scale=scale,
-            guidance_start=start,
-            solver=solver,
-            use_ssm_prior=config.prior_type != "none",
-            use_sync_guidance=guided,
-            guidance_from=guidance_from,
-            gamma_guidance=gamma,
-        )
-
-    def _text_guidance(self, settings: SamplingSettings, steps: int, solver: str) -> tuple[float, float]:
-        """Scale and start of guidance by the text as it acts: 1 where no step falls into its interval, and a start of 0
-        where the scale is at most 1.
-
-        Raises SettingRefused for a setting that would then do nothing.
-        """
-        scale = self.config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
-        start = self.config.guidance_start if settings.guidance_start is None else settings.guidance_start
-        require_guidance_start(start)
-        times = evaluation_times(time_grid(steps), solver)
-        if scale > 1.0 and not within(times, (start, TEXT_GUIDANCE_END)).any():
-            for name in ("guidance_start", "guidance_scale", "guidance_from"):
-                if (asked := getattr(settings, name)) is not None:
-                    reason = f"guidance by the text acts from {start:g} to {TEXT_GUIDANCE_END}"
-                    raise SettingRefused(name, f"{reason}, and none of {steps} steps lies there", asked)
-            scale = 1.0
-        if scale > 1.0:
-            return scale, start
-        if scale == 1.0 and settings.guidance_from is not None:
-            raise SettingRefused(
-                "guidance_from", "a guidance scale of 1 leads away from nothing", settings.guidance_from
-            )
-        if settings.guidance_start:
-            raise SettingRefused("guidance_start", f"a guidance scale of {scale:g} has no beginning", start)
-        return scale, 0.0
-
-    def _sync_guidance(self, settings: SamplingSettings, steps: int, solver: str) -> float:
-        """The gamma of sync guidance as it acts: 0 where no step falls into its interval.
-
-        Raises SettingRefused for one that was asked for and would then do nothing.
-        """
-        if within(evaluation_times(time_grid(steps), solver), SYNC_INTERVAL).any():
-            return self.config.gamma_guidance if settings.gamma_guidance is None else settings.gamma_guidance
-        if settings.gamma_guidance:
-            reason = "sync guidance acts from {} to {}".format(*SYNC_INTERVAL)
-            raise SettingRefused(
-                "gamma_guidance", f"{reason}, and none of {steps} steps lies there", settings.gamma_guidance
-            )
-        return 0.0
+        """The settings as this flow follows them (`guidance.resolve_sampling`). Raises SettingRefused if it cannot."""
+        return resolve_sampling(self.config, settings)
 
     def describe(self, settings: SamplingSettings) -> dict[str, object]:
         return describe(self.config, settings)
@@ -348,27 +254,3 @@ class LatentFlowMatcher(nn.Module):
         z_0 = start_around(self.mean, noise, cond, cond_mask, mask)
         velocity = self.guided_field(cond, cond_mask, mask, settings, table)
         return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver, field_jumps(settings))
-
-
-class SampledAlong(Protocol):
-    """What a flow's and a student's configuration have in common for their samples."""
-
-    start: str
-    space: str
-    prior_type: str
-
-
-def describe(config: SampledAlong, settings: SamplingSettings) -> dict[str, object]:
-    """What decides the latents besides text, length and seed; `settings` as `resolve` gives them."""
-    return {
-        "num_steps": settings.num_steps,
-        "guidance_scale": settings.guidance_scale,
-        "guidance_start": settings.guidance_start,
-        "guidance_from": settings.guidance_from,
-        "solver": settings.solver,
-        "start": config.start,
-        "space": config.space,
-        "prior": config.prior_type,
-        "sync_guidance": settings.use_sync_guidance,
-        "gamma_guidance": settings.gamma_guidance,
-    }

@@ -1,6 +1,7 @@
 """How latents are sampled, as a user asks for it and as a network can follow it."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,27 @@ def require_as_trained(setting: str, asked: object, trained: object) -> None:
 
 def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class SampledAlong(Protocol):
+    """What a flow's and a student's configuration have in common for their samples."""
+
+    start: str
+    space: str
+    prior_type: str
+
+
+def describe(config: SampledAlong, settings: SamplingSettings) -> dict[str, object]:
+    """What decides the latents besides text, length and seed; `settings` as `resolve` gives them."""
+    return {
+        "num_steps": settings.num_steps,
+        "guidance_scale": settings.guidance_scale,
+        "guidance_start": settings.guidance_start,
+        "guidance_from": settings.guidance_from,
+        "solver": settings.solver,
+        "start": config.start,
+        "space": config.space,
+        "prior": config.prior_type,
+        "sync_guidance": settings.use_sync_guidance,
+        "gamma_guidance": settings.gamma_guidance,
+    }

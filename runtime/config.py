@@ -1,6 +1,7 @@
 """Settings as dataclass fields with a description, for readers of the code and for --help."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,3 +15,10 @@ def described(default: T, meaning: str, **more: object) -> T:
     The user can set described fields; fields without a description are derived.
     """
     return dataclasses.field(default=default, metadata={"meaning": meaning, **more})
+
+
+def require_known(config: object, **known: Sequence[str]) -> None:
+    """Raises ValueError if a field of a configuration has a value that is none of its known ones, given by its name."""
+    for name, values in known.items():
+        if getattr(config, name) not in values:
+            raise ValueError(f"{name} '{getattr(config, name)}' must be one of {', '.join(values)}")

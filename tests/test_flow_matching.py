@@ -20,7 +20,8 @@ from models.flow_matching import (
     time_grid,
     within,
 )
-from models.latent_flow_matcher import GAMMA_UNITS, TEXT_GUIDANCE_END, UNCONDITIONAL, FlowConfig, LatentFlowMatcher
+from models.guidance import TEXT_GUIDANCE_END, UNCONDITIONAL
+from models.latent_flow_matcher import GAMMA_UNITS, FlowConfig, LatentFlowMatcher
 from models.layers import lengths_to_mask
 from models.sampling_settings import SamplingSettings, SettingRefused
 from models.sync_guidance import SYNC_INTERVAL, sync_gradient, sync_loss

@@ -13,7 +13,7 @@ from test_generation import make_generator
 from checkpoints import FLOW, load_autoencoder, load_checkpoint, load_text_to_latent
 from models.autoencoder import PoseSpace
 from models.flow_matching import sample_noise, sample_ode, time_grid
-from models.latent_flow_matcher import field_jumps
+from models.guidance import field_jumps
 from models.layers import lengths_to_mask
 from models.sampling_settings import SamplingSettings
 from models.text_to_latent import TextToLatent

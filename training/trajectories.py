@@ -16,7 +16,8 @@ from torch import Tensor
 from dataset import LatentDataset, collate
 from models.consistency_distillation import teacher_trajectory
 from models.flow_matching import DEFAULT_SOLVER, sample_noise
-from models.latent_flow_matcher import TEXT_GUIDANCE_END, FlowConfig, field_jumps
+from models.guidance import TEXT_GUIDANCE_END, field_jumps
+from models.latent_flow_matcher import FlowConfig
 from models.latent_predictor import start_around
 from models.layers import lengths_to_mask
 from models.sampling_settings import SamplingSettings
