@@ -79,7 +79,7 @@ def main() -> None:
 
     source = latent_stages.open_source(args, accelerator.device).in_space(args.space)
     latent_stages.require_shape(args, source)
-    latent_stages.look_through(source, with_texts=("train",))
+    latent_stages.read_all_splits(source, with_texts=("train",))
     prior, of_prior = latent_stages.open_prior(args, source)
     encoder = latent_stages.make_text_encoder(args, source, accelerator.device)
 

@@ -53,7 +53,7 @@ def main() -> None:
 
     source = latent_stages.open_source(args, accelerator.device)
     latent_stages.require_shape(args, source)
-    latent_stages.look_through(source, with_texts=SPLITS)
+    latent_stages.read_all_splits(source, with_texts=SPLITS)
     encoder = latent_stages.make_text_encoder(args, source, accelerator.device)
     config = build_dataclass(
         PredictorConfig,

@@ -47,7 +47,7 @@ def main() -> None:
 
     source = latent_stages.open_source(args, accelerator.device)
     latent_stages.require_shape(args, source)
-    latent_stages.look_through(source, with_texts=())
+    latent_stages.read_all_splits(source, with_texts=())
     config = build_dataclass(
         PriorConfig,
         args,

@@ -107,7 +107,7 @@ def main() -> None:
     source = source.in_space(teacher.net.config.space)
     require_same_latents(teacher.net.config, source.autoencoder.config, args.teacher_checkpoint)
     latent_stages.require_shape(args, source)
-    latent_stages.look_through(source, with_texts=SPLITS)
+    latent_stages.read_all_splits(source, with_texts=SPLITS)
     require_teachers_limit(source, teacher, args.teacher_checkpoint)
     require_teachers_signers(source, teacher, args.teacher_checkpoint)
     guide(teacher, args)

@@ -206,7 +206,7 @@ class LatentFlowMatcher(nn.Module):
             with_text = both.first(B)
         else:
             with_text = self.velocity_net.context(cond, cond_mask, mask)
-        filters = None if self.prior is None else self.prior.remember(mask.shape[1])
+        filters = None if self.prior is None else self.prior.filters(mask.shape[1])
         in_units_of_field = self.config.gamma_unit == "field"
         interval = guided_within(settings)
 

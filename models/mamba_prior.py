@@ -301,10 +301,10 @@ class BidirectionalMamba(nn.Module):
         sizes = (config.hidden_dim, config.d_state, config.d_conv, config.expand, config.dt_rank)
         self.forward_mixer, self.backward_mixer = MambaMixer(*sizes), MambaMixer(*sizes)
 
-    def remember(self, length: int) -> None:
-        """Nothing, since everything that it computes depends on its input."""
+    def filters(self, length: int) -> None:
+        """None: everything that it computes depends on its input."""
 
-    def forward(self, x: Tensor, mask: Tensor, memory: None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, filters: None = None) -> Tensor:
         return self.forward_mixer(x) + reverse_valid(self.backward_mixer(reverse_valid(x, mask)), mask)
 
 
@@ -341,18 +341,18 @@ class BidirectionalS4D(nn.Module):
         envelope = torch.exp(-torch.exp(self.log_decay)[..., None] * lag)
         return torch.complex(envelope * torch.cos(angle), envelope * torch.sin(angle))
 
-    def remember(self, length: int) -> Tensor:
+    def filters(self, length: int) -> Tensor:
         """The spectrum of both filters together, complex [length+1,d]; it depends only on the length of the clips."""
         past, future = self.kernels(length)  # [d,T]; lag 0 is the past's alone
         kernel = torch.cat([past, torch.zeros_like(past[:, :1]), future[:, 1:].flip(1)], dim=1)  # circular, [d,2T]
         return torch.fft.rfft(kernel).t()
 
-    def forward(self, x: Tensor, mask: Tensor, memory: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, filters: Tensor | None = None) -> Tensor:
         T = x.shape[1]
         u, gate = self.in_proj(x).chunk(2, dim=-1)  # [B,T,d] each
         with torch.autocast(x.device.type, enabled=False):  # there is no FFT in half precision
             u = F.silu(u.to(self.D.dtype)).masked_fill(~mask[:, :, None], 0.0)
-            spectrum = torch.fft.rfft(u, n=2 * T, dim=1) * (self.remember(T) if memory is None else memory)
+            spectrum = torch.fft.rfft(u, n=2 * T, dim=1) * (self.filters(T) if filters is None else filters)
             y = torch.fft.irfft(spectrum, n=2 * T, dim=1)[:, :T] + self.D * u
         return self.out_proj(y * F.silu(gate))
 
@@ -369,9 +369,9 @@ class PriorBlock(nn.Module):
         self.mixer = mixer
         self.adapt = zero_init(nn.Linear(hidden_dim, 3 * hidden_dim))
 
-    def forward(self, x: Tensor, time: Tensor, mask: Tensor, memory: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, mask: Tensor, filters: Tensor | None = None) -> Tensor:
         shift, scale, gate = self.adapt(F.silu(time)).chunk(3, dim=-1)
-        return x + gate[:, None] * self.mixer(modulate(self.norm(x), shift, scale), mask, memory)
+        return x + gate[:, None] * self.mixer(modulate(self.norm(x), shift, scale), mask, filters)
 
 
 class SSMPrior(nn.Module):
@@ -390,16 +390,16 @@ class SSMPrior(nn.Module):
         self.adapt = zero_init(nn.Linear(H, 2 * H))
         self.output = zero_init(nn.Linear(H, config.latent_dim))
 
-    def remember(self, length: int) -> list[Tensor | None]:
-        """What all steps of a trajectory of `length` latents share, for each block."""
-        return [block.mixer.remember(length) for block in self.blocks]
+    def filters(self, length: int) -> list[Tensor | None]:
+        """What all steps of a trajectory of `length` latents share, for each block; None where nothing is."""
+        return [block.mixer.filters(length) for block in self.blocks]
 
-    def forward(self, z_t: Tensor, t: Tensor, mask: Tensor, memory: Sequence[Tensor | None] | None = None) -> Tensor:
+    def forward(self, z_t: Tensor, t: Tensor, mask: Tensor, filters: Sequence[Tensor | None] | None = None) -> Tensor:
         """z_t [B,N,D], t [B] in [0,1], mask [B,N] (True = real latent) -> v_prior [B,N,D], 0 at padding."""
         padding = ~mask[:, :, None]
         x = self.input(z_t.masked_fill(padding, 0.0))  # [B,T,H]
         time = self.time(t)  # [B,H]
-        for block, part in zip(self.blocks, memory or [None] * len(self.blocks), strict=True):
+        for block, part in zip(self.blocks, filters or [None] * len(self.blocks), strict=True):
             x = block(x, time, mask, part)
         shift, scale = self.adapt(F.silu(time)).chunk(2, dim=-1)
         return self.output(modulate(self.norm(x), shift, scale)).masked_fill(padding, 0.0)

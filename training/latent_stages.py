@@ -78,12 +78,11 @@ def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
     )
 
 
-def look_through(source: LatentSource, with_texts: Sequence[str]) -> None:
+def read_all_splits(source: LatentSource, with_texts: Sequence[str]) -> None:
     """Read all splits, test included, so that errors in them are reported before training, not after it.
 
-    Also prints how many train clips are resampled.
-    with_texts: the splits that must have at least one text. Raises UserError for clips of another frame rate than those
-    of the autoencoder, too.
+    Prints how many train clips are resampled. with_texts: the splits that must have at least one text. Raises UserError
+    for a split that has none, and for clips of another frame rate than the autoencoder's.
     """
     for split in SPLITS:
         clips = source.clips(split)
@@ -178,11 +177,13 @@ def latent_loader(
     """
     clips = latent_dataset(source, split, encoder, accelerator.device, labelled=labelled)
     if split == "train" and joined_clips > 0:
-        clips = join(clips, joined_clips, source, encoder, settings.seed)
+        clips = join_clips(clips, joined_clips, source, encoder, settings.seed)
     return split_loader(clips, split, settings, accelerator)
 
 
-def join(clips: LatentDataset, share: float, source: LatentSource, encoder: TextEncoder, seed: int) -> JoinedClips:
+def join_clips(
+    clips: LatentDataset, share: float, source: LatentSource, encoder: TextEncoder, seed: int
+) -> JoinedClips:
     """The clips, of which a share is followed by a second one; prints how many of the first epoch are."""
     joined = JoinedClips(
         clips,
@@ -203,7 +204,7 @@ def join(clips: LatentDataset, share: float, source: LatentSource, encoder: Text
     return joined
 
 
-def signers_of(source: LatentSource) -> dict[str, str]:
+def signers_setting(source: LatentSource) -> dict[str, str]:
     """The data set's signers, as a setting of a run; empty if the data set names none."""
     named = {split: source.signers(split) for split in SPLITS}  # test's, too: errors are reported before training
     told = [sorted(named[split].items()) for split in ("train", "dev")]
@@ -233,7 +234,9 @@ def latent_stage(
         text_encoder=describe_text_encoder(model.text_encoder),
         signers=model.signers,
         criterion=criterion,
-        made_with=made_with(args, source.clips("train"), source.clips("dev"), **signers_of(source), **joins, **more),
+        made_with=made_with(
+            args, source.clips("train"), source.clips("dev"), **signers_setting(source), **joins, **more
+        ),
         pictures=generations(source),
         record=args.record,
         learns_from=learns_from,

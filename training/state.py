@@ -76,6 +76,11 @@ class Progress:
         return 0 < settings.early_stopping_patience <= self.epoch - self.best_epoch
 
 
+def _sum_dtype(device: torch.device) -> torch.dtype:
+    """The widest type of numbers that a device adds: Apple's GPUs have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 class Means:
     """Means of losses over clips, summed on the device and read once; each process holds a part of each loss."""
 
@@ -86,7 +91,7 @@ class Means:
     def add(self, losses: Losses, clips: int) -> None:
         """Add the losses of a batch; `clips` counts the whole batch."""
         for name, value in losses.items():
-            value = value.detach().double() if value.device.type != "mps" else value.detach()
+            value = value.detach().to(_sum_dtype(value.device))
             self.sums[name] = self.sums.get(name, 0.0) + value * clips
         self.count += clips
 
@@ -132,7 +137,7 @@ class EpochState:
         if not isinstance(sums, dict) or not all(isinstance(value, float) for value in (*sums.values(), *numbers)):
             raise ValueError("no sums")
         means = Means()
-        dtype = torch.float32 if device.type == "mps" else torch.float64
+        dtype = _sum_dtype(device)
         for name, value in sums.items():
             means.sums[name] = torch.tensor(value if process == 0 else 0.0, dtype=dtype, device=device)
         means.count = counts[3]
