@@ -1,0 +1,1 @@
+"""The parts, the plan and the tables of run_ablation.py."""

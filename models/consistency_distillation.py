@@ -17,10 +17,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from models.flow_matching import MAX_STEPS, Velocity, evaluation_times, ode_states, sample_noise, sample_ode, time_grid
+from models.flow_matching import MAX_STEPS, Velocity, evaluation_times, ode_states, sample_ode, time_grid
 from models.guidance import UNCONDITIONAL
 from models.latent_flow_matcher import SPACES, FlowConfig, LatentFlowMatcher
-from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, start_around
+from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, sample_start
 from models.layers import require_head_sizes
 from models.sampling_settings import SamplingSettings, SettingRefused, describe, require_as_trained
 from models.velocity_net import TimeTable, VelocityNet
@@ -189,8 +189,7 @@ class Student(nn.Module):
         table: TimeTable | None = None,
     ) -> Tensor:
         """Latents [B,N,D] of texts cond [B,L,C], cond_mask [B,L], mask [B,N]; each clip's noise comes from its seed."""
-        noise = sample_noise(seeds, mask.sum(1).tolist(), self.config.latent_dim).to(cond.device)
-        z_0 = start_around(self.mean, noise, cond, cond_mask, mask)
+        z_0 = sample_start(self.mean, seeds, cond, cond_mask, mask, self.config.latent_dim)
         velocity = self.step_field(cond, cond_mask, mask, settings.num_steps, table)
         return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver)
 

@@ -21,7 +21,6 @@ from models.flow_matching import (
     evaluation_times,
     expand,
     path_sample,
-    sample_noise,
     sample_ode,
     sample_times,
     time_grid,
@@ -35,7 +34,7 @@ from models.guidance import (
     require_guidance_start,
     resolve_sampling,
 )
-from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, latent_regression_loss, start_around
+from models.latent_predictor import STARTS, LatentPredictor, PredictorConfig, latent_regression_loss, sample_start
 from models.layers import require_head_sizes
 from models.mamba_prior import PRIORS, PriorConfig, build_prior
 from models.sampling_settings import SamplingSettings, describe
@@ -250,7 +249,6 @@ class LatentFlowMatcher(nn.Module):
         table: TimeTable | None = None,
     ) -> Tensor:
         """Latents [B,N,D] of texts cond [B,L,C], cond_mask [B,L], mask [B,N]; each clip's noise comes from its seed."""
-        noise = sample_noise(seeds, mask.sum(1).tolist(), self.config.latent_dim).to(cond.device)
-        z_0 = start_around(self.mean, noise, cond, cond_mask, mask)
+        z_0 = sample_start(self.mean, seeds, cond, cond_mask, mask, self.config.latent_dim)
         velocity = self.guided_field(cond, cond_mask, mask, settings, table)
         return sample_ode(velocity, z_0, time_grid(settings.num_steps), settings.solver, field_jumps(settings))

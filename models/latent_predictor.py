@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.flow_matching import sample_noise
 from models.layers import Context, DecoderLayer, require_head_sizes
 from models.sampling_settings import SamplingSettings, SettingRefused
 from models.whole_batch import masked_mean
@@ -119,8 +120,14 @@ class LatentPredictor(nn.Module):
         return self(cond, cond_mask, mask)
 
 
-def start_around(mean: LatentPredictor | None, noise: Tensor, cond: Tensor, cond_mask: Tensor, mask: Tensor) -> Tensor:
-    """Where trajectories start, z_0 [B,N,D]: in noise, around what `mean`, if any, predicts for the text."""
+def sample_start(
+    mean: LatentPredictor | None, seeds: Sequence[int], cond: Tensor, cond_mask: Tensor, mask: Tensor, latent_dim: int
+) -> Tensor:
+    """Where trajectories start, z_0 [B,N,D]: in noise, each clip's from its seed, around what `mean`, if any, predicts.
+
+    cond [B,L,C], cond_mask [B,L], mask of latents [B,N].
+    """
+    noise = sample_noise(seeds, mask.sum(1).tolist(), latent_dim).to(cond.device)
     return noise if mean is None else noise + mean(cond, cond_mask, mask)
 
 

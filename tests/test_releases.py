@@ -14,7 +14,7 @@ import torch
 from checkpoints import FLOW, PREDICTOR, load_autoencoder, load_text_to_latent
 from dataset import Batch, collate
 from generation import Generated, load_generator
-from models import consistency_distillation, latent_flow_matcher
+from models import latent_predictor
 from models.autoencoder import AutoencoderLoss, PoseAutoencoder
 from models.flow_matching import path_sample
 from models.sampling_settings import SamplingSettings
@@ -62,8 +62,7 @@ def signed(release: Path, name: str, num_steps: int | None, monkeypatch: pytest.
     """The recorded text as the release's model signs it from the recorded noise."""
     record = recorded(release)
     noise = torch.tensor(record["noise"])[None]
-    for module in (latent_flow_matcher, consistency_distillation):
-        monkeypatch.setattr(module, "sample_noise", lambda seeds, lengths, dim: noise)
+    monkeypatch.setattr(latent_predictor, "sample_noise", lambda seeds, lengths, dim: noise)
     paths = release / f"{name}.pt", release / "autoencoder.pt"
     generator = load_generator(*paths, CPU, SamplingSettings(num_steps=num_steps))
     return generator.generate([record["text"]], [0], [record["frames"]])[0]

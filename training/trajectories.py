@@ -15,10 +15,10 @@ from torch import Tensor
 
 from dataset import LatentDataset, collate
 from models.consistency_distillation import teacher_trajectory
-from models.flow_matching import DEFAULT_SOLVER, sample_noise
+from models.flow_matching import DEFAULT_SOLVER
 from models.guidance import TEXT_GUIDANCE_END, field_jumps
 from models.latent_flow_matcher import FlowConfig
-from models.latent_predictor import start_around
+from models.latent_predictor import sample_start
 from models.layers import lengths_to_mask
 from models.sampling_settings import SamplingSettings
 from models.sync_guidance import SYNC_INTERVAL
@@ -112,7 +112,7 @@ def trajectory_pack(
         "num_segments": num_segments,
         "seed": seed,
     }
-    device, dim = teacher.latent_mean.device, teacher.net.config.latent_dim
+    device = teacher.latent_mean.device
     settings = teacher.net.resolve(SamplingSettings(num_teacher_steps))  # not the steps that it samples in by default
     jumps = field_jumps(settings)
     place = {text: index for index, text in enumerate(texts.texts)} if texts else {}
@@ -136,11 +136,10 @@ def trajectory_pack(
 
         The noise follows from a start's ID and number, so that neither dev nor a user's seed meets that of train.
         """
-        lengths = [start.num_latents for start in batch]
-        mask = lengths_to_mask(torch.tensor(lengths, device=device))
+        mask = lengths_to_mask(torch.tensor([start.num_latents for start in batch], device=device))  # [B,N]
         seeds = [int(digest([seed, start.id, first + row])[:15], 16) for row, start in enumerate(batch)]
-        noise, texts_read = sample_noise(seeds, lengths, dim).to(device), condition_on(batch)
-        z_0 = start_around(teacher.net.mean, noise, *texts_read, mask)
+        texts_read = condition_on(batch)
+        z_0 = sample_start(teacher.net.mean, seeds, *texts_read, mask, teacher.net.config.latent_dim)
         velocity = teacher.net.guided_field(*texts_read, mask, settings)
         states = teacher_trajectory(velocity, z_0, num_teacher_steps, num_segments, jumps)  # [B,S+1,N,D]
         states = states.transpose(1, 2).flatten(2).float().cpu().numpy()
