@@ -17,7 +17,7 @@ import numpy as np
 from poses import layout
 from poses.holistic import read_pose_file
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
-from poses.presence import ARTICULATORS, MISSING, says_nothing, shown_keypoints, shown_numbers, shown_span
+from poses.presence import ARTICULATORS, MISSING, placed, says_nothing, shown_keypoints, shown_numbers, shown_span
 from poses.rates import FASTEST, SLOWEST, same_rate
 from poses.texts import texts_by_id
 from runtime.errors import UserError
@@ -188,8 +188,7 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
         raise UserError(
             f"{path}: 'keypoints' is {keypoints.dtype} [{_shape(keypoints.shape)}]; expected float [T,75,2]"
         )
-    x, y = keypoints[..., 0], keypoints[..., 1]
-    seen = np.isfinite(x) & np.isfinite(y) & ((x != 0) | (y != 0)) & ((x != MISSING) | (y != MISSING))
+    seen = placed(keypoints)
     if visibility is not None:
         if visibility.dtype.kind not in "fiub":
             raise UserError(f"{path}: '{key}' is {visibility.dtype}; expected numbers from 0 to 1")
@@ -204,10 +203,10 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
         raise UserError(f"{path}: '{key}' holds {odd[0]:g}; write 0 for unseen up to 1 for seen, not percent or logits")
     why = "far outside the picture, 0 to 1; divide pixels by its width and height, and write NaN for missing"
     _refuse_absurd(path, "keypoints", keypoints, seen[..., None], MAX_KEYPOINT, why)
-    placed = shown_keypoints(keypoints)
-    whole, hands = seen & placed, slice(layout.NUM_BODY, None)
+    shown = shown_keypoints(keypoints)
+    whole, hands = seen & shown, slice(layout.NUM_BODY, None)
     hides = visibility is not None and not visible[:, hands].any()
-    hidden = int(placed[:, hands].any(1).sum()) if hides else 0
+    hidden = int(shown[:, hands].any(1).sum()) if hides else 0
     with np.errstate(over="ignore"):  # of what was not seen
         keypoints = keypoints.astype(np.float32)
     return KeypointFile(keypoints, whole, _read_fps(path, fps), unread, int((seen & ~whole).any(1).sum()), hidden)

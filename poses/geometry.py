@@ -219,7 +219,7 @@ def _means(values: list[np.ndarray], where: list[np.ndarray], starts: np.ndarray
 def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Contradictions of the layout, each with the clips that show it and those that can be judged, [clips] bool."""
     loose = np.fmax(facts["left wrist"], facts["right wrist"])
-    told = {  # a wrong order of points comes first: the later checks would misread such a body
+    shown = {  # a wrong order of points comes first: the later checks would misread such a body
         "large": (facts["large"] >= CONTRADICTS, facts["large"]),
         "outside": (facts["outside"] > MARGIN, facts["outside"]),
         "lying": (facts["lying"] >= CONTRADICTS, facts["lying"]),
@@ -230,7 +230,7 @@ def contradictions(facts: Facts) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         "narrow": (facts["width"] < NARROWEST, facts["width"]),
         "degrees": (facts["nmm"][:, _HEAD_POSE] > FULL_TURN, facts["nmm"][:, _HEAD_POSE]),
     }
-    return {name: (shows, np.isfinite(fact)) for name, (shows, fact) in told.items()}
+    return {name: (shows, np.isfinite(fact)) for name, (shows, fact) in shown.items()}
 
 
 def refusal(facts: Facts) -> str | None:
@@ -324,24 +324,24 @@ def other_parts(split: str, facts: Facts, train: Facts) -> list[str]:
 
 def _odd(facts: Facts) -> dict[str, np.ndarray]:
     """Which clips differ from the rest, [clips] bool, by how they do."""
+    contradicts = {name: shows for name, (shows, _) in contradictions(facts).items()}
     median = np.nanmedian(facts["width"]) if np.isfinite(facts["width"]).any() else np.nan
     ratio = np.maximum(facts["width"] / median, median / facts["width"])
     usual = np.median(facts["nmm"], axis=0)
+    far = (facts["low"] < 0.5 - FAR) | (facts["high"] > 0.5 + FAR)  # [clips,2]
+    large = (facts["nmm"] > ANOTHER_SCALE * usual) & (usual > 0)  # [clips,4]
     return {
-        "have their nose or a shoulder outside the picture": facts["outside"] > MARGIN,
-        "lie on their side": facts["lying"] >= CONTRADICTS,
-        "have the nose below the shoulders": (facts["below"] >= CONTRADICTS) & ~(facts["lying"] >= CONTRADICTS),
-        "have the signer's left shoulder at the left of the picture": facts["reversed"] >= CONTRADICTS,
-        "have the hands at each other's wrists": facts["exchanged"] >= CONTRADICTS,
-        "have a hand whose palm is longer than the shoulders are wide": facts["large"] >= CONTRADICTS,
-        "have a hand far from its own wrist": np.fmax(facts["left wrist"], facts["right wrist"]) > LOOSE,
+        "have their nose or a shoulder outside the picture": contradicts["outside"],
+        "lie on their side": contradicts["lying"],
+        "have the nose below the shoulders": contradicts["below"] & ~contradicts["lying"],
+        "have the signer's left shoulder at the left of the picture": contradicts["reversed"],
+        "have the hands at each other's wrists": contradicts["exchanged"],
+        "have a hand whose palm is longer than the shoulders are wide": contradicts["large"],
+        "have a hand far from its own wrist": contradicts["loose"],
         f"are {ANOTHER_SIZE:g} times as wide or narrow at the shoulders as most": ratio > ANOTHER_SIZE,
-        "have keypoints far outside the picture": (facts["astray"] > FAR_ABOVE_LEGS)
-        | ((facts["low"] < 0.5 - FAR) | (facts["high"] > 0.5 + FAR)).any(1),
-        "have a head that turns by more than a full turn, as in degrees": facts["nmm"][:, _HEAD_POSE] > FULL_TURN,
-        f"have NMMs {ANOTHER_SCALE} times as large as most": ((facts["nmm"] > ANOTHER_SCALE * usual) & (usual > 0)).any(
-            1
-        ),
+        "have keypoints far outside the picture": (facts["astray"] > FAR_ABOVE_LEGS) | far.any(1),
+        "have a head that turns by more than a full turn, as in degrees": contradicts["degrees"],
+        f"have NMMs {ANOTHER_SCALE} times as large as most": large.any(1),
     }
 
 
