@@ -264,7 +264,7 @@ def show_split(args: argparse.Namespace) -> None:
         shown = {REFERENCE if folders else "real": Shown(reference.pose, reference.seen, said)}
         for label, folder in folders.items():
             path = prediction_path(folder / f"predictions_{split}", clip_id)
-            clip = read_prediction(path, None if args.fps else reference.fps, reading).trimmed()  # as it was scored
+            clip = read_prediction(path, None if args.fps else reference.fps, reading)
             shown[label] = Shown(clip.pose, clip.seen)
         fps = args.fps or reference.fps or DEFAULT_FPS
         entries.append(Entry(clip_id, reference.text, fps, shown, values[clip_id]))

@@ -10,7 +10,7 @@ from poses import layout
 from poses.files import Reading, absurd_numbers, read_pose, repeated_frames
 from poses.geometry import Facts, Geometry, differing, refusal
 from poses.motion import keypoints_seen
-from poses.presence import HALF
+from poses.presence import HALF, shown_span
 from poses.rates import same_rate
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
@@ -38,15 +38,15 @@ def read_predictions(
     clips, trimmed, first = [], 0, None
     for reference in references:
         path = prediction_path(folder, reference.id)
-        whole, rate = _read(path, fps, reading)
+        clip, rate, cut = _read(path, fps, reading)
         first = first or (rate and (path.name, rate))
         if rate and not same_rate(rate, first[1]):
             raise UserError(
                 f"{path}: {rate:g} frames per second, but {first[0]} has {first[1]:g}; bring all clips to the rate of "
                 "the data set"
             )
-        clips.append(whole.trimmed())
-        trimmed += len(clips[-1].pose) < len(whole.pose)
+        clips.append(clip)
+        trimmed += cut
     if trimmed:
         print(f"{folder}: frames at the ends of {trimmed} of {len(clips)} clips show nothing, and do not count")
     return clips
@@ -219,7 +219,7 @@ def prediction_path(folder: Path, clip_id: str) -> Path:
 
 
 def read_prediction(path: Path, fps: float | None = None, reading: Reading | None = None) -> Clip:
-    """The clip of an `.npy` file, every number of which must be there, or of a `.pose` file.
+    """The clip of an `.npy` file, every number of which must be there, or of a `.pose` file, as it is scored.
 
     reading: of the data set, which says from which confidence on a keypoint of a `.pose` file counts as seen.
     Raises UserError if its rate is not its reference's: at twice the frames per second, motion looks half as fast.
@@ -227,21 +227,24 @@ def read_prediction(path: Path, fps: float | None = None, reading: Reading | Non
     return _read(path, fps, reading)[0]
 
 
-def _read(path: Path, fps: float | None, reading: Reading | None) -> tuple[Clip, float | None]:
-    """`read_prediction`, and the frames per second that the clip states, if it does."""
+def _read(path: Path, fps: float | None, reading: Reading | None) -> tuple[Clip, float | None, bool]:
+    """`read_prediction`, the frames per second that the clip states, if it does, and whether ends were cut off."""
     read = read_pose(path, reading)
     if fps and read.fps and not same_rate(fps, read.fps):
         raise UserError(f"{path}: {read.fps:g} frames per second, but its reference has {fps:g}; bring it to that rate")
-    if path.suffix == ".pose":
-        clip = Clip.real(read.pose, read.seen)
-        _refuse_absurd(path, clip.pose, clip.seen)
-        return clip, read.fps
-    if not np.isfinite(read.pose).all():
-        raise UserError(f"{path}: holds NaN or infinity, or more than float32 can; a prediction has every number")
-    if not read.pose.any():
-        raise UserError(f"{path}: holds nothing but zeros, which is a clip that shows nothing; generate it again")
-    _refuse_absurd(path, read.pose, np.ones(read.pose.shape, bool))
-    return Clip.generated(read.pose), read.fps
+    measured = read.seen
+    if path.suffix == ".npy":
+        if not np.isfinite(read.pose).all():
+            raise UserError(f"{path}: holds NaN or infinity, or more than float32 can; a prediction has every number")
+        if not read.pose.any():
+            raise UserError(f"{path}: holds nothing but zeros, which is a clip that shows nothing; generate it again")
+        measured = np.ones(read.pose.shape, bool)
+    _refuse_absurd(path, read.pose, measured)
+    # First the ends, as of a data set's files: beside padding, a hand that comes last would be a short appearance.
+    shown = shown_span(read.seen)
+    pose, seen = read.pose[shown], read.seen[shown]
+    clip = (Clip.generated(pose) if path.suffix == ".npy" else Clip.real(pose, seen)).trimmed()
+    return clip, read.fps, len(clip.pose) < len(read.pose)
 
 
 def _refuse_absurd(path: Path, pose: np.ndarray, seen: np.ndarray) -> None:

@@ -27,7 +27,7 @@ from evaluation.baselines import NearestTexts, baseline_clips, nearest_text_clip
 from evaluation.clips import Clip, Reference, read_references, references_fingerprint
 from evaluation.evaluator import Evaluator
 from evaluation.opening import to_score
-from evaluation.predictions import read_predictions, warnings_on
+from evaluation.predictions import read_prediction, read_predictions, warnings_on
 from evaluation.report import ROWS, format_table, write_clips
 from generation import require_plausible
 from importers import spelling
@@ -538,6 +538,19 @@ def test_predictions_are_read_as_a_data_sets_clips_are(data_dir, tmp_path, capsy
         np.save(tmp_path / f"{reference.id}.npy", pose)
     (said,) = warnings_on(read_predictions(tmp_path, references), references)
     assert "the nose lies below the shoulders, so y points upwards" in said
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".pose"])
+def test_a_hand_that_comes_last_is_there_whatever_the_padding(suffix, data_dir, tmp_path):
+    (pose, *_) = (reference.in_file().astype(np.float32) for reference in read_references(load_split(data_dir, "dev")))
+    pose[:-3, layout.LEFT_HAND] = 0
+    pose[-3:, layout.LEFT_HAND] = pose[-3:, layout.RIGHT_HAND]
+    write_pose(tmp_path / f"whole{suffix}", pose)
+    write_pose(tmp_path / f"padded{suffix}", np.concatenate([pose, np.zeros((9, layout.POSE_DIM), np.float32)]))
+    whole, padded = (read_prediction(tmp_path / f"{name}{suffix}") for name in ("whole", "padded"))
+    assert whole.present[:, 0].sum() == 3
+    np.testing.assert_array_equal(padded.seen, whole.seen)
+    np.testing.assert_array_equal(padded.pose, whole.pose)
 
 
 def test_single_predictions_of_another_geometry_are_named(tmp_path):
