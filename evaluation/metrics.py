@@ -18,7 +18,7 @@ from dtaidistance import dtw_ndim
 
 from evaluation.clips import Array, Clip
 from poses import layout
-from poses.motion import WRISTS_AND_HANDS, mean_speeds, mean_sway, mean_where, mostly_seen
+from poses.motion import WRISTS_AND_HANDS, mean_speeds, mean_sway, mean_where, mostly_seen, smoothed
 
 STILL = 1e-6  # of the face's scales, over all frames: less is rounding, not motion
 
@@ -185,10 +185,15 @@ def presence_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:
 
 def motion_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:
     """Speeds, jerks and sways of a clip and of its reference, [2] each, times the reference's frames: the ratio of
-    their sums over clips counts a long clip for more."""
+    their sums over clips counts a long clip for more.
+
+    `smooth_hand_speeds` are of smoothed clips, in which hands that tremble or circle where they are hardly move.
+    """
     frames = len(reference.pose)
     arms = layout.ARMS_AND_HANDS
     asked = {"hand_speeds": (WRISTS_AND_HANDS, 1), "speeds": (arms, 1), "jerks": (arms, 3)}
     pairs = {name: compare_speeds(prediction, reference, *what) for name, what in asked.items()}
+    calm = (Clip(smoothed(clip.filled()), clip.seen) for clip in (prediction, reference))
+    pairs["smooth_hand_speeds"] = compare_speeds(*calm, WRISTS_AND_HANDS)
     pairs["sways"] = compare_sways(prediction, reference)
     return {name: frames * np.array(pair) for name, pair in pairs.items()}

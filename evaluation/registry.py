@@ -122,8 +122,10 @@ SUBJECTS: dict[str, dict[str, list[Metric]]] = {
         ],
     },
     "motion": {
-        "mean speed of hands and wrists divided by the reference's; 0 stands still": [
-            Metric("motion_ratio", NEAR_1, ratio_of, ("hand_speeds",), Column(2, "motion ratio", 3))
+        "mean speed of hands and wrists divided by the reference's; 0 stands still; `_smoothed`: both smoothed, as "
+        "hands that tremble or circle in one place have speed": [
+            Metric("motion_ratio", NEAR_1, ratio_of, ("hand_speeds",), Column(2, "motion ratio", 3)),
+            Metric("motion_ratio_smoothed", NEAR_1, ratio_of, ("smooth_hand_speeds",)),
         ],
         "mean speed of arms and hands divided by the reference's; `sway_ratio`: of the shoulders' middle, from which "
         "speeds and jerks are measured": [

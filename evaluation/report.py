@@ -37,8 +37,9 @@ WIDTHS = {mean_of: (), ratio_of: (2,), ratio_by_text: (3,)}  # of one clip's val
 MAX_CLIPS_BYTES = 2**33  # of the values of every clip of a split, latents included
 LEAST_READ = 0.1  # BLEU-1 of the real clips, read back: below it a back-translator has learnt too little
 # Outside, stillness or trembling makes the other metrics meaningless. Noise gives a still clip motion, but it trembles.
+# Hands that circle in one place have motion without trembling, and none once they are smoothed.
 PLAUSIBLE_MOTION, PLAUSIBLE_JERK = (0.8, 1.2), 1.5
-MARKED = "motion ratio outside {}-{}, jerk ratio above {}, or one of them unknown".format(
+MARKED = "motion ratio outside {0}-{1} (smoothed: below {0}), jerk ratio above {2}, or one of them unknown".format(
     *PLAUSIBLE_MOTION, PLAUSIBLE_JERK
 )
 
@@ -214,7 +215,10 @@ def format_table(report: Mapping[str, object]) -> str:
 def is_marked(row: Mapping[str, object]) -> bool:
     """Whether a row moves too little, too much, too abruptly, or not measurably, for its other metrics to count."""
     ratio, jerk, (least, most) = row["motion_ratio"], row["jerk_ratio"], PLAUSIBLE_MOTION
-    return None in (ratio, jerk) or not least <= ratio <= most or jerk > PLAUSIBLE_JERK
+    if None in (ratio, jerk) or not least <= ratio <= most or jerk > PLAUSIBLE_JERK:
+        return True
+    smooth = row.get("motion_ratio_smoothed")  # reports of earlier versions do not have it
+    return smooth is not None and smooth < least
 
 
 def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]]) -> list[str]:

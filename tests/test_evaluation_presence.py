@@ -206,7 +206,7 @@ def test_an_absent_hand_does_not_move_nor_by_coming_or_going():
     still = np.repeat(make_clip(0, 1), 24, axis=0)
     still[:, layout.RIGHT_HAND] += np.cumsum(rng.normal(scale=0.01, size=(24, 1)), axis=0)
     reference = without(still, layout.LEFT_HAND)
-    unmoved = dict.fromkeys(("hand_speeds", "speeds", "jerks"), pytest.approx(1))
+    unmoved = dict.fromkeys(("hand_speeds", "speeds", "jerks", "smooth_hand_speeds"), pytest.approx(1))
     assert motion(Clip.generated(still), reference) == unmoved  # a phantom that stands still
     assert motion(without(still, layout.LEFT_HAND, frames=slice(8, 16)), reference) == unmoved
     drifting = still.copy()

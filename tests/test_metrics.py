@@ -298,6 +298,26 @@ def test_motion_ratio_follows_the_speed_and_not_the_place_or_the_size():
         assert evaluate_row(generated(predictions), references)["motion_ratio"] == pytest.approx(0.5)
 
 
+def test_hands_that_circle_in_one_place_have_motion_and_none_that_stays():
+    """A still pose whose hands circle: no jerk above the real one's, and the speed of signing."""
+    arms, references = layout.keypoint_dims(motion.WRISTS_AND_HANDS), []
+    for reference in make_references():
+        reference.pose[:, arms] += 0.2 * np.sin(np.linspace(0, 6, len(reference.pose)))[:, None]
+        references.append(reference)
+    circling = []
+    for reference in references:
+        phase = 2 * np.pi * np.arange(len(reference.pose)) / 7
+        circle = 0.055 * np.stack([np.sin(phase), np.cos(phase)], axis=1)
+        pose = np.repeat(reference.pose.mean(0)[None], len(phase), 0)
+        pose[:, arms] += np.tile(circle, len(arms) // 2)
+        circling.append(pose)
+    row = evaluate_row(generated(circling), references)
+    assert 0.8 < row["motion_ratio"] < 1.2
+    assert row["jerk_ratio"] < 1.5
+    assert row["motion_ratio_smoothed"] < 0.4
+    assert evaluate_row(references, references)["motion_ratio_smoothed"] == 1
+
+
 def test_a_signer_who_jumps_as_a_whole_shows_in_the_sway_alone():
     rng, references = np.random.default_rng(0), []
     for reference in make_references():

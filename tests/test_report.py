@@ -16,7 +16,8 @@ KEYS = [metric.key for metric in METRICS]
 
 def make_row(**changes: object) -> dict[str, object]:
     figures = {f"{name}{end}": value for name in KEYS for end, value in (("", 0.5), ("_low", 0.25), ("_high", 0.75))}
-    return {**figures, "motion_ratio": 1.0, "sync_undefined": 0, "mse_aligned": 0, **changes}
+    moves = {"motion_ratio": 1.0, "motion_ratio_smoothed": 1.0}
+    return {**figures, **moves, "sync_undefined": 0, "mse_aligned": 0, **changes}
 
 
 def make_report(**rows: dict[str, object]) -> dict[str, object]:
@@ -68,6 +69,12 @@ def test_rows_that_move_too_little_or_too_much_are_marked(ratio, marked):
 def test_a_still_clip_with_noise_is_marked_by_its_jerk():
     for jerk, marked in ((1.5, False), (2.1, True), (None, True)):  # clips of three frames have no jerk
         table = format_table(make_report(model=make_row(motion_ratio=1.0, jerk_ratio=jerk)))
+        assert ("model*" in table.splitlines()[0]) == marked
+
+
+def test_a_clip_whose_motion_goes_when_it_is_smoothed_is_marked():
+    for smooth, marked in ((0.9, False), (1.4, False), (0.3, True)):
+        table = format_table(make_report(model=make_row(motion_ratio_smoothed=smooth)))
         assert ("model*" in table.splitlines()[0]) == marked
 
 
