@@ -193,9 +193,9 @@ def main() -> None:
             clips["shuffled_texts"], _ = generate_clips(models.generator, references, wrong, args)
         clips["model"], latency = generate_clips(models.generator, references, texts, args)
         length_source = "oracle" if args.oracle_length else "predicted"
-    warnings = warnings_on(clips["model"], references)
-    for warning in warnings:
-        print(f"warning: {args.predictions_dir or 'the generated clips'}: {warning}")
+    of_clips = warnings_on(clips["model"], references)
+    for warning in [*models.warnings, *(f"{args.predictions_dir or 'the generated clips'}: {w}" for w in of_clips)]:
+        print(f"warning: {warning}")
 
     of_train = args.split == "train"
     evaluator = Evaluator(
@@ -232,7 +232,7 @@ def main() -> None:
         latency=latency,
         thresholds=evaluator.thresholds,
         references=references_fingerprint(references),
-        warnings=warnings,
+        warnings=models.warnings + of_clips,
     )
     if not is_first():
         return

@@ -18,7 +18,7 @@ from models.autoencoder import PoseAutoencoder
 from models.speed import Speed, pack_linears
 from models.text_encoder import TextEncoder
 from poses.pack import Pack
-from poses.splits import load_split, load_statistics
+from poses.splits import are_of_other_clips, load_split, load_statistics
 from poses.statistics import Statistics
 from poses.texts import list_signers, says_something, signers_path
 from runtime.errors import UserError
@@ -26,7 +26,7 @@ from runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Models:
-    """The models that the flags name, None for the others; fingerprints and settings go into the report."""
+    """The models that the flags name, None for the others; fingerprints, settings and warnings go into the report."""
 
     generator: Generator | None
     autoencoder: PoseAutoencoder | None
@@ -35,6 +35,7 @@ class Models:
     judge: SyncJudge | None
     fingerprints: dict[str, str]  # of the checkpoints by kind
     settings: dict[str, object]
+    warnings: list[str]  # that models learnt from other clips
 
 
 def load_models(args: argparse.Namespace, train: Pack, device: torch.device) -> Models:
@@ -66,12 +67,21 @@ def load_models(args: argparse.Namespace, train: Pack, device: torch.device) -> 
         translator = BackTranslator(model, learnt_from, args.num_beams)
         fingerprints[BACK_TRANSLATION] = content["fingerprint"]
         settings["num_beams"] = args.num_beams
+    learnt = {args.autoencoder_checkpoint: statistics} if autoencoder is not None else {}  # a model's are these, too
+    if translator is not None:
+        learnt[args.back_translation_checkpoint] = translator.statistics
+    warnings = [
+        f"{path} learnt from other clips than {args.data_dir}/train, or from these prepared otherwise, so clips of "
+        f"{args.split} may be among them: figures of a split that a model has learnt from say little"
+        for path, of_path in learnt.items()
+        if are_of_other_clips(of_path, args.data_dir, args.cache_dir, train)
+    ]
     if args.sync_confidence:
         data = statistics if autoencoder is None else load_statistics(args.data_dir, args.cache_dir, train)
         classifier = kept_classifier(train, data, args.cache_dir or args.data_dir / "cache")
         judge = SyncJudge(classifier, data.std)
         fingerprints[SYNC_CLASSIFIER] = fingerprint(classifier.state_dict())
-    return Models(generator, autoencoder, statistics, translator, judge, fingerprints, settings)
+    return Models(generator, autoencoder, statistics, translator, judge, fingerprints, settings, warnings)
 
 
 def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Reference], float | None, int]:

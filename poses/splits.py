@@ -109,6 +109,21 @@ def load_statistics(data_dir: Path, cache_dir: Path | None, train: Pack) -> Stat
     return statistics
 
 
+def are_of_other_clips(statistics: Statistics, data_dir: Path, cache_dir: Path | None, train: Pack) -> bool:
+    """Whether statistics, such as a checkpoint's, are of other clips than train's, or of these read otherwise.
+
+    False where neither they nor the data set's own say what they were made from. Texts that changed are no other clips.
+    """
+    content, made_from = train.info.get("content"), statistics.info.get("train")
+    if made_from == content:
+        return False
+    path = statistics_path(data_dir, cache_dir)
+    if not path.is_file():
+        return made_from is not None
+    own = Statistics.load(path)
+    return own.info.get("train", content) != content or own.fingerprint != statistics.fingerprint
+
+
 class _ReadAgain(Exception):
     """Some clips, by ID with what is wrong, are to be left out, but others had to be read to know it."""
 

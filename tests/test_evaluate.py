@@ -855,6 +855,32 @@ def test_the_mean_pose_is_that_of_this_train_whatever_the_autoencoder_learnt_fro
     np.testing.assert_array_equal(clip.pose[0], Statistics.load(statistics_path(data, None)).mean)
 
 
+def test_models_that_learnt_from_other_clips_than_train_are_told(data_dir, trained, translator, tmp_path, capsys):
+    """A split made anew: what is test now may have been train. Texts that changed are no other clips."""
+    data = shutil.copytree(data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))
+    texts = (data / "train.txt").read_text().splitlines()
+
+    def said() -> list[str]:
+        paths = {"D": data, "O": tmp_path / "out", **trained.paths}
+        commands.call("evaluate_predictor", f"--back_translation_checkpoint {translator}", **paths)
+        report = json.loads((tmp_path / "out" / "metrics_dev.json").read_text(encoding="utf-8"))
+        told = [line for line in report["warnings"] if "learnt from other clips" in line]
+        assert all(f"warning: {line}" in capsys.readouterr().out for line in told[:1])
+        return [line.split(" learnt", 1)[0] for line in told]
+
+    assert said() == []
+    (data / "train.txt").write_text("\n".join([f"{texts[0]} again", *texts[1:]]) + "\n")
+    commands.call("data_preparation", D=data)
+    assert said() == []
+    gone = texts[0].split("|")[0]
+    (data / "train" / "poses" / f"{gone}.npz").unlink()
+    (data / "train" / "nmms" / f"{gone}.pkl").unlink()
+    (data / "train.txt").write_text("\n".join(texts[1:]) + "\n")
+    assert said() == [str(trained.autoencoder), str(translator)]  # before it is prepared again, and then
+    commands.call("data_preparation", D=data)
+    assert said() == [str(trained.autoencoder), str(translator)]
+
+
 def test_without_an_autoencoder_the_scale_is_that_of_this_train(untold, capsys):
     texts = untold["D"] / "train.txt"
     *others, last = texts.read_text().splitlines()
