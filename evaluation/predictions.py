@@ -23,6 +23,7 @@ OTHER_SHAPE = 1.3  # times as wide or as high as the references, in the median; 
 OTHER_PLACE = 0.5  # shoulder widths from the references, in the median
 RARELY = 0.5  # of the share of frames in which the reference shows a number: less than that
 FILLED = 0.1  # of the frames of hands and body more than in the references: detectors lose as few
+SHOWN = 0.9  # of the share of frames in which all references show a point of the body: of real takes 0.96 or more
 ON_LINE, MOVED = 1e-6, 1e-5  # image units: float32 rounds by less than the first, and nobody is as still as the second
 
 
@@ -164,13 +165,23 @@ def _filled(clip: Clip) -> tuple[int, int]:
 
 
 def _missing_body(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:
-    """Says that clips never or rarely show points of the body that their references do: distances leave those out."""
+    """Says that clips never or rarely show points of the body that their references do, or that all of them together
+    show one in fewer frames: distances leave those out."""
     above_legs = slice(0, 2 * layout.LEFT_HIP)
     lacking = [
         real.id for clip, real in zip(clips, references, strict=True) if _rarely_shows(clip, real, above_legs).any()
     ]
     if not lacking:
-        return None
+        own, usual = (
+            np.sum([clip.seen[:, above_legs].mean(0) for clip in side], axis=0) for side in (clips, references)
+        )
+        share = np.divide(own, usual, out=np.ones_like(own), where=usual > 0).min()
+        if share >= SHOWN:
+            return None
+        return (
+            f"a point of the body is shown in {100 * share:.0f} % of the frames in which the references show it; "
+            "distances leave it out elsewhere, which makes them smaller where it is hard"
+        )
     return (
         f"{len(lacking)} of {len(clips)} clips, such as '{lacking[0]}', never or rarely show points of the body that "
         "their references show; distances leave these out, so they are of fewer points than those of other systems"

@@ -691,6 +691,19 @@ def test_predictions_without_a_face_are_told(lost, named, data_dir, tmp_path):
     assert warnings_on(read_predictions(tmp_path, without), without) == []
 
 
+@pytest.mark.parametrize(("lost", "told"), [(0.04, None), (0.3, "a point of the body is shown in 7"), (0.8, "2 of 2")])
+def test_arms_that_are_lost_where_they_are_hard_are_told(lost, told, data_dir, tmp_path):
+    references = read_references(load_split(data_dir, "dev"))
+    for reference in references:
+        pose = reference.in_file().astype(np.float32)
+        pose[
+            1 : 1 + round(lost * len(pose)), layout.keypoint_dims(np.array([layout.LEFT_ELBOW, layout.LEFT_WRIST]))
+        ] = 0
+        np.save(tmp_path / f"{reference.id}.npy", pose)
+    said = warnings_on(read_predictions(tmp_path, references), references)
+    assert [text.startswith(str(told)) for text in said if "point" in text] == [True] * (told is not None)
+
+
 def test_warnings_stay_with_the_figures(data_dir, tmp_path, capsys):
     """Whoever reads the report, or compares it with another, sees them too."""
     for reference in read_references(load_split(data_dir, "dev")):
