@@ -59,11 +59,11 @@ class View:
 def fit_views(poses: Sequence[np.ndarray], aspect: float = 1.0) -> list[View]:
     """The views for clips [T,214] that are shown together, around their median shoulders, one size in shoulder widths.
 
-    They show VIEW_HALF to each side, or as much more, up to REACH, as the hands and the heads of all clips need:
-    shoulders are narrow where a signer turns, or a wide recording is drawn as a square. `hands` are those that a clip
-    shows in 10 % of its frames.
+    They show VIEW_HALF to each side, or as much more, up to REACH, as the hands and the head of every clip need, a
+    short one beside a long one, too: shoulders are narrow where a signer turns, or a wide recording is drawn as a
+    square. `hands` are those that a clip shows in 10 % of its frames.
     """
-    views, reached, heads = [], [], []
+    views, reached = [], [np.zeros((1, 2))]  # what a clip's hands reach, and its head, shoulder widths from its centre
     for pose in poses:
         points = visible_points(pose, aspect)
         shoulders = points[:, layout.SHOULDERS]
@@ -74,18 +74,18 @@ def fit_views(poses: Sequence[np.ndarray], aspect: float = 1.0) -> list[View]:
         else:
             centre, width = np.array([aspect / 2, 0.5]), 0.36
         eyes = points[:, [layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER]].reshape(-1, 2)
-        heads.append((eyes[np.isfinite(eyes).all(1)] - centre) / width - np.array([0.0, FOREHEAD]))
-        hands = {}
+        reached.append((eyes[np.isfinite(eyes).all(1)] - centre) / width - np.array([0.0, FOREHEAD]))
+        both, hands = [], {}
         for hand, place in layout.HAND_KEYPOINTS.items():
             seen = points[:, place][np.isfinite(points[:, place]).all((1, 2))]
-            reached.append((seen.reshape(-1, 2) - centre) / width)
+            both.append((seen.reshape(-1, 2) - centre) / width)
             if len(seen) >= max(1, 0.1 * len(pose)):
                 extent = (seen.max(1) - seen.min(1)).max(1)
                 hands[hand] = 0.56 * float(np.percentile(extent, 92)) + 0.02 * width
+        reached.append(np.concatenate(both))
         views.append(View(centre, VIEW_HALF * width, width, centre - [0.0, 0.85 * width], hands, aspect))
-    both = [np.concatenate([*parts, np.zeros((1, 2))]) for parts in (reached, heads)]
-    first = np.min([np.percentile(part, 2, axis=0) for part in both], axis=0).clip(-REACH, -VIEW_HALF)
-    last = np.max([np.percentile(part, 98, axis=0) for part in both], axis=0).clip(VIEW_HALF, REACH)
+    ends = np.stack([np.percentile(part, [2, 98], axis=0) for part in reached if len(part)])  # [parts,2,2]
+    first, last = ends[:, 0].min(0).clip(-REACH, -VIEW_HALF), ends[:, 1].max(0).clip(VIEW_HALF, REACH)
     shift, half = (first + last) / 2, float((last - first).max()) / 2  # shoulder widths
     return [
         replace(view, centre=view.centre + shift * view.shoulder_width, half=half * view.shoulder_width)

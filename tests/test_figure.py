@@ -87,6 +87,13 @@ def test_the_view_holds_the_head_where_shoulders_are_narrow(aspect: float, wider
     assert (view.half > 1.01 * figure.fit_views([pose])[0].half * aspect) == wider
 
 
+def test_a_short_clip_is_shown_as_far_as_it_reaches_beside_a_long_one():
+    raised, calm = moved(signer(), (0, -0.4)), np.repeat(signer(), 200, axis=0)
+    hand = layout.frame_to_keypoints(raised)[:, layout.RIGHT_HAND_KEYPOINTS]
+    view, _ = figure.fit_views([raised, calm])
+    assert (np.abs(hand - view.centre) < 1.05 * view.half).all()
+
+
 def test_clips_shown_together_have_one_size():
     near, far, absurd = (moved(signer(), (0, y)) for y in (0, 0.4, 1e6))
     sizes = [view.half / view.shoulder_width for view in figure.fit_views([near, far])]
