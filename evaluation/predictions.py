@@ -21,6 +21,8 @@ SAME_LENGTH = 2  # frames by which lengths of one factor differ, as converters r
 ENOUGH_CLIPS = 5  # that have one factor by no chance
 OTHER_SHAPE = 1.3  # times as wide or as high as the references, in the median; signers and cameras differ less
 OTHER_PLACE = 0.5  # shoulder widths from the references, in the median
+ONE_HANDED = 0.3  # of the frames in which one hand is shown more than the other
+OTHER_HAND = 0.5  # of one-handed clips that show the other hand: real takes do in 0.01, random ones in 0.17
 RARELY = 0.5  # of the share of frames in which the reference shows a number: less than that
 FILLED = 0.1  # of the frames of hands and body more than in the references: detectors lose as few
 SHOWN = 0.9  # of the share of frames in which all references show a point of the body: of real takes 0.96 or more
@@ -57,6 +59,7 @@ def warnings_on(clips: Sequence[Clip], references: Sequence[Reference]) -> list[
     """What a reader of the clips' figures must know: how they do not follow the layout, or do not show what counts."""
     found = (
         _other_geometry(clips, references),
+        _other_hand(clips, references),
         _other_speed(clips, references),
         _repeating(clips, references),
         _flickering(clips, references),
@@ -89,6 +92,20 @@ def _other_picture(facts: Facts, real: Facts) -> str | None:
     ]
     found = " and ".join(text for holds, text in said if holds)
     return f"the median clip {found}: another crop or shape of the picture? Distances count that" if found else None
+
+
+def _other_hand(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:
+    """Says that one-handed clips show the other hand than their references: in poses of a mirrored video all points
+    follow the layout, and only the references tell."""
+    own, real = (np.array([np.subtract(*clip.present[:, :2].mean(0)) for clip in side]) for side in (clips, references))
+    tell = (np.abs(own) > ONE_HANDED) & (np.abs(real) > ONE_HANDED)
+    other = int((tell & (own * real < 0)).sum())
+    if other < ENOUGH_CLIPS or other <= OTHER_HAND * tell.sum():
+        return None
+    return (
+        f"{other} of {tell.sum()} clips that show mostly one hand show the other one than their references: poses of a "
+        "mirrored video, or left and right exchanged?"
+    )
 
 
 def _facts(clips: Sequence[Clip]) -> Facts:

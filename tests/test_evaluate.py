@@ -704,6 +704,24 @@ def test_arms_that_are_lost_where_they_are_hard_are_told(lost, told, data_dir, t
     assert [text.startswith(str(told)) for text in said if "point" in text] == [True] * (told is not None)
 
 
+@pytest.mark.parametrize(("mirrored", "told"), [(0, False), (2, False), (5, True)])
+def test_poses_of_a_mirrored_video_are_told_by_the_hand_that_they_show(mirrored, told, data_dir):
+    """All their points are where the layout has them: x from the other side, and left for right."""
+    pose = read_references(load_split(data_dir, "dev"))[0].in_file()
+    pose[:, layout.LEFT_HAND] = 0
+    points = layout.frame_to_keypoints(pose)
+    sides = [n for pair in zip(range(12, 33, 2), range(11, 33, 2), strict=True) for n in pair]
+    order = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *sides, *range(54, 75), *range(33, 54)]
+    flipped = np.where(points == 0, 0, [1, 0] + points * [-1, 1])[:, order]
+    other = layout.keypoints_to_frame(flipped, pose[:, layout.NMM])
+    real = Clip.generated(pose)
+    references = [Reference(real.pose, real.seen, str(n), "") for n in range(6)]
+    clips = [Clip.generated(other)] * mirrored + [real] * (6 - mirrored)
+    said = warnings_on(clips, references)
+    assert any(f"{mirrored} of 6 clips that show mostly one hand show the other one" in text for text in said) == told
+    assert not any("exchanged or it is mirrored" in text for text in said)  # the layout is kept
+
+
 def test_warnings_stay_with_the_figures(data_dir, tmp_path, capsys):
     """Whoever reads the report, or compares it with another, sees them too."""
     for reference in read_references(load_split(data_dir, "dev")):
