@@ -240,7 +240,7 @@ def build_network(content: dict, where: str) -> Network:
 def load_prior(path: Path, parent: str) -> tuple[PriorAlone, dict]:
     """The frozen prior that was trained alone and its checkpoint's content; `parent`: its autoencoder's fingerprint."""
     content = load_checkpoint(path, PRIOR)
-    _require_parent(content, parent, path)
+    require_parent(content, parent, path)
     config = build_config(PriorConfig, content["config"], str(path))
     model = build_fitting(lambda: PriorAlone(config), content["weights"], path)
     load_weights(model, content["weights"], str(path))
@@ -249,7 +249,8 @@ def load_prior(path: Path, parent: str) -> tuple[PriorAlone, dict]:
     return model.eval().requires_grad_(False), content
 
 
-def _require_parent(content: dict, parent: str, path: Path) -> None:
+def require_parent(content: dict, parent: str, path: Path) -> None:
+    """Raises UserError if a checkpoint was trained on another autoencoder than that of this fingerprint."""
     if content["parent"] != parent:
         raise UserError(
             f"{path}: trained on the autoencoder {escaped(content['parent'])}, but --autoencoder_checkpoint is "
@@ -265,7 +266,7 @@ def load_text_to_latent(
     text_encoder: name or folder of the pretrained text encoder, if it has moved since training.
     """
     content = load_checkpoint(path, *kinds)
-    _require_parent(content, parent, path)
+    require_parent(content, parent, path)
     description = content.get("text_encoder")
     check_text_encoder(description, path)
     pretrained = None if SCRATCH in description else build_text_encoder(description, device, str(path), text_encoder)

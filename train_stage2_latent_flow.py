@@ -24,6 +24,7 @@ from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser, refuse_without
 from training import arguments, latent_stages
 from training.engine import prepare_run, train
+from training.initial import open_initial, start_from
 from training.latent_stages import LENGTH_WEIGHT
 from training.latents import conditions, has_text, set_latent_scale, set_sync_targets
 from training.settings import TrainSettings
@@ -50,11 +51,26 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--prior_checkpoint", type=Path, help="best_model.pt of train_stage2_prior.py: its prior is used as it is"
     )
+    parser.add_argument(
+        "--initial_checkpoint",
+        type=Path,
+        help="last.pt of a flow with the same sizes and signers: training starts from its weights, and a text encoder "
+        "from scratch is its own",
+    )
+    parser.add_argument(
+        "--labelled_only", action="store_true", help="leave out train clips without a text, as after training on all"
+    )
     args = arguments.parse_with_text_encoder(parser)
     refuse_without("--use_ssm_prior", args.use_ssm_prior, PRIOR_FLAGS, parser, args)
     refuse_without("--start mean", args.start == "mean", ("--start_layers",), parser, args)
     if args.start == "mean" and args.prior_checkpoint:
         parser.error("--prior_checkpoint: a prior that is trained alone starts in noise; leave --start mean out")
+    if args.initial_checkpoint and args.prior_checkpoint:
+        parser.error(
+            "--prior_checkpoint: the flow of --initial_checkpoint has a prior of its own; leave one of them out"
+        )
+    if args.initial_checkpoint and "vocab_size" in args.record["flags"]:
+        parser.error("--vocab_size: the text encoder of --initial_checkpoint has its own subwords; leave the flag out")
     refuse_without("--use_sync_guidance", args.use_sync_guidance, ("--gamma_guidance",), parser, args)
     return args
 
@@ -81,11 +97,18 @@ def main() -> None:
     latent_stages.require_shape(args, source)
     latent_stages.read_all_splits(source, with_texts=("train",))
     prior, of_prior = latent_stages.open_prior(args, source)
-    encoder = latent_stages.make_text_encoder(args, source, accelerator.device)
+    initial = open_initial(args, source)
+    encoder = latent_stages.make_text_encoder(args, source, accelerator.device, initial)
 
     def loader(split: str) -> DataLoader:
         return latent_stages.latent_loader(
-            source, split, encoder, settings, accelerator, joined_clips=args.joined_clips
+            source,
+            split,
+            encoder,
+            settings,
+            accelerator,
+            labelled=args.labelled_only and split == "train",
+            joined_clips=args.joined_clips,
         )
 
     train_loader = loader("train")
@@ -114,8 +137,11 @@ def main() -> None:
         load_weights(model.net.prior, prior.prior.state_dict(), str(args.prior_checkpoint))
     if model.net.sync_head is not None:
         set_sync_targets(model.net.sync_head, train_loader.dataset.latents)
+    if initial is not None:
+        start_from(model, initial, args.initial_checkpoint)
 
-    stage = latent_stages.latent_stage(FLOW, model, loss, source, args, criterion="flow")
+    started = "nothing" if initial is None else initial["fingerprint"]
+    stage = latent_stages.latent_stage(FLOW, model, loss, source, args, criterion="flow", started_from=started)
     train(accelerator, stage, train_loader, loader("dev"), lambda: loader("test"), settings)
 
 

@@ -26,6 +26,7 @@ from runtime.errors import UserError
 from text_encoders import describe_text_encoder, open_text_encoder
 from training.arguments import add_sequence_arguments, choose_prior_type
 from training.engine import split_loader
+from training.initial import own_text_encoder
 from training.latents import LatentSource, latent_dataset
 from training.pictures import generations
 from training.resuming import made_with
@@ -35,7 +36,7 @@ from training.state import LossFunction, Stage
 
 LENGTH_WEIGHT = 0.1  # of the length predictor's loss in the loss of either direction of stage 2
 AUTOENCODERS_OWN = ("latent_dim", "temporal_stride")
-CHECKPOINTS_READ = ("autoencoder_checkpoint", "teacher_checkpoint", "prior_checkpoint")
+CHECKPOINTS_READ = ("autoencoder_checkpoint", "teacher_checkpoint", "prior_checkpoint", "initial_checkpoint")
 
 
 def add_latent_stage_arguments(parser: argparse.ArgumentParser, *, num_epochs: int, learning_rate: float) -> None:
@@ -137,11 +138,18 @@ def say_cut_texts(encoder: TextEncoder, texts: list[str]) -> None:
         print(f"{longer} of {len(texts)} train texts have more than {limit} tokens: their ends are not read")
 
 
-def make_text_encoder(args: argparse.Namespace, source: LatentSource, device: torch.device) -> TextEncoder:
-    """The text encoder of --text_encoder; one from scratch learns its subwords from the train texts first."""
+def make_text_encoder(
+    args: argparse.Namespace, source: LatentSource, device: torch.device, initial: dict | None = None
+) -> TextEncoder:
+    """The text encoder of --text_encoder. One from scratch is that of the initial checkpoint, or learns its subwords
+    from the train texts first."""
     texts = [text for text in source.clips("train").texts if says_something(text)]
     if args.text_encoder != SCRATCH:
         encoder = open_text_encoder(args.text_encoder, device)
+        say_cut_texts(encoder, texts)
+        return encoder
+    if initial is not None:
+        encoder = own_text_encoder(args, initial)
         say_cut_texts(encoder, texts)
         return encoder
     tokenizer = train_tokenizer(texts, args.vocab_size)

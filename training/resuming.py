@@ -30,11 +30,13 @@ WITHOUT_EFFECT = {
 MAY_CHANGE = {"num_epochs", "min_steps", "early_stopping_patience", "learning_rate", "weight_decay"}
 _PRIOR = "prior_checkpoint"  # key of a configuration: the fingerprint of the checkpoint that this flag names
 # Flags whose values are not compared, but what they lead to: a checkpoint's fingerprint, or the configuration.
-COMPARED_BY_CONTENT = {"autoencoder_checkpoint", "teacher_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR}
+COMPARED_BY_CONTENT = {
+    *("autoencoder_checkpoint", "teacher_checkpoint", "initial_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR)
+}
 # Settings that an earlier version did not have, each with the value that behaves like that version.
 EARLIER_VALUES = {
     **{"face_weight": 0.0, "joined_clips": 0.0, "joined_texts": 0.0, "trajectories": "4", "steps_learnt": "by count"},
-    "followed_by": "any",
+    **{"followed_by": "any", "started_from": "nothing", "labelled_only": False},
 }
 GUIDANCE_OF_VERSION = {"gamma_unit", "sync_pulls_lag"}  # keys of a flow's configuration that are no flags
 DERIVED = {"max_frames", "has_null_text"}  # keys of a configuration that follow from flags and data
@@ -47,6 +49,7 @@ _REASONS = {
     "trajectories": "this version computes the teacher's trajectories differently",
     "steps_learnt": "this version learns the student's steps in other shares",
     "followed_by": "this version joins no clip with itself",
+    "started_from": "the flow of --initial_checkpoint differs",
 }
 
 
