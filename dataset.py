@@ -47,7 +47,9 @@ class PoseDataset(Dataset):
 
     Clips longer than `max_seq_len` are cut to a window that depends only on (seed, epoch, index) (`long_clips="crop"`),
     or resampled to that length ("resample"), which keeps all of a sentence with its text. An item's key is
-    (index, epoch). chosen: the places in the pack of the clips that the set has; default all.
+    (index, epoch). mixed_faces: the share of clips that get the face of another one, resampled to their length; which
+    clips, and whose face, is drawn anew in each epoch. chosen: the places in the pack of the clips that the set has;
+    default all.
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class PoseDataset(Dataset):
         seed: int = 0,
         augmentation: float = 0.0,
         *,
+        mixed_faces: float = 0.0,
         chosen: Sequence[int] | None = None,
     ) -> None:
-        self.pack, self.statistics, self.augmentation = pack, statistics, augmentation
+        self.pack, self.statistics = pack, statistics
+        self.augmentation, self.mixed_faces = augmentation, mixed_faces
         self.max_seq_len, self.long_clips, self.seed = max_seq_len, long_clips, seed
         self._chosen = np.arange(len(pack)) if chosen is None else np.asarray(chosen)
         self.lengths = np.minimum(pack.lengths("pose"), max_seq_len)[self._chosen]
@@ -78,6 +82,12 @@ class PoseDataset(Dataset):
         rng = np.random.default_rng([self.seed, epoch, index])
         if self.augmentation > 0:
             pose, seen = augment(pose, seen, self.augmentation, rng)
+        if self.mixed_faces > 0 and rng.uniform() < self.mixed_faces:
+            other = int(self._chosen[rng.integers(len(self))])
+            face, face_seen = (self.pack.field(name, other)[:, layout.NMM] for name in ("pose", "seen"))
+            pose, seen = pose.copy(), seen.copy()
+            pose[:, layout.NMM] = resample(face, len(pose))
+            seen[:, layout.NMM] = resample_seen(face_seen.astype(bool), len(pose))
         if len(pose) > self.max_seq_len:
             if self.long_clips == "crop":
                 start = rng.integers(len(pose) - self.max_seq_len + 1)

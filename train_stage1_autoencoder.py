@@ -21,7 +21,7 @@ from poses.pack import Pack
 from poses.splits import load_split, load_statistics
 from poses.statistics import statistics_path
 from runtime import cpu, errors
-from runtime.arguments import add_data_arguments, add_dataclass_arguments, build_dataclass, make_parser
+from runtime.arguments import add_data_arguments, add_dataclass_arguments, build_dataclass, fraction, make_parser
 from training.arguments import add_sequence_arguments
 from training.engine import prepare_run, split_loader, train
 from training.pictures import reconstructions
@@ -34,6 +34,13 @@ def parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     add_data_arguments(parser)
     add_sequence_arguments(parser, long_clips="crop", augmentation=0.0)
+    parser.add_argument(
+        "--mixed_faces",
+        type=fraction,
+        default=0.0,
+        help="share of train clips that get the face of another one, so that the decoder learns to move the face apart "
+        "from the hands (default 0)",
+    )
     add_dataclass_arguments(parser, "training", TrainSettings, num_epochs=100, learning_rate=1e-4)
     add_dataclass_arguments(parser, "autoencoder", AutoencoderConfig)
     add_dataclass_arguments(parser, "loss", AutoencoderLoss)
@@ -69,8 +76,8 @@ def main() -> None:
         )
 
     def loader(split: str) -> DataLoader:
-        augmentation = args.augmentation if split == "train" else 0.0
-        dataset = PoseDataset(pack(split), statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation)
+        varied = {"augmentation": args.augmentation, "mixed_faces": args.mixed_faces} if split == "train" else {}
+        dataset = PoseDataset(pack(split), statistics, args.max_seq_len, args.long_clips, settings.seed, **varied)
         return split_loader(dataset, split, settings, accelerator)
 
     def stage_loss(model: PoseAutoencoder, batch: Batch, draws: Draws) -> Losses:

@@ -260,9 +260,11 @@ def test_several_processes_share_the_batches_of_one():
         assert sorted(whole) == sorted(first + second)
 
 
-@pytest.mark.parametrize(("long_clips", "augmentation"), [("crop", 1.0), ("resample", 0.0)])
-def test_workers_change_nothing(data, statistics: Statistics, long_clips: str, augmentation: float):
-    dataset = PoseDataset(load_split(data, "train"), statistics, 20, long_clips, seed=4, augmentation=augmentation)
+@pytest.mark.parametrize(
+    ("long_clips", "varied"), [("crop", {"augmentation": 1.0, "mixed_faces": 0.5}), ("resample", {})]
+)
+def test_workers_change_nothing(data, statistics: Statistics, long_clips: str, varied: dict[str, float]):
+    dataset = PoseDataset(load_split(data, "train"), statistics, 20, long_clips, seed=4, **varied)
     epochs = []
     for num_workers in (0, 2):
         loader = make_loader(dataset, 4, shuffle=True, seed=4, num_workers=num_workers)
@@ -284,6 +286,34 @@ def test_a_crop_depends_on_seed_epoch_and_index_alone(data, statistics: Statisti
     whole = statistics.normalize(np.array(pack.field("pose", 4)))
     assert any(np.array_equal(whole[start : start + 20], first) for start in range(len(whole) - 19))
     assert len(dataset[(0, 3)]["pose"]) == LENGTHS[0]
+
+
+def test_a_mixed_face_is_that_of_another_clip_and_the_rest_stays(data, statistics: Statistics):
+    pack = load_split(data, "train")
+    alone, mixed = (PoseDataset(pack, statistics, 60, seed=1, mixed_faces=share) for share in (0.0, 1.0))
+    whose = []
+    for index, length in enumerate(LENGTHS):
+        own, got = alone[(index, 5)], mixed[(index, 5)]
+        for name in ("pose", "seen"):
+            assert np.array_equal(got[name][:, layout.MANUAL], own[name][:, layout.MANUAL])
+        faces = [statistics.normalize(resample(np.array(pack.field("pose", n)), length)) for n in range(len(pack))]
+        matches = [np.allclose(face[:, layout.NMM], got["pose"][:, layout.NMM], atol=1e-4) for face in faces]
+        assert sum(matches) == 1
+        whose.append(matches.index(True))
+    assert len(set(whose)) > len(LENGTHS) / 3
+    assert np.array_equal(
+        mixed[(4, 5)]["pose"], PoseDataset(pack, statistics, 60, seed=1, mixed_faces=1.0)[(4, 5)]["pose"]
+    )
+    drawn_anew = [mixed[(4, epoch)]["pose"][:, layout.NMM] for epoch in range(4)]
+    assert any(not np.array_equal(face, drawn_anew[0]) for face in drawn_anew[1:])
+
+
+def test_a_share_of_clips_has_mixed_faces(data, statistics: Statistics):
+    pack = load_split(data, "train")
+    alone, mixed = (PoseDataset(pack, statistics, 60, seed=1, mixed_faces=share) for share in (0.0, 0.5))
+    keys = [(index, epoch) for index in range(len(LENGTHS)) for epoch in range(30)]
+    changed = [not np.array_equal(alone[key]["pose"], mixed[key]["pose"]) for key in keys]
+    assert 0.35 < np.mean(changed) < 0.55  # one in ten gets its own face
 
 
 def test_resampling_keeps_both_ends_and_straight_lines():

@@ -36,7 +36,7 @@ COMPARED_BY_CONTENT = {
 # Settings that an earlier version did not have, each with the value that behaves like that version.
 EARLIER_VALUES = {
     **{"face_weight": 0.0, "joined_clips": 0.0, "joined_texts": 0.0, "trajectories": "4", "steps_learnt": "by count"},
-    **{"followed_by": "any", "started_from": "nothing", "labelled_only": False},
+    **{"mixed_faces": 0.0, "followed_by": "any", "started_from": "nothing", "labelled_only": False},
 }
 GUIDANCE_OF_VERSION = {"gamma_unit", "sync_pulls_lag"}  # keys of a flow's configuration that are no flags
 DERIVED = {"max_frames", "has_null_text"}  # keys of a configuration that follow from flags and data
