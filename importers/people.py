@@ -1,6 +1,6 @@
 """Who is in a recording, whom to follow, and the part of the picture that shows one of them alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -114,6 +114,18 @@ def note_on_people(count: int, which: str) -> str:
     """What the report says of a recording of several people."""
     followed = "one whose hands move most" if which == "signing" else f"{which} one"
     return f"{count} people; the {followed} was followed (--person)"
+
+
+def notes_on_hands_alone(people: Iterable[np.ndarray]) -> list[str]:
+    """Says in how many looks, each [N,75,3] (x, y, score), somebody's hand is seen and nobody's trunk: none is followed
+    there, so the hand is lost."""
+    alone = 0
+    for found in people:
+        seen = found[..., 2] > 0
+        alone += bool(seen[:, layout.NUM_BODY :].any()) and not seen[:, TRUNK].any()
+    if not alone:
+        return []
+    return [f"frames that show a hand, but neither nose nor shoulders, and count as unseen: {alone}"]
 
 
 def hand_movement(points: np.ndarray, visible: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from importers.geometry import TRUNK, image_units
-from importers.people import follow_keypoints, note_on_people
+from importers.people import follow_keypoints, note_on_people, notes_on_hands_alone
 from importers.recording import Recording, make_recording, sound_scores
 from poses import face, layout
 from poses.face import has_depth
@@ -134,7 +134,8 @@ def _follow(file: PosePoints, targets: dict[int, int], person: str) -> tuple[Pos
         who[frame], followed[frame] = shown[frame][number], True
     file = file.of_one(who)
     file = replace(file, confidence=file.confidence * followed[:, None, None])
-    return file, [note_on_people(count, person)] if count > 1 else []
+    notes = [note_on_people(count, person)] if count > 1 else []
+    return file, [*notes, *notes_on_hands_alone(people)]
 
 
 def _reduced_face(file: PosePoints, depth: float) -> tuple[np.ndarray | None, str]:

@@ -1276,6 +1276,18 @@ def test_a_missing_frame_of_json_is_an_unseen_frame(imported, tmp_path: Path):
     assert "missing frames: 2" in (folder / "report.txt").read_text()
 
 
+def test_hands_without_a_body_are_told(imported, tmp_path: Path):
+    write_openpose(tmp_path / "in" / "clip", [POINTS * SIZE])
+    for path in sorted((tmp_path / "in" / "clip").glob("*.json"))[4:6]:
+        content = json.loads(path.read_text())
+        content["people"][0]["pose_keypoints_2d"] = [0.0] * 75
+        path.write_text(json.dumps(content))
+    folder = imported("--source_fps 24 --width 1280 --height 720")
+    assert not keypoints(folder)[1][4:6].any()
+    told = "frames that show a hand, but neither nose nor shoulders, and count as unseen: 2"
+    assert told in (folder / "report.txt").read_text()
+
+
 @pytest.mark.parametrize("person", WHOM)
 def test_one_of_several_people_is_followed(person: str, imported, tmp_path: Path):
     small = (POINTS * 0.5 + [0.5, 0.4]) * SIZE  # at the right of the picture
