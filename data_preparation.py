@@ -22,7 +22,16 @@ from poses.pack import Pack
 from poses.rates import frames_per_second, shared_rate
 from poses.splits import load_split
 from poses.statistics import compute_statistics, save_statistics
-from poses.texts import NO_WORD, are_numbers, list_signers, require_signers, says_something, signers_path, text_key
+from poses.texts import (
+    ALL_NUMBERS,
+    NO_WORD,
+    are_numbers,
+    list_signers,
+    require_signers,
+    says_something,
+    signers_path,
+    text_key,
+)
 from runtime import errors
 from runtime.arguments import add_data_arguments, fraction, make_parser, natural_int
 from runtime.console import say
@@ -102,7 +111,7 @@ def on_texts(split: str, texts: list[str]) -> Iterator[str]:
         told = "as programs write for nothing; leave them empty if nothing is signed"
         yield f"{split}: {len(nothing)} texts are '{nothing[0]}', {told}"
     if are_numbers(texts):
-        yield f"{split}: every text is a number; if these are classes, write what is signed in their place"
+        yield f"{split}: {ALL_NUMBERS}"
 
 
 class Examination:

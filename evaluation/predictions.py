@@ -188,20 +188,19 @@ def _missing_body(clips: Sequence[Clip], references: Sequence[Reference]) -> str
     lacking = [
         real.id for clip, real in zip(clips, references, strict=True) if _rarely_shows(clip, real, above_legs).any()
     ]
-    if not lacking:
-        own, usual = (
-            np.sum([clip.seen[:, above_legs].mean(0) for clip in side], axis=0) for side in (clips, references)
-        )
-        share = np.divide(own, usual, out=np.ones_like(own), where=usual > 0).min()
-        if share >= SHOWN:
-            return None
+    if lacking:
         return (
-            f"a point of the body is shown in {100 * share:.0f} % of the frames in which the references show it; "
-            "distances leave it out elsewhere, which makes them smaller where it is hard"
+            f"{len(lacking)} of {len(clips)} clips, such as '{lacking[0]}', never or rarely show points of the body "
+            "that their references show; distances leave these out, so they are of fewer points than those of other "
+            "systems"
         )
+    own, usual = (np.sum([clip.seen[:, above_legs].mean(0) for clip in side], axis=0) for side in (clips, references))
+    share = np.divide(own, usual, out=np.ones_like(own), where=usual > 0).min()
+    if share >= SHOWN:
+        return None
     return (
-        f"{len(lacking)} of {len(clips)} clips, such as '{lacking[0]}', never or rarely show points of the body that "
-        "their references show; distances leave these out, so they are of fewer points than those of other systems"
+        f"a point of the body is shown in {100 * share:.0f} % of the frames in which the references show it; "
+        "distances leave it out elsewhere, which makes them smaller where it is hard"
     )
 
 

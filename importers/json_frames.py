@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from importers.geometry import TRUNK
-from importers.people import follow_keypoints, note_on_people, notes_on_hands_alone, through_time
+from importers.people import follow_keypoints, note_on_people, notes_on_hands_alone, shows_trunk, through_time
 from importers.recording import MAX_BODY_SCORE, naming, sound_scores
 from importers.skeletons import BODY_25, NUM_WHOLE_BODY, OPENPOSE_18, from_whole_body, map_points
 from poses import layout
@@ -201,7 +200,7 @@ def _follow(
     """One person through all frames. people: those of each file, [N,75,3]; frames: which frame each file is."""
     people = [np.where(np.isfinite(found).all(2, keepdims=True), found, 0) for found in people]  # NaN: not found
     hands_alone = notes_on_hands_alone(people)
-    people = [found[(found[:, TRUNK, 2] > 0).any(1)] for found in people]
+    people = [found[shows_trunk(found)] for found in people]
     track, count = follow_keypoints(people, frames, person)
     points = through_time(people, frames, track)
     notes = [note_on_people(count, person)] if count > 1 else []

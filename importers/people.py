@@ -116,13 +116,15 @@ def note_on_people(count: int, which: str) -> str:
     return f"{count} people; the {followed} was followed (--person)"
 
 
+def shows_trunk(found: np.ndarray) -> np.ndarray:
+    """Which of the people [N,75,3] (x, y, score) of a look show a nose or a shoulder, by which they are followed."""
+    return (found[:, TRUNK, 2] > 0).any(1)
+
+
 def notes_on_hands_alone(people: Iterable[np.ndarray]) -> list[str]:
     """Says in how many looks, each [N,75,3] (x, y, score), somebody's hand is seen and nobody's trunk: none is followed
     there, so the hand is lost."""
-    alone = 0
-    for found in people:
-        seen = found[..., 2] > 0
-        alone += bool(seen[:, layout.NUM_BODY :].any()) and not seen[:, TRUNK].any()
+    alone = sum((found[:, layout.NUM_BODY :, 2] > 0).any() and not shows_trunk(found).any() for found in people)
     if not alone:
         return []
     return [f"frames that show a hand, but neither nose nor shoulders, and count as unseen: {alone}"]

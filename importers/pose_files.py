@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from importers.geometry import TRUNK, image_units
-from importers.people import follow_keypoints, note_on_people, notes_on_hands_alone
+from importers.geometry import image_units
+from importers.people import follow_keypoints, note_on_people, notes_on_hands_alone, shows_trunk
 from importers.recording import Recording, make_recording, sound_scores
 from poses import face, layout
 from poses.face import has_depth
@@ -126,7 +126,7 @@ def _follow(file: PosePoints, targets: dict[int, int], person: str) -> tuple[Pos
     """The file of one of its people alone, and a note where a frame shows several."""
     keypoints, visibility = _keypoints(file.points, file.confidence, targets)  # [T,P,75,2], [T,P,75]
     people = np.concatenate([keypoints, visibility[..., None]], axis=-1)
-    shown = [np.flatnonzero((of_frame[:, TRUNK, 2] > 0).any(1)) for of_frame in people]
+    shown = [np.flatnonzero(shows_trunk(of_frame)) for of_frame in people]
     of_trunk = [one[who] for one, who in zip(people, shown, strict=True)]
     track, count = follow_keypoints(of_trunk, np.arange(len(people)), person)
     who, followed = np.zeros(len(people), int), np.zeros(len(people), bool)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from poses.files import SPLITS
 from poses.texts import (
+    ALL_NUMBERS,
     NO_WORD,
     PHOENIX_COLUMNS,
     add_text,
@@ -106,7 +107,7 @@ def read_texts(
         if of_lines and (columns.id is None or recording_of(header[columns.id]) is not None):
             said = Said(texts_by_id(path, numbered), {}, {})
             if are_numbers(said.texts.values()):
-                print(f"{path}: every text is a number; if these are classes, write what is signed in their place")
+                print(f"{path}: {ALL_NUMBERS}")
             return said
         missing = [f"'{name}'" for name, at in zip(named[:2], columns[:2], strict=True) if name and at is None]
         wanted = f"the column {' and '.join(missing)}" if missing else "a column for the ID and one for the text"

@@ -311,7 +311,12 @@ def repeated_frames(keypoints: np.ndarray, seen: np.ndarray) -> tuple[int, int]:
     equal = (keypoints[1:] == keypoints[:-1]).all((1, 2)) & keypoints[1:].any((1, 2))
     at_end = int(equal[::-1].cumprod().sum())
     before = int(equal.sum()) - at_end
-    return at_end if at_end > REPEATED else 0, before if before > max(REPEATED, EQUAL_SHARE * len(keypoints)) else 0
+    return at_end if at_end > REPEATED else 0, _worth_telling(before, len(keypoints))
+
+
+def _worth_telling(count: int, frames: int) -> int:
+    """How many of a clip's frames are odd; 0 for as few as may be so by chance."""
+    return count if count > max(REPEATED, EQUAL_SHARE * frames) else 0
 
 
 def still_parts(pose: np.ndarray, seen: np.ndarray) -> dict[str, int]:
@@ -324,9 +329,8 @@ def still_parts(pose: np.ndarray, seen: np.ndarray) -> dict[str, int]:
     for part, place in ARTICULATORS.items():
         shown = both[:, place]
         still = int((moves & shown.any(1) & (same[:, place] | ~shown).all(1)).sum())
-        if still > max(REPEATED, EQUAL_SHARE * len(pose)):
-            found[part] = still
-    return found
+        found[part] = _worth_telling(still, len(pose))
+    return {part: still for part, still in found.items() if still}
 
 
 def stretched_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
@@ -336,7 +340,7 @@ def stretched_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
     box = np.concatenate([low.min(1), high.max(1)], axis=1)  # [T,4]
     moves = ((keypoints[1:] != keypoints[:-1]).any(2) & seen[1:] & seen[:-1]).any(1)
     stretched = int((moves & (box[1:] == box[:-1]).all(1)).sum())
-    return stretched if stretched > max(REPEATED, EQUAL_SHARE * len(seen)) else 0
+    return _worth_telling(stretched, len(seen))
 
 
 def _without_padding(seen: np.ndarray, other_length: int) -> int:

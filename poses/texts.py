@@ -10,6 +10,7 @@ from runtime.errors import UserError
 from runtime.files import composed, read_lines
 
 PHOENIX_COLUMNS = ("name", "video", "start", "end", "speaker", "orth", "translation")  # of its corpus.csv
+ALL_NUMBERS = "every text is a number; if these are classes, write what is signed in their place"
 NO_WORD = ("nan", "none", "null", "<na>")  # what programs write into the cells of a table that hold nothing
 _NUMBER = re.compile(r"-?\d+(\.0+)?")
 _TRANSLATION = "translation"  # the column of these that holds the text

@@ -7,17 +7,16 @@ from pathlib import Path
 from checkpoint_checks import build_config
 from checkpoints import FLOW, load_checkpoint, load_weights, require_parent
 from models.latent_flow_matcher import FlowConfig
-from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, TextEncoder
+from models.text_encoder import SCRATCH, ScratchTextEncoder, TextEncoder
 from models.text_to_latent import TextToLatent
 from runtime.errors import UserError
-from text_encoders import check_text_encoder, describe_text_encoder, same_text_encoder
+from text_encoders import build_text_encoder, check_text_encoder, describe_text_encoder, same_text_encoder
 from training.latents import LatentSource
 
 # What decides the shape of a flow's weights, or what they mean. The latents' own is that of the autoencoder.
 _OF_NETWORK = ("hidden_dim", "num_layers", "num_heads", "space", "prior_type", "use_sync_guidance", "start")
 _OF_PRIOR = ("prior_hidden_dim", "prior_layers")
 _OF_MEAN = ("start_layers",)
-_OF_VERSION = "sync_pulls_lag"
 
 
 def open_initial(args: argparse.Namespace, source: LatentSource) -> dict | None:
@@ -41,7 +40,7 @@ def open_initial(args: argparse.Namespace, source: LatentSource) -> dict | None:
 def own_text_encoder(args: argparse.Namespace, content: dict) -> ScratchTextEncoder:
     """The encoder from scratch of an initial checkpoint, with its subwords, untrained. Its texts may be others."""
     path = args.initial_checkpoint
-    config = build_config(ScratchTextConfig, content["text_encoder"][SCRATCH], f"{path}: text encoder")
+    config = build_text_encoder(content["text_encoder"], "cpu", str(path)).config
     _require_equal(
         path,
         {"scratch_dim": config.dim, "scratch_layers": config.num_layers},
@@ -53,9 +52,13 @@ def own_text_encoder(args: argparse.Namespace, content: dict) -> ScratchTextEnco
 def start_from(model: TextToLatent, content: dict, path: Path) -> None:
     """Give a model the weights of an initial checkpoint. Raises UserError if the two do not have the same parts."""
     kept, config = build_config(FlowConfig, content["config"], str(path)), model.net.config
-    names = [*_OF_NETWORK, *(_OF_PRIOR if config.prior_type != "none" else ()), *(_OF_MEAN if model.net.mean else ())]
+    names = [
+        *_OF_NETWORK,
+        *(_OF_PRIOR if config.prior_type != "none" else ()),
+        *(_OF_MEAN if config.start == "mean" else ()),
+    ]
     _require_equal(path, *({name: getattr(each, name) for name in names} for each in (kept, config)))
-    if config.use_sync_guidance and getattr(kept, _OF_VERSION) != getattr(config, _OF_VERSION):
+    if config.use_sync_guidance and kept.sync_pulls_lag != config.sync_pulls_lag:
         raise UserError(f"{path}: an earlier version trained its sync head for another guidance; train it again")
     _require_same_encoder(model.text_encoder, content, path)
     signers = tuple(content.get("signers", ()))
