@@ -336,8 +336,10 @@ def still_parts(pose: np.ndarray, seen: np.ndarray) -> dict[str, int]:
 def stretched_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
     """In how many frames of keypoints [T,75,2], seen [T,75], these reach exactly as far to each side as in the frame
     before, though they move: each was scaled by its own points. 0 for as few as may do so by chance."""
-    low, high = (np.where(seen[..., None], keypoints, end) for end in (np.inf, -np.inf))
-    box = np.concatenate([low.min(1), high.max(1)], axis=1)  # [T,4]
+    # numpy is slow over an axis before a short one
+    by_axis = np.ascontiguousarray(keypoints.transpose(2, 0, 1))  # [2,T,75]
+    low, high = np.where(seen, by_axis, np.inf).min(2), np.where(seen, by_axis, -np.inf).max(2)  # [2,T] each
+    box = np.concatenate([low, high]).T  # [T,4]
     moves = ((keypoints[1:] != keypoints[:-1]).any(2) & seen[1:] & seen[:-1]).any(1)
     stretched = int((moves & (box[1:] == box[:-1]).all(1)).sum())
     return _worth_telling(stretched, len(seen))
