@@ -1,10 +1,12 @@
-"""What several tests share: a small data set of real letters, a small BERT, and every stage trained by its command."""
+"""What several tests share: a small data set of real letters, import_data.py's command, a small BERT, and every
+stage trained by its command."""
 
 import os
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,31 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_letters(tmp_path_factory.mktemp("letters") / "data")
     commands.call("data_preparation", D=folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def letter() -> Path:
+    """A real clip of a letter: MediaPipe's full holistic, in a .pose file."""
+    return min((spelling.find_lexicon() / "ase").glob("*.pose"))
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Callable[..., Path]:
+    """Runs import_data.py on tmp_path/in; returns the folder that it wrote."""
+
+    def run(flags: str = "", output: str = "out", split: str = "--split train") -> Path:
+        words = f"--input {tmp_path / 'in'} --output_dir {tmp_path / output} {split} {flags}"
+        commands.call_script("import_data.py", *words.split())
+        return tmp_path / output
+
+    (tmp_path / "in").mkdir()
+    return run
+
+
+@pytest.fixture
+def refused(imported: Callable[..., Path], capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """The same where it must be refused; returns what was said."""
+    return lambda flags="": commands.one_sentence(capsys, lambda: imported(flags))
 
 
 @pytest.fixture(scope="session")

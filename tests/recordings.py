@@ -1,16 +1,19 @@
-"""A made-up signer, and recordings of it as other tools write them."""
+"""A made-up signer, recordings of it as other tools write them, and what import_data.py made of them."""
 
 import json
 from pathlib import Path
 
 import numpy as np
+from pose_format import Pose
 
+from importers.plan import Source, name_sources
 from importers.skeletons import BODY_25, COCO_WHOLE_BODY, OPENPOSE_18
 from poses import layout
 from poses.face import NUM_FACE
 from poses.files import load_array_pickle
 
 FRAMES = 12
+SIZE = np.array([1280, 720])  # of the picture, where points are in pixels
 
 
 def signer(frames: int = FRAMES, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +52,16 @@ def with_depth(points: np.ndarray) -> np.ndarray:
     """Points [...,2] with a depth as their third number, which is negative for some."""
     depth = np.linspace(-0.1, 0.1, points.shape[-2])
     return np.concatenate([points, np.broadcast_to(depth, points.shape[:-1])[..., None]], axis=-1)
+
+
+POINTS, FACE = signer()
+HOLISTIC = np.concatenate([with_depth(POINTS[:, :33]), FACE, with_depth(POINTS[:, 33:])], axis=1)  # MediaPipe's order
+CENTRE = POINTS[:, layout.SHOULDERS].mean(1, keepdims=True)
+IN_UNITS = {  # the same points in the units of --units
+    "pixels": POINTS * SIZE,
+    "signed": POINTS * 2 - 1,
+    "shoulders": (POINTS - CENTRE) / 0.24,
+}
 
 
 def their_points(points: np.ndarray, table: dict[int, int], size: int) -> np.ndarray:
@@ -114,6 +127,37 @@ def skels_line(points: np.ndarray) -> str:
     return " ".join(f"{number:.7f}" for number in frames.ravel())
 
 
+def write_text(path: Path, content: str) -> Path:
+    """Write a text file, and the folders that it lies in; returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def sources(*names: str) -> dict[str, Source]:
+    """Videos of these names by their clips' IDs."""
+    return name_sources([Source(Path(name), "video", name) for name in names], (".mp4",), "name")
+
+
+def mmpose_frames(points: np.ndarray, score: float = 0.9) -> list[dict]:
+    """The frames of an MMPose file, of one person each, from points [T,75,2] in pixels."""
+    people = ({"keypoints": one.tolist(), "keypoint_scores": [score] * 133} for one in whole_body(points))
+    return [{"instances": [person]} for person in people]
+
+
+def write_array_frames(folder: Path, points: np.ndarray) -> None:
+    """A folder with an array of each frame."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, frame in enumerate(scored(points)):
+        np.save(folder / f"{number:03d}.npy", frame)
+
+
+def write_pose_file(path: Path, pose: Pose) -> None:
+    """Write a `.pose` file."""
+    with open(path, "wb") as file:
+        pose.write(file)
+
+
 def read_keypoints(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints [T,75,2] and seen [T,75] of a clip's file, as they are written."""
     with np.load(path) as archive:
@@ -124,3 +168,28 @@ def read_nmm(path: Path) -> np.ndarray:
     """NMM numbers [T,64] of a clip's file, as they are written."""
     content = load_array_pickle(path)
     return np.concatenate([content[key].reshape(len(content[key]), -1) for key in layout.NMM_FEATURES], axis=1)
+
+
+def keypoints(folder: Path, clip: str = "clip") -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints [T,75,2] and seen [T,75] of a train clip of a data set."""
+    return read_keypoints(folder / "train" / "poses" / f"{clip}.npz")
+
+
+def nmm(folder: Path, clip: str = "clip") -> np.ndarray:
+    """NMM numbers [T,64] of a train clip of a data set."""
+    return read_nmm(folder / "train" / "nmms" / f"{clip}.pkl")
+
+
+def clip_ids(folder: Path, split: str = "train") -> set[str]:
+    """The IDs of a split's clips."""
+    return {path.stem for path in folder.glob(f"{split}/poses/*")}
+
+
+def report_of(folder: Path) -> str:
+    """What import_data.py reported of the data set that it wrote."""
+    return (folder / "report.txt").read_text()
+
+
+def shared_with(table: dict[int, int]) -> list[int]:
+    """Our keypoints that another skeleton has too."""
+    return [*table, *range(layout.NUM_BODY, layout.NUM_KEYPOINTS)]

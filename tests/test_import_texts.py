@@ -1,31 +1,27 @@
-"""Texts come in many files and say the same; splits follow from them, or from the clips' names."""
+"""Texts and signers come in many files and say the same, and become those of the data set."""
 
-import re
-import sys
-from argparse import Namespace
-from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
+from recordings import POINTS, scored, write_text
 
 from importers import texts
-from importers.plan import Source, assign_splits, name_sources, plan_clips
 from importers.texts import clip_name
+from poses.texts import list_signers
 from runtime.errors import UserError
 
 EXPECTED = {"clip_a": "der wind | weht", "clip_b": 'sie sagt "ja"'}
+
+
 PHOENIX = "clip_a|clip_a/1/*.png|-1|-1|Signer04|WIND WEHEN|der wind\nclip_b|clip_b/1/*.png|-1|-1|Signer01|JA|sie sagt\n"
+
+
 HOW2SIGN = (
     "VIDEO_ID\tVIDEO_NAME\tSENTENCE_ID\tSENTENCE_NAME\tSTART\tEND\tSENTENCE\n"
     "a\ta-5\ta_1\tclip_a\t0.0\t2.1\tder wind | weht\n"
     'b\tb-5\tb_1\tclip_b\t1.0\t2.1\t"sie sagt ""ja"""\n'
 )
-
-
-def write(path: Path, content: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
-    return path
 
 
 def read_texts(*args: object, **named: object) -> dict[str, str]:
@@ -34,17 +30,17 @@ def read_texts(*args: object, **named: object) -> dict[str, str]:
 
 
 def test_a_tab_separated_table_keeps_bars_and_quotation_marks(tmp_path: Path):
-    assert read_texts(write(tmp_path / "how2sign.csv", HOW2SIGN)) == EXPECTED
+    assert read_texts(write_text(tmp_path / "how2sign.csv", HOW2SIGN)) == EXPECTED
 
 
 def test_a_comma_separated_table(tmp_path: Path):
     table = 'file,label\nclip_a,der wind | weht\nclip_b,"sie sagt ""ja"""\n'
-    assert read_texts(write(tmp_path / "t.csv", table)) == EXPECTED
+    assert read_texts(write_text(tmp_path / "t.csv", table)) == EXPECTED
 
 
 @pytest.mark.parametrize("column", ["gloss", "label"])
 def test_a_column_that_may_not_be_what_is_signed_is_asked_for(column: str, tmp_path: Path, capsys):
-    path = write(tmp_path / "t.csv", f"id,{column},english\nclip_a,7,the wind\n")
+    path = write_text(tmp_path / "t.csv", f"id,{column},english\nclip_a,7,the wind\n")
     with pytest.raises(UserError, match=f"is '{column}' what is signed.*pass --text_column"):
         read_texts(path)
     assert read_texts(path, "english") == {"clip_a": "the wind"}
@@ -52,26 +48,29 @@ def test_a_column_that_may_not_be_what_is_signed_is_asked_for(column: str, tmp_p
 
 
 def test_a_class_number_is_no_text(tmp_path: Path):
-    path = write(tmp_path / "t.csv", "file,label\na.mp4,17\nb.mp4,3.0\nc.mp4,\n")
+    path = write_text(tmp_path / "t.csv", "file,label\na.mp4,17\nb.mp4,3.0\nc.mp4,\n")
     with pytest.raises(UserError, match=r"column 'label', such as '17', are all numbers.*--text_column"):
         read_texts(path)
     assert read_texts(path, "label") == {"a.mp4": "17", "b.mp4": "3.0", "c.mp4": ""}
-    assert read_texts(write(tmp_path / "t.csv", "file,label\na,17\nb,three\n")) == {"a": "17", "b": "three"}
-    assert read_texts(write(tmp_path / "t.csv", "file,text\na,17\n")) == {"a": "17"}
+    assert read_texts(write_text(tmp_path / "t.csv", "file,label\na,17\nb,three\n")) == {"a": "17", "b": "three"}
+    assert read_texts(write_text(tmp_path / "t.csv", "file,text\na,17\n")) == {"a": "17"}
 
 
 def test_of_two_columns_that_name_clips_the_right_one_is_asked_for(tmp_path: Path):
-    path = write(tmp_path / "t.csv", "id,filename,text\n1,2.npy,two\n2,1.npy,one\n")
+    path = write_text(tmp_path / "t.csv", "id,filename,text\n1,2.npy,two\n2,1.npy,one\n")
     with pytest.raises(UserError, match=r"row 1 names '1' and '2\.npy'; which .* Pass --id_column id or filename"):
         read_texts(path)
     assert read_texts(path, id_column="filename") == {"2.npy": "two", "1.npy": "one"}
-    assert read_texts(write(path, "filename,id,text\nx/1.mp4,1,one\n2.5.mp4,2.5,two\n")) == {"1": "one", "2.5": "two"}
+    assert read_texts(write_text(path, "filename,id,text\nx/1.mp4,1,one\n2.5.mp4,2.5,two\n")) == {
+        "1": "one",
+        "2.5": "two",
+    }
 
 
 @pytest.mark.parametrize("name", ["video", "path", "video_id"])
 def test_a_column_that_names_the_recordings_in_another_way_is_asked_for(name: str, tmp_path: Path):
     files = {"video": ["2.mp4", "1.mp4"], "path": ["train/2.pose", "train/1.pose"], "video_id": ["2", "1"]}[name]
-    path = write(tmp_path / "t.csv", f"id,{name},signer,text\n1,{files[0]},1,two\n2,{files[1]},1,one\n")
+    path = write_text(tmp_path / "t.csv", f"id,{name},signer,text\n1,{files[0]},1,two\n2,{files[1]},1,one\n")
 
     def among(*known: str) -> dict[str, object]:
         return {"recording_of": lambda cell: Path(cell).stem if Path(cell).stem in known else None}
@@ -80,7 +79,7 @@ def test_a_column_that_names_the_recordings_in_another_way_is_asked_for(name: st
         read_texts(path, **among("1", "2"))
     assert read_texts(path, id_column=name, **among("1", "2")) == dict(zip(files, ("two", "one"), strict=True))
     assert read_texts(path, id_column="id", **among("1", "2")) == {"1": "two", "2": "one"}
-    assert read_texts(write(path, f"id,{name},text\na,{files[0]},x\nb,{files[1]},y\n"), **among("a", "b"))
+    assert read_texts(write_text(path, f"id,{name},text\na,{files[0]},x\nb,{files[1]},y\n"), **among("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +96,7 @@ def test_a_column_that_names_the_recordings_in_another_way_is_asked_for(name: st
 def test_the_ends_of_parts_of_recordings_are_told_to_be_unread(
     column: str, cells: tuple[str, str], told: bool, tmp_path: Path, capsys
 ):
-    path = write(tmp_path / "t.csv", f"id,{column},text\na,{cells[0]},one\nb,{cells[1]},two\n")
+    path = write_text(tmp_path / "t.csv", f"id,{column},text\na,{cells[0]},one\nb,{cells[1]},two\n")
     assert read_texts(path) == {"a": "one", "b": "two"}
     said = f"its column '{column}' is not read: each text is taken for the whole of its recording"
     assert (said in capsys.readouterr().out) == told
@@ -105,7 +104,7 @@ def test_the_ends_of_parts_of_recordings_are_told_to_be_unread(
 
 @pytest.mark.parametrize("column", ["signer", "speaker", "Signer ID", "signer_id"])
 def test_a_column_of_signers_is_told_to_be_unread(column: str, tmp_path: Path, capsys):
-    path = write(tmp_path / "t.csv", f"id,{column},text\na,7,one\nb,9,two\n")
+    path = write_text(tmp_path / "t.csv", f"id,{column},text\na,7,one\nb,9,two\n")
     assert read_texts(path) == {"a": "one", "b": "two"}
     assert f"its column '{column}' is not read; if it says who signs, pass --signer_column" in capsys.readouterr().out
     assert texts.read_texts(path, signer_column=column).signers == {"a": "7", "b": "9"}
@@ -113,12 +112,12 @@ def test_a_column_of_signers_is_told_to_be_unread(column: str, tmp_path: Path, c
 
 
 def test_bars_at_the_ends_of_lines_are_no_columns(tmp_path: Path):
-    assert read_texts(write(tmp_path / "t.txt", "a|one|\nb|two|\nc|\n")) == {"a": "one", "b": "two", "c": ""}
-    assert read_texts(write(tmp_path / "t.csv", "id|gloss|\na|ONE|\n")) == {"a": "ONE"}
+    assert read_texts(write_text(tmp_path / "t.txt", "a|one|\nb|two|\nc|\n")) == {"a": "one", "b": "two", "c": ""}
+    assert read_texts(write_text(tmp_path / "t.csv", "id|gloss|\na|ONE|\n")) == {"a": "ONE"}
 
 
 def test_lines_of_id_and_text(tmp_path: Path):
-    assert read_texts(write(tmp_path / "t.txt", "\ufeffclip_a|der wind\r\n\nclip_b | sie  sagt \n")) == {
+    assert read_texts(write_text(tmp_path / "t.txt", "\ufeffclip_a|der wind\r\n\nclip_b | sie  sagt \n")) == {
         "clip_a": "der wind",
         "clip_b": "sie sagt",
     }
@@ -128,20 +127,20 @@ def test_lines_of_id_and_text(tmp_path: Path):
 def test_texts_may_hold_any_mark_whichever_line_is_first(first: int, tmp_path: Path):
     expected = {"a": "red | green", "b": "good\tmorning", "c": "hello, you", "d": "one; name"}
     lines = [f"{clip}|{text}\n" for clip, text in expected.items()]
-    path = write(tmp_path / "t.txt", "".join(lines[first:] + lines[:first]))
+    path = write_text(tmp_path / "t.txt", "".join(lines[first:] + lines[:first]))
     assert read_texts(path) == {**expected, "b": "good morning"}
 
 
 def test_names_and_texts_meet_in_one_unicode_form(tmp_path: Path):
     """macOS writes 'u' and a mark into the names of files, where a text file has 'ü'."""
     apart, composed = "gru\u0308n", "gr\u00fcn"
-    assert read_texts(write(tmp_path / "t.txt", f"{composed}|{apart}\n")) == {composed: composed}
+    assert read_texts(write_text(tmp_path / "t.txt", f"{composed}|{apart}\n")) == {composed: composed}
     assert clip_name(f"videos/{apart}.mp4", (".mp4",)) == composed
 
 
 @pytest.mark.parametrize("header", ["", "name|video|start|end|speaker|orth|translation\n"])
 def test_phoenix_with_and_without_its_first_line(header: str, tmp_path: Path):
-    path = write(tmp_path / "PHOENIX-2014-T.train.corpus.csv", header + PHOENIX)
+    path = write_text(tmp_path / "PHOENIX-2014-T.train.corpus.csv", header + PHOENIX)
     assert read_texts(path) == {"clip_a": "der wind", "clip_b": "sie sagt"}
     assert read_texts(path, text_column="orth") == {"clip_a": "WIND WEHEN", "clip_b": "JA"}
     with pytest.raises(UserError, match="gloss"):
@@ -149,10 +148,11 @@ def test_phoenix_with_and_without_its_first_line(header: str, tmp_path: Path):
 
 
 def test_phoenix_is_recognised_as_everywhere_else(tmp_path: Path, capsys: pytest.CaptureFixture):
-    path = write(tmp_path / "t.csv", PHOENIX.replace("der wind", "der | wind"))  # one column more in the first line
+    more_columns_first = PHOENIX.replace("der wind", "der | wind")
+    path = write_text(tmp_path / "t.csv", more_columns_first)
     assert read_texts(path) == {"clip_a": "der | wind", "clip_b": "sie sagt"}
     assert "read as PHOENIX's corpus.csv" in capsys.readouterr().out
-    short = write(tmp_path / "t.csv", PHOENIX + "clip_c|clip_c/1/*.png|-1|-1\n")
+    short = write_text(tmp_path / "t.csv", PHOENIX + "clip_c|clip_c/1/*.png|-1|-1\n")
     with pytest.raises(UserError, match=r"t\.csv:3: 4 columns, where the others have 7"):
         read_texts(short)
 
@@ -164,20 +164,20 @@ def test_texts_that_a_program_put_into_marks_are_free_of_them(header: str, tmp_p
     cells = {"a": '"she said ""hi"" to me"', "b": '"red | green"', "c": expected["c"], "d": '""""'}
     between = "\t" if "\t" in header else "|one|" if "signer" in header else "|"
     lines = [f"{clip}{between}{text}\n" for clip, text in cells.items()]
-    assert read_texts(write(tmp_path / "t.csv", header + "".join(lines))) == expected
+    assert read_texts(write_text(tmp_path / "t.csv", header + "".join(lines))) == expected
     quotation = "\t" not in header
-    path = write(tmp_path / "t.csv", f'{header}a{between}"hello"\n')
+    path = write_text(tmp_path / "t.csv", f'{header}a{between}"hello"\n')
     assert read_texts(path) == {"a": '"hello"' if quotation else "hello"}
 
 
 def test_an_open_mark_within_a_text_swallows_no_line(tmp_path: Path):
-    path = write(tmp_path / "t.csv", 'id,text\na,"hi" she said\nb,"oh\nc,no\n')
+    path = write_text(tmp_path / "t.csv", 'id,text\na,"hi" she said\nb,"oh\nc,no\n')
     assert read_texts(path) == {"a": "hi she said", "b": "oh", "c": "no"}
 
 
 @pytest.mark.parametrize("content", ["a|one\nb|two\na|one\n", "id,text\na,one\nb,two\na,one\n"])
 def test_a_line_that_stands_there_twice_counts_once(content: str, tmp_path: Path):
-    assert read_texts(write(tmp_path / "t.txt", content)) == {"a": "one", "b": "two"}
+    assert read_texts(write_text(tmp_path / "t.txt", content)) == {"a": "one", "b": "two"}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_line_that_stands_there_twice_counts_once(content: str, tmp_path: Path
     ],
 )
 def test_a_text_may_hold_what_divides_the_columns(content: str, text: str, tmp_path: Path):
-    assert read_texts(write(tmp_path / "t.csv", content)) == {"a": text}
+    assert read_texts(write_text(tmp_path / "t.csv", content)) == {"a": text}
 
 
 BAD = {
@@ -244,7 +244,7 @@ BAD = {
 def test_bad_files_are_named(name: str, tmp_path: Path):
     content, said = BAD[name]
     with pytest.raises(UserError, match=r"t\.txt") as error:
-        read_texts(write(tmp_path / "t.txt", content))
+        read_texts(write_text(tmp_path / "t.txt", content))
     assert said in str(error.value)
 
 
@@ -267,62 +267,7 @@ def test_other_encodings_are_refused(content: bytes, said: str, tmp_path: Path):
 @pytest.mark.parametrize("content", ['[{"gloss": "book", "instances": [{"video_id": "1"}]}]', '{"a": "one"}\n{}\n'])
 def test_json_is_told_to_be_json(content: str, tmp_path: Path):
     with pytest.raises(UserError, match=r"WLASL\.json: JSON, .* write one ID\|text per line"):
-        read_texts(write(tmp_path / "WLASL.json", content))
-
-
-@pytest.mark.parametrize(
-    ("name", "by_path", "expected"),
-    [
-        ("train/clip_a.mp4", False, "clip_a"),
-        ("hello/001.mp4", True, "hello_001"),
-        ("a.b.c", False, "a.b.c"),
-        ("windows\\clip.MP4", False, "clip"),
-        ("", False, ""),
-        ("x/ hello .mp4", False, "hello"),
-        (" x/hello you .mp4", True, "x_hello you"),
-    ],
-)
-def test_clip_names(name: str, by_path: bool, expected: str):
-    assert clip_name(name, (".mp4",), by_path) == expected
-
-
-# ---- splits ----------------------------------------------------------------------------------------------------------
-
-
-def sources(*names: str) -> dict[str, Source]:
-    return name_sources([Source(Path(name), "video", name) for name in names], (".mp4",), "name")
-
-
-NEW = Path("/nonexistent")  # a data set's folder in which no clip is written yet
-
-
-def plan(named: dict[str, Source], *texts: str, split: object = (0.8, 0.1, 0.1)):
-    columns = {"text_column": None, "id_column": None, "signer_column": None}
-    args = Namespace(texts=list(texts), **columns, ids="name", split=split, output_dir=NEW)
-    return plan_clips(named, args, (".mp4",))
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("gr\udcfcn.mp4", r"the name 'gr\\udcfcn.mp4' can't be a clip's, as it is not UTF-8"),
-        ("gr\udcfcn/clip.mp4", "as it is not UTF-8"),
-        ("  .mp4", "as no ID is left of it"),
-        ("..", "as no ID is left of it"),
-        ("a|b.mp4", r"the name 'a\|b.mp4' can't be a clip's, as it holds '\|'; rename it"),
-        ("a\nb.mp4", r"as it holds '\\n'; rename it"),
-        ("a\u202eb.mp4", r"as it holds '\\u202e'; rename it"),
-    ],
-)
-def test_a_name_that_no_clip_can_have_is_told_why(name: str, said: str):
-    with pytest.raises(UserError, match=said):
-        sources(name)
-
-
-def test_names_that_differ_by_blanks_at_their_ends_are_one(tmp_path: Path):
-    assert [*sources("hello .mp4", " you.mp4")] == ["hello", "you"]
-    with pytest.raises(UserError, match=r"hello \.mp4 and hello\.mp4 would both be called 'hello'; rename one"):
-        sources("hello .mp4", "hello.mp4")
+        read_texts(write_text(tmp_path / "WLASL.json", content))
 
 
 @pytest.mark.parametrize(
@@ -334,50 +279,21 @@ def test_names_that_differ_by_blanks_at_their_ends_are_one(tmp_path: Path):
 )
 def test_a_row_that_names_no_signer_or_two_is_refused(rows: str, said: str, tmp_path: Path):
     with pytest.raises(UserError, match=said):
-        texts.read_texts(write(tmp_path / "t.csv", f"id,signer,text\n{rows}"), signer_column="signer")
+        texts.read_texts(write_text(tmp_path / "t.csv", f"id,signer,text\n{rows}"), signer_column="signer")
     with pytest.raises(UserError, match="does not name the column 'who'"):
         texts.read_texts(tmp_path / "t.csv", signer_column="who")
 
 
 @pytest.mark.parametrize("header", ["", "name|video|start|end|speaker|orth|translation\n"])
 def test_the_signers_of_phoenix(header: str, tmp_path: Path):
-    path = write(tmp_path / "PHOENIX-2014-T.dev.corpus.csv", header + PHOENIX)
+    path = write_text(tmp_path / "PHOENIX-2014-T.dev.corpus.csv", header + PHOENIX)
     said = texts.read_texts(path, signer_column="speaker")
     assert said.signers == {"clip_a": "Signer04", "clip_b": "Signer01"}
     assert said.texts == {"clip_a": "der wind", "clip_b": "sie sagt"}
 
 
-@pytest.mark.parametrize(
-    ("table", "found"),
-    [
-        ("id,partition,text\na,train,x\nb,val,y\nc,Testing,z\n", {"a": "train", "b": "val", "c": "Testing"}),
-        ("id,partition,text\na,train,x\nb,train,y\nc,train,z\n", {}),  # as good a word as any
-        ("id,partition,text\na,train,x\nb,0,y\nc,test,z\n", {}),
-        ("id,set,fold,text\na,train,test,x\nb,dev,train,y\nc,test,dev,z\n", {}),  # which of the two?
-        ("id,set,split,text\na,train,test,x\nb,dev,train,y\nc,test,dev,z\n", {"a": "test", "b": "train", "c": "dev"}),
-    ],
-)
-def test_a_column_of_another_name_tells_the_splits_if_all_its_cells_do(table: str, found: dict, tmp_path: Path, capsys):
-    assert texts.read_texts(write(tmp_path / "t.csv", table)).splits == found
-    assert ("splits from the column 'partition'" in capsys.readouterr().out) == ("val" in found.values())
-
-
-@pytest.mark.parametrize(
-    ("table", "told"),
-    [
-        ("id,partition,text\na,train,x\nb,eval,y\nc,test,z\n", ["partition"]),
-        ("id,set,fold,text\na,train,test,x\nb,dev,train,y\nc,test,dev,z\n", ["set", "fold"]),
-        ("id,word,text\na,train,x\nb,house,y\nc,test,z\nd,tree,y\n", []),
-        ("id,set,split,text\na,train,test,x\nb,dev,train,y\nc,test,dev,z\n", []),
-    ],
-)
-def test_a_column_that_seems_to_tell_the_splits_is_told_to_be_unread(table: str, told: list, tmp_path: Path, capsys):
-    texts.read_texts(write(tmp_path / "t.csv", table))
-    assert re.findall(r"column '(\w+)' is not read, though", capsys.readouterr().out) == told
-
-
 def test_what_programs_write_for_nothing_is_told_of_texts_and_no_signer(tmp_path: Path, capsys):
-    path = write(tmp_path / "t.csv", "id,text,signer\na,hello,ann\nb,nan,None\n")
+    path = write_text(tmp_path / "t.csv", "id,text,signer\na,hello,ann\nb,nan,None\n")
     assert read_texts(path) == {"a": "hello", "b": "nan"}
     assert "1 texts, such as that of 'b', are 'nan', as programs write for nothing" in capsys.readouterr().out
     with pytest.raises(UserError, match="row 2 names no signer"):
@@ -385,135 +301,66 @@ def test_what_programs_write_for_nothing_is_told_of_texts_and_no_signer(tmp_path
 
 
 def test_lines_of_numbers_are_told(tmp_path: Path, capsys):
-    assert read_texts(write(tmp_path / "t.txt", "a|41\nb|7\n")) == {"a": "41", "b": "7"}
+    assert read_texts(write_text(tmp_path / "t.txt", "a|41\nb|7\n")) == {"a": "41", "b": "7"}
     assert "every text is a number; if these are classes" in capsys.readouterr().out
-    assert read_texts(write(tmp_path / "t.txt", "a|41\nb|seven\n")) == {"a": "41", "b": "seven"}
+    assert read_texts(write_text(tmp_path / "t.txt", "a|41\nb|seven\n")) == {"a": "41", "b": "seven"}
     assert not capsys.readouterr().out
 
 
-def test_a_file_a_split_says_text_and_split(tmp_path: Path, capsys: pytest.CaptureFixture):
-    train, dev = write(tmp_path / "train=1.txt", "a|one\nb|two\n"), write(tmp_path / "d.txt", "c.mp4|three\nz|none\n")
-    clips = plan(sources("x/a.mp4", "b.mp4", "c.mp4", "d.mp4"), f"train={train}", f"dev={dev}")
-    assert [(clip.id, clip.split, clip.text) for clip in clips] == [
-        ("a", "train", "one"),
-        ("b", "train", "two"),
-        ("c", "dev", "three"),
-    ]
-    said = capsys.readouterr().out
-    assert "1 recordings have no text" in said
-    assert "such as 'd'" in said
-    assert "1 texts of" in said
-    assert "such as 'z'" in said
+def test_texts_may_name_the_videos_that_poses_were_made_of(imported, tmp_path: Path):
+    np.save(tmp_path / "in" / "a.npy", POINTS)
+    (tmp_path / "t.csv").write_text("file,text\na.mp4,hello\na.001,not this recording's\n")
+    folder = imported(f"--source_fps 25 --texts {tmp_path / 't.csv'}")
+    assert (folder / "train.txt").read_text() == "a|hello\n"
 
 
-def test_one_file_and_shares(tmp_path: Path):
-    named = sources(*(f"clip{number}.mp4" for number in range(200)))
-    path = write(tmp_path / "t.txt", "".join(f"{clip}|text\n" for clip in named))
-    counts = [sum(clip.split == split for clip in plan(named, str(path))) for split in ("train", "dev", "test")]
-    assert sum(counts) == 200
-    wanted = (160, 20, 20)
-    assert all(abs(count - expected) < 15 for count, expected in zip(counts, wanted, strict=True))
+def test_with_ids_of_paths_another_column_that_names_the_recordings_is_asked_for(imported, refused, tmp_path: Path):
+    for name in ("anna/1", "ben/2"):
+        path = tmp_path / "in" / f"{name}.npy"
+        path.parent.mkdir()
+        np.save(path, POINTS)
+    table = tmp_path / "texts.csv"
+    table.write_text("id,recorded_as,text\nanna/1.mp4,ben/2.mp4,one\nben/2.mp4,anna/1.mp4,two\n")
+    flags = f"--source_fps 25 --ids path --texts {table}"
+    assert "the columns 'id' and 'recorded_as' name different recordings" in refused(flags)
+    folder = imported(f"{flags} --id_column recorded_as")
+    assert (folder / "train.txt").read_text() == "anna_1|two\nben_2|one\n"
 
 
-OF_SPLITS = ("train/a.mp4", "train/b.mp4", "x/Val/c.mp4", "test/d.mp4")
+def test_columns_of_a_table_need_one(refused):
+    for flag in ("--signer_column", "--text_column", "--id_column"):
+        assert refused(f"{flag} speaker").endswith(f"{flag} needs --texts; add it, or leave {flag} out")
 
 
-def splits_of(clips: list) -> dict[str, str]:
-    return {clip.id: clip.split for clip in clips}
+def test_of_two_columns_the_missing_one_is_named(imported, refused, tmp_path: Path):
+    np.save(tmp_path / "in" / "one.npy", scored(POINTS))
+    (tmp_path / "texts.csv").write_text("name,sentence\none,hello\n")
+    said = refused(f"--source_fps 25 --texts {tmp_path / 'texts.csv'} --id_column name --text_column translation")
+    assert "its first line (name, sentence) does not name the column 'translation'" in said
 
 
-def test_folders_that_are_called_like_splits_are_splits(capsys: pytest.CaptureFixture):
-    clips = plan(sources(*OF_SPLITS), split=None)
-    assert splits_of(clips) == {"a": "train", "b": "train", "c": "dev", "d": "test"}
-    assert "2 train, 1 dev, 1 test (--split says otherwise)" in capsys.readouterr().out
-    assert set(splits_of(plan(sources(*OF_SPLITS), split="dev")).values()) == {"dev"}
+def test_a_tables_signers_become_those_of_the_data_set(imported, refused, tmp_path: Path):
+    for name in ("one", "two", "broken"):
+        np.save(tmp_path / "in" / f"{name}.npy", scored(POINTS))
+    (tmp_path / "in" / "broken.npy").write_bytes(b"no array")
+    table = tmp_path / "t.csv"
+    table.write_text("id,speaker,text\none,Ann,hello\ntwo,Bob,world\nbroken,Ann,x\nnever made,Bob,y\n")
+    flags = f"--source_fps 25 --texts {table} --signer_column speaker"
+    folder = imported(f"{flags} --skip_bad")
+    assert list_signers(folder, "train", ["one", "two"]) == {"one": "Ann", "two": "Bob"}
+    assert (folder / "train.signers.txt").read_text() == "one|Ann\ntwo|Bob\n"
+    np.save(tmp_path / "in" / "broken.npy", scored(POINTS))
+    table.write_text("id,speaker,text\none,Cay,hello\nbroken,Ann,x\n")  # a later call, of other clips
+    imported(flags)
+    assert (folder / "train.signers.txt").read_text() == "broken|Ann\none|Cay\ntwo|Bob\n"
 
 
-def test_files_that_are_called_like_splits_are_none_but_skels_are():
-    names = [f"{name}.mp4" for name in ("train", "dev", "test")]
-    assert splits_of(plan(sources(*names), split=None)) == splits_of(plan(sources(*names)))
-    skels = [Source(Path(f"{name}.skels"), "skels", f"{name}_00000") for name in ("train", "valid", "test")]
-    named = name_sources(skels, (".skels",), "name")
-    assert splits_of(plan(named, split=None)) == {"train_00000": "train", "valid_00000": "dev", "test_00000": "test"}
-
-
-def test_where_only_some_folders_are_called_like_splits_the_split_is_asked_for():
-    named = sources(*OF_SPLITS, "hello/e.mp4")
-    with pytest.raises(UserError, match=r"4 of 5 recordings, .*train/a\.mp4.*hello/e\.mp4, are not; pass --split"):
-        plan(named, split=None)
-    plan(named, split=(0.8, 0.1, 0.1))
-
-
-@pytest.mark.parametrize("column", ["split", "Subset"])
-def test_a_tables_splits_are_taken(column: str, tmp_path: Path, capsys: pytest.CaptureFixture):
-    table = write(tmp_path / "t.csv", f"id,{column},text\na,train,one\nb,val,two\nc,Test,three\nd,train,four\n")
-    named = sources("test/a.mp4", "b.mp4", "c.mp4", "d.mp4")
-    assert splits_of(plan(named, str(table), split=None)) == {"a": "train", "b": "dev", "c": "test", "d": "train"}
-    assert "splits from its column of splits" in capsys.readouterr().out
-    assert set(splits_of(plan(named, str(table), split="dev")).values()) == {"dev"}
-    assert set(splits_of(plan(named, f"dev={table}", split=None)).values()) == {"dev"}
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [("a,one,3", "the split of 'a' is '3'"), ("a,one", "the split of 'a' is ''"), ("b,two,test", "different splits")],
-)
-def test_a_tables_split_that_is_none_is_refused(row: str, said: str, tmp_path: Path):
-    table = write(tmp_path / "t.csv", f"id,text,split\nb,two,train\n{row}\n")
-    with pytest.raises(UserError, match=said):
-        plan(sources("a.mp4", "b.mp4"), str(table), split=None)
-
-
-def test_a_clip_stays_in_its_split_as_others_come():
-    few, many = [f"clip{number}" for number in range(100)], [f"clip{number}" for number in range(1000)]
-    shares = (0.8, 0.1, 0.1)
-    assert assign_splits(few, shares, NEW).items() <= assign_splits(many, shares, NEW).items()
-
-
-@pytest.mark.parametrize("count", range(3, 12))
-def test_no_split_is_empty(count: int):
-    splits = assign_splits([f"clip{number}" for number in range(count)], (0.8, 0.1, 0.1), NEW)
-    assert set(splits.values()) == {"train", "dev", "test"}
-
-
-@pytest.mark.parametrize("written", [kept for count in range(5) for kept in combinations("abcd", count)])
-def test_what_is_written_moves_no_clip(written: tuple[str, ...], tmp_path: Path):
-    """Whichever clips are written, as by other machines of the same call, and however many come later: each stays."""
-    shares = (0.8, 0.1, 0.1)
-    splits = assign_splits([*"abcd"], shares, NEW)
-    for clip_id in written:
-        write(tmp_path / splits[clip_id] / "poses" / f"{clip_id}.npz", "")
-    assert assign_splits([*"abcd"], shares, tmp_path) == splits
-    more = assign_splits([*"abcdefghijklmnopqrstuvwxyz"], shares, tmp_path)
-    assert {clip_id: more[clip_id] for clip_id in written} == {clip_id: splits[clip_id] for clip_id in written}
-
-
-def test_too_few_clips_for_three_splits(tmp_path: Path):
-    with pytest.raises(UserError, match="too few"):
-        assign_splits(["a", "b"], (0.8, 0.1, 0.1), NEW)
-    for name in "abc":
-        write(tmp_path / "train" / "poses" / f"{name}.npz", "")
-    with pytest.raises(UserError, match="3 clips, of which 3 are written already, are too few"):
-        assign_splits(["a", "b", "c"], (0.8, 0.1, 0.1), tmp_path)
-    assert assign_splits(["a", "b"], "dev", NEW) == {"a": "dev", "b": "dev"}
-
-
-def test_files_that_say_two_things_are_refused(tmp_path: Path):
-    one, two = write(tmp_path / "1.txt", "a|one\n"), write(tmp_path / "2.txt", "a|one\n")
-    with pytest.raises(UserError, match="another split or another signer too"):
-        plan(sources("a.mp4"), f"train={one}", f"dev={two}")
-    with pytest.raises(UserError, match="one file per split"):
-        plan(sources("a.mp4"), str(one), str(two))
-    with pytest.raises(UserError, match="none of its 1 IDs, such as 'a', is a recording's, such as 'b'"):
-        plan(sources("b.mp4"), str(one))
-
-
-@pytest.mark.parametrize("split", ["0.8,0.1", "0.8,0.1,0.2", "dev,test", "nan,0,1", ""])
-def test_shares_that_are_none(split: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    import import_data
-
-    monkeypatch.setattr(sys, "argv", ["import_data.py", "--input", "x", "--output_dir", "y", "--split", split])
-    with pytest.raises(SystemExit) as stop:
-        import_data.main()
-    assert stop.value.code == 2
-    assert "neither train, dev, test nor three shares" in capsys.readouterr().err
+def test_a_file_of_texts_that_an_editor_saved_is_gone_on_with(imported, tmp_path: Path):
+    (tmp_path / "texts.txt").write_text("one|hello\ntwo|w\u00f6rld\n", encoding="utf-8")
+    flags = f"--source_fps 25 --texts {tmp_path / 'texts.txt'}"
+    np.save(tmp_path / "in" / "one.npy", POINTS)
+    texts = imported(flags) / "train.txt"
+    texts.write_text("\ufeffone|hello\r\n", encoding="utf-8", newline="")
+    np.save(tmp_path / "in" / "two.npy", POINTS)
+    imported(flags)
+    assert texts.read_text(encoding="utf-8") == "one|hello\ntwo|w\u00f6rld\n"
