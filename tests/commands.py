@@ -34,6 +34,7 @@ COMMANDS = {
     "inference_flow": 'inference_latent_flow.py --text "Hello world" --flow_checkpoint F --autoencoder_checkpoint A '
     "--output_path O --target_length 50 --num_steps 4 --use_ssm_prior --use_sync_guidance --data_dir D",
     "inference_texts": "inference.py --text_file T --predictor_checkpoint P --autoencoder_checkpoint A --output_path O",
+    "translator": "train_pose_to_text.py --data_dir D --output_dir O",
     "evaluate_predictor": "evaluate.py --data_dir D --predictor_checkpoint P --autoencoder_checkpoint A --split dev "
     "--batch_size 32 --save_predictions --output_dir O",
     "evaluate_clips": "evaluate.py --data_dir D --predictions_dir F --split dev --num_workers 0 --output_dir O",
@@ -51,6 +52,7 @@ SMALL = {
     "predictor": f"{TRAINING} {NETWORK}",
     "prior": f"{TRAINING} --hidden_dim 16 --num_layers 1",
     "flow": f"{TRAINING} {NETWORK} {SCRATCH} --prior_hidden_dim 16 --prior_layers 1 --num_inference_steps 6",
+    "translator": f"{TRAINING} --hidden_dim 32 --num_heads 4 --encoder_layers 1 --decoder_layers 1 --max_tokens 16",
     "student": f"{TRAINING} --num_teacher_steps 6 --trajectories_per_clip 2",
 }
 

@@ -6,6 +6,7 @@ import os
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,36 @@ def trained(data_dir: Path, bert: Path, tmp_path_factory: pytest.TempPathFactory
     commands.call("flow", O=runs / "flow", **paths)
     commands.call("student", O=runs / "student", **paths)
     return Trained(**best)
+
+
+@pytest.fixture(scope="session")
+def translator(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The best_model.pt of the back-translator, after two epochs."""
+    folder = tmp_path_factory.mktemp("pose_to_text")
+    commands.call("translator", D=data_dir, O=folder)
+    return folder / "best_model.pt"
+
+
+@pytest.fixture(scope="session")
+def evaluated(data_dir: Path, trained: Trained, translator: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the predictor's evaluation on dev, with every flag. Read it, never write to it."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    more = f"--back_translation_checkpoint {translator} --num_beams 2 --shuffle_texts --num_workers 0"
+    commands.call("evaluate_predictor", more, D=data_dir, O=folder, **trained.paths)
+    return folder
+
+
+@pytest.fixture
+def untold(data_dir: Path, tmp_path: Path) -> dict[str, Path]:
+    """The data set without the texts of dev, and as predictions its clips (F), which every text would fit."""
+    folder, predictions = tmp_path / "data", tmp_path / "clips"
+    shutil.copytree(data_dir, folder)
+    (folder / "dev.txt").unlink()
+    predictions.mkdir()
+    for path in (folder / "dev" / "poses").glob("*.npz"):
+        noise = np.random.default_rng(0).normal(size=(20, layout.POSE_DIM)).astype(np.float32)
+        np.save(predictions / f"{path.stem}.npy", noise)
+    return {"D": folder, "F": predictions, "O": tmp_path / "out"}
 
 
 @pytest.fixture(scope="session")
