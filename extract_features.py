@@ -14,6 +14,7 @@ At the end, one more call without --shard checks that every clip exists, and rep
 """
 
 import argparse
+import functools
 from pathlib import Path
 
 from importers.conversion import convert
@@ -87,18 +88,8 @@ def main() -> None:
         check_rates([clip.source for clip in clips], args.source_fps, args.num_workers)
     flags = {name: getattr(args, name) for name in ("fps", "source_fps", "person", "ids")}
     mark_made_by(args.output_dir, "extract_features.py", flags, clips)
-    convert(
-        clips,
-        read_recording,
-        content_of_source,
-        args.output_dir,
-        args.fps,
-        args.num_workers,
-        args.skip_bad,
-        args.person,
-        args.source_fps,
-        shard=args.shard,
-    )
+    read = functools.partial(read_recording, person=args.person, source_fps=args.source_fps)
+    convert(clips, read, content_of_source, args, args.shard)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ unseen: a recording without a face has no face in the data, not one of zeros. do
 """
 
 import argparse
+import functools
 import os
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -98,9 +99,7 @@ def main() -> None:
     reading = ReadingFlags(args.units, size, args.source_fps, args.person, args.swap_hands)
     flags = {name: getattr(args, name) for name in ("fps", "source_fps", "units", "width", "height", "person", "ids")}
     mark_made_by(args.output_dir, "import_data.py", {**flags, "swap_hands": args.swap_hands or None}, clips)
-    convert(
-        clips, read_recording, content_of_source, args.output_dir, args.fps, args.num_workers, args.skip_bad, reading
-    )
+    convert(clips, functools.partial(read_recording, reading=reading), content_of_source, args)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The work of every importer: read, check and write each recording in worker processes, then report on all."""
 
 import os
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,72 +22,92 @@ FEW = 0.5  # a body seen in fewer of a clip's frames is worth a note
 
 def convert(
     clips: list[PlannedClip],
-    read: Callable[..., Recording],
+    read: Callable[[Source], Recording],
     content_of: Callable[[Source], str],
-    output_dir: Path,
-    fps: float | str | None,
-    num_workers: int,
-    skip_bad: bool,
-    *shared: object,
+    args: Namespace,
     shard: tuple[int, int] = (1, 1),
 ) -> None:
-    """Write every clip that is not there yet, the splits' texts, and a report, also to `output_dir`/report.txt.
+    """Write every clip that is not there yet, the splits' texts, and a report, also to `--output_dir`/report.txt.
 
-    read(source, *shared), in the workers, makes a recording or raises UserError; content_of(source) is its
-    digest. fps as --fps has it. Recordings that can't be read are left out, named in the report and,
-    without `skip_bad`, in a UserError at the end.
+    read, in the workers, makes a recording or raises UserError; content_of gives its digest. args: as
+    `add_plan_arguments` has them. Recordings that can't be read are left out, named in the report and, without
+    `--skip_bad`, in a UserError at the end.
     shard: (I, N): every Nth clip from the Ith on is this machine's part; the report is of that part.
     """
-    all_clips, clips = clips, clips[shard[0] - 1 :: shard[1]]
-    report_path = output_dir / ("report.txt" if shard[1] == 1 else f"report.{shard[0]}_of_{shard[1]}.txt")
-    if not clips:
-        raise UserError(f"--shard {shard[0]}/{shard[1]}: there are only {len(all_clips)} clips; take fewer shards")
-    pending, changed = _pending(clips, content_of, output_dir)
+    number, count = shard
+    own = clips[number - 1 :: count]
+    if not own:
+        raise UserError(f"--shard {number}/{count}: there are only {len(clips)} clips; take fewer shards")
+    left_out = _write_clips(own, read, content_of, args)
+    written = {clip: read_record(args.output_dir, clip.split, clip.id) for clip in clips}
+    texts = {split: _write_lists(args.output_dir, split, written) for split in SPLITS}
+    records = {clip: written[clip] for clip in own if written[clip]}
+    report = make_report(records, left_out, texts) + _on_earlier_clips(args.output_dir, written, texts)
+    report_path = args.output_dir / ("report.txt" if count == 1 else f"report.{number}_of_{count}.txt")
+    with write_whole(report_path, "w") as file:
+        file.write(report + "\n")
+    say(report)
+    _require_one_data_set(records, left_out, args, report_path)
+    print(f"wrote {len(records)} clips to {args.output_dir} and their report to {report_path}")
+
+
+def _write_clips(
+    clips: list[PlannedClip], read: Callable[[Source], Recording], content_of: Callable[[Source], str], args: Namespace
+) -> dict[str, str]:
+    """Write the clips that are not there yet; the names of the recordings that are left out, and why."""
+    pending, changed = _pending(clips, content_of, args.output_dir)
     if len(pending) < len(clips):
         say(f"{len(clips) - len(pending)} of {len(clips)} clips are there already")
     if changed:
         print(f"{len(changed)} recordings have changed, such as {changed[0]}: their clips are made again")
-    rate = fps if isinstance(fps, float) else None
-    left_out: dict[str, str] = {}
-    results = parallel_map(_convert_one, pending, num_workers, read, content_of, output_dir, rate, shared)
-    for clip, problem in zip(progress_bar(pending, "importing", "clip"), results, strict=True):
-        if problem is not None:
-            left_out[clip.source.name] = problem
-    written = {clip: read_record(output_dir, clip.split, clip.id) for clip in all_clips}
-    for split in SPLITS:
-        of_split = [clip for clip in all_clips if clip.split == split]
-        names = {clip.id for clip in of_split if written[clip]}
-        _write_texts(output_dir, split, of_split, names)
-        _write_signers(output_dir, split, of_split, names)
-    records = {clip: written[clip] for clip in clips if written[clip]}
-    texts = {split: _lines_but(set(), output_dir / f"{split}.txt", "text") for split in SPLITS}  # of earlier calls, too
-    report = make_report(records, left_out, texts)
-    earlier = sum(len([*(output_dir / split / "records").glob("*.json")]) for split in SPLITS)
-    earlier -= sum(record is not None for record in written.values())
-    if earlier:
-        report += f"\nnote: the folder also holds {earlier} clips of earlier calls, of which this report says nothing"
-        others = {name: text for of_split in texts.values() for name, text in of_split.items()}
-        if untold := sum(not others[name] for name in others.keys() - {clip.id for clip in clips}):
-            report += f"; {untold} of them have no text"
-    with write_whole(report_path, "w") as file:
-        file.write(report + "\n")
-    say(report)
-    first = next(iter(left_out.items()), None)
+    rate = args.fps if isinstance(args.fps, float) else None
+    problems = parallel_map(_convert_one, pending, args.num_workers, read, content_of, args.output_dir, rate)
+    told = zip(progress_bar(pending, "importing", "clip"), problems, strict=True)
+    return {clip.source.name: problem for clip, problem in told if problem is not None}
+
+
+def _write_lists(output_dir: Path, split: str, written: dict[PlannedClip, dict | None]) -> dict[str, str]:
+    """Bring a split's texts and signers up to date; returns its texts by clip ID, those of earlier calls, too."""
+    clips = [clip for clip in written if clip.split == split]
+    names = {clip.id for clip in clips if written[clip]}
+    _write_texts(output_dir, split, clips, names)
+    _write_signers(output_dir, split, clips, names)
+    return _lines_but(set(), output_dir / f"{split}.txt", "text")
+
+
+def _on_earlier_clips(
+    output_dir: Path, written: dict[PlannedClip, dict | None], texts: dict[str, dict[str, str]]
+) -> str:
+    """The end of a report of a folder that also holds clips of earlier calls; else ""."""
+    count = sum(len([*(output_dir / split / "records").glob("*.json")]) for split in SPLITS)
+    count -= sum(record is not None for record in written.values())
+    if not count:
+        return ""
+    planned = {clip.id for clip in written}
+    untold = sum(not text for lines in texts.values() for name, text in lines.items() if name not in planned)
+    told = f"; {untold} of them have no text" if untold else ""
+    return f"\nnote: the folder also holds {count} clips of earlier calls, of which this report says nothing{told}"
+
+
+def _require_one_data_set(
+    records: dict[PlannedClip, dict], left_out: dict[str, str], args: Namespace, report_path: Path
+) -> None:
+    """Raises UserError if no clip was written, if rates differ, or if a recording was left out without --skip_bad."""
+    name, problem = next(iter(left_out.items()), ("", ""))
     if not records:
         others = f" (and {len(left_out) - 1} more, see {report_path})" if len(left_out) > 1 else ""
-        raise UserError(f"{first[0]}: {first[1]}{others}; no clip was written")
+        raise UserError(f"{name}: {problem}{others}; no clip was written")
     rates = sorted(record["fps"] for record in records.values())
-    if fps is None and not same_rate(rates[0], rates[-1]):
+    if args.fps is None and not same_rate(rates[0], rates[-1]):
         raise UserError(
-            f"{output_dir}: its clips have different rates, {rates[0]:g} to {rates[-1]:g} frames per second; "
+            f"{args.output_dir}: its clips have different rates, {rates[0]:g} to {rates[-1]:g} frames per second; "
             f"make it again elsewhere with --fps {round(rates[len(rates) // 2])}, or pass --fps keep"
         )
-    if left_out and not skip_bad:
+    if left_out and not args.skip_bad:
         raise UserError(
-            f"{len(left_out)} of {len(clips)} recordings were left out, such as {first[0]}: {first[1]}; "
+            f"{len(left_out)} of {len(records) + len(left_out)} recordings were left out, such as {name}: {problem}; "
             f"the others are written (with --skip_bad this is no error)"
         )
-    print(f"wrote {len(records)} clips to {output_dir} and their report to {report_path}")
 
 
 def _pending(
@@ -122,15 +143,14 @@ def _pending(
 
 def _convert_one(
     clip: PlannedClip,
-    read: Callable[..., Recording],
+    read: Callable[[Source], Recording],
     content_of: Callable[[Source], str],
     output_dir: Path,
     fps: float | None,
-    shared: tuple,
 ) -> str | None:
     """Write one clip; what is wrong with its recording, or None."""
     try:
-        recording = at_rate(read(clip.source, *shared), fps)
+        recording = at_rate(read(clip.source), fps)
     except UserError as error:
         return str(error).removeprefix(f"{clip.source.path}: ")
     except FileNotFoundError as error:

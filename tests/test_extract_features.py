@@ -333,6 +333,20 @@ def test_workers_shards_and_stopped_runs_change_nothing(videos: Videos, extracte
     assert whole.items() <= contents(extracted("", "shards")).items()
 
 
+def test_clips_of_the_other_shards_are_none_of_earlier_calls(videos: Videos, extracted, tmp_path: Path):
+    """Of two clips without a text, one is of an earlier call, and one is of another shard."""
+    videos.add("early.mp4", [0, 1])
+    extracted("--split train")
+    (videos.folder / "early.mp4").unlink()
+    for name in "abc":
+        videos.add(f"{name}.mp4", [0, 1])
+    (tmp_path / "texts.txt").write_text("a|hello\nb|\nc|hello\n")
+    for shard in ("2/3", "3/3", "1/3"):
+        folder = extracted(f"--split train --texts {tmp_path / 'texts.txt'} --shard {shard}")
+    told = "1 clips of earlier calls, of which this report says nothing; 1 of them have no text\n"
+    assert (folder / "report.1_of_3.txt").read_text().endswith(told)
+
+
 def test_a_killed_run_goes_on_to_the_same_files(videos: Videos, extracted, tmp_path: Path):
     """A slow run in a process of its own is killed in the middle, and the same command then does the rest."""
     for number in range(8):
