@@ -7,9 +7,10 @@ import numpy as np
 
 from evaluation.clips import Clip, Reference
 from poses import layout
-from poses.files import Reading, absurd_numbers, read_pose, repeated_frames
+from poses.files import Reading, absurd_numbers, read_pose
 from poses.geometry import Facts, Geometry, differing, refusal
 from poses.motion import keypoints_seen
+from poses.odd_frames import repeated_frames
 from poses.presence import HALF, shown_span
 from poses.rates import same_rate
 from poses.writing import CLIP_FORMATS, write_clip

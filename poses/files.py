@@ -17,7 +17,8 @@ import numpy as np
 from poses import layout
 from poses.holistic import read_pose_file
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
-from poses.presence import ARTICULATORS, MISSING, placed, says_nothing, shown_keypoints, shown_numbers, shown_span
+from poses.odd_frames import odd_frames, still_parts
+from poses.presence import MISSING, placed, says_nothing, shown_keypoints, shown_numbers, shown_span
 from poses.rates import FASTEST, SLOWEST, same_rate
 from poses.texts import texts_by_id
 from runtime.errors import UserError
@@ -30,21 +31,11 @@ VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 an
 MAX_KEYPOINT = 10.0  # image units; MediaPipe places legs outside the picture at up to 3
 MAX_NMM = 1e4  # no unit in which a face is measured makes larger numbers
 MAX_VISIBILITY = 1.5  # some programs' confidences exceed 1 a little; percent and logits by far
-REPEATED = 5  # frames at the end that repeat the one before: no camera gives so many
-EQUAL_SHARE = 0.1  # of a clip's frames that equal the one before: more are worth a note
 LENGTH_TOLERANCE = 2  # frames by which a clip's two files may differ in length
 UNSTATED, RESAMPLED = "frames have no fps and are taken to be at", "fps were resampled to"  # parts of notes
 HIDDEN_HANDS = (
     "hand keypoints, all of visibility 0 or below --visibility_threshold, so no hand is seen; MediaPipe gives hands no "
     "visibility: write 1 where a hand was found"
-)
-STILL = (
-    "that stands exactly still while the body moves; if its last or usual place is written where it was not seen, mark "
-    "it as unseen (0, -1 or NaN)"
-)
-STRETCHED = (
-    "reach exactly as far to each side as the one before, as if each were stretched to one box; write all frames of a "
-    "clip in one scale, 0 to 1 across the picture"
 )
 SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to poses, read off their lengths
 
@@ -241,14 +232,9 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     reading = reading or Reading()
     folder = data_dir / split
     pose_path, nmm_path = folder / "poses" / f"{clip_id}.npz", folder / "nmms" / f"{clip_id}.pkl"
-    keypoints, seen, fps, unread, collapsed, hidden = read_keypoints(pose_path, reading.visibility_threshold)
-    nmm, nmm_fps, nmm_unread = read_nmm(nmm_path)
-    notes = {f"'{key}' of .npz files is not read": 0 for key in unread}
-    notes |= {f"'{key}' of NMM files is not read": 0 for key in nmm_unread}
-    if collapsed:
-        notes["frames have a hand whose points all lie in one place; it does not count as seen"] = collapsed
-    if hidden > len(seen) / 2:
-        notes[f"frames have {HIDDEN_HANDS}"] = hidden
+    pose_file, nmm_file = read_keypoints(pose_path, reading.visibility_threshold), read_nmm(nmm_path)
+    notes = _notes_on_files(pose_file, nmm_file)
+    keypoints, seen, fps, nmm, nmm_fps = *pose_file[:3], *nmm_file[:2]
     nmm_seen = np.isfinite(nmm)
     length, nmm_length = _without_padding(seen, len(nmm)), _without_padding(nmm_seen, len(seen))
     rate = _relative_rate(length, nmm_length, fps, nmm_fps)
@@ -269,13 +255,7 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     trimmed = frames.start + int((~seen[frames.stop :].any(1)).sum())
     if trimmed:
         notes["frames at the ends saw nothing and were left out"] = trimmed
-    padding, equal = repeated_frames(keypoints[frames], seen[frames])
-    if padding:
-        notes["frames at the end repeat the one before, as padding does; cut them off, or they are learnt"] = padding
-    if equal:
-        notes["frames equal the one before them: repeated by a converter, or a picture that stood still"] = equal
-    if stretched := stretched_frames(keypoints[frames], seen[frames]):
-        notes[f"frames {STRETCHED}"] = stretched
+    notes |= odd_frames(keypoints[frames], seen[frames])
     keypoints, seen = fill_gaps(keypoints[frames], seen[frames])
     nmm, nmm_seen = fill_gaps(nmm[frames], nmm_seen[frames])
     if not seen.any():
@@ -285,64 +265,36 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
         )
     pose = layout.keypoints_to_frame(keypoints, nmm)
     seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
-    for part, still in still_parts(pose, seen).items():
-        notes[f"frames have a {part} {STILL}"] = still
-    step = 1.0
+    notes |= still_parts(pose, seen)
+    clip = StoredClip(clip_id, text, pose, seen, fps, notes, rate, doubt, frames.start)
     if reading.fps is not None:
-        if fps is None:
-            notes[f"{UNSTATED} {reading.fps:g}"] = len(pose)
-        elif not same_rate(fps, reading.fps):
-            notes[f"frames at {fps:g} {RESAMPLED} {reading.fps:g}"] = len(pose)
-            step = fps / reading.fps
-            moments = np.arange(max(1, round(len(pose) / step))) * step
-            pose, seen = at_moments(pose, moments), seen_at_moments(seen, moments)
-            shown = slice(0, shown_span(seen).stop)  # after it, only frames of the old rate saw anything
-            pose, seen = pose[shown], seen[shown]
-        fps = reading.fps
-    return StoredClip(clip_id, text, pose, seen, fps, notes, rate, doubt, frames.start, step)
+        _resample(clip, reading.fps)
+    return clip
 
 
-def repeated_frames(keypoints: np.ndarray, seen: np.ndarray) -> tuple[int, int]:
-    """How many frames of keypoints [T,75,2], seen [T,75], equal the frame before: at the end, and before the end.
-
-    0 for as few as a camera may give.
-    """
-    keypoints = np.where(seen[..., None], keypoints, 0)
-    equal = (keypoints[1:] == keypoints[:-1]).all((1, 2)) & keypoints[1:].any((1, 2))
-    at_end = int(equal[::-1].cumprod().sum())
-    before = int(equal.sum()) - at_end
-    return at_end if at_end > REPEATED else 0, _worth_telling(before, len(keypoints))
-
-
-def _worth_telling(count: int, frames: int) -> int:
-    """How many of a clip's frames are odd; 0 for as few as may be so by chance."""
-    return count if count > max(REPEATED, EQUAL_SHARE * frames) else 0
+def _notes_on_files(pose: KeypointFile, nmm: NmmFile) -> dict[str, int]:
+    """What a user should know of what a clip's two files hold, and of how many frames."""
+    notes = {f"'{key}' of .npz files is not read": 0 for key in pose.unread}
+    notes |= {f"'{key}' of NMM files is not read": 0 for key in nmm.unread}
+    if pose.collapsed:
+        notes["frames have a hand whose points all lie in one place; it does not count as seen"] = pose.collapsed
+    if pose.hidden > len(pose.seen) / 2:
+        notes[f"frames have {HIDDEN_HANDS}"] = pose.hidden
+    return notes
 
 
-def still_parts(pose: np.ndarray, seen: np.ndarray) -> dict[str, int]:
-    """In how many frames of a clip (pose and seen [T,214]) a hand, or the face, equals that of the frame before while
-    the body moves: nobody keeps so still, and no detector. Left out are those of as few frames as may do so by chance.
-    """
-    both, same = seen[1:] & seen[:-1], pose[1:] == pose[:-1]
-    moves = (both & ~same)[:, layout.BODY].any(1)
-    found = {}
-    for part, place in ARTICULATORS.items():
-        shown = both[:, place]
-        still = int((moves & shown.any(1) & (same[:, place] | ~shown).all(1)).sum())
-        found[part] = _worth_telling(still, len(pose))
-    return {part: still for part, still in found.items() if still}
-
-
-def stretched_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
-    """In how many frames of keypoints [T,75,2], seen [T,75], these reach exactly as far to each side as in the frame
-    before, though they move: each was scaled by its own points. 0 for as few as may do so by chance."""
-    # numpy is slow over an axis before a short one
-    by_axis = np.ascontiguousarray(keypoints.transpose(2, 0, 1))  # [2,T,75]
-    low, high = np.where(seen, by_axis, np.inf).min(2), np.where(seen, by_axis, -np.inf).max(2)  # [2,T] each
-    box = np.concatenate([low, high]).T  # [T,4]
-    moves = ((keypoints[1:] != keypoints[:-1]).any(2) & seen[1:] & seen[:-1]).any(1)
-    stretched = int((moves & (box[1:] == box[:-1]).all(1)).sum())
-    return _worth_telling(stretched, len(seen))
+def _resample(clip: StoredClip, fps: float) -> None:
+    """Bring a clip to this rate. One that states no rate is taken to be at it."""
+    if clip.fps is None:
+        clip.notes[f"{UNSTATED} {fps:g}"] = len(clip.pose)
+    elif not same_rate(clip.fps, fps):
+        clip.notes[f"frames at {clip.fps:g} {RESAMPLED} {fps:g}"] = len(clip.pose)
+        clip.step = clip.fps / fps
+        moments = np.arange(max(1, round(len(clip.pose) / clip.step))) * clip.step
+        pose, seen = at_moments(clip.pose, moments), seen_at_moments(clip.seen, moments)
+        shown = slice(0, shown_span(seen).stop)  # after it, only frames of the old rate saw anything
+        clip.pose, clip.seen = pose[shown], seen[shown]
+    clip.fps = fps
 
 
 def _without_padding(seen: np.ndarray, other_length: int) -> int:

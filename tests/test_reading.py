@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_up import write_clip, write_data
 
-from poses import files, layout
+from poses import files, layout, odd_frames
 from poses.files import MAX_KEYPOINT, MAX_NMM, Reading, read_clip
 from poses.interpolation import at_moments
 from poses.splits import load_split
@@ -243,7 +243,7 @@ def test_frames_that_are_each_stretched_to_one_box_are_noted(tmp_path: Path, edg
     )
     arrays["keypoints"] = edges[0] + (arrays["keypoints"] - low) / (high - low) * (edges[1] - edges[0])
     (note,) = read_clip(write(tmp_path, arrays), "train", "a").notes.items()
-    assert note[0] == f"frames {files.STRETCHED}"
+    assert note[0] == f"frames {odd_frames.STRETCHED}"
     assert note[1] >= FRAMES - 3  # a corner of the box may be (0, 0), which is unseen
     arrays["keypoints"] = made()["keypoints"].clip(0.3, 2.0)  # two sides of a picture beyond which nothing is
     assert not read_clip(write(tmp_path, arrays), "train", "a").notes

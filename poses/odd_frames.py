@@ -1,0 +1,76 @@
+"""Frames that no camera and no detector gives, as damaged or converted recordings have them.
+
+A few may be so by chance: these are not told.
+"""
+
+import numpy as np
+
+from poses import layout
+from poses.presence import ARTICULATORS
+
+REPEATED = 5  # frames at the end that repeat the one before: no camera gives so many
+EQUAL_SHARE = 0.1  # of a clip's frames that equal the one before: more are worth a note
+STILL = (
+    "that stands exactly still while the body moves; if its last or usual place is written where it was not seen, mark "
+    "it as unseen (0, -1 or NaN)"
+)
+STRETCHED = (
+    "reach exactly as far to each side as the one before, as if each were stretched to one box; write all frames of a "
+    "clip in one scale, 0 to 1 across the picture"
+)
+
+
+def odd_frames(keypoints: np.ndarray, seen: np.ndarray) -> dict[str, int]:
+    """Notes on frames of keypoints [T,75,2], seen [T,75], that are repeated or stretched, and on how many are."""
+    at_end, before = repeated_frames(keypoints, seen)
+    notes = {
+        "frames at the end repeat the one before, as padding does; cut them off, or they are learnt": at_end,
+        "frames equal the one before them: repeated by a converter, or a picture that stood still": before,
+        f"frames {STRETCHED}": _stretched_frames(keypoints, seen),
+    }
+    return {note: count for note, count in notes.items() if count}
+
+
+def repeated_frames(keypoints: np.ndarray, seen: np.ndarray) -> tuple[int, int]:
+    """How many frames of keypoints [T,75,2], seen [T,75], equal the frame before: at the end, and before the end.
+
+    0 for as few as a camera may give.
+    """
+    keypoints = np.where(seen[..., None], keypoints, 0)
+    equal = (keypoints[1:] == keypoints[:-1]).all((1, 2)) & keypoints[1:].any((1, 2))
+    at_end = int(equal[::-1].cumprod().sum())
+    before = int(equal.sum()) - at_end
+    return at_end if at_end > REPEATED else 0, _worth_telling(before, len(keypoints))
+
+
+def still_parts(pose: np.ndarray, seen: np.ndarray) -> dict[str, int]:
+    """Notes on the frames of a clip (pose and seen [T,214]) in which a hand, or the face, equals that of the frame
+    before while the body moves. Nobody keeps so still, and no detector.
+    """
+    both, same = seen[1:] & seen[:-1], pose[1:] == pose[:-1]
+    moves = (both & ~same)[:, layout.BODY].any(1)
+    notes = {}
+    for part, place in ARTICULATORS.items():
+        shown = both[:, place]
+        still = int((moves & shown.any(1) & (same[:, place] | ~shown).all(1)).sum())
+        notes[f"frames have a {part} {STILL}"] = _worth_telling(still, len(pose))
+    return {note: count for note, count in notes.items() if count}
+
+
+def _stretched_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
+    """How many frames of keypoints [T,75,2], seen [T,75], move but reach exactly as far to each side as before.
+
+    Each was scaled by its own points. 0 for as few as may do so by chance.
+    """
+    # numpy is slow over an axis before a short one
+    by_axis = np.ascontiguousarray(keypoints.transpose(2, 0, 1))  # [2,T,75]
+    low, high = np.where(seen, by_axis, np.inf).min(2), np.where(seen, by_axis, -np.inf).max(2)  # [2,T] each
+    box = np.concatenate([low, high]).T  # [T,4]
+    moves = ((keypoints[1:] != keypoints[:-1]).any(2) & seen[1:] & seen[:-1]).any(1)
+    stretched = int((moves & (box[1:] == box[:-1]).all(1)).sum())
+    return _worth_telling(stretched, len(seen))
+
+
+def _worth_telling(count: int, frames: int) -> int:
+    """How many of a clip's frames are odd; 0 for as few as may be so by chance."""
+    return count if count > max(REPEATED, EQUAL_SHARE * frames) else 0
