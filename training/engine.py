@@ -11,6 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -51,6 +52,25 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, whole: WholeBatch) -> Losses:
         with part_of(whole):
             return self.loss(self.model, batch, whole.draws)
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run is. Its warm-up takes no more than a fifth of it."""
+
+    steps_per_epoch: int
+    epochs: int
+    warmup_steps: int
+
+    @property
+    def steps(self) -> int:
+        return self.steps_per_epoch * self.epochs
+
+    @classmethod
+    def of(cls, settings: TrainSettings, batches: int) -> "Length":
+        steps_per_epoch = math.ceil(batches / settings.gradient_accumulation_steps)
+        epochs = settings.epochs(steps_per_epoch)
+        return cls(steps_per_epoch, epochs, min(settings.warmup_steps, steps_per_epoch * epochs // 5))
 
 
 def prepare_run(settings: TrainSettings, width: int) -> Accelerator:
@@ -124,17 +144,14 @@ def _train(
     output_dir, main = Path(settings.output_dir), accelerator.is_main_process
     if main:
         begin(settings)
-    num_clips = len(train_loader.dataset)
-    steps_per_epoch = math.ceil(len(train_loader) / settings.gradient_accumulation_steps)
-    num_epochs = settings.epochs(steps_per_epoch)
-    warmup_steps = min(settings.warmup_steps, steps_per_epoch * num_epochs // 5)
-    run = start_run(stage.model.to(accelerator.device), settings, steps_per_epoch * num_epochs, warmup_steps)
+    length, num_clips = Length.of(settings, len(train_loader)), len(train_loader.dataset)
+    run = start_run(stage.model.to(accelerator.device), settings, length.steps, length.warmup_steps)
     run.scaler = accelerator.scaler
     resumed = resume_path(settings)
     if resumed is not None:
         resume(run, stage, resumed, settings, accelerator)
     progress = run.progress
-    is_left = progress.epoch < num_epochs and not progress.stops_early(settings)
+    is_left = progress.has_epochs_left(length.epochs, settings)
     if not is_left:
         processes.first_decides(lambda: _require_best(output_dir, resumed))
     objective, run.optimizer = accelerator.prepare(Objective(run.model, stage.loss), run.optimizer)
@@ -144,14 +161,9 @@ def _train(
         trim_log(output_dir, progress.epoch)
         if stage.record and is_left:  # else that of the call that made the weights stays
             write_config(output_dir / RUN_CONFIG_FILE, stage.record)
-        if warmup_steps < settings.warmup_steps:
-            say(f"warm-up: {warmup_steps} steps, a fifth of the run, not --warmup_steps {settings.warmup_steps}")
-        if num_epochs > settings.num_epochs:
-            say(f"epochs: {num_epochs} instead of {settings.num_epochs}, for {settings.min_steps} steps (--min_steps)")
-        epochs = f"epochs {progress.epoch + 1}-{num_epochs} of {steps_per_epoch} steps"
-        _announce(stage, num_clips, epochs if is_left else f"no epoch is left after {progress.epoch}")
+        _announce(stage, num_clips, length, progress, settings)
 
-    while progress.epoch < num_epochs and not progress.stops_early(settings):
+    while progress.has_epochs_left(length.epochs, settings):
         progress.epoch += 1
         train_losses = train_epoch(accelerator, objective, run, train_loader, settings, saver)
         started = time.perf_counter()
@@ -185,8 +197,15 @@ def _train(
     _score_best(accelerator, stage, run, ema_objective, test_batches, output_dir, writer)
 
 
-def _announce(stage: Stage, num_clips: int, epochs: str) -> None:
-    """The line that says what is trained, on what, and for how long."""
+def _announce(stage: Stage, num_clips: int, length: Length, progress: Progress, settings: TrainSettings) -> None:
+    """Say what is trained, on what, and for how long; first, where that is not as long as the flags have it."""
+    if length.warmup_steps < settings.warmup_steps:
+        say(f"warm-up: {length.warmup_steps} steps, a fifth of the run, not --warmup_steps {settings.warmup_steps}")
+    if length.epochs > settings.num_epochs:
+        say(f"epochs: {length.epochs} instead of {settings.num_epochs}, for {settings.min_steps} steps (--min_steps)")
+    epochs = f"epochs {progress.epoch + 1}-{length.epochs} of {length.steps_per_epoch} steps"
+    if not progress.has_epochs_left(length.epochs, settings):
+        epochs = f"no epoch is left after {progress.epoch}"
     parameters = [parameter for parameter in stage.model.parameters() if parameter.requires_grad]
     millions, device = sum(parameter.numel() for parameter in parameters) / 1e6, parameters[0].device
     say(f"{stage.kind}: {millions:.2f} M parameters on {device}, {num_clips} {stage.learns_from}, {epochs}")
@@ -280,16 +299,8 @@ def train_epoch(
     first = epoch.batches
     loader.batch_sampler.epoch, loader.batch_sampler.start = number, first
     left = loader.batch_sampler.clips()
-    bar = progress_bar(
-        loader,
-        f"epoch {number}",
-        "batch",
-        total=len(loader),
-        initial=first,
-        leave=False,
-        hidden=not accelerator.is_main_process,
-        postfix=run.dev_shown(),
-    )
+    shown = {"initial": first, "total": len(loader), "postfix": run.dev_shown()}
+    bar = progress_bar(loader, f"epoch {number}", "batch", leave=False, **shown)
     of_step: list[tuple[Losses, int]] = []
     for index, batch in enumerate(bar, first):
         is_last = (index + 1) % accumulated == 0 or index + 1 == len(loader)  # batch of this step

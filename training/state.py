@@ -71,6 +71,10 @@ class Progress:
             self.best, self.best_loss, self.best_epoch = value, dev["loss"], self.epoch
         return improved
 
+    def has_epochs_left(self, epochs: int, settings: TrainSettings) -> bool:
+        """Whether a run of so many epochs goes on."""
+        return self.epoch < epochs and not self.stops_early(settings)
+
     def stops_early(self, settings: TrainSettings) -> bool:
         """Whether early stopping applies: dev has not improved for that many epochs."""
         return 0 < settings.early_stopping_patience <= self.epoch - self.best_epoch
