@@ -17,7 +17,7 @@ import numpy as np
 
 from poses import geometry
 from poses.files import RESAMPLED, SPLITS, UNSTATED, VISIBILITY_THRESHOLD, Reading
-from poses.geometry import Geometry
+from poses.geometry import Facts, Geometry
 from poses.pack import Pack
 from poses.rates import frames_per_second, shared_rate
 from poses.splits import load_split
@@ -165,9 +165,14 @@ def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
     require_stated_rates(packs)
 
 
-def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examination, fps: float | None) -> None:
-    """Print what was measured; raises UserError if all clips, or those of a split, contradict the layout."""
-    facts = found.geometry.facts()
+def facts_by_split(facts: Facts, names: list[str]) -> dict[str, Facts]:
+    """The facts of each split's clips, which are named SPLIT/ID: one may be written in another way than the rest."""
+    splits = np.array([name.partition("/")[0] for name in names])
+    return {split: {fact: values[splits == split] for fact, values in facts.items()} for split in SPLITS}
+
+
+def say_geometry(facts: Facts, fps: float | None) -> None:
+    """Print what was measured of all clips, and what can't be judged."""
     say("geometry, the median clip (all clips):", *geometry.report(facts), sep="\n  ")
     say(f"  frames per second: {f'{fps:g}' if fps else 'not given'}")
     if not np.isfinite(facts["width"]).any():
@@ -180,17 +185,21 @@ def require_geometry(data_dir: Path, packs: dict[str, Pack], found: Examination,
             "warning: clips show hands, but none shows a wrist (keypoints 15 and 16), so the order of the body's "
             "keypoints can't be judged; is it MediaPipe's?"
         )
-    parts, first = {data_dir: facts}, 0
-    for split, pack in packs.items():  # one of them may be written in another way than the rest
-        parts[data_dir / split] = {name: fact[first : first + len(pack)] for name, fact in facts.items()}
-        first += len(pack)
-    for where, part in parts.items():
+
+
+def require_geometry(data_dir: Path, facts: Facts, of_split: dict[str, Facts]) -> None:
+    """Raises UserError if all clips, or those of a split, contradict the layout."""
+    for where, part in {data_dir: facts, **{data_dir / split: part for split, part in of_split.items()}}.items():
         if wrong := geometry.refusal(part):
             raise UserError(f"{where}: {wrong}")
+
+
+def say_odd_clips(found: Examination, facts: Facts, of_split: dict[str, Facts]) -> None:
+    """Name the clips that differ from the rest, and those that equal another one."""
     for sentence in geometry.differing(found.geometry.ids, facts):
         print(f"differs: {sentence}")
     for split in ("dev", "test"):
-        for sentence in geometry.other_parts(split, parts[data_dir / split], parts[data_dir / "train"]):
+        for sentence in geometry.other_parts(split, of_split[split], of_split["train"]):
             print(f"differs: {sentence}")
     for (earlier, split), names in found.repeated.items():
         where = f"are in {split} twice" if split == earlier else f"of {split} also occur in {earlier}"
@@ -215,7 +224,11 @@ def main() -> None:
         for _ in found.clips(split, packs[split]):
             pass
     say_clips(data_dir, packs)
-    require_geometry(data_dir, packs, found, fps)
+    facts = found.geometry.facts()
+    of_split = facts_by_split(facts, found.geometry.ids)
+    say_geometry(facts, fps)
+    require_geometry(data_dir, facts, of_split)
+    say_odd_clips(found, facts, of_split)
     path = save_statistics(statistics, data_dir, args.cache_dir)
     print(f"wrote {path} (fingerprint {statistics.fingerprint})")
 
