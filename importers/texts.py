@@ -82,16 +82,8 @@ def read_texts(
     recording_of: the clip ID of the recording that a cell names, None if it names none; it tells whether another column
     than that of the IDs may be meant. Raises UserError that names the file and the line.
     """
-    try:
-        content = read_text(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; --texts takes a file of ID|text lines or a table") from None
-    numbered = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+    content, numbered = _read_lines(path)
     lines = [line for _, line in numbered]
-    if not lines:
-        raise UserError(f"{path}: holds no text; write one ID|text per line")
-    if lines[0].lstrip()[0] in "[{" and path.suffix.lower() in (".json", ".jsonl"):  # WLASL's and MS-ASL's lists
-        raise UserError(f"{path}: JSON, which has a form of its own in each data set; write one ID|text per line")
     delimiter = _delimiter(lines)
     if delimiter is None:
         raise UserError(f"{path}: its first line has neither bar, tab nor comma; write one ID|text per line")
@@ -120,9 +112,37 @@ def read_texts(
         raise UserError(
             f"{path}: its first line ({', '.join(header)[:120]}) does not name the column '{signer_column}'"
         )
-    rows = _without_spare_columns(path, rows)
-    header = header[: len(rows[0])]
-    unsure = not text_column and header[columns.text].lower() in UNSURE_COLUMNS
+    return _read_table(path, _without_spare_columns(path, rows), columns, named, delimiter, recording_of)
+
+
+def _read_lines(path: Path) -> tuple[str, list[tuple[int, str]]]:
+    """A file's content, and its lines that are not blank with their numbers, of which there is at least one."""
+    try:
+        content = read_text(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; --texts takes a file of ID|text lines or a table") from None
+    numbered = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+    if not numbered:
+        raise UserError(f"{path}: holds no text; write one ID|text per line")
+    if numbered[0][1].lstrip()[0] in "[{" and path.suffix.lower() in (".json", ".jsonl"):  # WLASL's and MS-ASL's lists
+        raise UserError(f"{path}: JSON, which has a form of its own in each data set; write one ID|text per line")
+    return content, numbered
+
+
+def _read_table(
+    path: Path,
+    table: list[list[str]],
+    columns: _Columns,
+    named: _Named,
+    delimiter: str,
+    recording_of: Callable[[str], str | None],
+) -> Said:
+    """What a table says whose first row names its columns; prints what is read of it, and what is odd about it.
+
+    Raises UserError if its IDs or texts may stand in another column.
+    """
+    header, rows = [name.strip() for name in table[0]], table[1:]
+    unsure = not named.text and header[columns.text].lower() in UNSURE_COLUMNS
     if unsure and sum(map(bool, header)) > 2:
         raise UserError(
             f"{path}: is '{header[columns.text]}' what is signed? Its columns are {', '.join(header)[:120]}; "
@@ -131,10 +151,10 @@ def read_texts(
     say(f"{path}: IDs from the column '{header[columns.id]}', texts from '{header[columns.text]}'")
     if columns.split is not None and header[columns.split].lower() not in SPLIT_COLUMNS:
         say(f"{path}: splits from the column '{header[columns.split]}', since all of its cells name one")
-    if not id_column:
-        _require_no_other_ids(path, header, rows[1:], (columns.id, columns.text), recording_of)
-    _say_unread(path, header, rows[1:], columns)
-    said = _read_rows(path, header, rows[1:], columns, delimiter, one_id=not id_column)
+    if not named.id:
+        _require_no_other_ids(path, header, rows, (columns.id, columns.text), recording_of)
+    _say_unread(path, header, rows, columns)
+    said = _read_rows(path, header, rows, columns, delimiter, one_id=not named.id)
     if unsure and are_numbers(said.texts.values()):
         first = next(text for text in said.texts.values() if text)
         raise UserError(
