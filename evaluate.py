@@ -34,6 +34,7 @@ from evaluation.text_metrics import NORMALIZATION, unit_of
 from generation import PARTS, Generator, require_plausible
 from models.sampling_settings import SamplingSettings
 from poses.files import SPLITS
+from poses.pack import Pack
 from poses.splits import load_split
 from poses.statistics import prepared_reading
 from poses.texts import list_signers
@@ -168,6 +169,48 @@ def generate_clips(
     return [Clip.generated(poses[index]) for index in range(len(texts))], seconds
 
 
+def scored_rows(
+    generator: Generator | None,
+    references: list[Reference],
+    texts: list[str],
+    fps: float | None,
+    args: argparse.Namespace,
+) -> tuple[dict[str, list[Clip]], dict[str, float] | None]:
+    """The clips to be scored by the report's rows, and the mean seconds per clip if a model makes them now."""
+    if generator is None:
+        reading = prepared_reading(args.data_dir, args.cache_dir)
+        return {"model": read_predictions(args.predictions_dir, references, fps, reading)}, None
+    say(f"signing {len(references)} clips of {args.split}")
+    rows = {}
+    if args.shuffle_texts:
+        wrong = shuffled_texts(texts, args.seed)
+        rows["shuffled_texts"], _ = generate_clips(generator, references, wrong, args)
+    rows["model"], latency = generate_clips(generator, references, texts, args)
+    return rows, latency
+
+
+def rows_beside(
+    evaluator: Evaluator, references: list[Reference], train: Pack, args: argparse.Namespace
+) -> dict[str, list[Clip]]:
+    """Floors and ceilings: the real clips, what the autoencoder makes of them, and clips that no model has made."""
+    rows = {"reference": references}
+    if evaluator.autoencoder is not None:
+        rows["reconstruction"] = evaluator.reconstruct()
+        for clip, reference in zip(rows["reconstruction"], references, strict=True):
+            require_plausible(clip.pose, f"{args.autoencoder_checkpoint}: its reconstruction of '{reference.id}'")
+    rows |= baseline_clips(train, references, args.seed, of_train=args.split == "train")
+    if "nearest_text" not in rows:
+        print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")
+    return rows
+
+
+def length_source(args: argparse.Namespace) -> str:
+    """Where the lengths of the scored clips come from, as the report names it."""
+    if args.predictions_dir is not None:
+        return "given"
+    return "oracle" if args.oracle_length else "predicted"
+
+
 def main() -> None:
     args = parse_arguments()
     cpu.tune()
@@ -181,23 +224,11 @@ def main() -> None:
     if models.translator is not None:
         settings |= {"text_unit": unit_of(texts), "text_normalization": NORMALIZATION}
 
-    clips: dict[str, list[Clip]] = {}  # by the name of the report's row
-    if models.generator is None:
-        reading = prepared_reading(args.data_dir, args.cache_dir)
-        clips["model"] = read_predictions(args.predictions_dir, references, fps, reading)
-        latency, length_source = None, "given"
-    else:
-        say(f"signing {len(references)} clips of {args.split}")
-        if args.shuffle_texts:
-            wrong = shuffled_texts(texts, args.seed)
-            clips["shuffled_texts"], _ = generate_clips(models.generator, references, wrong, args)
-        clips["model"], latency = generate_clips(models.generator, references, texts, args)
-        length_source = "oracle" if args.oracle_length else "predicted"
+    clips, latency = scored_rows(models.generator, references, texts, fps, args)
     of_clips = warnings_on(clips["model"], references)
     for warning in [*models.warnings, *(f"{args.predictions_dir or 'the generated clips'}: {w}" for w in of_clips)]:
         print(f"warning: {warning}")
 
-    of_train = args.split == "train"
     evaluator = Evaluator(
         references,
         train,
@@ -206,16 +237,9 @@ def main() -> None:
         translator=models.translator,
         judge=models.judge,
         num_workers=args.num_workers,
-        of_train=of_train,
+        of_train=args.split == "train",
     )
-    clips["reference"] = references
-    if models.autoencoder is not None:
-        clips["reconstruction"] = evaluator.reconstruct()
-        for clip, reference in zip(clips["reconstruction"], references, strict=True):
-            require_plausible(clip.pose, f"{args.autoencoder_checkpoint}: its reconstruction of '{reference.id}'")
-    clips |= baseline_clips(train, references, args.seed, of_train=of_train)
-    if "nearest_text" not in clips:
-        print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")
+    clips |= rows_beside(evaluator, references, train, args)
     say(f"scoring {len(clips)} rows of {len(references)} clips, with {max(args.num_workers, 1)} processes")
     scores = {
         name: evaluator.score(row, of_train=name in TRAIN_ROWS)
@@ -226,7 +250,7 @@ def main() -> None:
         args.split,
         len(references),
         {name: summarise(values) for name, values in scores.items()},
-        length_source,
+        length_source(args),
         settings=settings,
         checkpoints=models.fingerprints,
         latency=latency,

@@ -1,7 +1,7 @@
 """The work of every importer: read, check and write each recording in worker processes, then report on all."""
 
+import argparse
 import os
-from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,7 +24,7 @@ def convert(
     clips: list[PlannedClip],
     read: Callable[[Source], Recording],
     content_of: Callable[[Source], str],
-    args: Namespace,
+    args: argparse.Namespace,
     shard: tuple[int, int] = (1, 1),
 ) -> None:
     """Write every clip that is not there yet, the splits' texts, and a report, also to `--output_dir`/report.txt.
@@ -52,7 +52,10 @@ def convert(
 
 
 def _write_clips(
-    clips: list[PlannedClip], read: Callable[[Source], Recording], content_of: Callable[[Source], str], args: Namespace
+    clips: list[PlannedClip],
+    read: Callable[[Source], Recording],
+    content_of: Callable[[Source], str],
+    args: argparse.Namespace,
 ) -> dict[str, str]:
     """Write the clips that are not there yet; the names of the recordings that are left out, and why."""
     pending, changed = _pending(clips, content_of, args.output_dir)
@@ -90,7 +93,7 @@ def _on_earlier_clips(
 
 
 def _require_one_data_set(
-    records: dict[PlannedClip, dict], left_out: dict[str, str], args: Namespace, report_path: Path
+    records: dict[PlannedClip, dict], left_out: dict[str, str], args: argparse.Namespace, report_path: Path
 ) -> None:
     """Raises UserError if no clip was written, if rates differ, or if a recording was left out without --skip_bad."""
     name, problem = next(iter(left_out.items()), ("", ""))
