@@ -69,13 +69,10 @@ def image_units(
     return 1 / np.array(size, dtype=np.float64), np.zeros(2)
 
 
-def check_body(points: np.ndarray, seen: np.ndarray, swapped: bool = False) -> None:
-    """UserError where the clip's keypoints [T,75,2] stand on their head, or each hand hangs on the other arm.
-
-    swapped: --swap_hands has exchanged the hands.
-    """
+def require_upright(points: np.ndarray, seen: np.ndarray) -> None:
+    """UserError where the clip's keypoints [T,75,2] stand on their head."""
     points, seen = with_heads(points, seen)
-    middle, width = _shoulders(points, seen)
+    middle, _ = _shoulders(points, seen)
     both = seen[:, layout.SHOULDERS].all(1)
     nose = points[both, layout.NOSE][seen[both, layout.NOSE]]
     below = nose[:, 1] > middle[seen[both, layout.NOSE], 1]
@@ -84,6 +81,15 @@ def check_body(points: np.ndarray, seen: np.ndarray, swapped: bool = False) -> N
             f"the nose lies below the shoulders in {below.mean():.0%} of the frames: y points upwards, or the picture "
             "is upside down; y must point downwards"
         )
+
+
+def check_body(points: np.ndarray, seen: np.ndarray, swapped: bool = False) -> None:
+    """UserError where the clip's keypoints [T,75,2] stand on their head, or each hand hangs on the other arm.
+
+    swapped: --swap_hands has exchanged the hands.
+    """
+    require_upright(points, seen)
+    _, width = _shoulders(points, seen)
     told = seen & seen[:, WRISTS].all(1)[:, None]
     facts = hands_on_arms(points, told, np.full(len(points), width), np.zeros(1, int))
     if facts["exchanged"][0] >= CONTRADICTS:
@@ -98,6 +104,18 @@ def notes_on_body(points: np.ndarray, seen: np.ndarray) -> list[str]:
     notes = []
     if _outside(points, seen):
         notes.append("the nose or a shoulder lies outside the picture; are --width, --height and --units right?")
+    notes += notes_on_posture(points, seen)
+    if (together := _in_one_place(points, seen)) >= TOGETHER:
+        notes.append(
+            f"{together} points of the body lie in one and the same place in most frames; are they unseen points that "
+            "a crop or an offset has moved? Mark them as unseen (0, -1 or NaN)"
+        )
+    return notes
+
+
+def notes_on_posture(points: np.ndarray, seen: np.ndarray) -> list[str]:
+    """The same of a body that lies or jumps, as a video may show it, too."""
+    notes = []
     if _lying(points, seen):
         notes.append(
             "the shoulders are above one another and the nose is beside them; are x and y exchanged, or the picture "
@@ -110,11 +128,6 @@ def notes_on_body(points: np.ndarray, seen: np.ndarray) -> list[str]:
         notes.append(
             f"the body jumps by more than a shoulder width from one frame to the next ({jumps.sum()} times); does the "
             "person change, or is a part cut out?"
-        )
-    if (together := _in_one_place(points, seen)) >= TOGETHER:
-        notes.append(
-            f"{together} points of the body lie in one and the same place in most frames; are they unseen points that "
-            "a crop or an offset has moved? Mark them as unseen (0, -1 or NaN)"
         )
     return notes
 

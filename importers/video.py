@@ -3,12 +3,13 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from importers.detector import Detector, Holistic
+from importers.geometry import notes_on_posture, require_upright
 from importers.json_frames import places_of
 from importers.people import Person, choose, find_people, hand_movement, note_on_people, window
 from importers.plan import VIDEO_ENDINGS, Source, files_in
@@ -29,6 +30,7 @@ VISIBLE = 0.5  # a point that MediaPipe finds less visible is a guess, which mov
 FASTEST_VIDEO = 500.0  # frames per second; browsers' WebM says 1000, the unit of its time stamps
 ENDS_EARLY = 0.9  # of the frames that the header promises
 UNEVEN = 0.75  # frames that a time stamp strays from an even rate; beyond it the clip is brought to one
+SQUARE, MOST_STRETCH = 0.01, 4.0  # pixels that are hardly wider than high, or so many times, are taken for square ones
 
 Picture = Callable[[], np.ndarray]  # decodes a frame, [H,W,3] uint8 BGR
 
@@ -101,12 +103,17 @@ def open_video(path: Path) -> Frames:
     if not capture.isOpened():
         raise UserError("not a video that OpenCV can open (empty, damaged, or no video at all)")
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # phones store how they were held
+    turned = capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 == 90
+    shape = _shape_of_pixels(capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN))
 
     def decode() -> np.ndarray:
         ok, picture = capture.retrieve()
         if not ok:
             raise UserError("a frame can't be decoded; convert the video, for example with ffmpeg")
-        return picture
+        if shape == 1:
+            return picture
+        height, width = picture.shape[:2]
+        return cv2.resize(picture, (width, round(height * shape)) if turned else (round(width * shape), height))
 
     def frames() -> Iterator[tuple[float, Picture]]:
         try:
@@ -117,7 +124,15 @@ def open_video(path: Path) -> Frames:
 
     fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
     fps = fps if SLOWEST <= fps <= FASTEST_VIDEO else None  # a header that says less or more says nothing
-    return Frames(frames(), fps, int(count) if 0 < count < 1e8 else None)
+    told = f"its pixels are {shape:.4g} times as wide as high; its pictures are stretched to that"
+    return Frames(frames(), fps, int(count) if 0 < count < 1e8 else None, [told] if shape != 1 else [])
+
+
+def _shape_of_pixels(width: float, height: float) -> float:
+    """How many times as wide as high a video's pixels are, as camcorders and television store pictures; 1 where its
+    header says nothing, or what no pixels have."""
+    shape = width / height if width > 0 and height > 0 else 1.0
+    return shape if abs(shape - 1) > SQUARE and 1 / MOST_STRETCH <= shape <= MOST_STRETCH else 1.0
 
 
 def _frame_numbers(paths: list[Path]) -> dict[Path, int]:
@@ -235,6 +250,10 @@ def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -
         if found.face is not None:
             nmm[number] = nmm_from_face_mesh(found.face[None] * [right - left, bottom - top, right - left])[0]
     recording = make_recording(keypoints, visibility, nmm, fps, tuple(notes), size[0] / size[1])
+    if recording.seen[:, layout.SHOULDERS].all(1).any():  # a picture may be turned without a word of it in the header
+        require_upright(recording.keypoints, recording.seen)
+        notes += notes_on_posture(recording.keypoints, recording.seen)
+    recording = replace(recording, notes=tuple(notes))
     return recording if even else at_even_rate(recording, np.array(stamps), fps)
 
 
