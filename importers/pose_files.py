@@ -62,7 +62,7 @@ def read_pose_recording(
     else:
         notes += body_notes
         nmm, note = _reduced_face(file, depth)
-        notes.append(note)
+        notes += [note] if note else []
     keypoints, visibility = _keypoints(points, confidence, targets)
     aspect = None if square else file.size[0] / file.size[1]
     fps = file.fps if SLOWEST <= file.fps <= FASTEST else rate()
@@ -138,8 +138,8 @@ def _follow(file: PosePoints, targets: dict[int, int], person: str) -> tuple[Pos
     return file, [*notes, *notes_on_hands_alone(people)]
 
 
-def _reduced_face(file: PosePoints, depth: float) -> tuple[np.ndarray | None, str]:
-    """NMM numbers [T,64] of a face of which only some points are there, None for too few, and a note."""
+def _reduced_face(file: PosePoints, depth: float) -> tuple[np.ndarray | None, str | None]:
+    """NMM numbers [T,64] of a face of which only some points are there, None for too few, and a note, None for all."""
     names = file.names.get("FACE_LANDMARKS", [])
     if not {str(number) for number in NEEDED} <= set(names):
         return None, f"FACE_LANDMARKS has {len(names)} points, too few: the face counts as unseen"
@@ -147,9 +147,12 @@ def _reduced_face(file: PosePoints, depth: float) -> tuple[np.ndarray | None, st
     mesh, confidence = file.points[:, 0, place], file.confidence[:, 0, place]
     if not has_depth(mesh):
         return None, NO_DEPTH
-    full = np.zeros((len(mesh), face.NUM_FACE, 3))
-    kept = [number for number, name in enumerate(names) if name.isdigit() and int(name) < face.NUM_FACE]
+    irises = {str(face.LEFT_IRIS), str(face.RIGHT_IRIS)} <= set(names)
+    full = np.zeros((len(mesh), face.NUM_FACE_WITH_IRIS if irises else face.NUM_FACE, 3))
+    kept = [number for number, name in enumerate(names) if name.isdigit() and int(name) < full.shape[1]]
     full[:, [int(names[number]) for number in kept]] = mesh[:, kept, :3] * np.array([1.0, 1.0, depth])
     there = (confidence[:, kept] > 0).all(1)
     nmm = np.where(there[:, None], face.nmm_from_face_mesh(full), np.nan)
-    return nmm, f"reduced face: {len(names)} of 468 points, all that the face's numbers need"
+    if len(kept) == full.shape[1]:
+        return nmm, None
+    return nmm, f"reduced face: {len(kept)} of {full.shape[1]} points, all that the face's numbers need"

@@ -119,6 +119,8 @@ def read_pose_points(path: Path, size: tuple[int, int] | None = None) -> PosePoi
             "(or import it with --width and --height)"
         )
     names = {component.name: list(component.points) for component in file.header.components}
+    if len(names) < len(file.header.components):
+        raise UserError(f"{path}: a component stands in its header twice, so whose points are whose can't be told")
     ends = np.cumsum([0, *map(len, names.values())]).tolist()
     places = {name: slice(start, end) for name, start, end in zip(names, ends[:-1], ends[1:], strict=True)}
     points, confidence = np.ma.getdata(file.body.data), np.nan_to_num(np.asarray(file.body.confidence))
