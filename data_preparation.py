@@ -18,6 +18,7 @@ import numpy as np
 from poses import geometry
 from poses.files import RESAMPLED, SPLITS, UNSTATED, VISIBILITY_THRESHOLD, Reading
 from poses.geometry import Facts, Geometry
+from poses.overlaps import Overlaps
 from poses.pack import Pack
 from poses.rates import frames_per_second, shared_rate
 from poses.splits import load_split
@@ -115,13 +116,13 @@ def on_texts(split: str, texts: list[str]) -> Iterator[str]:
 
 
 class Examination:
-    """What is found in clips while they are read: their geometry, and which of them equal another one.
+    """What is found in clips while they are read: their geometry, and which of them equal or overlap another one.
 
     repeated: by the splits of the two, the names of the later clips and of those that they equal.
     """
 
     def __init__(self) -> None:
-        self.geometry = Geometry()
+        self.geometry, self.overlaps = Geometry(), Overlaps()
         self.repeated: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self._first: dict[int, tuple[str, str]] = {}  # split and name of the first clip, by the hash of its pose
 
@@ -131,10 +132,23 @@ class Examination:
             pose, seen = item["pose"], item["seen"].astype(bool)
             name = f"{split}/{clip_id}"
             self.geometry.add(name, pose, seen)
+            self.overlaps.add(pose, seen)
             earlier, first = self._first.setdefault(hash(pose.tobytes()), (split, name))
             if first != name:
                 self.repeated.setdefault((earlier, split), []).append((name, first))
             yield pose, seen
+
+    def overlapping(self) -> dict[tuple[str, str], list[tuple[str, str, int]]]:
+        """The clips of different splits that overlap without being equal, the later one first, and the frames that they
+        share; by the splits of the two, as `repeated`."""
+        equal = {pair for pairs in self.repeated.values() for pair in pairs}
+        found: dict[tuple[str, str], list[tuple[str, str, int]]] = {}
+        for first, later, shared in self.overlaps.pairs():
+            pair = self.geometry.ids[later], self.geometry.ids[first]
+            splits = tuple(name.partition("/")[0] for name in reversed(pair))
+            if splits[0] != splits[1] and pair not in equal:
+                found.setdefault(splits, []).append((*pair, shared))
+        return found
 
 
 def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
@@ -206,6 +220,12 @@ def say_odd_clips(found: Examination, facts: Facts, of_split: dict[str, Facts]) 
         meaning = {"train": "; their scores mean nothing", "dev": "; dev chooses the model that test scores"}
         told = "" if split == earlier else meaning[earlier]
         print(f"{len(names)} clips {where}, such as {' and '.join(names[0])}{told}")
+    for (earlier, split), pairs in found.overlapping().items():
+        clips, (name, other, shared) = {later for later, *_ in pairs}, pairs[0]
+        print(
+            f"{len(clips)} clips of {split} overlap with clips of {earlier}, such as {name} and {other} in {shared} "
+            "frames; give all clips of one recording to one split"
+        )
 
 
 def main() -> None:
