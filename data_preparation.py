@@ -27,6 +27,7 @@ from poses.texts import (
     ALL_NUMBERS,
     NO_WORD,
     are_numbers,
+    is_garbled,
     list_signers,
     require_signers,
     says_something,
@@ -108,6 +109,9 @@ def on_texts(split: str, texts: list[str]) -> Iterator[str]:
     """Notes on a split's texts, those that are not empty, that may not be what is signed."""
     if marked := [text for text in texts if _HTML.search(text)]:
         yield f"{split}: {len(marked)} texts hold HTML, such as '{escaped(marked[0])}', which is learnt as it stands"
+    if garbled := [text for text in texts if is_garbled(text)]:
+        told = "which were read in another encoding before, or lost; write these texts again in UTF-8"
+        yield f"{split}: {len(garbled)} texts hold garbled letters, such as '{escaped(garbled[0])}', {told}"
     if nothing := [text for text in texts if text.lower() in NO_WORD]:
         told = "as programs write for nothing; leave them empty if nothing is signed"
         yield f"{split}: {len(nothing)} texts are '{nothing[0]}', {told}"

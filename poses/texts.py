@@ -26,6 +26,8 @@ _INVISIBLE = re.compile(
 )
 _JOINERS = re.compile("(?<!\\S)[\u200c\u200d]+|[\u200c\u200d]+(?!\\S)")  # at the ends of a word
 _VIRAMA = 9  # Unicode's combining class of the sign after which a joiner changes a word's last letter
+_LOST = re.compile(r"\ufffd|\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2})")  # a letter that was lost, or is written as code
+_FOREIGN = re.compile(r"[^\x00-\x7f]{2,}")
 _BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # fillers of Hangul and Braille, which show nothing
 
 
@@ -167,6 +169,20 @@ def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
     if unfit is not None:
         raise UserError(f"{path}: the ID '{unfit}' cannot be the name of a file; leave out / and \\ and a first dot")
     return list(texts), list(texts.values())
+
+
+def is_garbled(text: str) -> bool:
+    """Whether letters of a text were lost, or misread, as in 'schÃ¶n': foreign letters side by side whose bytes in
+    Windows' encoding are UTF-8.
+    """
+    return bool(_LOST.search(text)) or any(map(_is_misread, _FOREIGN.findall(text)))
+
+
+def _is_misread(letters: str) -> bool:
+    try:
+        return letters.encode("cp1252").decode() != letters
+    except UnicodeError:
+        return False
 
 
 def says_something(text: str) -> bool:

@@ -349,6 +349,17 @@ def test_texts_that_hold_html_are_told(text: str, told: bool, tmp_path: Path, ca
     assert (f"dev: 1 texts hold HTML, such as '{text}'" in out) == told
 
 
+def test_texts_of_garbled_letters_are_told(tmp_path: Path, capsys):
+    folder = write_data(tmp_path, lambda number: unchanged)
+    (folder / "dev.txt").write_text("clip1|schÃ¶n\nclip5|größer\nclip9|\n", encoding="utf-8")
+    code, out, _ = prepare(folder, capsys)
+    assert code == 0
+    assert [line for line in out.splitlines() if "garbled letters" in line] == [
+        "dev: 1 texts hold garbled letters, such as 'schÃ¶n', which were read in another encoding before, or lost; "
+        "write these texts again in UTF-8"
+    ]
+
+
 def test_texts_that_are_classes_or_nothing_are_told(tmp_path: Path, capsys):
     folder = write_data(tmp_path, lambda number: unchanged)
     (folder / "dev.txt").write_text("clip1|7\nclip5|12.0\nclip9|\n")

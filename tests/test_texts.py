@@ -11,7 +11,7 @@ from generation import stripped
 from importers.formats import skels_texts
 from importers.texts import read_texts
 from poses.files import list_clips, read_clip
-from poses.texts import read_ids_and_texts, says_something, text_key, texts_by_id, with_marks
+from poses.texts import is_garbled, legible, read_ids_and_texts, says_something, text_key, texts_by_id, with_marks
 from runtime.errors import UserError
 from runtime.files import read_lines
 
@@ -226,3 +226,19 @@ def test_texts_that_differ_in_case_and_punctuation_are_one(same: str):
 @pytest.mark.parametrize(("one", "other"), [("HAUS1", "HAUS2"), ("9.30", "9.31"), ("+", "="), ("C", "D"), ("♥", "★")])
 def test_texts_that_differ_in_a_letter_or_a_digit_or_are_symbols_alone_are_two(one: str, other: str):
     assert text_key(one) != text_key(other)
+
+
+@pytest.mark.parametrize("text", ["schÃ¶n", "grÃ¶ÃŸer", "donâ€™t", "ä½ å¥½", "sch\ufffdn", "sch\\u00f6n", "sch\\xf6n"])
+def test_letters_of_another_encoding_and_lost_ones_are_garbled(text: str):
+    assert is_garbled(legible(f"so {text} ist es"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Übergrößenträger", "Île-de-France — œuvre", "«¿Qué?»", "LÄÖT", "São Tomé", "Việt Nam đẹp lắm", "PÂTÉ À LA"),
+        *("İstanbul ığdır", "你好！", "مرحبا", "नमस्ते", "Привет", "“it’s…”", "Hääöyö", "a\\b \\n"),
+    ],
+)
+def test_letters_of_many_languages_are_not_garbled(text: str):
+    assert not is_garbled(legible(text))
