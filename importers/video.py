@@ -1,5 +1,6 @@
 """Videos, and folders of frames, as recordings: one frame in memory at a time, one person from first to last frame."""
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,7 @@ VISIBLE = 0.5  # a point that MediaPipe finds less visible is a guess, which mov
 FASTEST_VIDEO = 500.0  # frames per second; browsers' WebM says 1000, the unit of its time stamps
 ENDS_EARLY = 0.9  # of the frames that the header promises
 UNEVEN = 0.75  # frames that a time stamp strays from an even rate; beyond it the clip is brought to one
+SAME_SHAPE = 0.05  # of width / height: pictures of one clip that differ by more are not of one recording
 SQUARE, MOST_STRETCH = 0.01, 4.0  # pixels that are hardly wider than high, or so many times, are taken for square ones
 
 Picture = Callable[[], np.ndarray]  # decodes a frame, [H,W,3] uint8 BGR
@@ -240,6 +242,11 @@ def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -
     for number, (_, picture) in zip(range(len(stamps)), open_again().frames, strict=False):
         whole = _rgb(picture())
         height, width = whole.shape[:2]
+        if not math.isclose(width / height, size[0] / size[1], rel_tol=SAME_SHAPE):
+            raise UserError(
+                f"its pictures are of several shapes, {size[0]} x {size[1]} and {width} x {height} (frame {number}); a "
+                "clip is of one picture"
+            )
         left, top, right, bottom = part or (0, 0, width, height)
         shown = np.ascontiguousarray(whole[top:bottom, left:right])
         found = detector.landmarks(shown)

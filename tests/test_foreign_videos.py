@@ -82,8 +82,8 @@ class Everywhere:
         return Landmarks(self.points, np.ones(layout.NUM_KEYPOINTS), None)
 
 
-def video_of(change):
-    frames = [(number / 25, lambda: np.zeros((100, 200, 3), np.uint8)) for number in range(6)]
+def video_of(change, sizes=((100, 200),) * 6):
+    frames = [(number / 25, lambda size=size: np.zeros((*size, 3), np.uint8)) for number, size in enumerate(sizes)]
     return extract(lambda: Frames(iter(frames), 25.0), Everywhere(change), "largest")
 
 
@@ -96,3 +96,10 @@ def test_a_picture_that_lies_on_its_side_is_told():
     assert video_of(lambda points: points).notes == ()
     (note,) = video_of(lambda points: points[:, ::-1]).notes
     assert "the picture turned?" in note
+
+
+def test_pictures_of_several_shapes_are_no_clip():
+    half = ((100, 200), (50, 100), (101, 200))  # as browsers record where the line is slow
+    assert len(video_of(lambda points: points, half)) == 3
+    with pytest.raises(UserError, match="of several shapes, 200 x 100 and 100 x 200 \\(frame 2\\)"):
+        video_of(lambda points: points, (*half[:2], (200, 100)))
