@@ -38,7 +38,8 @@ SPLIT_NAMES = {
     **{"training": "train", "testing": "test"},
 }
 UNSURE_COLUMNS = ("label", "gloss")  # may be a class's number, or beside a text under another name
-_END = re.compile(r"(.*[_ ])?(end|stop)([_ ].*)?", re.IGNORECASE)  # a column of where in a longer recording a text ends
+# A column of where in a longer recording a text ends; ELAN calls it offset.
+_END = re.compile(r"(.*[_ .-])?((end|stop)(times?|frames?|seconds?|sec|ms|s)?|offset)([_ .(-].*)?", re.IGNORECASE)
 _SIGNER = re.compile(r"(.*[_ ])?(signer|speaker|performer)([_ ]?(id|name|no|number))?", re.IGNORECASE)
 _NO_END = ("", "nan", "0", "0.0", "-1", "-1.0")  # of what is written there for the recording's own end
 DELIMITERS = "\t|,;"
