@@ -11,6 +11,7 @@ from pose_format.numpy import NumPyPoseBody
 from recordings import read_nmm
 
 from importers import spelling
+from poses.files import read_pose
 from poses.holistic import read_pose_file
 
 BODY, FACE, LEFT, RIGHT = ("POSE_LANDMARKS", "FACE_LANDMARKS", "LEFT_HAND_LANDMARKS", "RIGHT_HAND_LANDMARKS")
@@ -52,3 +53,14 @@ def test_a_face_keeps_its_irises_in_a_file_without_a_hand(letter: Path, tmp_path
 def test_a_component_that_stands_there_twice_is_refused(letter: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     said = commands.one_sentence(capsys, lambda: import_only(letter, [BODY, BODY, FACE, LEFT, RIGHT], tmp_path))
     assert "clip.pose: a component stands in its header twice" in said
+
+
+@pytest.mark.parametrize(
+    ("fps", "read"), [(29.97, 29.97), (0.0, None), (1e-9, None), (1e9, None), (np.inf, None), (np.nan, None)]
+)
+def test_a_rate_that_no_clip_has_is_none(fps: float, read: float | None, letter: Path, tmp_path: Path):
+    pose = Pose.read(letter.read_bytes())
+    pose.body.fps = fps
+    with open(tmp_path / "clip.pose", "wb") as file:
+        pose.write(file)
+    assert read_pose(tmp_path / "clip.pose").fps == (read and pytest.approx(read))
