@@ -35,7 +35,7 @@ from poses.holistic import read_pose_points
 from poses.page import MEASURES, Entry, Shown, write_page
 from poses.presence import shown_span
 from poses.rates import rate_parser, shared_rate
-from poses.render import contact_sheet, gif, video
+from poses.render import contact_sheet, gif, video, without_glyph
 from poses.statistics import prepared_reading
 from poses.writing import DEFAULT_FPS
 from runtime import errors
@@ -195,6 +195,10 @@ def show_clips(args: argparse.Namespace) -> None:
     named = [(label, np.where(clip.seen, clip.pose, np.nan)) for label, clip in zip(labels, clips, strict=True)]
     texts = [each_frame(of_clip, len(clip.pose)) for of_clip, clip in zip(said, clips, strict=True)]
     aspect = shared_aspect(paths, args.aspect)
+    if args.sheet is not None or args.output.suffix in MOVING:
+        written = [*labels, *(text for of_clip in said for text, *_ in of_clip or ())]
+        if boxes := without_glyph(written):
+            print(f"the pictures' font lacks {len(boxes)} letters, such as '{boxes[0]}'; a page, .html, shows them")
     if args.sheet is not None:
         contact_sheet(named, args.sheet, args.num_frames, texts, aspect)
         (say if args.output else print)(f"wrote {args.sheet}")

@@ -5,12 +5,13 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import imageio_ffmpeg
 import matplotlib
 import numpy as np
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from poses.figure import BODY_COLOUR, COLOURS, EYE_WHITE, FRAME, INK, STRIP, draw_frame, fit_views
@@ -205,9 +206,20 @@ def _side_by_side(columns: LabelledPoses, captions: FrameTexts, aspect: float, w
         yield picture
 
 
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+def _font_file(bold: bool = False) -> str:
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"  # ships with matplotlib; Latin, Greek, Cyrillic, Arabic
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name)
+
+
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(_font_file(bold), size)
+
+
+def without_glyph(texts: Iterable[str]) -> str:
+    """The letters of texts that a picture shows as boxes, since its font lacks them."""
+    font = FT2Font(_font_file(bold=True))
+    letters = dict.fromkeys("".join(map(_drawable, texts)))
+    return "".join(letter for letter in letters if not (letter.isspace() or font.get_char_index(ord(letter))))
 
 
 def _drawable(text: str) -> str:

@@ -147,3 +147,8 @@ def test_a_video_that_fails_half_way_leaves_no_file(tmp_path: Path, monkeypatch:
     with pytest.raises(ValueError, match="no more"):
         render.video([("a", signer(7))], tmp_path / "clip.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_letters_that_the_font_lacks():
+    assert render.without_glyph(["你好", "你 a", "नम"]) == "你好नम"
+    assert render.without_glyph(["Grüße, đẹp İ…", "Привет", "مرحبا", "שלום", "a\u200cb", "\udce9\n"]) == ""

@@ -210,3 +210,12 @@ def test_a_pose_file_is_not_squeezed(tmp_path: Path, monkeypatch: pytest.MonkeyP
         visualize.main()
         pages.append(output.read_text(encoding="utf-8"))
     assert pages[0] == pages[1] != pages[2]
+
+
+@pytest.mark.parametrize(("output", "told"), [("a.png", True), ("a.gif", True), ("a.html", False)])
+def test_letters_that_a_picture_cannot_show_are_told(output: str, told: bool, tmp_path: Path, capsys):
+    clip = write_npy(tmp_path / "clip.npy", 25)
+    flag = "--sheet" if output == "a.png" else "--output"
+    commands.call_script("visualize.py", "--clips", f"hallo 你好={clip}", flag, tmp_path / output)
+    said = "the pictures' font lacks 2 letters, such as '你'; a page, .html, shows them" in capsys.readouterr().out
+    assert said == told
