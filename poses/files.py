@@ -337,9 +337,8 @@ def read_pose(path: Path, reading: Reading | None = None) -> StoredClip:
         nmm_seen = np.isfinite(recording.nmm)
         pose = layout.keypoints_to_frame(keypoints, fill_gaps(recording.nmm, nmm_seen)[0])
         seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
-        fps = (
-            recording.fps if SLOWEST <= recording.fps <= FASTEST else None
-        )  # a header that says less or more says none
+        # A header that states a rate which no clip has states none.
+        fps = recording.fps if SLOWEST <= recording.fps <= FASTEST else None
         return StoredClip(path.stem, "", pose, seen, fps)
     if path.suffix != ".npy":
         raise UserError(f"{path}: none of .npy, .npz and .pose; give a generated clip or one of a data set")
