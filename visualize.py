@@ -183,6 +183,9 @@ def trimmed(clip: StoredClip) -> StoredClip:
 def show_clips(args: argparse.Namespace) -> None:
     labels, paths = zip(*map(label_and_path, args.clips), strict=True)
     clips = [as_scored(read_pose(path, reading_of(path, args.cache_dir))) for path in paths]
+    for path, clip in zip(paths, clips, strict=True):
+        if not clip.seen.any():
+            print(f"{path}: nothing is seen in any frame, so its picture is empty")
     captions = read_captions(args.captions) if args.captions else {}
     said = [captions_of(clip, captions) for clip in clips]
     if args.output is not None:

@@ -219,3 +219,10 @@ def test_letters_that_a_picture_cannot_show_are_told(output: str, told: bool, tm
     commands.call_script("visualize.py", "--clips", f"hallo 你好={clip}", flag, tmp_path / output)
     said = "the pictures' font lacks 2 letters, such as '你'; a page, .html, shows them" in capsys.readouterr().out
     assert said == told
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_a_clip_in_which_nothing_is_seen_is_named(value: float, tmp_path: Path, capsys):
+    np.save(tmp_path / "empty.npy", np.full((6, layout.POSE_DIM), value, np.float32))
+    commands.call_script("visualize.py", "--clips", tmp_path / "empty.npy", "--sheet", tmp_path / "clip.png")
+    assert "empty.npy: nothing is seen in any frame" in capsys.readouterr().out
