@@ -160,8 +160,11 @@ def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
             raise UserError(f"{path}: a tab on every line, as tables have it; write ID|text, or one text per line")
         return None, [legible(line) for _, line in lines]
     if not all(marked):
-        number, _ = lines[marked.index(False)]
-        raise UserError(f"{path}:{number}: no ID, where other lines are ID|text; write one on every line or on none")
+        (named, line), (nameless, _) = (lines[marked.index(found)] for found in (True, False))
+        raise UserError(
+            f"{path}:{named}: '{line.partition('|')[0].strip()[:40]}' before its first '|' reads as an ID, but line "
+            f"{nameless} has none; write ID|text on every line, or take this bar out"
+        )
     texts = texts_by_id(path, lines)
     if not texts:
         raise UserError(f"{path}: holds column names alone; write ID|text below them")

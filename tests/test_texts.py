@@ -162,7 +162,8 @@ def test_ids_of_texts_to_sign_are_not_signed(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a|hello\nworld\n", r"texts\.txt:2: no ID, where other lines are ID\|text"),
+        ("a|hello\nworld\n", r"texts\.txt:1: 'a' before its first '\|' reads as an ID, but line 2 has none"),
+        ("hello\nyes | no\nagain\n", r"texts\.txt:2: 'yes' before its first '\|' reads as an ID, but line 1 has"),
         ("a|hello\na|world\n", "'a' stands there twice"),
         ("../../a|hello\n", "cannot be the name of a file"),
         (".a|hello\n", "cannot be the name of a file"),
