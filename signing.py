@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +15,9 @@ from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.rank import is_first
 from runtime.untrusted import read_json
+
+# Of the mean train clip's frames: a clip beyond is told. Of four data sets, real clips have 0.16 to 3.1 times as many.
+USUAL_LENGTHS = (0.1, 5.0)
 
 
 class Job(NamedTuple):
@@ -134,8 +139,10 @@ def sign_to_files(
     clips = generator.stream(
         [job.text for job in jobs], [job.seed for job in jobs], lengths, args.batch_size, [args.signer] * len(jobs)
     )
+    made: dict[Path, int] = {}
     for index, clip in progress_bar(clips, None, "clip", total=len(jobs), hidden=len(jobs) == 1):
         job = jobs[index]
+        made[job.path] = len(clip.pose)
         if not is_first():
             continue
         record = generator.record(clip, job.text, job.seed, checkpoints)
@@ -144,6 +151,24 @@ def sign_to_files(
         beside.unlink(missing_ok=True)  # an earlier clip's, which must not stay if this one's can't be written
         with write_whole(beside, "w") as file:
             json.dump(record, file, indent=2, ensure_ascii=False)
+    if odd := unusual_length(made, generator.statistics.mean_frames):
+        print(f"warning: {odd}")
     for job in jobs[:-1]:
         say(f"wrote {job.path} and {job.path.with_suffix('.json')}")
     print(f"wrote {jobs[-1].path} and {jobs[-1].path.with_suffix('.json')}")
+
+
+def unusual_length(made: Mapping[Path, int], usual: float | None) -> str | None:
+    """Names a clip that is far longer or shorter than the mean train clip, of `usual` frames; None if none is.
+
+    made: the clips' frames by their paths. usual: None where the checkpoint does not know.
+    """
+    least, most = (bound * (usual or math.nan) for bound in USUAL_LENGTHS)
+    odd = [path for path, frames in made.items() if frames < least or frames > most]
+    if not odd:
+        return None
+    others = f" (one of {len(odd)} such clips)" if len(odd) > 1 else ""
+    return (
+        f"{odd[0]} has {made[odd[0]]} frames{others}, where the mean train clip has {usual:.0f}; training hardly "
+        "showed such lengths"
+    )

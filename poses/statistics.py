@@ -104,6 +104,12 @@ class Statistics:
         return _fingerprint(self, _ARRAYS)
 
     @property
+    def mean_frames(self) -> float | None:
+        """The frames of the mean train clip; None where `info` does not tell."""
+        clips, frames = (self.info.get(name) for name in ("clips", "frames"))
+        return frames / clips if type(clips) is int and type(frames) is int and clips > 0 else None
+
+    @property
     def moves(self) -> np.ndarray:
         """Which numbers change in train, [214] bool."""
         return self.std != 1

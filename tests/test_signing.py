@@ -13,7 +13,7 @@ import pytest
 
 from poses.statistics import STATISTICS_FILE
 from runtime.errors import UserError
-from signing import read_jobs
+from signing import read_jobs, unusual_length
 
 
 def flags(output_path: str | Path, text: str | None = "hello", text_file: Path | None = None, num_samples: int = 1):
@@ -165,3 +165,23 @@ def test_a_clip_may_be_signed_again_and_says_its_rate(trained, data_dir: Path, t
         assert np.load(tmp_path / "x.npy").shape == (length, 214)
     record = json.loads((tmp_path / "x.json").read_text())
     assert (record["frames"], record["fps"]) == (12, 25.0)
+
+
+def test_a_length_far_from_those_of_train_is_told_once(trained, tmp_path: Path, capsys):
+    (tmp_path / "texts.txt").write_text("s e a l\nl o t\n")
+    paths = {"P": trained.predictor, "A": trained.autoencoder, "T": tmp_path / "texts.txt", "O": tmp_path / "x.npy"}
+    for length, told in ((60, 0), (1, 1), (2000, 1)):
+        commands.call("inference_texts", f"--target_length {length}", **paths)
+        said = capsys.readouterr().out
+        assert said.count("training hardly showed such lengths") == told
+        assert said.count(f"x_0001.npy has {length} frames (one of 2 such clips)") == told
+
+
+def test_only_lengths_beyond_those_of_real_clips_are_told():
+    def told(usual: float | None, **made: int) -> str | None:
+        return unusual_length({Path(name): frames for name, frames in made.items()}, usual)
+
+    assert told(30.0, a=3, b=150) is None
+    assert told(None, a=2000) is None  # a checkpoint that does not say what it learnt from
+    assert told(30.0, a=30, b=151).startswith("b has 151 frames, where the mean train clip has 30;")
+    assert told(30.0, a=2, b=151).startswith("a has 2 frames (one of 2 such clips), where")
