@@ -109,7 +109,8 @@ class LatentDataset(Dataset):
 
     Stage 2's packs hold latents z [N,D] and motion energy [T,2], stage 3's the states of trajectories [N,(S+1)*D].
     signers: who signs each clip, by the IDs of the pack; empty if the data set does not say.
-    labelled: leave out the clips without a text. Attribute `has_text` [N] bool: which of those that are left have one.
+    labelled: leave out the clips without a text. Attributes `has_text` [N] bool: which of those that are left have one,
+    and `num_unlabelled`: how many of them have none.
     """
 
     def __init__(
@@ -122,9 +123,9 @@ class LatentDataset(Dataset):
     ) -> None:
         self.latents, self.texts, self.signers = latents, texts, signers or {}
         says = np.array([says_something(text) for text in latents.texts], bool)
-        self.num_unlabelled = int((~says).sum())
         self._chosen = np.flatnonzero(says) if labelled else np.arange(len(latents))
         self.has_text = says[self._chosen]
+        self.num_unlabelled = int((~self.has_text).sum())
         self.lengths = latents.lengths("z" if "z" in latents.fields else "states")[self._chosen]
         self._text_index = {text: i for i, text in enumerate(texts.texts)} if texts else {}
 

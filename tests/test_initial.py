@@ -52,6 +52,16 @@ def test_a_text_encoder_from_scratch_keeps_its_subwords_on_other_texts(
     assert kept == load_checkpoint(first, FLOW)["text_encoder"] != own
 
 
+def test_a_run_of_labelled_clips_alone_knows_no_clip_without_a_text(half: Path, trained, tmp_path: Path, capsys):
+    """Guidance away from no text would lead away from a token that nothing has trained."""
+    paths = {"D": half, "A": trained.autoencoder, "O": tmp_path / "flow"}
+    run = "--cfg_dropout 0 --guidance_from null_text --num_epochs 1"
+    said = commands.refusal(capsys, lambda: commands.call("flow", f"{run} --labelled_only", **paths))
+    assert "guidance_from null_text: training never dropped a text" in said
+    commands.call("flow", run, **paths)
+    assert load_checkpoint(tmp_path / "flow" / "last.pt", FLOW)["config"]["has_null_text"]
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -168,12 +168,11 @@ def latent_dataset(
     if isinstance(encoder, PretrainedTextEncoder):
         texts = text_pack(encoder, latents.texts, source.cache_dir)
     dataset = LatentDataset(latents, texts, source.signers(split), labelled=labelled)
-    if dataset.num_unlabelled:
-        counted = f"{dataset.num_unlabelled} of {len(latents)} {split} clips have no text"
-        if labelled:
-            print(f"{counted} and are left out")
-        elif split == "train":
-            say(f"{counted}: they train the prior, if there is one, and the unconditional branch")
+    of_all = f"of {len(latents)} {split} clips have no text"
+    if left_out := len(latents) - len(dataset):
+        print(f"{left_out} {of_all} and are left out")
+    elif dataset.num_unlabelled and split == "train":
+        say(f"{dataset.num_unlabelled} {of_all}: they train the prior, if there is one, and the unconditional branch")
     return dataset
 
 
