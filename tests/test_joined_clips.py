@@ -152,3 +152,17 @@ def test_a_stage_says_how_many_clips_it_joins(trained, bert, data_dir: Path, tmp
             r"about (\d+) of 12 train clips are followed by another, up to 240 frames", capsys.readouterr().out
         )
         assert int(said[1]) > 6
+
+
+def test_a_share_of_clips_of_which_no_two_fit_is_refused(trained, data_dir: Path, tmp_path: Path, capsys):
+    paths = {"D": data_dir, "A": trained.autoencoder, "O": tmp_path / "flow"}
+    said = commands.refusal(capsys, lambda: commands.call("flow", "--joined_clips 0.5 --max_seq_len 9", **paths))
+    assert "--joined_clips 0.5: no train clip can be followed by another, as both together may have" in said
+    assert not (tmp_path / "flow" / "log.jsonl").exists()
+
+
+def test_a_run_that_joined_no_clips_is_resumed_without_them(trained, data_dir: Path, tmp_path: Path, capsys):
+    paths = {"D": data_dir, "A": trained.autoencoder, "O": tmp_path / "flow"}
+    more = f"--resume_from {trained.flow.with_name('last.pt')} --joined_clips 0.5 --max_seq_len 240"
+    said = commands.refusal(capsys, lambda: commands.call("flow", more, **paths))
+    assert "other settings (--joined_clips is 0.5, was 0.0, --max_seq_len is 240, was 40); restore them" in said

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -192,19 +193,28 @@ def latent_loader(
 def join_clips(
     clips: LatentDataset, share: float, source: LatentSource, encoder: TextEncoder, seed: int
 ) -> JoinedClips:
-    """The clips, of which a share is followed by a second one; prints how many of the first epoch are."""
-    joined = JoinedClips(
+    """The clips, of which a share is followed by a second one; prints how many of the first epoch are.
+
+    Raises UserError if none can be.
+    """
+    join = partial(
+        JoinedClips,
         clips,
-        share,
-        seed,
+        seed=seed,
         num_tokens=encoder.count_tokens([clips.names(number)["text"] for number in range(len(clips))]),
         max_tokens=encoder.max_tokens,
         max_latents=source.autoencoder.num_latents(source.max_seq_len),
         stride=source.autoencoder.config.temporal_stride,
         place=source.autoencoder.config.decoded_dim,
     )
+    joined, whose = join(share=share), " of the same signer" if clips.signers else ""
+    if (join(share=1.0).followers(epoch=1) < 0).all():
+        raise UserError(
+            f"--joined_clips {share:g}: no train clip can be followed by another{whose}, as both together may have "
+            f"--max_seq_len {source.max_seq_len} frames and {encoder.max_tokens} tokens; raise the first, or leave "
+            "the flag out"
+        )
     followed = int((joined.followers(epoch=1) >= 0).sum())
-    whose = " of the same signer" if clips.signers else ""
     say(
         f"joined clips: in each epoch about {followed} of {len(clips)} train clips are followed by another{whose}, "
         f"up to {source.max_seq_len} frames in all"

@@ -157,6 +157,8 @@ def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str,
     if not isinstance(kept, dict):
         raise UserError(f"{path}: its training state is damaged ('made_with'); resume from another last.pt")
     kept = EARLIER_VALUES | kept if kept else kept
+    if not kept.get("joined_clips"):
+        kept = {name: value for name, value in kept.items() if name != "followed_by"}  # no clip was followed
     changes = {}
     for name in kept.keys() & ours.keys() - stage.config.keys():
         if None not in (kept[name], ours[name]) and kept[name] != ours[name]:
