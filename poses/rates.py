@@ -17,6 +17,11 @@ def rate_parser(slowest: float) -> Callable[[str], float]:
 frames_per_second = rate_parser(SLOWEST)
 
 
+def is_rate(value: object) -> bool:
+    """Whether a value of a file is a number of frames per second that a clip may have."""
+    return isinstance(value, int | float) and SLOWEST <= value <= FASTEST
+
+
 def same_rate(a: float, b: float) -> bool:
     """Whether two rates are the same apart from rounding (29.97 and 30)."""
     return abs(a - b) <= 0.01 * max(a, b)

@@ -12,7 +12,7 @@ import numpy as np
 from poses import layout
 from poses.body_frame import PLACE_DIM, SHOULDER_DIMS, into_frame, place_of
 from poses.files import Reading
-from poses.rates import same_rate
+from poses.rates import is_rate, same_rate
 from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.untrusted import NpzArchive, Refusal, parse_json
@@ -144,6 +144,8 @@ class Statistics:
             raise ValueError("its statistics are incomplete")
         if not isinstance(content["info"], dict):
             raise ValueError("its statistics do not say what they were made from")
+        if (fps := content["info"].get("fps")) is not None and not is_rate(fps):
+            raise ValueError("its statistics state a frame rate that no clip has")
         framed = content.get("framed")
         if framed is not None:
             if not isinstance(framed, dict) or not framed.keys() >= _FRAMED.keys():
