@@ -44,13 +44,17 @@ def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; a UserError, Ctrl-C or SIGTERM ends it with one sentence, not a traceback.
 
     Of several processes the first one prints. Another prints its error only if the first has not ended the command by
-    then. A console whose encoding lacks a letter (cp1252, latin-1, ASCII) shows \\uXXXX, so no print ends a script.
+    then. No print ends a script: a console whose encoding lacks a letter (cp1252, latin-1, ASCII) shows \\uXXXX, and
+    where nobody reads any more, the script goes on.
     """
     if PARENT in os.environ:
         end_with_parent(int(os.environ.pop(PARENT)))
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        stream = stream.stream if isinstance(stream, _ReadOrNot) else stream
         if isinstance(stream, io.TextIOWrapper):  # None without a console, or what a caller put in its place
             stream.reconfigure(errors="backslashreplace")
+            setattr(sys, name, _ReadOrNot(stream))
     if not is_first():
         sys.stdout = _Silence()
     try:
@@ -80,6 +84,34 @@ def run(main: Callable[[], None]) -> None:
         if str(stop):
             print(stop, file=sys.stderr)
         sys.exit(stop.code)
+
+
+class _ReadOrNot:
+    """A stream that leads nowhere once its reader has gone, as after `| head`. What is made is worth more."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self.stream.write(text)
+        except BrokenPipeError:
+            self._lead_nowhere()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            self._lead_nowhere()
+
+    def _lead_nowhere(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.stream.fileno())
+        os.close(nowhere)
 
 
 class _Silence(io.TextIOBase):

@@ -1,4 +1,4 @@
-"""A console that lacks letters (cp1252, latin-1, ASCII) ends no script: it shows them as \\uXXXX."""
+"""No console ends a script: one that lacks letters (cp1252, latin-1, ASCII) shows \\uXXXX, one may stop to read."""
 
 import os
 import subprocess
@@ -80,3 +80,18 @@ def test_no_memory_without_a_reason_is_one_sentence():
     done = run_main("raise MemoryError")
     assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
     assert done.stderr.startswith(b"error: out of memory (MemoryError)")
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_script_whose_reader_goes_does_its_work(both: bool, tmp_path: Path):
+    """As `| head -1` does, and a pager that is closed: what was computed must not be lost for a line on screen."""
+    body = f"for i in range(20000): print(i, flush=i % 99 == 0)\n    Path({str(tmp_path / 'made')!r}).touch()"
+    program = f"from runtime import errors\nfrom pathlib import Path\ndef main():\n    {body}\nerrors.run(main)"
+    command = [sys.executable, "-c", program]
+    other = subprocess.STDOUT if both else subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=other, text=True) as script:
+        assert script.stdout.readline() == "0\n"
+        script.stdout.close()
+        assert both or script.stderr.read() == ""
+    assert script.returncode == 0
+    assert (tmp_path / "made").exists()
