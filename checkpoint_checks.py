@@ -206,6 +206,9 @@ def check_header(content: Mapping[str, object], where: object) -> None:
     signers = content.get("signers", [])
     if not isinstance(signers, list) or not all(type(name) is str and name for name in signers):
         raise UserError(f"{where}: its 'signers' are not names; train it again")
+    train_clips = content.get("train_clips", [])
+    if not isinstance(train_clips, list) or not all(type(digest) is str for digest in train_clips):
+        raise UserError(f"{where}: its 'train_clips' are no digests; train it again")
     _check_tensors(content["weights"], "weights", where)
     try:
         Statistics.from_dict(content["statistics"])

@@ -1,9 +1,10 @@
 """One checkpoint format for every stage: tensors and plain values, enough to rebuild the model and to resume training.
 
 format, kind, config, weights (EMA), statistics, parent (fingerprint of the autoencoder it was trained on),
-text_encoder, signers, epoch, fingerprint. last.pt also has `training` (training/state.py): raw weights, optimiser,
-schedule, the scaler of fp16, progress with the best dev loss so far, threads, made_with (the settings of the run),
-under_way (the state of an interrupted epoch), and changed (what --override changed).
+text_encoder, signers, train_clips (digests of what it learnt from), epoch, fingerprint. last.pt also has `training`
+(training/state.py): raw weights, optimiser, schedule, the scaler of fp16, progress with the best dev loss so far,
+threads, made_with (the settings of the run), under_way (the state of an interrupted epoch), and changed (what
+--override changed).
 
 Training writes it as one file, .pt. export.py writes the same, without `training`, as a folder: model.safetensors, the
 other values in config.json, and a model card. Every script that reads a checkpoint reads both forms.

@@ -84,9 +84,10 @@ class Generator:
         sampling: SamplingSettings | None = None,
         speed: Speed | None = None,
         fingerprints: dict[str, str] | None = None,
+        train_clips: Sequence[str] = (),
     ) -> None:
         self.autoencoder, self.statistics, self.model = autoencoder, statistics, model
-        self.speed, self.fingerprints = speed or Speed(), fingerprints or {}
+        self.speed, self.fingerprints, self.train_clips = speed or Speed(), fingerprints or {}, train_clips
         self.device = model.latent_mean.device
         self.space = PoseSpace() if model.net.config.space == "pose" else autoencoder  # between latents and poses
         if self.speed.precision != FP32 or self.speed.compiled:
@@ -292,7 +293,7 @@ def load_generator(
         )
     speed = replace(speed, packed=device.type == "cpu" and not speed.compiled)
     try:
-        return Generator(autoencoder, statistics, model, sampling, speed, fingerprints)
+        return Generator(autoencoder, statistics, model, sampling, speed, fingerprints, content.get("train_clips", ()))
     except SettingRefused as error:
         raise UserError(f"--{error} ({checkpoint}); leave the flag out or use another checkpoint") from None
 

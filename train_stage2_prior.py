@@ -71,6 +71,7 @@ def main() -> None:
         parent=source.fingerprint,
         made_with=made_with(args, source.clips("train"), source.clips("dev")),
         record=args.record,
+        train_clips=latent_stages.train_clips(source),
     )
     train(accelerator, stage, train_loader, loader("dev"), lambda: loader("test"), settings)
 

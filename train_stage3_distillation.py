@@ -128,12 +128,14 @@ def main() -> None:
         return split_loader(trajectories, split, settings, accelerator)
 
     student = make_student(teacher, args.num_layers or teacher.net.config.num_layers)
-    made_from = {
+    how = {
+        "learns_from": "trajectories",
+        "begins_with": (content,),
         "teacher": content["fingerprint"],
         "trajectories": str(TRAJECTORIES_VERSION),
         "steps_learnt": "equally",
     }
-    stage = latent_stages.latent_stage(STUDENT, student, loss, source, args, learns_from="trajectories", **made_from)
+    stage = latent_stages.latent_stage(STUDENT, student, loss, source, args, **how)
     train(accelerator, stage, loader("train"), loader("dev"), partial(loader, "test"), settings)
 
 

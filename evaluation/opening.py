@@ -67,14 +67,19 @@ def load_models(args: argparse.Namespace, train: Pack, device: torch.device) -> 
         translator = BackTranslator(model, learnt_from, args.num_beams)
         fingerprints[BACK_TRANSLATION] = content["fingerprint"]
         settings["num_beams"] = args.num_beams
-    learnt = {args.autoencoder_checkpoint: statistics} if autoencoder is not None else {}  # a model's are these, too
+    learnt = {args.autoencoder_checkpoint: statistics} if autoencoder is not None else {}
     if translator is not None:
         learnt[args.back_translation_checkpoint] = translator.statistics
+    others = [
+        path for path, of_path in learnt.items() if are_of_other_clips(of_path, args.data_dir, args.cache_dir, train)
+    ]
+    known = (train.info.get("content"), statistics.info.get("train"))  # the autoencoder's are judged above
+    if generator is not None and any(clips not in known for clips in generator.train_clips):
+        others.append(checkpoint)
     warnings = [
         f"{path} learnt from other clips than {args.data_dir}/train, or from these prepared otherwise, so clips of "
         f"{args.split} may be among them: figures of a split that a model has learnt from say little"
-        for path, of_path in learnt.items()
-        if are_of_other_clips(of_path, args.data_dir, args.cache_dir, train)
+        for path in others
     ]
     if args.sync_confidence:
         data = statistics if autoencoder is None else load_statistics(args.data_dir, args.cache_dir, train)

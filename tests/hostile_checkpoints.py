@@ -154,6 +154,7 @@ AUTOENCODERS: dict[str, tuple[Change, str]] = {
     ),
     "a mean of NaN": (put("statistics", "mean", to=[float("nan")] * 214), "'mean' is not 214 finite numbers"),
     "a mean in words": (put("statistics", "mean", to=["1"] * 214), "'mean' is not 214 finite numbers"),
+    "clips in words": (put("train_clips", to="all"), "its 'train_clips' are no digests"),
     "a rate in words": (put("statistics", "info", "fps", to="fast"), "state a frame rate that no clip has"),
     "a negative rate": (put("statistics", "info", "fps", to=-25.0), "state a frame rate that no clip has"),
     "a rate of NaN": (put("statistics", "info", "fps", to=float("nan")), "state a frame rate that no clip has"),

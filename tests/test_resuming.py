@@ -1,6 +1,5 @@
 """A stopped run resumes as what it was: other settings are named, and cuts anywhere change nothing."""
 
-import argparse
 import json
 import math
 import signal
@@ -15,10 +14,8 @@ from conftest import write_letters
 from test_training import KIND, same, toy_loss, train_toy
 
 from checkpoints import load_checkpoint, save_checkpoint
-from poses.statistics import STATISTICS_FILE, Statistics
 from runtime.errors import UserError
 from training import engine
-from training.latent_stages import open_source
 
 
 def records(folder: Path) -> list[dict]:
@@ -208,19 +205,6 @@ def test_other_data_and_another_teacher_are_named(trained, bert, data_dir, tmp_p
     with pytest.raises(SystemExit):
         commands.call("student", f"--resume_from {last}", D=data_dir, F=tmp_path / "flow" / "best_model.pt", **paths)
     assert "started with other settings (the teacher differs)" in capsys.readouterr().err
-
-
-def test_stage_2_on_other_data_than_its_autoencoders_is_named(trained, data_dir, tmp_path, capsys):
-    args = argparse.Namespace(autoencoder_checkpoint=trained.autoencoder, data_dir=data_dir, cache_dir=None)
-    args.max_seq_len, args.long_clips, args.skip_bad, args.output_dir = 40, "resample", False, tmp_path / "run"
-    open_source(args, torch.device("cpu"))
-    assert "note" not in capsys.readouterr().out
-    other = Statistics.load(data_dir / STATISTICS_FILE)
-    other.mean[0] += 0.1
-    other.save(tmp_path / STATISTICS_FILE)
-    args.data_dir = tmp_path
-    open_source(args, torch.device("cpu"))
-    assert f"note: {trained.autoencoder} was trained on other data than {tmp_path}: " in capsys.readouterr().out
 
 
 def test_a_checkpoint_of_an_earlier_version_says_nothing_of_it_and_goes_on(trained, data_dir, tmp_path):

@@ -18,7 +18,7 @@ from models.text_encoder import SCRATCH, ScratchTextConfig, ScratchTextEncoder, 
 from models.text_to_latent import TextToLatent
 from poses.files import SPLITS
 from poses.pack import digest
-from poses.statistics import Statistics, statistics_path
+from poses.splits import are_of_other_clips
 from poses.texts import require_texts, says_something
 from runtime.arguments import add_data_arguments, add_dataclass_arguments, add_repeated_arguments
 from runtime.config import AUTO
@@ -49,19 +49,12 @@ def add_latent_stage_arguments(parser: argparse.ArgumentParser, *, num_epochs: i
 
 
 def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
-    """The autoencoder of --autoencoder_checkpoint; prints a note if it was trained on another data set.
+    """The autoencoder of --autoencoder_checkpoint; prints a note if it was trained on shorter clips.
 
     Raises UserError if the run would replace a checkpoint that it reads.
     """
     require_kept(args.output_dir, (getattr(args, name, None) for name in CHECKPOINTS_READ))
     autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
-    own = statistics_path(args.data_dir, args.cache_dir)
-    if own.is_file() and Statistics.load(own).fingerprint != statistics.fingerprint:
-        print(
-            f"note: {args.autoencoder_checkpoint} was trained on other data than {args.data_dir}: clips are normalised "
-            f"by its statistics ({statistics.fingerprint}), not by those of {own}; check the row 'reconstruction' of "
-            "evaluate.py, or train it on this data set"
-        )
     limit = autoencoder.config.max_frames
     if limit is not None and limit < args.max_seq_len:
         print(
@@ -83,14 +76,21 @@ def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
 def read_all_splits(source: LatentSource, with_texts: Sequence[str]) -> None:
     """Read all splits, test included, so that errors in them are reported before training, not after it.
 
-    Prints how many train clips are resampled. with_texts: the splits that must have at least one text. Raises UserError
-    for a split that has none, and for clips of another frame rate than the autoencoder's.
+    Prints how many train clips are resampled, and whether the autoencoder learnt from others. with_texts: the splits
+    that must have at least one text. Raises UserError for a split that has none, and for clips of another frame rate
+    than the autoencoder's.
     """
     for split in SPLITS:
         clips = source.clips(split)
         source.statistics.require_rate(clips.info.get("fps"), source.data_dir)
         if split in with_texts:
             require_texts(source.data_dir, split, clips.texts, "stages 2 and 3 learn")
+    if are_of_other_clips(source.statistics, source.data_dir, source.cache_dir, source.clips("train")):
+        print(
+            f"note: the autoencoder was trained on other clips than {source.data_dir}/train, or on these prepared "
+            "otherwise: clips are normalised by its statistics; check the row 'reconstruction' of evaluate.py, or "
+            "train it on this data set"
+        )
     if squeezed_to(source) is not None:
         lengths = source.clips("train").lengths("pose")
         print(
@@ -107,16 +107,18 @@ def require_shape(args: argparse.Namespace, source: LatentSource) -> None:
         require_equal(f"--{name}", getattr(args, name), getattr(source.autoencoder.config, name), where)
 
 
-def open_prior(args: argparse.Namespace, source: LatentSource) -> tuple[PriorAlone | None, dict[str, object]]:
-    """The prior of --prior_checkpoint, if there is one, and what a `FlowConfig` says of its prior.
+def open_prior(
+    args: argparse.Namespace, source: LatentSource
+) -> tuple[PriorAlone | None, dict[str, object], dict | None]:
+    """The prior of --prior_checkpoint, if there is one, what a `FlowConfig` says of its prior, and the checkpoint.
 
     Raises UserError if a flag that was typed contradicts that checkpoint.
     """
     path = args.prior_checkpoint
     if not args.use_ssm_prior:
-        return None, {"prior_type": "none"}
+        return None, {"prior_type": "none"}, None
     if path is None:
-        return None, {"prior_type": choose_prior_type(args.ssm_prior_type)}
+        return None, {"prior_type": choose_prior_type(args.ssm_prior_type)}, None
     prior, content = load_prior(path, source.fingerprint)
     config, typed = prior.config, args.record["flags"]
     require_equal("--space", args.space, "latent", path)
@@ -128,7 +130,7 @@ def open_prior(args: argparse.Namespace, source: LatentSource) -> tuple[PriorAlo
     latent_dim = source.autoencoder.config.latent_dim
     if config != PriorConfig(config.prior_type, latent_dim, config.hidden_dim, config.num_layers):
         raise UserError(f"{path}: a prior of another shape than stage 2 builds; train it again")
-    return prior, {**kept, "prior_checkpoint": content["fingerprint"]}
+    return prior, {**kept, "prior_checkpoint": content["fingerprint"]}, content
 
 
 def say_cut_texts(encoder: TextEncoder, texts: list[str]) -> None:
@@ -238,9 +240,13 @@ def latent_stage(
     *,
     criterion: str = "loss",
     learns_from: str = "clips",
+    begins_with: Sequence[dict | None] = (),
     **more: str,
 ) -> Stage:
-    """The `Stage` of a model on the source's latents; `more`: settings of the run besides the flags."""
+    """The `Stage` of a model on the source's latents; `more`: settings of the run besides the flags.
+
+    begins_with: the contents of the checkpoints whose weights or samples it learns from, besides the autoencoder's.
+    """
     joins = {"followed_by": "another"} if getattr(args, "joined_clips", 0) else {}
     return Stage(
         kind,
@@ -258,4 +264,11 @@ def latent_stage(
         pictures=generations(source),
         record=args.record,
         learns_from=learns_from,
+        train_clips=train_clips(source, begins_with),
     )
+
+
+def train_clips(source: LatentSource, begins_with: Sequence[dict | None] = ()) -> tuple[str, ...]:
+    """The digests that a checkpoint keeps of the train clips it has learnt from, directly or from other checkpoints."""
+    earlier = (digest for content in begins_with if content for digest in content.get("train_clips", ()))
+    return tuple(sorted({*filter(None, [source.clips("train").info.get("content")]), *earlier}))

@@ -70,6 +70,7 @@ def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelera
     content = load_checkpoint(path, stage.kind)
     _require_same_run(stage, content, path)
     state = content["training"]
+    stage.train_clips = tuple(sorted({*stage.train_clips, *content.get("train_clips", ())}))  # --override may change it
     run.changed = _changes(stage, state, path, settings.override)
     load_weights(run.ema, content["weights"], str(path))
     load_weights(run.model, state["model"], str(path))

@@ -112,6 +112,7 @@ class Saver:
             "statistics": self.stage.statistics.to_dict(),
             "text_encoder": self.stage.text_encoder,
             "signers": list(self.stage.signers),
+            "train_clips": list(self.stage.train_clips),
             "epoch": more.get("training", {}).get("epoch", run.progress.epoch),
         }
         save_checkpoint(self.folder / name, content | more)

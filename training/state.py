@@ -34,7 +34,8 @@ class Stage:
     the lowest dev loss.
 
     pictures(model) -> names and images, which TensorBoard shows. record: the script's call, kept as config.json.
-    learns_from: what the clips of train are called on screen.
+    learns_from: what the clips of train are called on screen. train_clips: digests of the train clips that this model
+    and those that it begins with learn from; empty where `statistics` tell.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Stage:
     pictures: Pictures | None = None
     record: dict = field(default_factory=dict)  # `Flags.record`
     learns_from: str = "clips"
+    train_clips: tuple[str, ...] = ()
 
 
 @dataclass
