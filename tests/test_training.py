@@ -116,7 +116,7 @@ def test_a_run_is_resumed_from_its_folder_too(statistics, tmp_path):
     assert by_folder["epoch"] == 3
     assert same(by_file, by_folder)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty/last\.pt: no such checkpoint"):
+    with pytest.raises(UserError, match=r"empty/last\.pt: no such file; a run leaves the last.pt"):
         train_toy(tmp_path / "d", statistics, resume_from=str(tmp_path / "empty"))
 
 

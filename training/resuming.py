@@ -66,6 +66,8 @@ def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelera
     A run that continues in another folder begins there with a copy of what it resumes from.
     """
     output_dir, device, process = Path(settings.output_dir), accelerator.device, accelerator.process_index
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; a run leaves the {LAST} to resume from in its --output_dir")
     require_undamaged(path)
     content = load_checkpoint(path, stage.kind)
     _require_same_run(stage, content, path)
