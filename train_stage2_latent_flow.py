@@ -112,6 +112,8 @@ def main() -> None:
         )
 
     train_loader = loader("train")
+    if args.labelled_only and len(train_loader.dataset) == len(source.clips("train")):
+        print("note: every train clip has a text, so --labelled_only leaves none out")
     config = build_dataclass(
         FlowConfig,
         args,

@@ -42,11 +42,12 @@ def test_a_run_starts_from_the_weights_of_another_flow(half: Path, first: Path, 
 
 
 def test_a_text_encoder_from_scratch_keeps_its_subwords_on_other_texts(
-    data_dir: Path, first: Path, trained, tmp_path: Path
+    data_dir: Path, first: Path, trained, tmp_path: Path, capsys: pytest.CaptureFixture
 ):
     """The data set of all texts would teach it other subwords."""
-    more = f"--initial_checkpoint {first} {STILL}"
+    more = f"--initial_checkpoint {first} --labelled_only {STILL}"
     commands.call("flow", more, D=data_dir, O=tmp_path / "flow", A=trained.autoencoder)
+    assert "every train clip has a text, so --labelled_only leaves none out" in capsys.readouterr().out
     commands.call("flow", STILL, D=data_dir, O=tmp_path / "own", A=trained.autoencoder)
     own, kept = (load_checkpoint(tmp_path / name / "last.pt", FLOW)["text_encoder"] for name in ("own", "flow"))
     assert kept == load_checkpoint(first, FLOW)["text_encoder"] != own
