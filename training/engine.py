@@ -109,8 +109,10 @@ def train(
     dev_loader: DataLoader,
     test_loader: Callable[[], DataLoader],
     settings: TrainSettings,
-) -> None:
-    """Train `stage`. `test_loader` is called once, after training.
+) -> dict | None:
+    """Train `stage`; returns what the log keeps of the last epoch, None where none was left or another process writes.
+
+    `test_loader` is called once, after training.
 
     A signal stops it after a step: last.pt is written, and the exit code says that the same command resumes the run.
     """
@@ -121,8 +123,7 @@ def train(
             held.enter_context(claimed(Path(settings.output_dir)))
         held.enter_context(saver.listening())
         try:
-            _train(accelerator, stage, train_loader, dev_loader, test_loader, settings, saver)
-            return
+            return _train(accelerator, stage, train_loader, dev_loader, test_loader, settings, saver)
         except StopAsked:
             stopped = saver.stop()
         except RuntimeError as error:
@@ -140,7 +141,7 @@ def _train(
     test_loader: Callable[[], DataLoader],
     settings: TrainSettings,
     saver: Saver,
-) -> None:
+) -> dict | None:
     output_dir, main = Path(settings.output_dir), accelerator.is_main_process
     if main:
         begin(settings)
@@ -163,6 +164,7 @@ def _train(
             write_config(output_dir / RUN_CONFIG_FILE, stage.record)
         _announce(stage, num_clips, length, progress, settings)
 
+    record = None
     while progress.has_epochs_left(length.epochs, settings):
         progress.epoch += 1
         train_losses = train_epoch(accelerator, objective, run, train_loader, settings, saver)
@@ -195,6 +197,7 @@ def _train(
 
     test_batches = saver.until_asked(test_loader())
     _score_best(accelerator, stage, run, ema_objective, test_batches, output_dir, writer)
+    return record
 
 
 def _announce(stage: Stage, num_clips: int, length: Length, progress: Progress, settings: TrainSettings) -> None:
