@@ -34,6 +34,7 @@ from poses.texts import (
     signers_path,
     text_key,
 )
+from poses.timing import Timing
 from runtime import errors
 from runtime.arguments import add_data_arguments, fraction, make_parser, natural_int
 from runtime.console import say
@@ -120,13 +121,15 @@ def on_texts(split: str, texts: list[str]) -> Iterator[str]:
 
 
 class Examination:
-    """What is found in clips while they are read: their geometry, and which of them equal or overlap another one.
+    """What is found in clips while they are read: their geometry, whether their parts are of one moment, by split, and
+    which of them equal or overlap another one.
 
     repeated: by the splits of the two, the names of the later clips and of those that they equal.
     """
 
     def __init__(self) -> None:
         self.geometry, self.overlaps = Geometry(), Overlaps()
+        self.timing = {split: Timing() for split in SPLITS}
         self.repeated: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self._first: dict[int, tuple[str, str]] = {}  # split and name of the first clip, by the hash of its pose
 
@@ -137,6 +140,7 @@ class Examination:
             name = f"{split}/{clip_id}"
             self.geometry.add(name, pose, seen)
             self.overlaps.add(pose, seen)
+            self.timing[split].add(pose, seen)
             earlier, first = self._first.setdefault(hash(pose.tobytes()), (split, name))
             if first != name:
                 self.repeated.setdefault((earlier, split), []).append((name, first))
@@ -219,6 +223,9 @@ def say_odd_clips(found: Examination, facts: Facts, of_split: dict[str, Facts]) 
     for split in ("dev", "test"):
         for sentence in geometry.other_parts(split, of_split[split], of_split["train"]):
             print(f"differs: {sentence}")
+    for split, timing in found.timing.items():
+        for sentence in timing.notes():
+            print(f"{split}: {sentence}")
     for (earlier, split), names in found.repeated.items():
         where = f"are in {split} twice" if split == earlier else f"of {split} also occur in {earlier}"
         meaning = {"train": "; their scores mean nothing", "dev": "; dev chooses the model that test scores"}
