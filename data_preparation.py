@@ -220,8 +220,11 @@ def say_odd_clips(found: Examination, facts: Facts, of_split: dict[str, Facts]) 
     """Name the clips that differ from the rest, and those that equal another one."""
     for sentence in geometry.differing(found.geometry.ids, facts):
         print(f"differs: {sentence}")
+    for sentence in geometry.face_units(facts):
+        print(f"differs: {sentence}")
     for split in ("dev", "test"):
-        for sentence in geometry.other_parts(split, of_split[split], of_split["train"]):
+        compared = split, of_split[split], of_split["train"]
+        for sentence in (*geometry.other_parts(*compared), *geometry.other_motion(*compared)):
             print(f"differs: {sentence}")
     for split, timing in found.timing.items():
         for sentence in timing.notes():

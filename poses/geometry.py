@@ -22,6 +22,12 @@ FULL_TURN = 2 * np.pi  # radians: no head turns so far, one that does is given i
 ANOTHER_SCALE = 20  # times the median clip's largest NMM of a feature
 FAR = 3.5  # image units from the middle of the picture; MediaPipe guesses legs at up to 2.5
 FAR_ABOVE_LEGS = 2.0  # the same of all other keypoints, which it guesses at up to 1.1
+ANOTHER_PACE = (
+    1.5  # times as far per frame as in train: real splits differ by less than 1.2, other rates by 1.7 or more
+)
+LARGEST_FACE = 6.0  # distances of the outer eye corners or widths of an eye: real clips reach 0.9, intensities 5
+ENOUGH_CLIPS = 5  # to compare how two splits move
+CERTAIN = 3.0  # standard errors of a mean that is no chance
 FEWER = 0.1  # of the frames in which another split shows a part: so few are of another tool, not of other signing
 NAMED = 20  # clips of each kind that a message names
 FRAMES_AT_ONCE = 2048
@@ -74,7 +80,8 @@ class Geometry:
 def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     """The facts of clips that lie behind one another in pose and seen [F,214], each from its start on.
 
-    Each is [clips], NaN where a clip does not show it: those of `_body`, `hands_on_arms`, `_palms` and `_extent`.
+    Each is [clips], NaN where a clip does not show it: those of `_body`, `hands_on_arms`, `_palms`, `_steps` and
+    `_extent`.
     """
     points = layout.frame_to_keypoints(pose)[:, :_NEEDED]
     known = layout.frame_to_keypoints(seen)[:, :_NEEDED, 0]  # x and y are seen together
@@ -83,7 +90,7 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     unit = np.repeat(body["width"], lengths)  # of each frame
     size = unit * np.repeat(np.fmax(1.0, body["height"]), lengths)  # from the side, shoulders look narrow
     hands = hands_on_arms(points, known, unit, starts) | _palms(points, known, size, starts)
-    return body | hands | _extent(pose, seen, starts)
+    return body | hands | _steps(points, known, unit, starts) | _extent(pose, seen, starts)
 
 
 def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
@@ -181,6 +188,19 @@ def _palms(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.n
         larger.append(np.hypot(*(points[:, root] - points[:, knuckle]).T) > unit)
         shown.append(known[:, root] & known[:, knuckle] & np.isfinite(unit))
     return {"large": np.fmin(*_means(larger, shown, starts))}
+
+
+def _steps(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.ndarray) -> Facts:
+    """left step, right step: how far a wrist goes from one frame to the next, shoulder widths, of points [F,P,2], known
+    [F,P]; unit [F]."""
+    within = np.isfinite(unit)
+    within[starts] = False  # the frame before it is of another clip
+    steps, shown = [], []
+    for wrist in (layout.LEFT_WRIST, layout.RIGHT_WRIST):
+        steps.append(np.hypot(*np.diff(points[:, wrist], axis=0, prepend=points[:1, wrist]).T) / unit)
+        shown.append(within & known[:, wrist] & np.roll(known[:, wrist], 1))
+    left, right = _means(steps, shown, starts)
+    return {"left step": left, "right step": right}
 
 
 def _extent(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
@@ -319,6 +339,53 @@ def other_parts(split: str, facts: Facts, train: Facts) -> list[str]:
         ]
         if lacking:
             sentences.append(f"{of} hardly shows what {other} does: {', '.join(lacking)}; was it made in another way?")
+    return sentences
+
+
+def other_motion(split: str, facts: Facts, train: Facts) -> list[str]:
+    """Sentences on a split whose hands go much farther or less far per frame than train's, or whose other hand moves
+    more."""
+    both = [np.array([part["left step"], part["right step"]]) for part in (facts, train)]
+    moving = [steps[:, np.isfinite(steps).all(0) & (steps.sum(0) > 0)] for steps in both]  # [2,clips] each
+    if min(steps.shape[1] for steps in moving) < ENOUGH_CLIPS:
+        return []
+    sentences = []
+    pace = moving[0].sum(0).mean() / moving[1].sum(0).mean()
+    if max(pace, 1 / pace) >= ANOTHER_PACE:
+        sentences.append(
+            f"hands of {split} go {pace:.2f} times as far from frame to frame as those of train: another rate of "
+            "frames, or other signing? Motion is learnt and measured per frame"
+        )
+    leads = {  # of each clip, above 0 where the right hand leads
+        "moves more": [(steps[1] - steps[0]) / steps.sum(0) for steps in moving],
+        "is seen more": [part["right hand"] - part["left hand"] for part in (facts, train)],
+    }
+    for what, (mine, trains) in leads.items():
+        if _certain_sign(mine) * _certain_sign(trains) < 0:
+            side, other = ("right", "left") if mine.mean() > 0 else ("left", "right")
+            sentences.append(
+                f"the {side} hand {what} in {split}, the {other} hand in train: videos that were mirrored, or signers "
+                "who are left-handed?"
+            )
+    return sentences
+
+
+def _certain_sign(values: np.ndarray) -> float:
+    """1 or -1 as the mean of values [clips] is above or below 0 by no chance, else 0."""
+    mean, error = values.mean(), values.std() / np.sqrt(len(values))
+    return float(np.sign(mean)) if abs(mean) > CERTAIN * error else 0.0
+
+
+def face_units(facts: Facts) -> list[str]:
+    """A sentence on each feature of the face that reaches far beyond the unit of the layout in the median clip."""
+    sentences = []
+    for name, largest in zip(layout.NMM_SLICES, facts["nmm"].T, strict=True):
+        measured = largest[largest > 0]
+        if name != "head_pose" and len(measured) and (usual := float(np.median(measured))) > LARGEST_FACE:
+            sentences.append(
+                f"{name} reaches {usual:.4g} in the median clip, where parts of a face are at most about 1 distance of "
+                "the outer eye corners: is it in another unit? DTW and MSE count it beside keypoints from 0 to 1"
+            )
     return sentences
 
 

@@ -308,6 +308,58 @@ def test_a_split_that_lacks_a_part_is_told(lacks: str, tmp_path: Path, capsys):
     ]
 
 
+def test_a_split_of_another_rate_or_side_is_told():
+    """Hands of test go farther in each frame where frames were left out; the other hand moves where it was mirrored."""
+    rng = np.random.default_rng(0)
+
+    def facts(count: int, fast: int, step: float) -> geometry.Facts:
+        found = Geometry()
+        for _ in range(count):
+            points = signer(60, rng)
+            for side, wrist in enumerate((layout.LEFT_WRIST, layout.RIGHT_WRIST)):
+                steps = step * (2 if side == fast else 1) * rng.normal(size=(60, 2))
+                points[:, wrist] = np.cumsum(steps, axis=0) + np.array([0.65 - 0.3 * side, 0.6])
+            pose = layout.keypoints_to_frame(points, np.zeros((60, 64)))
+            found.add("", pose, np.ones(pose.shape, bool))
+        return found.facts()
+
+    train = facts(20, fast=1, step=0.004)
+    assert geometry.other_motion("test", facts(8, fast=1, step=0.005), train) == []
+    assert geometry.other_motion("test", facts(geometry.ENOUGH_CLIPS - 1, fast=0, step=0.01), train) == []
+    (told,) = geometry.other_motion("test", facts(8, fast=1, step=0.008), train)
+    assert re.match(r"hands of test go (1\.[89]|2\.[01])\d? times as far from frame to frame as those of train", told)
+    (told,) = geometry.other_motion("test", facts(8, fast=0, step=0.004), train)
+    assert told.startswith("the left hand moves more in test, the right hand in train: videos that were mirrored")
+
+
+def test_a_split_that_shows_the_other_hand_is_told():
+    rng = np.random.default_rng(0)
+    parts = []
+    for hidden in (layout.RIGHT_HAND, layout.LEFT_HAND):
+        found = Geometry()
+        for _ in range(8):
+            pose = layout.keypoints_to_frame(signer(20, rng), np.zeros((20, 64)))
+            seen = np.ones(pose.shape, bool)
+            seen[5:, hidden] = False
+            found.add("", pose, seen)
+        parts.append(found.facts())
+    (told,) = geometry.other_motion("dev", *parts)
+    assert told.startswith("the left hand is seen more in dev, the right hand in train")
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1.0, False), (100.0, True)])
+def test_faces_in_another_unit_are_told(factor: float, told: bool, tmp_path: Path, capsys):
+    folder = write_data(tmp_path, lambda number: unchanged)
+    for path in folder.glob("*/nmms/*.pkl"):
+        nmm = pickle.loads(path.read_bytes())
+        nmm["facial_aus"] = np.clip(nmm["facial_aus"], -1, 1) * factor
+        path.write_bytes(pickle.dumps(nmm))
+    code, out, _ = prepare(folder, capsys)
+    assert code == 0
+    assert ("differs: facial_aus reaches 100 in the median clip" in out) == told
+    assert out.count(" reaches ") == told
+
+
 def test_what_was_noted_is_said_once_for_the_data_set(tmp_path: Path, capsys):
     folder = write_data(tmp_path, lambda number: unchanged)
     for path in folder.glob("*/poses/*.npz"):
