@@ -43,6 +43,10 @@ from runtime.untrusted import escaped
 
 _HTML = re.compile(r"&(#\d+|#x[0-9a-f]+|[a-z]+);|</?[a-z][a-z0-9]*\s*/?>", re.IGNORECASE)  # entities and tags
 DATA_DIR = "data"  # the default of --data_dir
+ENOUGH_TEXTS = 20  # whose lengths go together with those of their clips by no chance
+MOST_LINES = 3  # by which texts may have slipped
+GO_TOGETHER = 0.5  # correlation of the lengths of texts and clips, as real sentences have it (DGS: 0.68 to 0.77)
+NAMED_SIGNERS = 20  # that a line names
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -96,6 +100,13 @@ def on_signers(data_dir: Path, signers: dict[str, Counter[str]], learnt: set[str
 
     learnt: those of whom a train clip has a text.
     """
+    spelt: dict[str, set[str]] = {}
+    for name in sorted(set().union(*signers.values())):
+        spelt.setdefault(text_key(name), set()).add(name)
+    for names in spelt.values():
+        if len(names) > 1:
+            named = " and ".join(sorted(names))
+            yield f"signers: {named} are learnt as different people; is this one name in several spellings?"
     if untold := sorted(signers["train"].keys() - learnt):
         yield f"train: no clip of {', '.join(untold)} has a text; they will be signed as the mean of the other signers"
     for split in ("dev", "test"):
@@ -118,6 +129,21 @@ def on_texts(split: str, texts: list[str]) -> Iterator[str]:
         yield f"{split}: {len(nothing)} texts are '{nothing[0]}', {told}"
     if are_numbers(texts):
         yield f"{split}: {ALL_NUMBERS}"
+
+
+def shifted_texts(texts: list[str], frames: np.ndarray) -> int | None:
+    """How many lines below its own the text of a clip seems to be (above: a negative number), in the order of the IDs.
+
+    Long texts take long: where the lengths go together a few lines off, but not where they stand, each clip has the
+    text of a neighbour. None where nothing tells so. frames [N]: of the clips.
+    """
+    letters, frames = np.log1p([len(text) for text in texts]), np.log(frames)
+    if len(texts) < ENOUGH_TEXTS or min(np.ptp(letters), np.ptp(frames)) == 0:
+        return None
+    shifts = [0, *(way * lines for lines in range(1, MOST_LINES + 1) for way in (1, -1))]
+    found = [float(np.corrcoef(np.roll(letters, -shift), frames)[0, 1]) for shift in shifts]
+    best = int(np.argmax(found))
+    return shifts[best] if found[best] >= GO_TOGETHER and found[0] <= found[best] / 2 else None
 
 
 class Examination:
@@ -173,13 +199,20 @@ def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
             print(f"{split}: {len(pack) - len(texts)} clips have an empty text, which no metric of texts counts")
         for sentence in on_texts(split, texts):
             print(sentence)
+        if lines := shifted_texts(pack.texts, lengths):
+            side = f"{'line' if abs(lines) == 1 else 'lines'} {'below' if lines > 0 else 'above'}"
+            print(
+                f"{split}: the lengths of texts and clips go together if each clip has the text {abs(lines)} "
+                f"{side} its own, and not as they are: has {split}.txt slipped?"
+            )
         named = list_signers(data_dir, split, pack.ids) if split == "train" or signers["train"] else {}
         signers[split] = Counter(named.values())
         if split == "train" and named:
             learnt = {named[name] for name, text in zip(pack.ids, pack.texts, strict=True) if says_something(text)}
         if signers[split]:
-            counted = ", ".join(f"{name} ({count} clips)" for name, count in signers[split].most_common())
-            print(f"{split}: signed by {counted}")
+            counted = [f"{name} ({count} clips)" for name, count in signers[split].most_common(NAMED_SIGNERS)]
+            more = len(signers[split]) - len(counted)
+            print(f"{split}: signed by {', '.join(counted)}{f' and {more} others' if more else ''}")
     for sentence in on_signers(data_dir, signers, learnt):
         print(sentence)
     for note in notes(packs):
