@@ -22,9 +22,7 @@ FULL_TURN = 2 * np.pi  # radians: no head turns so far, one that does is given i
 ANOTHER_SCALE = 20  # times the median clip's largest NMM of a feature
 FAR = 3.5  # image units from the middle of the picture; MediaPipe guesses legs at up to 2.5
 FAR_ABOVE_LEGS = 2.0  # the same of all other keypoints, which it guesses at up to 1.1
-ANOTHER_PACE = (
-    1.5  # times as far per frame as in train: real splits differ by less than 1.2, other rates by 1.7 or more
-)
+ANOTHER_PACE = 1.5  # times as far per frame as in train: real splits differ by 1.2 at most, other rates by 1.7 or more
 LARGEST_FACE = 6.0  # distances of the outer eye corners or widths of an eye: real clips reach 0.9, intensities 5
 ENOUGH_CLIPS = 5  # to compare how two splits move
 CERTAIN = 3.0  # standard errors of a mean that is no chance
