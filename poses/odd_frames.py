@@ -14,6 +14,11 @@ STILL = (
     "that stands exactly still while the body moves; if its last or usual place is written where it was not seen, mark "
     "it as unseen (0, -1 or NaN)"
 )
+STIFF = (
+    "have a hand that moves as one stiff piece; if a usual shape is written at the wrist where no hand was seen, mark "
+    "it as unseen (0, -1 or NaN)"
+)
+ROUNDING = 1e-5  # image units: moving a shape changes its points' distances by less
 STRETCHED = (
     "reach exactly as far to each side as the one before, as if each were stretched to one box; write all frames of a "
     "clip in one scale, 0 to 1 across the picture"
@@ -21,12 +26,13 @@ STRETCHED = (
 
 
 def odd_frames(keypoints: np.ndarray, seen: np.ndarray) -> dict[str, int]:
-    """Notes on frames of keypoints [T,75,2], seen [T,75], that are repeated or stretched, and on how many are."""
+    """Notes on repeated, stretched and stiff frames of keypoints [T,75,2], seen [T,75], and on how many there are."""
     at_end, before = repeated_frames(keypoints, seen)
     notes = {
         "frames at the end repeat the one before, as padding does; cut them off, or they are learnt": at_end,
         "frames equal the one before them: repeated by a converter, or a picture that stood still": before,
         f"frames {STRETCHED}": _stretched_frames(keypoints, seen),
+        f"frames {STIFF}": _stiff_frames(keypoints, seen),
     }
     return {note: count for note, count in notes.items() if count}
 
@@ -69,6 +75,21 @@ def _stretched_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
     moves = ((keypoints[1:] != keypoints[:-1]).any(2) & seen[1:] & seen[:-1]).any(1)
     stretched = int((moves & (box[1:] == box[:-1]).all(1)).sum())
     return _worth_telling(stretched, len(seen))
+
+
+def _stiff_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
+    """In how many frames of keypoints [T,75,2], seen [T,75], a hand has moved without changing its shape.
+
+    0 for as few as may do so by chance.
+    """
+    stiff = np.zeros(len(keypoints) - 1, bool)
+    for place in layout.HAND_KEYPOINTS.values():
+        moves = np.diff(keypoints[:, place], axis=0)  # [T-1,21,2]
+        shown = seen[1:, place] & seen[:-1, place]  # [T-1,21]
+        bends = np.abs(moves - moves[:, layout.HAND_ROOT, None]).max(2)  # [T-1,21]
+        whole = shown.all(1) & (np.abs(moves[:, layout.HAND_ROOT]).max(1) > ROUNDING)
+        stiff |= whole & (bends.max(1) <= ROUNDING)
+    return _worth_telling(int(stiff.sum()), len(keypoints))
 
 
 def _worth_telling(count: int, frames: int) -> int:

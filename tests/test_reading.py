@@ -233,6 +233,19 @@ def test_a_part_that_keeps_its_last_place_while_the_body_moves_is_noted(tmp_path
     assert not any(part in note for note in notes)
 
 
+@pytest.mark.parametrize("side", layout.HAND_KEYPOINTS)
+def test_a_hand_that_moves_as_one_stiff_piece_is_noted(tmp_path: Path, side: str):
+    """Some programs draw a usual shape at the wrist of a hand that they did not find; it then counts as seen."""
+    arrays = made()
+    hand = arrays["keypoints"][:, layout.HAND_KEYPOINTS[side]]
+    shape = (hand[10] - hand[10, layout.HAND_ROOT]).copy()
+    hand[11:20] = hand[11:20, :1] + shape
+    (note,) = read_clip(write(tmp_path, arrays), "train", "a").notes.items()
+    assert note == (f"frames {odd_frames.STIFF}", 9)
+    hand[11:20, 1:] += np.random.default_rng(0).normal(scale=1e-3, size=(9, 20, 2))  # a detector's noise bends it
+    assert not read_clip(write(tmp_path, arrays), "train", "a").notes
+
+
 @pytest.mark.parametrize("edges", [(0.0, 1.0), (0.1, 0.9)])
 def test_frames_that_are_each_stretched_to_one_box_are_noted(tmp_path: Path, edges: tuple[float, float]):
     arrays = made()
