@@ -26,7 +26,7 @@ TEMPORAL_STRIDES = (1, 2, 4)  # frames per latent
 # Noise on the latents, in their standard deviations: its start, its maximum, the pace of its adaptation. Without a
 # maximum it would grow without end on clips that lose no motion by it, such as letters that a lexicon spells.
 INITIAL_LATENT_NOISE, MAX_LATENT_NOISE, NOISE_PACE = 0.03, 0.25, 3.0
-MEASURED_EVERY = 8  # clips, for the motion that is kept
+MEASURED_EVERY = 8  # the kept motion is measured in one clip of so many
 VELOCITY_BETA = 0.1  # normalised numbers: below it, the error of a change from frame to frame is squared
 
 
@@ -55,9 +55,9 @@ class AutoencoderConfig:
         "errors",
     )
     motion_kept: float = described(
-        1.0, "adapt that noise until reconstructions keep this share of the hands' motion; 1 keeps it fixed"
+        1.0, "adapt latent_noise until reconstructions keep this share of the hands' motion; 1 keeps the noise fixed"
     )
-    max_frames: int | None = None  # what longer train clips were cut to; None: none was longer
+    max_frames: int | None = None  # the length to which longer train clips were cut; None: no clip was longer
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
@@ -91,8 +91,8 @@ class AutoencoderConfig:
 class PoseEncoder(nn.Module):
     """x [B,T,214], mask [B,T] -> mean and log-variance of the learnt part of the latents, each [B,N,learnt].
 
-    N = ceil(T / stride). The numbers of an absent hand or face are hidden from it; it reads instead that they are
-    absent.
+    N = ceil(T / stride). With `presence` it does not read the numbers of an absent hand or face, but reads that the
+    hand or face is absent.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -109,8 +109,8 @@ class PoseEncoder(nn.Module):
         """relative [B,T,84]: the hands relative to their wrists; present [B,T,3] bool, of each articulator."""
         parts = [x, relative]
         if self.reads_presence:
-            there = presence_by_number(present)
-            parts = [x * there, relative * there[..., layout.HANDS], present.to(x.dtype)]
+            number_present = presence_by_number(present)  # [B,T,214]
+            parts = [x * number_present, relative * number_present[..., layout.HANDS], present.to(x.dtype)]
         h = self.norm(self.frames(self.embed(torch.cat(parts, dim=-1)), mask)) * mask[..., None]  # [B,T,H]
         h = F.pad(h, (0, 0, 0, -h.shape[1] % self.stride))
         h = h.reshape(h.shape[0], -1, self.stride * h.shape[2])  # [B,N,s*H]
@@ -135,15 +135,15 @@ class PoseDecoder(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(H) for _ in range(3))
         self.body_to_hidden = nn.Linear(body, H)
         self.hands_to_hidden = nn.Linear(hands, H)
-        # Zero at the start, and each level hands its output on detached: a dimension that the data never shows gets no
-        # gradient and stays at the mean, instead of serving the next level as a channel and drawing a wild hand.
+        # Zero at the start, and each level passes its output on detached. So a dimension that the data never show gets
+        # no gradient and stays at the mean. Otherwise the next level would use it as a channel, and draw a wild hand.
         self.to_body = zero_init(nn.Linear(H, body))
         self.to_hands = zero_init(nn.Linear(H, hands))
         self.to_nmm = zero_init(nn.Linear(H, layout.NMM_DIM))
         self.to_residual = zero_init(nn.Linear(H, body + hands + layout.NMM_DIM))
 
     def forward(self, z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns body [B,T,66], relative hands [B,T,84], and the final body and hands and face in one, [B,T,214]."""
+        """Returns body [B,T,66], relative hands [B,T,84], and the final frame: body, relative hands, face [B,T,214]."""
         h = self.to_frames(self.embed(z))
         h = h.reshape(h.shape[0], -1, h.shape[2] // self.stride)[:, : mask.shape[1]]  # [B,T,H]
         h = self.coarse(h, mask)
@@ -166,15 +166,15 @@ class Levels:
 
 
 class Decoded(NamedTuple):
-    """A decoded clip: pose [B,T,214] in normalised numbers, zero at padded frames; and presence [B,T,3]: above a half
-    where each of `poses.presence.ARTICULATORS` is there. Where one is not, its numbers mean nothing."""
+    """A decoded clip: pose [B,T,214] in normalised numbers, zero at padded frames; and presence [B,T,3], above a half
+    where an articulator (`poses.presence.ARTICULATORS`) is present. The numbers of an absent one mean nothing."""
 
     pose: Tensor
     presence: Tensor
 
 
 def presence_by_number(present: Tensor) -> Tensor:
-    """Presence [B,T,3] bool for each number of a frame, [B,T,214]; the body is always there."""
+    """Presence [B,T,3] bool of the articulators -> of each number of a frame, [B,T,214]; the body is always present."""
     return F.pad(present, (0, 1), value=True)[..., torch.from_numpy(ARTICULATOR_OF).to(present.device)]
 
 
@@ -186,12 +186,12 @@ def presence_shares(present: Tensor, mask: Tensor, stride: int) -> Tensor:
 
 
 def presence_of_frames(shares: Tensor, mask: Tensor, stride: int) -> Tensor:
-    """The inverse: shares [B,N,3] -> presence [B,T,3], interpolated between the latents' middles.
+    """The inverse of `presence_shares`: shares [B,N,3] -> presence [B,T,3], interpolated between the latents' middles.
 
     An articulator is present where the value is above a half. If a hand or the face appears or disappears once between
     two latents, the interpolated value crosses a half at the right frame.
     """
-    last = ((mask.sum(1, keepdim=True) + stride - 1) // stride - 1).clamp_min(0)  # [B,1], of the clip's own latents
+    last = ((mask.sum(1, keepdim=True) + stride - 1) // stride - 1).clamp_min(0)  # [B,1], the last latent
     place = (torch.arange(mask.shape[1], device=mask.device) + 0.5) / stride - 0.5  # [T], in latents
     before = place.floor().long()
     weight = (place - before).to(shares.dtype)[None, :, None]
@@ -240,7 +240,7 @@ class PoseAutoencoder(nn.Module):
         return (num_frames + self.config.temporal_stride - 1) // self.config.temporal_stride
 
     def to_body_frame(self, pose: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised pose [B,T,214] -> the same in its body frame, and the frame's place [B,3]; without one [B,0]."""
+        """Normalised pose [B,T,214] -> the pose in its body frame, and the frame's place [B,3], or [B,0] if unused."""
         if self.body_frame is None:
             return pose, pose.new_zeros(len(pose), 0)
         place = self.body_frame.place(pose, mask)
@@ -310,17 +310,17 @@ class PoseAutoencoder(nn.Module):
 
 
 class PoseSpace(nn.Module):
-    """No compression: the latents are the normalised poses, one per frame. It replaces an autoencoder as it is.
+    """No compression: the latents are the normalised poses, one per frame. It stands in for a `PoseAutoencoder`.
 
     It shows, for comparison, what a flow has to learn without stage 1. It stores neither presence (everything is always
-    there) nor place.
+    present) nor place.
     """
 
     config = AutoencoderConfig(latent_dim=layout.POSE_DIM, temporal_stride=1, presence=False, body_frame=False)
 
     def __init__(self) -> None:
         super().__init__()
-        self.decoder = nn.Identity()  # where an autoencoder has its network
+        self.decoder = nn.Identity()  # in place of an autoencoder's network
 
     def num_latents(self, num_frames: Tensor | int) -> Tensor | int:
         """One latent per frame; `num_frames` [B] or one number."""
@@ -331,7 +331,7 @@ class PoseSpace(nn.Module):
         return pose * mask[..., None]
 
     def decode(self, z: Tensor, mask: Tensor) -> Decoded:
-        """Latents [B,T,214] and mask [B,T] -> the same as a clip, zero at padded frames; all is present."""
+        """Latents [B,T,214], mask [B,T] -> the latents as a clip, zero at padded frames; everything is present."""
         return Decoded(z * mask[..., None], z.new_ones(*z.shape[:2], NUM_ARTICULATORS))
 
 
@@ -412,27 +412,27 @@ class AutoencoderLoss:
 
     @staticmethod
     def face(made: Tensor, real: Tensor, weight: Tensor, moves: Tensor) -> Tensor:
-        """How far a face is from the real one, and its change from frame to frame, scalar; made, real, weight [B,T,64].
+        """The error of a face and of its change from frame to frame, scalar; made, real, weight [B,T,64].
 
-        Each of the four features counts alike, by its numbers that move in train (moves [64] bool). Some data have the
-        head's pose alone: among all numbers of a frame, its three would count for nothing, and the decoder would guess
-        the head from the hands. In others a feature is measured in part.
+        Each of the four features has the same weight, shared by its numbers that move in train (moves [64] bool). Some
+        data have the head's pose alone. Without this weight its three numbers would hardly count among the 214, and the
+        decoder would guess the head from the hands. Other data measure a feature in part.
         """
-        alike = moves.to(weight.dtype)  # [64]
+        share = moves.to(weight.dtype)  # [64]
         for part in layout.FACE_SLICES:
-            alike[part] /= alike[part].sum().clamp_min(1)
+            share[part] /= share[part].sum().clamp_min(1)
         pairs = weight[:, 1:] * weight[:, :-1]
-        change = _error(made.diff(dim=1), real.diff(dim=1), pairs * alike, beta=VELOCITY_BETA)
-        return _error(made, real, weight * alike) + change
+        change = _error(made.diff(dim=1), real.diff(dim=1), pairs * share, beta=VELOCITY_BETA)
+        return _error(made, real, weight * share) + change
 
     @staticmethod
     def motion_lost(
         model: PoseAutoencoder, pose: Tensor, weight: Tensor, mean: Tensor, present: Tensor, mask: Tensor, draws: Draws
     ) -> Tensor:
-        """`motion_kept` of the hands' real motion from frame to frame, minus their decoded motion, scalar.
+        """`motion_kept` times the hands' real motion from frame to frame, minus their decoded motion, scalar.
 
         pose [B,T,214] and its weight; mean [B,N,learnt] of the latents, which are decoded without noise. A draw chooses
-        one clip in MEASURED_EVERY; decoding those costs a few per cent of a step.
+        one clip in MEASURED_EVERY; decoding these clips costs a few per cent of a step.
         """
         chosen = draws.uniform() * MEASURED_EVERY < 1  # [B]
         rows = chosen.nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""The map between a normalised clip and the same clip in its own body frame, given by its place."""
+"""The map between a normalised clip in the picture and in its own body frame, whose place is given."""
 
 import math
 
@@ -12,7 +12,7 @@ from poses.statistics import Statistics
 
 
 class BodyFrame(nn.Module):
-    """The frame of `poses.body_frame` for normalised numbers: plain ones outside, those of `statistics.framed` inside.
+    """The frame of `poses.body_frame` for normalised poses: by `statistics` outside it, by `statistics.framed` inside.
 
     In the frame, the numbers of a clip do not depend on where its body is and how large it is. A clip has one place and
     one size for all of its frames.
@@ -44,9 +44,9 @@ class BodyFrame(nn.Module):
         return (place - self.place_mean) / self.place_std
 
     def enter(self, pose: Tensor, place: Tensor, mask: Tensor) -> Tensor:
-        """Normalised pose [B,T,214] -> the same in the frame at `place` [B,3].
+        """Normalised pose [B,T,214] -> the pose in the frame at `place` [B,3].
 
-        What a clip never shows is 0 throughout, the mean, and stays so.
+        A number that the clip never shows is 0, the mean, in every frame, and stays 0.
         """
         origin, unit = self._origin_and_unit(place)
         keypoints, nmm = (pose * self.std + self.mean).split([layout.MANUAL_DIM, layout.NMM_DIM], dim=-1)
@@ -55,7 +55,7 @@ class BodyFrame(nn.Module):
         return framed.masked_fill(unseen, 0.0)
 
     def leave(self, framed: Tensor, place: Tensor) -> Tensor:
-        """The inverse of `enter`, for what a clip shows. What no train clip shows is 0, which means unseen."""
+        """The inverse of `enter` for numbers that the clip shows. Those that no train clip shows are 0: unseen."""
         origin, unit = self._origin_and_unit(place)
         keypoints, nmm = (framed * self.framed_std + self.framed_mean).split(
             [layout.MANUAL_DIM, layout.NMM_DIM], dim=-1

@@ -43,13 +43,13 @@ class StudentConfig:
     space: str = "latent"
     dropout: float = 0.0
     step_counts: tuple[int, ...] = STEP_COUNTS
-    # The teacher's, which the student has learnt:
+    # Settings of the teacher, which the student has learnt:
     guidance_scale: float = 2.0
     guidance_start: float = 0.2
     guidance_from: str = "null_text"
     prior_type: str = "none"
     use_sync_guidance: bool = False
-    gamma_guidance: float | None = None  # None: of a version that did not keep it
+    gamma_guidance: float | None = None  # None: the checkpoint is of a version that did not keep it
     start: str = "noise"
     start_layers: int = 2
     max_frames: int | None = None
@@ -117,19 +117,19 @@ class Student(nn.Module):
     ) -> dict[str, Tensor]:
         """Distance between the student's and the teacher's mean velocity over one random step of each clip, scalar.
 
-        A count of steps is drawn in proportion to itself, so each of the seven steps (1 + 2 + 4) is learnt equally
-        often.
-        states [B,S+1,N,D] on the teacher's trajectories, S a multiple of every count in `step_counts`.
+        The number of steps (1, 2 or 4) is drawn with a probability in proportion to it, so that each of the seven steps
+        (1 + 2 + 4) is learnt equally often.
+        states [B,S+1,N,D] on the teacher's trajectories, S a multiple of every number in `step_counts`.
         """
         count_of = torch.tensor([count for count in self.config.step_counts for _ in range(count)]).to(states.device)
         num_steps, num_segments = count_of[draws.integers(len(count_of))], states.shape[1] - 1  # [B]
-        place = (draws.uniform() * num_steps).long()  # [B], which of its steps each clip takes
+        index = (draws.uniform() * num_steps).long()  # [B], which of the trajectory's steps is learnt
         stride = num_segments // num_steps  # [B]
         row = torch.arange(len(states), device=states.device)
-        start, stop = states[row, place * stride], states[row, (place + 1) * stride]  # [B,N,D]
+        start, stop = states[row, index * stride], states[row, (index + 1) * stride]  # [B,N,D]
         step = 1.0 / num_steps
         context = self.velocity_net.context(cond, cond_mask, mask)
-        velocity = self.velocity_net(start, place * step, context, step)  # [B,N,D]
+        velocity = self.velocity_net(start, index * step, context, step)  # [B,N,D]
         error = velocity - (stop - start) * num_steps[:, None, None]
         return {"loss": masked_mean(pseudo_huber(error, huber_scale), mask[..., None])}
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.whole_batch import Draws
 
-MAX_STEPS = 1000  # of a trajectory: each has a part of the memory, and takes its time
+MAX_STEPS = 1000  # of a trajectory: each takes memory and time
 
 # (z_t [B,N,D], t [B]) -> [B,N,D]. When sampling, t is one time for all clips and lies on the CPU: what depends on it is
 # decided without waiting for a GPU.
@@ -34,8 +34,8 @@ def path_sample(z_0: Tensor, z_1: Tensor, t: Tensor) -> PathSample:
     """The straight path between noise z_0 and data z_1, both [B,...], at t [B]."""
     if t.ndim != 1:
         raise ValueError(f"t must be [B], got {tuple(t.shape)}")
-    at = expand(t, z_0)
-    return PathSample(z_t=(1 - at) * z_0 + at * z_1, velocity=z_1 - z_0)
+    t = expand(t, z_0)
+    return PathSample(z_t=(1 - t) * z_0 + t * z_1, velocity=z_1 - z_0)
 
 
 def predict_clean(z_t: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def _heun(velocity: Velocity, z: Tensor, t: Tensor, dt: Tensor) -> Tensor:
 
 SOLVERS = {"euler": _euler, "midpoint": _midpoint, "heun": _heun}
 # Adams-Bashforth remembers the last velocity, so it has second order at one evaluation per step. Euler's 50 steps miss
-# the covariance of a known Gaussian by 5 % although the field is exact (benchmarks/gaussian.py); these do not.
+# the covariance of a known Gaussian by 5 % although the field is exact (benchmarks/gaussian.py); ab2's do not.
 DEFAULT_SOLVER = "ab2"
 SOLVER_NAMES = (DEFAULT_SOLVER, *SOLVERS)
 
@@ -90,7 +90,7 @@ def _batch(t: Tensor, z: Tensor) -> Tensor:
 
 
 def sample_noise(seeds: Sequence[int], lengths: Sequence[int], dim: int) -> Tensor:
-    """Noise [B,N,D], each row from its own seed and zero beyond its length: the same whatever the batch."""
+    """Noise [B,N,D], each row from its own seed and zero beyond its length; a row does not depend on the others."""
     noise = torch.zeros(len(seeds), max(lengths), dim)
     for row, seed, length in zip(noise, seeds, lengths, strict=True):
         row[:length] = torch.randn(length, dim, generator=torch.Generator().manual_seed(seed))
@@ -125,7 +125,7 @@ def ode_states(
         dt = t_next - t
         if solver == "ab2":
             if last_t is not None and any(reached(t, jump) and not reached(last_t, jump) for jump in jumps):
-                last_v = None  # what it says of the field's change ends here
+                last_v = None  # beyond a jump it says nothing about the field's change
             v = velocity(z, _batch(t, z))
             z = z + dt * (v if last_v is None else v + 0.5 * dt / last_dt * (v - last_v))
             last_v, last_t, last_dt = v, t, dt
@@ -137,7 +137,7 @@ def ode_states(
 def sample_ode(
     velocity: Velocity, z: Tensor, grid: Tensor, solver: str = DEFAULT_SOLVER, jumps: Sequence[float] = ()
 ) -> Tensor:
-    """Integrate dz/dt = velocity(z, t) along the times `grid` [S+1], from z [B,...] at its first to its last.
+    """Integrate dz/dt = velocity(z, t) along the times `grid` [S+1]: z [B,...] at the first time -> at the last.
 
     jumps: times at which the field is not continuous, such as the end of guidance. Adams-Bashforth begins anew there.
     """

@@ -1,4 +1,4 @@
-"""When guidance by the text and by synchrony acts on a flow's trajectory, and which settings of it are refused."""
+"""When guidance by the text and by synchrony acts on a flow's trajectory, and which of its settings are refused."""
 
 from typing import Protocol
 
@@ -49,7 +49,7 @@ def field_jumps(settings: SamplingSettings) -> tuple[float, ...]:
 
 
 def resolve_sampling(config: GuidedConfig, settings: SamplingSettings) -> SamplingSettings:
-    """The settings, with the configuration's in place of None, and guidance by the text as it acts.
+    """The settings, with the configuration's values in place of None; guidance that no step reaches is switched off.
 
     Raises SettingRefused if a flow of this configuration cannot follow them.
     """
@@ -58,14 +58,14 @@ def resolve_sampling(config: GuidedConfig, settings: SamplingSettings) -> Sampli
         raise SettingRefused("use_sync_guidance", "this flow was trained without it")
     if settings.guidance_from == "prior" and config.prior_type == "none":
         raise SettingRefused("guidance_from", "this flow has no prior", "prior")
-    guided = config.use_sync_guidance and settings.use_sync_guidance is not False
-    if settings.gamma_guidance and not guided:
+    with_sync = config.use_sync_guidance and settings.use_sync_guidance is not False
+    if settings.gamma_guidance and not with_sync:
         raise SettingRefused("gamma_guidance", "this flow has no sync guidance, or it is switched off")
     guidance_from = settings.guidance_from or config.guidance_from
     steps = config.num_inference_steps if settings.num_steps is None else settings.num_steps
     solver = settings.solver or DEFAULT_SOLVER
     scale, start = _text_guidance(config, settings, steps, solver)
-    gamma = _sync_guidance(config, settings, steps, solver) if guided else 0.0
+    gamma = _sync_guidance(config, settings, steps, solver) if with_sync else 0.0
     if guidance_from == "null_text" and scale != 1 and not config.has_null_text:
         raise SettingRefused("guidance_from", "training never dropped a text (cfg_dropout 0)", "null_text")
     return SamplingSettings(
@@ -74,17 +74,17 @@ def resolve_sampling(config: GuidedConfig, settings: SamplingSettings) -> Sampli
         guidance_start=start,
         solver=solver,
         use_ssm_prior=config.prior_type != "none",
-        use_sync_guidance=guided,
+        use_sync_guidance=with_sync,
         guidance_from=guidance_from,
         gamma_guidance=gamma,
     )
 
 
 def _text_guidance(config: GuidedConfig, settings: SamplingSettings, steps: int, solver: str) -> tuple[float, float]:
-    """Scale and start of guidance by the text as it acts: 1 where no step falls into its interval, and a start of 0
-    where the scale is at most 1.
+    """Scale and start that guidance by the text has in effect: scale 1 if no step falls into its interval, and start 0
+    if the scale is at most 1.
 
-    Raises SettingRefused for a setting that would then do nothing.
+    Raises SettingRefused for a setting that the user gave and that would do nothing.
     """
     scale = config.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
     start = config.guidance_start if settings.guidance_start is None else settings.guidance_start
@@ -106,9 +106,9 @@ def _text_guidance(config: GuidedConfig, settings: SamplingSettings, steps: int,
 
 
 def _sync_guidance(config: GuidedConfig, settings: SamplingSettings, steps: int, solver: str) -> float:
-    """The gamma of sync guidance as it acts: 0 where no step falls into its interval.
+    """The gamma that sync guidance has in effect: 0 if no step falls into its interval.
 
-    Raises SettingRefused for one that was asked for and would then do nothing.
+    Raises SettingRefused for a gamma that the user gave and that would do nothing.
     """
     if within(evaluation_times(time_grid(steps), solver), SYNC_INTERVAL).any():
         return config.gamma_guidance if settings.gamma_guidance is None else settings.gamma_guidance

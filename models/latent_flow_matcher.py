@@ -3,7 +3,7 @@
     v(z,t|x) = v_flow(z,t|x) + lambda(t) v_prior(z,t) - gamma grad_z L_sync(z),      lambda(t) = lambda_prior (1 - t)
 
 The sum of the first two terms is the field: the loss fits it, the sampler integrates it. The third term acts only in
-sampling; its gradient is scaled to at most the norm of the field, so gamma is the largest share of it.
+sampling; its gradient is scaled to at most the norm of the field, so gamma is the largest share of that norm.
 
 A trajectory starts in noise, z_0 ~ N(0,I), or in noise around the mean latents of its text, z_0 ~ N(mu(x),I): a
 coupling that depends on the data (Albergo et al. 2024), whose shorter paths need fewer steps.
@@ -63,7 +63,7 @@ class FlowConfig:
     dropout: float = described(0.1, "probability that training drops an activation")
     cfg_dropout: float = described(0.1, "share of train clips whose text is dropped, for classifier-free guidance")
     prior_type: str = "none"  # none, mamba or simple
-    prior_checkpoint: str | None = None  # fingerprint of the prior that was trained alone; it then stays as it is
+    prior_checkpoint: str | None = None  # fingerprint of a prior that was trained alone and stays as it is
     prior_hidden_dim: int = described(256, "width of the prior")
     prior_layers: int = described(4, "layers of the prior")
     lambda_prior: float = described(0.1, "weight of the prior in the velocity at t = 0; it falls to 0 at t = 1")
@@ -72,7 +72,7 @@ class FlowConfig:
         0.01, "largest share of the velocity that sync guidance may add, in the middle of a trajectory", most=MAX_SHARE
     )
     sync_pulls_lag: bool = False  # see `SyncConfig.pulls_lag`
-    gamma_unit: str = "field"  # of gamma_guidance: a share of the field's norm, or a factor of the bare "gradient"
+    gamma_unit: str = "field"  # gamma_guidance is a share of the field's norm, or a factor of the unscaled "gradient"
     start: str = described(
         "noise",
         "where trajectories start: in noise; or in noise around the mean of a text's latents, which a regression "
@@ -96,7 +96,7 @@ class FlowConfig:
         choices=UNCONDITIONAL,
     )
     has_null_text: bool = True  # whether training shows clips without text
-    max_frames: int | None = None  # what longer clips were squeezed to; None: none was longer
+    max_frames: int | None = None  # the length to which longer clips were squeezed; None: no clip was longer
 
     def __post_init__(self) -> None:
         require_head_sizes(self.hidden_dim, self.num_heads)
@@ -150,16 +150,17 @@ class LatentFlowMatcher(nn.Module):
 
         z_1 [B,N,D] normalised latents, mask [B,N], cond [B,L,C]. L_prior = lambda(t) ||v - v_prior||^2, called
         `closeness`, compares the whole field with the prior. It counts only where the text was dropped, since there
-        both estimate the same drift: with a text it would pull every text to the mean of all. Where trajectories start
-        around the text's mean, `mean` is the regression loss of the network that learns it; the flow takes it as it is.
+        both estimate the same drift: with a text it would pull every text to the mean of all. If trajectories start
+        around the text's mean, `mean` is the regression loss of the network that predicts this mean, and the flow's
+        own loss does not train that network.
         labelled [B] bool: the clips that have a text, by default all. The others train the unconditional branch.
         """
         z_0 = draws.normal(*z_1.shape[1:]).to(z_1)  # [B,N,D]
-        of_mean: dict[str, Tensor] = {}
+        mean_loss: dict[str, Tensor] = {}
         if self.mean is not None:
             mean = self.mean(cond, cond_mask, mask)  # [B,N,D]
             with_text = mask if labelled is None else mask & labelled[:, None]
-            of_mean["mean"] = latent_regression_loss(mean, z_1, with_text)
+            mean_loss["mean"] = latent_regression_loss(mean, z_1, with_text)
             z_0 = z_0 + mean.detach() * with_text[..., None]
         t = sample_times(draws)  # [B]
         point = path_sample(z_0, z_1, t)
@@ -173,14 +174,14 @@ class LatentFlowMatcher(nn.Module):
         v_flow = self.velocity_net(point.z_t, t, self.velocity_net.context(cond, cond_mask, mask))  # [B,N,D]
         if self.prior is None:
             fit = masked_mean((v_flow - point.velocity) ** 2, real)
-            return {"loss": sum(of_mean.values(), fit), "flow": fit, **of_mean}
+            return {"loss": sum(mean_loss.values(), fit), "flow": fit, **mean_loss}
         weight, v_prior = self.prior_weight(t, z_1), self.prior(point.z_t, t, mask)  # [B,1,1], [B,N,D]
         field = v_flow + weight * v_prior
         fit = masked_mean((field - point.velocity) ** 2, real)
         prior_fit = masked_mean((v_prior - point.velocity) ** 2, real)
         closeness = masked_mean(drop[:, None, None] * weight * (field - v_prior) ** 2, real)
-        loss = sum(of_mean.values(), fit + prior_fit + closeness)
-        return {"loss": loss, "flow": fit, "prior": prior_fit, "closeness": closeness, **of_mean}
+        loss = sum(mean_loss.values(), fit + prior_fit + closeness)
+        return {"loss": loss, "flow": fit, "prior": prior_fit, "closeness": closeness, **mean_loss}
 
     # ---- sampling ----------------------------------------------------------------------------------------------------
 
@@ -192,15 +193,15 @@ class LatentFlowMatcher(nn.Module):
         cond [B,L,C], cond_mask [B,L], mask [B,N]; settings as `resolve` gives them.
         The text's keys and values and the prior's filters are computed here, once. Guidance by the text moves away from
         an unconditional estimate, v_without + s (v - v_without): the prior, which is evaluated anyway, or the null
-        text, whose pass runs in one batch with that of the text (classifier-free guidance, Ho & Salimans 2022).
+        text, which shares a batch with the text (classifier-free guidance, Ho & Salimans 2022).
         """
         B, guidance_scale, gamma = len(cond), settings.guidance_scale, settings.gamma_guidance
         guided = guidance_scale != 1.0
         from_null_text = guided and settings.guidance_from == "null_text"
         if from_null_text:
-            nothing = self.drop_text(cond, cond_mask, torch.ones(B, dtype=torch.bool, device=cond.device))
+            null, null_mask = self.drop_text(cond, cond_mask, torch.ones(B, dtype=torch.bool, device=cond.device))
             both = self.velocity_net.context(
-                torch.cat([cond, nothing[0]]), torch.cat([cond_mask, nothing[1]]), torch.cat([mask, mask])
+                torch.cat([cond, null]), torch.cat([cond_mask, null_mask]), torch.cat([mask, mask])
             )
             with_text = both.first(B)
         else:

@@ -14,7 +14,7 @@ from models.sampling_settings import SamplingSettings, SettingRefused
 from models.whole_batch import masked_mean
 from runtime.config import described
 
-STARTS = ("noise", "mean")  # where a flow's trajectories start; the mean is that of a `LatentPredictor`
+STARTS = ("noise", "mean")  # where a flow's trajectories start; a `LatentPredictor` predicts the mean
 
 
 class StartsAtMean(Protocol):
@@ -39,7 +39,7 @@ class PredictorConfig:
     cond_dim: int = 768
     num_queries: int = described(100, "learnt queries, which are stretched over a clip's length")
     dropout: float = described(0.1, "probability that training drops an activation")
-    max_frames: int | None = None  # what longer clips were squeezed to; None: none was longer
+    max_frames: int | None = None  # the length to which longer clips were squeezed; None: no clip was longer
     space: ClassVar[str] = "latent"
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class LatentPredictor(nn.Module):
         return {"num_steps": 1}
 
     def time_table(self, settings: SamplingSettings) -> None:
-        """Nothing: there is no time."""
+        """None, since a predictor has no times."""
 
     def sample(
         self,
@@ -123,7 +123,7 @@ class LatentPredictor(nn.Module):
 def sample_start(
     mean: LatentPredictor | None, seeds: Sequence[int], cond: Tensor, cond_mask: Tensor, mask: Tensor, latent_dim: int
 ) -> Tensor:
-    """Where trajectories start, z_0 [B,N,D]: in noise, each clip's from its seed, around what `mean`, if any, predicts.
+    """The start z_0 [B,N,D] of each trajectory: noise from the clip's seed, plus what `mean` predicts, if it is given.
 
     cond [B,L,C], cond_mask [B,L], mask of latents [B,N].
     """

@@ -43,7 +43,7 @@ def lengths_to_mask(lengths: Tensor, max_length: int | None = None) -> Tensor:
 
 
 def mean_over_time(x: Tensor, mask: Tensor) -> Tensor:
-    """The mean [B,C] of x [B,T,C] where mask [B,T] holds; 0 where it holds nowhere."""
+    """The mean [B,C] of the real frames of x [B,T,C], mask [B,T]; 0 for a clip without a real frame."""
     keep = mask[..., None].to(x.dtype)
     return (x * keep).sum(1) / keep.sum(1).clamp_min(1)
 
@@ -68,9 +68,10 @@ def frame_positions(x: Tensor) -> Tensor:
 
 
 def key_mask(mask: Tensor | None) -> Tensor | None:
-    """mask [B,S] -> what attention takes, [B,1,1,S], or None where there is nothing to hide.
+    """mask [B,S] -> the mask [B,1,1,S] that attention takes; None if every entry is real.
 
-    It checks this on a CPU only: a GPU would have to wait for the answer, and a compiler would have to break the graph.
+    Only a CPU checks whether every entry is real: a GPU would have to wait for the answer, and a compiler would have to
+    break the graph.
     """
     if mask is None or (not mask.is_cuda and not torch.compiler.is_compiling() and mask.all()):
         return None
@@ -80,8 +81,9 @@ def key_mask(mask: Tensor | None) -> Tensor | None:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Scaled dot-product attention, q [B,heads,T,d], k, v [B,heads,S,d], mask broadcast to [B,heads,T,S].
 
-    PyTorch's fused attention on a CPU works in small products, at which oneDNN is slow; so few keys are multiplied as
-    whole matrices. In bf16 the gradient of fused attention is four to ten times slower, for any number of keys.
+    PyTorch's fused attention on a CPU works in small products, at which oneDNN is slow. Up to MAX_WHOLE_KEYS keys are
+    therefore multiplied as whole matrices. In bf16 the gradient of fused attention is four to ten times slower, for any
+    number of keys.
     """
     in_bf16 = q.dtype == torch.bfloat16 and q.requires_grad
     if q.is_cuda or not (in_bf16 or (uses_onednn() and k.shape[2] <= MAX_WHOLE_KEYS)):
@@ -131,7 +133,7 @@ class CrossAttention(nn.Module):
         return rotate(k, rotary(frame_positions(cond), k.shape[-1])), v
 
     def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None, cos_sin: Rotary) -> Tensor:
-        """x [B,T,H] -> [B,T,H]; mask of the text's tokens as `attend` takes it, cos_sin of the frames in the text."""
+        """x [B,T,H] -> [B,T,H]; mask of the tokens as `attend` takes it; cos_sin: the frames' positions in the text."""
         B, T, H = x.shape
         q = rotate(self.query(x).view(B, T, self.num_heads, -1).transpose(1, 2), cos_sin)  # [B,heads,T,head_dim]
         x = attend(q, *keys_values, mask)  # [B,heads,T,head_dim]
@@ -297,7 +299,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 def zero_init(layer: nn.Linear) -> nn.Linear:
-    """Start a linear layer at zero, so that what it feeds starts as the identity (or as nothing)."""
+    """Set a linear layer to zero, so that its output, or the branch that it scales, is 0 at the start."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

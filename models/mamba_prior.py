@@ -37,7 +37,7 @@ from runtime.cpu import small_products
 
 PRIORS = ("mamba", "simple")
 MIN_BLOCK_STEPS = 16  # the scan stores a state every so many steps, or less often, for its backward pass
-BUFFER_ELEMENTS = 2**19  # numbers in a scratch buffer of the scan, a thread: what the caches of a CPU core hold
+BUFFER_ELEMENTS = 2**19  # numbers per thread in a scratch buffer of the scan: as many as a core's caches hold
 CUDA_BUFFER_ELEMENTS = 2**26
 
 
@@ -179,7 +179,7 @@ def _run_block(
     """Decay [k,b,n,d] and the states [k+1,b,n,d] from `start` on, in `buffers`; delta, delta_u [k,b,d], B [k,b,n]."""
     steps, size = delta.shape[:2]
     decay, states = _front(buffers[0], steps, size), _front(buffers[1], steps + 1, size)
-    torch.mul(delta[:, :, None, :], A_log2, out=decay).exp2_()  # thrice as quick as exp where MKL's is taken
+    torch.mul(delta[:, :, None, :], A_log2, out=decay).exp2_()  # three times as fast as MKL's exp
     torch.mul(B[:, :, :, None], delta_u[:, :, None, :], out=states[1:])
     states[0] = start
     for (before, after), fade in zip(pairwise(states), decay, strict=True):
@@ -253,7 +253,7 @@ class MambaMixer(nn.Module):
         return self.out_proj(y * F.silu(gate))
 
     def _forward_kernel(self, x: Tensor) -> Tensor:
-        """The same by mamba-ssm; its tensors are [b,d,l]."""
+        """`forward` by mamba-ssm's kernel, whose tensors are [b,d,l]."""
         from mamba_ssm.ops.selective_scan_interface import mamba_inner_fn
 
         return mamba_inner_fn(
@@ -328,7 +328,7 @@ class BidirectionalS4D(nn.Module):
 
     def kernels(self, length: int) -> Tensor:
         """Both filters at lags 0..length-1, [2,d,length]: the past's, the future's."""
-        # lag = stride * q + r: waves of 2 sqrt(length) lags, multiplied, make those of all
+        # lag = stride * q + r: products of the waves at 2 sqrt(length) lags give the waves at all lags
         stride = math.ceil(length**0.5)
         lag = torch.arange(stride, device=self.D.device, dtype=self.D.dtype)
         fine, coarse = self._waves(lag), self._waves(stride * lag)  # [2,d,n/2,stride]
@@ -391,7 +391,7 @@ class SSMPrior(nn.Module):
         self.output = zero_init(nn.Linear(H, config.latent_dim))
 
     def filters(self, length: int) -> list[Tensor | None]:
-        """What all steps of a trajectory of `length` latents share, for each block; None where nothing is."""
+        """For each block, the filters that all steps of a trajectory of `length` latents share; None if it has none."""
         return [block.mixer.filters(length) for block in self.blocks]
 
     def forward(self, z_t: Tensor, t: Tensor, mask: Tensor, filters: Sequence[Tensor | None] | None = None) -> Tensor:

@@ -95,7 +95,7 @@ class PoseToText(nn.Module):
         return [len(encoding.ids) > self.config.max_tokens for encoding in self.tokenizer.encode_batch(texts)]
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Texts to padded subwords [B,L] between BEGIN and END, and mask [B,L]; one that is too long is cut."""
+        """Texts to padded subwords [B,L] between BEGIN and END, and mask [B,L]; a text that is too long is cut."""
         rows = []
         for encoding in self.tokenizer.encode_batch(texts):
             ids = encoding.ids
@@ -109,12 +109,12 @@ class PoseToText(nn.Module):
 
     @torch.no_grad()
     def log_likelihoods(self, pose: Tensor, mask: Tensor, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """pose [B,T,214] normalised, mask [B,T], B texts -> the log-likelihood [B] of each text given its clip, and its
-        number [B] of subwords, END included."""
-        tokens, known = self.tokenize(texts)
+        """pose [B,T,214] normalised, mask [B,T], B texts -> the log-likelihood [B] of each text given its clip, and the
+        text's number of subwords [B], END included."""
+        tokens, token_mask = self.tokenize(texts)
         log_p = self.decode(tokens[:, :-1], *self.encode(pose, mask)).float().log_softmax(-1)  # [B,L-1,V]
-        own = log_p.gather(-1, tokens[:, 1:, None])[..., 0]
-        return (own * known[:, 1:]).sum(1), known[:, 1:].sum(1)
+        of_text = log_p.gather(-1, tokens[:, 1:, None])[..., 0]  # [B,L-1]
+        return (of_text * token_mask[:, 1:]).sum(1), token_mask[:, 1:].sum(1)
 
     @torch.no_grad()
     def translate(self, pose: Tensor, mask: Tensor, num_beams: int = 1) -> list[str]:
@@ -151,11 +151,11 @@ class PoseToText(nn.Module):
 def translation_loss(
     model: PoseToText, pose: Tensor, mask: Tensor, texts: list[str], label_smoothing: float = 0.1
 ) -> Tensor:
-    """Mean cross-entropy of the subwords, each given those before it: pose [B,T,214], mask [B,T], B texts -> scalar.
+    """Mean cross-entropy of each subword given the earlier ones: pose [B,T,214], mask [B,T], B texts -> scalar.
 
-    Only the clips that have a text count; it is 0 if none has one.
+    Only clips with a text count; without any such clip the loss is 0.
     """
-    tokens, known = model.tokenize(texts)
+    tokens, token_mask = model.tokenize(texts)
     logits = model.decode(tokens[:, :-1], *model.encode(pose, mask))
     entropy = F.cross_entropy(
         logits.transpose(1, 2),
@@ -163,5 +163,5 @@ def translation_loss(
         reduction="none",
         label_smoothing=label_smoothing if model.training else 0.0,
     )
-    counts = known[:, 1:] & torch.tensor([bool(text) for text in texts], device=known.device)[:, None]
-    return masked_mean(entropy, counts)
+    has_text = torch.tensor([bool(text) for text in texts], device=token_mask.device)
+    return masked_mean(entropy, token_mask[:, 1:] & has_text[:, None])

@@ -36,15 +36,15 @@ def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-class SampledAlong(Protocol):
-    """What a flow's and a student's configuration have in common for their samples."""
+class TrajectoryConfig(Protocol):
+    """What `describe` reads of a flow's or a student's configuration."""
 
     start: str
     space: str
     prior_type: str
 
 
-def describe(config: SampledAlong, settings: SamplingSettings) -> dict[str, object]:
+def describe(config: TrajectoryConfig, settings: SamplingSettings) -> dict[str, object]:
     """What decides the latents besides text, length and seed; `settings` as `resolve` gives them."""
     return {
         "num_steps": settings.num_steps,

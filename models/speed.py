@@ -1,6 +1,7 @@
 """How trained networks run faster: matrix products in bf16 or int8, compiled code, weights packed for a CPU's products.
 
-Each function changes a frozen network in place. What must stay as it is (the evaluation's autoencoder) is copied first.
+Each function changes a frozen network in place. The caller first copies a network that must stay as it is (the
+evaluation's autoencoder).
 """
 
 import warnings
@@ -16,7 +17,7 @@ from runtime.cpu import uses_onednn
 from runtime.errors import first_line
 from runtime.precision import BF16, FP32, INT8
 
-PACKED_FOR = 64  # rows that oneDNN lays weights out for; from that size on it is the layout of any number of rows
+PACKED_FOR = 64  # rows for which oneDNN lays weights out; it has one layout for this many rows and more
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def compile_network(network: nn.Module) -> None:
     once (freezing). Other modules stay as they are: the compiler takes neither a complex FFT nor a gradient.
     """
     if not any(parameter.is_cuda for parameter in network.parameters()):
-        inductor.freezing = True  # as an option of torch.compile it is read too late, and without a word
+        inductor.freezing = True  # an option of torch.compile would be read too late, and silently ignored
     for module in network.modules():
         if method := getattr(module, "compiled_method", None):
             setattr(module, method, torch.compile(getattr(module, method), dynamic=True))
@@ -86,7 +87,7 @@ def why_not_compilable(device: torch.device) -> str | None:
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weight lies as oneDNN's products read it, for inference on a CPU: the same to the last bit.
+    """A linear layer whose weight lies as oneDNN's products read it, for a CPU; its output is the same to the last bit.
 
     nn.Linear converts the weight to that layout at every product, which for a text's few tokens takes as long as the
     product itself. torch.compile packs through the same two operators. It has no gradient.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-WIDTH = 64  # half of it, or less dropout, does worse on clips that it was not trained on
+WIDTH = 64  # half of it, or less dropout, does worse on unseen clips
 
 
 class SyncClassifier(nn.Module):

@@ -25,7 +25,7 @@ class SyncConfig:
     hidden_dim: int = 128
     temporal_stride: int = 1
     max_lag: int = 5
-    pulls_lag: bool = False  # whether guidance also pulls the lag to 0, as that of earlier flows does
+    pulls_lag: bool = False  # whether guidance also pulls the lag to 0, as in flows of earlier versions
 
 
 class SyncGuidanceHead(nn.Module):
@@ -89,9 +89,9 @@ def soft_lag(energy: Tensor, mask: Tensor, max_lag: int, sharpness: float = 10.0
 
 
 def sync_loss(head: SyncGuidanceHead, z_1: Tensor, latent_mask: Tensor) -> Tensor:
-    """L_sync [B]: squared distance of a clip's hand-face correlation from that of real clips.
+    """L_sync [B]: squared distance of a clip's hand-face correlation from the mean correlation of real clips.
 
-    pulls_lag of the head's configuration adds the squared relative lag.
+    With `pulls_lag` in the head's configuration, the squared relative lag is added.
     """
     energy = head(z_1, latent_mask)
     mask = latent_mask.repeat_interleave(head.config.temporal_stride, dim=1)
@@ -108,8 +108,8 @@ def sync_gradient(
     """The gradient [B,N,D] of L_sync at the predicted clean latent; zero outside SYNC_INTERVAL.
 
     in_units_of_field: scale each clip's gradient to the norm of its velocity, times min(1, sqrt(L_sync)), the clip's
-    distance from its target. Its factor gamma is then the largest share of a step that guidance may add, however long
-    the clip is. The unscaled gradient shrinks as clips get longer.
+    distance from its target. The caller's factor gamma is then the largest share of a step that guidance may add,
+    however long the clip is. The unscaled gradient shrinks as clips get longer.
 
     t [B]. The velocity is a constant here: the gradient goes through the head only, not through the network.
     """
@@ -122,12 +122,12 @@ def sync_gradient(
         (gradient,) = torch.autograd.grad(loss.sum(), clean)
     gradient = gradient * latent_mask[..., None]
     if in_units_of_field:
-        field, own = (norm_of_clip(x, latent_mask) for x in (velocity, gradient))  # [B,1,1] each
+        velocity_norm, gradient_norm = (norm_of_clip(x, latent_mask) for x in (velocity, gradient))  # [B,1,1] each
         distance = expand(loss.detach().sqrt().clamp(max=1.0), z_t)
-        gradient = gradient * (distance * field / own.clamp_min(1e-12))
+        gradient = gradient * (distance * velocity_norm / gradient_norm.clamp_min(1e-12))
     return gradient * expand(active, z_t)
 
 
 def norm_of_clip(x: Tensor, mask: Tensor) -> Tensor:
-    """The norm [B,1,1] of each clip's x [B,N,D] where mask [B,N] holds."""
+    """The norm [B,1,1] of each clip's x [B,N,D] over its real latents, mask [B,N]."""
     return (x * mask[..., None]).pow(2).sum((1, 2), keepdim=True).sqrt()

@@ -20,11 +20,11 @@ MAX_TOKENS = 256
 # Texts that tell tokenizers of one vocabulary apart: capitals, accents in two forms, digits, marks, another script.
 _PROBES = ["Hello, WORLD 42!", "\u00c7a co\u00fbte 3,50 \u20ac", "E\u0301te\u0301", "\u4f60\u597d  don't"]
 BEGIN, END, PAD = "[CLS]", "[SEP]", "[PAD]"  # of the tokenizers that are trained here
-VOCAB_SIZE = 8000  # their subwords at most, by default
+VOCAB_SIZE = 8000  # the default of their largest number of subwords
 
 
 class PretrainedTextEncoder:
-    """A frozen Hugging Face encoder and its tokenizer; `name` is that of the hub or of its folder. Its weights stay out
+    """A frozen Hugging Face encoder and its tokenizer; `name`: its name on the hub, or its folder. Its weights stay out
     of checkpoints.
 
     Raises ValueError if it cannot read texts.

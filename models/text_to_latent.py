@@ -35,7 +35,7 @@ class LengthPredictor(nn.Module):
 
     def forward(self, cond: Tensor, cond_mask: Tensor) -> Tensor:
         """The median length in frames [B], a real number."""
-        frames = F.softplus(at_least_fp32(self.token(cond).squeeze(-1))) * cond_mask  # bf16: no odd ones above 256
+        frames = F.softplus(at_least_fp32(self.token(cond).squeeze(-1))) * cond_mask  # bf16: no odd numbers above 256
         return self.log_scale.exp() * frames.sum(1).clamp_min(1e-3)
 
     def loss(self, cond: Tensor, cond_mask: Tensor, frames: Tensor, labelled: Tensor | None = None) -> Tensor:
@@ -53,8 +53,8 @@ class LengthPredictor(nn.Module):
 class TextToLatent(ScaledLatents):
     """Text -> latents of the autoencoder. `net` is a `LatentPredictor`, a `LatentFlowMatcher` or its `Student`.
 
-    signers: the names of those whose clips it learnt from, if the data set names them; each generated clip then follows
-    one signer. Each signer has a learnt vector, which is added to every token of the text; dropping a text drops its
+    signers: names of the signers of the train clips, if the data set has them; each generated clip then follows one
+    signer. Each signer has a learnt vector, which is added to every token of the text; dropping a text drops its
     signer, too. A frozen pretrained text encoder is not part of the weights; one trained from scratch is.
     """
 

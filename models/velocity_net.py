@@ -63,7 +63,7 @@ class VelocityNet(nn.Module):
         return self.blocks(z_t, self.modulations(t, step) if table is None else table.at(t), context)
 
     def blocks(self, z_t: Tensor, modulations: list[Tensor], context: Context) -> Tensor:
-        """The network after its times: z_t [B,N,D] -> velocity [B,N,D]."""
+        """The network, given its modulations: z_t [B,N,D] -> velocity [B,N,D]."""
         x = self.embed(z_t)  # [B,N,H]
         *inner, last = modulations
         for layer, modulation, layer_context in zip(self.layers, inner, context.layers(), strict=True):
@@ -93,5 +93,5 @@ class TimeTable:
         """The modulations at t [B], all equal and on the CPU, as one row each. Raises ValueError for another time."""
         row = int(torch.searchsorted(self.times, t[0]))
         if row == len(self.times) or self.times[row] != t[0]:
-            raise ValueError(f"time {t[0].item()} is none of the table's {len(self.times)} times")
+            raise ValueError(f"time {t[0].item()} is not among the table's {len(self.times)} times")
         return [part[row : row + 1] for part in self.modulations]

@@ -1,4 +1,4 @@
-"""What a loss takes from its whole batch, of which this process may hold a part: draws, dropout masks, and means.
+"""What a loss needs of the whole batch, of which this process may hold a part: draws, dropout masks, and means.
 
 A loss that follows four rules gives the same curve in one process and in many:
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 by the golden ratio: its multiples differ in many bits
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 divided by the golden ratio: its multiples differ in many bits
 _LEA = 0xDABA0B6EB09322E3 - 2**64  # Doug Lea's mixer, as in Java's L64X128MixRandom (Steele & Vigna 2021)
 _counters: dict[torch.device, Tensor] = {}
 
@@ -49,12 +49,12 @@ class Draws:
         return _mix(own[:, None] ^ _counter(number, self.keys.device))
 
     def uniform(self, *shape: int) -> Tensor:
-        """In [0,1), [B,*shape]."""
+        """Uniform numbers in [0,1), [B,*shape]."""
         words = self.random_bits(math.prod(shape))
         return ((words & 0xFFFFFF).float() * 2.0**-24).view(-1, *shape)
 
     def normal(self, *shape: int) -> Tensor:
-        """Of a standard normal distribution (Box & Muller 1958), [B,*shape]."""
+        """Standard normal numbers (Box & Muller 1958), [B,*shape]."""
         count = math.prod(shape)
         words = self.random_bits((count + 1) // 2)
         radius = ((words & 0xFFFFFFFF).float() + 1).mul_(2.0**-32).log_().mul_(-2).sqrt_()
@@ -63,7 +63,7 @@ class Draws:
         return pairs[:, :count].reshape(-1, *shape)
 
     def integers(self, bound: int, *shape: int) -> Tensor:
-        """In 0 … bound - 1, [B,*shape] int64."""
+        """Whole numbers in 0 … bound - 1, [B,*shape] int64."""
         return (self.uniform(*shape) * bound).long().clamp_(max=bound - 1)
 
     def dropout(self, x: Tensor, probability: float) -> Tensor:
@@ -131,7 +131,7 @@ class Dropout(nn.Dropout):
 
 
 def at_least_fp32(x: Tensor) -> Tensor:
-    """x, in fp32 where autocast has made it narrower: what is summed over many numbers, or cancels, needs that."""
+    """x, in fp32 if autocast has made it narrower: long sums, and terms that cancel, need that."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -149,7 +149,7 @@ def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def whole_value(part: Tensor) -> Tensor:
-    """What the parts of all processes add up to, such as those of `masked_mean`; without gradient."""
+    """The sum of `part`, such as a result of `masked_mean`, over all processes; without gradient."""
     whole = _whole.get()
     return part.detach() if whole is None else whole.total(part.detach())
 
@@ -160,7 +160,7 @@ def clip_mean(values: Tensor) -> Tensor:
 
 
 def std_over_batch(values: Tensor, mask: Tensor) -> Tensor:
-    """The standard deviation [D] of values [B,N,D] where mask [B,N] holds, over the whole batch; without gradient."""
+    """The standard deviation [D] of the real values [B,N,D], mask [B,N], over the whole batch; without gradient."""
     kept = values.detach()[mask].float()  # [n,D]
     count = kept.new_full((1, kept.shape[1]), len(kept))
     sums, whole = torch.cat([count, kept.sum(0, keepdim=True), (kept**2).sum(0, keepdim=True)]), _whole.get()
