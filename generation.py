@@ -27,7 +27,7 @@ from models.speed import Speed, speed_up, why_not_compilable
 from models.text_to_latent import TextToLatent
 from poses.files import absurd_numbers
 from poses.interpolation import resample, resample_seen
-from poses.presence import is_there, without_absent
+from poses.presence import decoded_presence, without_absent
 from poses.statistics import Statistics, statistics_path
 from poses.texts import legible, says_something
 from runtime.errors import UserError
@@ -238,7 +238,7 @@ def finished(pose: np.ndarray, presence: np.ndarray, statistics: Statistics, len
     training squeezed clips that long.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by `require_plausible`
-        clip, present = statistics.denormalize(pose), is_there(presence)
+        clip, present = statistics.denormalize(pose), decoded_presence(presence)
         clip[:, ~statistics.shown] = 0.0
         if len(clip) != length:
             clip, present = resample(clip, length), resample_seen(present, length)

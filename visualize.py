@@ -29,7 +29,7 @@ from evaluation.clips import Clip, reference_of
 from evaluation.predictions import prediction_path, read_prediction
 from evaluation.report import REFERENCE
 from evaluation.sync import nmm_scale
-from poses.captions import Captions, each_frame, of_frames, read_captions
+from poses.captions import Captions, each_frame, in_clip_frames, read_captions
 from poses.files import SPLITS, Reading, StoredClip, list_clips, read_clip, read_pose
 from poses.holistic import read_pose_points
 from poses.page import MEASURES, Entry, Shown, write_page
@@ -134,7 +134,7 @@ def reading_of(path: Path, cache_dir: Path | None) -> Reading | None:
 
 def captions_of(clip: StoredClip, captions: Mapping[str, Captions]) -> Captions | None:
     """What is signed when, in frames of the clip as it was read; None for a clip that has no captions."""
-    return of_frames(captions[clip.id], clip.start, clip.step) if clip.id in captions else None
+    return in_clip_frames(captions[clip.id], clip.start, clip.step) if clip.id in captions else None
 
 
 def shared_fps(clips: Iterable[StoredClip], names: Iterable[object]) -> float | None:

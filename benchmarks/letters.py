@@ -25,7 +25,7 @@ from evaluation.metrics import align
 from evaluation.predictions import read_predictions, warnings_on
 from evaluation.recognition import sign_distances
 from poses import layout
-from poses.captions import Captions, of_frames, read_captions
+from poses.captions import Captions, in_clip_frames, read_captions
 from poses.files import SPLITS, Reading, read_clip
 from poses.pack import Pack
 from poses.splits import load_split
@@ -66,7 +66,7 @@ def letters_alone(train: Pack) -> dict[str, Clip]:
 def places_of(captions: Captions, data_dir: Path, split: str, clip_id: str, reading: Reading) -> Captions:
     """Where letters stand in a clip as it is read, which may begin later than its file, or have another rate."""
     clip = read_clip(data_dir, split, clip_id, reading=reading)
-    moved = of_frames(captions, clip.start, clip.step)
+    moved = in_clip_frames(captions, clip.start, clip.step)
     last = len(clip.pose)
     return [(name, min(start, last - 1), min(max(end, start + 1), last)) for name, start, end in moved]
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from poses import layout
-from poses.geometry import CONTRADICTS, MARGIN, hands_on_arms, lies, with_heads
+from poses.geometry import CONTRADICTS, MARGIN, hands_on_arms, lies, with_noses
 from runtime.errors import UserError
 
 UNITS = {
@@ -71,7 +71,7 @@ def image_units(
 
 def require_upright(points: np.ndarray, seen: np.ndarray) -> None:
     """UserError where the clip's keypoints [T,75,2] stand on their head."""
-    points, seen = with_heads(points, seen)
+    points, seen = with_noses(points, seen)
     middle, _ = _shoulders(points, seen)
     both = seen[:, layout.SHOULDERS].all(1)
     nose = points[both, layout.NOSE][seen[both, layout.NOSE]]

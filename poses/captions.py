@@ -7,7 +7,7 @@ from runtime.errors import UserError
 from runtime.untrusted import read_json
 
 Captions = list[tuple[str, int, int]]  # text, first frame, end frame
-MOST_FRAMES = 2**53  # that a float counts
+MOST_FRAMES = 2**53  # a float holds whole numbers exactly up to here
 
 
 def read_captions(path: Path) -> dict[str, Captions]:
@@ -27,9 +27,9 @@ def read_captions(path: Path) -> dict[str, Captions]:
     return captions
 
 
-def of_frames(captions: Captions, start: int, step: float) -> Captions:
-    """Captions of a file's frames as those of a clip whose frame t is the file's frame start + t * step."""
-    moved = ((text, *(math.ceil((at - start) / step - 1e-6) for at in times)) for text, *times in captions)
+def in_clip_frames(captions: Captions, start: int, step: float) -> Captions:
+    """Captions in frames of a file -> in frames of a clip, whose frame t is the file's frame start + t * step."""
+    moved = ((text, *(math.ceil((time - start) / step - 1e-6) for time in times)) for text, *times in captions)
     return [(text, max(0, first), end) for text, first, end in moved if end > max(0, first)]
 
 

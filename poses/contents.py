@@ -10,15 +10,15 @@ from runtime.errors import UserError
 from runtime.files import write_whole
 from runtime.untrusted import MAX_ARRAY_BYTES, read_json
 
-_SETTLED = 2 * 10**9  # ns: a file that changed less long ago may change again within the same tick of the clock
+_SETTLED = 2 * 10**9  # ns: a file that changed more recently may change again within the same tick of the clock
 _CHUNK = 2**20
 
 
 class Contents:
     """The digests of files by their paths.
 
-    A file is known again by its size, times and number on the disk. Its time of change cannot be set, so one that was
-    replaced by another of the same size and time of writing is read anew.
+    A file counts as unchanged if its size, times and inode number are the same. Nobody can set a file's ctime, so a
+    file that was replaced by one of the same size and mtime is read again.
     """
 
     def __init__(self, listing: Path) -> None:
@@ -32,13 +32,13 @@ class Contents:
         identity = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         known = self._known.get(name)
         unchanged = isinstance(known, list) and known[:-1] == identity
-        found = known[-1] if unchanged else _digest(path)
+        content = known[-1] if unchanged else _digest(path)
         if status.st_ctime_ns < started - _SETTLED:
-            self._seen[name] = [*identity, found]
-        return [status.st_size, found]
+            self._seen[name] = [*identity, content]
+        return [status.st_size, content]
 
     def save(self) -> None:
-        """Keep what was found, where the listing can be written: without it files are only read more often."""
+        """Write the listing, if its folder is writable: without it, files are only read more often."""
         if self._seen == self._known or not os.access(self._listing.parent, os.W_OK):
             return
         with write_whole(self._listing, "w") as file:
@@ -54,13 +54,13 @@ def _read(listing: Path) -> dict[str, list]:
 
 
 def _digest(path: Path) -> str:
-    """Sixteen hexadecimal digits of a file's content; of one that is too long to be read, of its start."""
+    """Sixteen hexadecimal digits of a file's content, or of its start if the file is too long to be read."""
     digest, left = hashlib.blake2b(digest_size=8), MAX_ARRAY_BYTES
     try:
         with open(path, "rb", buffering=0) as file:
             while left > 0 and (chunk := file.read(_CHUNK)):
                 digest.update(chunk)
                 left -= len(chunk)
-    except OSError as error:  # who reads the clip says so
+    except OSError as error:  # reading the clip will report it
         return str(error.errno)
     return digest.hexdigest()

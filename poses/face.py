@@ -24,7 +24,7 @@ LIP_UPPER_OUTER, LIP_UPPER_INNER, LIP_LOWER_INNER, LIP_LOWER_OUTER = 0, 13, 14, 
 RIGHT_LIP_CORNER, LEFT_LIP_CORNER = 61, 291
 OUTER_LIP = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
 
-FLAT = 0.05  # of its width: a mesh of less depth has z in pictures, x and y in pixels
+FLAT = 0.05  # of its width: a mesh of less depth has z in widths of the picture, but x and y in pixels
 NUM_FACE, NUM_FACE_WITH_IRIS = 468, 478
 
 
@@ -106,7 +106,7 @@ def has_depth(mesh: np.ndarray) -> bool:
 
 
 def is_flat(mesh: np.ndarray) -> bool:
-    """Whether face meshes [T,N,3] have z in pictures, where x and y are in pixels: no face is so flat."""
+    """Whether face meshes [T,N,3] have z in widths of the picture, but x and y in pixels: no face is so flat."""
     across, deep = np.ptp(mesh[..., 0], axis=1).mean(), np.ptp(mesh[..., 2], axis=1).mean()
     return bool(deep < FLAT * across)
 

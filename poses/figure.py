@@ -44,9 +44,9 @@ STRIP = 0.62  # height of the strip of enlarged hands, in panel widths
 
 @dataclass(frozen=True)
 class View:
-    """What a panel shows: a square around `centre` (x, y), `half` to each side; `hands` with their zoom windows' half
-    sides; `head`, where one is to be expected; all in image heights. `aspect` is the width of the recorded image over
-    its height."""
+    """What a panel shows: a square around `centre` (x, y), `half` to each side; `hands`: half the side of each hand's
+    zoom window; `head`: where the head is expected; all in image heights. `aspect` is the width of the recorded image
+    over its height."""
 
     centre: np.ndarray
     half: float
@@ -57,13 +57,14 @@ class View:
 
 
 def fit_views(poses: Sequence[np.ndarray], aspect: float = 1.0) -> list[View]:
-    """The views for clips [T,214] that are shown together, around their median shoulders, one size in shoulder widths.
+    """The views of clips [T,214] that are shown together: each around its median shoulders, all of one size in shoulder
+    widths.
 
-    They show VIEW_HALF to each side, or as much more, up to REACH, as the hands and the head of every clip need, a
-    short one beside a long one, too: shoulders are narrow where a signer turns, or a wide recording is drawn as a
-    square. `hands` are those that a clip shows in 10 % of its frames.
+    They show VIEW_HALF to each side, or more, up to REACH, if the hands or the head of any clip need it: shoulders are
+    narrow where a signer turns, or a wide recording is drawn as a square. `hands` are those that a clip shows in 10 %
+    of its frames.
     """
-    views, reached = [], [np.zeros((1, 2))]  # what a clip's hands reach, and its head, shoulder widths from its centre
+    views, reached = [], [np.zeros((1, 2))]  # points of hands and heads, in shoulder widths from their clip's centre
     for pose in poses:
         points = visible_points(pose, aspect)
         shoulders = points[:, layout.SHOULDERS]
@@ -75,14 +76,14 @@ def fit_views(poses: Sequence[np.ndarray], aspect: float = 1.0) -> list[View]:
             centre, width = np.array([aspect / 2, 0.5]), 0.36
         eyes = points[:, [layout.LEFT_EYE_OUTER, layout.RIGHT_EYE_OUTER]].reshape(-1, 2)
         reached.append((eyes[np.isfinite(eyes).all(1)] - centre) / width - np.array([0.0, FOREHEAD]))
-        both, hands = [], {}
+        hand_points, hands = [], {}
         for hand, place in layout.HAND_KEYPOINTS.items():
             seen = points[:, place][np.isfinite(points[:, place]).all((1, 2))]
-            both.append((seen.reshape(-1, 2) - centre) / width)
+            hand_points.append((seen.reshape(-1, 2) - centre) / width)
             if len(seen) >= max(1, 0.1 * len(pose)):
                 extent = (seen.max(1) - seen.min(1)).max(1)
                 hands[hand] = 0.56 * float(np.percentile(extent, 92)) + 0.02 * width
-        reached.append(np.concatenate(both))
+        reached.append(np.concatenate(hand_points))
         views.append(View(centre, VIEW_HALF * width, width, centre - [0.0, 0.85 * width], hands, aspect))
     ends = np.stack([np.percentile(part, [2, 98], axis=0) for part in reached if len(part)])  # [parts,2,2]
     first, last = ends[:, 0].min(0).clip(-REACH, -VIEW_HALF), ends[:, 1].max(0).clip(VIEW_HALF, REACH)
@@ -119,7 +120,7 @@ def draw_frame(frame: np.ndarray, view: View, width: int = 400, smoothing: int =
 
 @dataclass(frozen=True)
 class _Pen:
-    """Draws on `ink` what is given in the coordinates that `place` turns into pixels."""
+    """Draws on `ink`; `place` turns the coordinates that it is given into pixels."""
 
     ink: ImageDraw.ImageDraw
     place: Callable[[np.ndarray], np.ndarray]  # points [...,2] → pixels [...,2]
@@ -174,7 +175,7 @@ def _draw_body(pen: _Pen, points: np.ndarray, frame: np.ndarray, view: View, uni
         root = hand.start + layout.HAND_ROOT
         end = wrist if np.isfinite(points[wrist]).all() else elbow  # a hand without its arm's end hangs on its elbow
         gap = np.linalg.norm(points[root] - points[end]) / view.shoulder_width
-        if end == elbow or gap < MOST_GAP:  # two models see wrist and hand
+        if end == elbow or gap < MOST_GAP:  # wrist and hand come from two models, so they may lie apart
             pen.line(points[[end, root]], BODY_COLOUR, 0.045 * unit)
 
 

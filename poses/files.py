@@ -18,7 +18,7 @@ from poses import layout
 from poses.holistic import read_pose_file
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
 from poses.odd_frames import odd_frames, still_parts
-from poses.presence import MISSING, placed, says_nothing, shown_keypoints, shown_numbers, shown_span
+from poses.presence import MISSING, placed, shown_keypoints, shown_numbers, shown_span, unmeasured
 from poses.rates import FASTEST, SLOWEST, same_rate
 from poses.texts import texts_by_id
 from runtime.errors import UserError
@@ -57,9 +57,9 @@ class StoredClip:
     """One clip: pose [T,214] float32 with its gaps filled, seen [T,214] bool (False has weight 0 everywhere).
 
     fps: frames per second, None where the files do not say. notes: what a user should know of how the files were read,
-    each with the number of frames it concerns. nmm_rate: NMM frames per frame of the pose. doubt: if that was read off
-    the files' lengths, what is wrong with them unless other clips have the same rate; else "". Frame t of the clip is
-    frame start + t * step of its file.
+    each with the number of frames it concerns. nmm_rate: NMM frames per frame of the pose. doubt: what is wrong with
+    the files unless other clips have this rate, too, if it was guessed from the files' lengths; else "". Frame t of the
+    clip is frame start + t * step of its file.
     """
 
     id: str
@@ -119,8 +119,8 @@ def load_array_pickle(path: Path) -> object:
 def read_nmm(path: Path) -> NmmFile:
     """The NMM numbers of a clip, from its pickle.
 
-    A frame whose features are all zeros, all NaN or all -1 saw no face. A feature that is so in every frame with a face
-    was not measured.
+    A frame whose features are all zeros, all NaN or all -1 saw no face. A feature that has no other values in any frame
+    with a face was not measured.
     """
     content = load_array_pickle(path)
     if not isinstance(content, dict):
@@ -150,7 +150,7 @@ def read_nmm(path: Path) -> NmmFile:
             _refuse_absurd(path, key, part, True, MAX_NMM, "more than any measure of a face; write NaN for missing")
     values = values.astype(np.float32, copy=False)
     features = np.split(values, np.cumsum([part.shape[1] for part in parts])[:-1], axis=1)  # views
-    empty = [*map(says_nothing, features)]  # [T] bool each
+    empty = [*map(unmeasured, features)]  # [T] bool each
     without_face = np.all(empty, axis=0)
     values[without_face] = np.nan
     for part, nothing in zip(features, empty, strict=True):
@@ -164,7 +164,7 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
     """The keypoints of a clip, from its .npz.
 
     A keypoint was not seen where its visibility (or confidence) is 0 or below the threshold, where it is NaN, where it
-    is exactly (0, 0) or (-1, -1), and where it is of a hand whose points all lie in one place.
+    is exactly (0, 0) or (-1, -1), and where it belongs to a hand whose points all lie in one place.
     """
     try:
         with NpzArchive(path) as archive:
@@ -207,8 +207,8 @@ def _refuse_absurd(path: Path, key: str, values: np.ndarray, seen: np.ndarray | 
     """Refuse values [T,...] beyond the limit; what was not seen may hold anything."""
     absurd = ((values > limit) | (values < -limit)) & seen
     if absurd.any():
-        at = tuple(np.argwhere(absurd)[0].tolist())
-        raise UserError(f"{path}: '{key}' holds {values[at]:g} in frame {at[0]}, {why}")
+        index = tuple(np.argwhere(absurd)[0].tolist())
+        raise UserError(f"{path}: '{key}' holds {values[index]:g} in frame {index[0]}, {why}")
 
 
 def _read_fps(path: Path, fps: object) -> float | None:
@@ -241,10 +241,10 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     why = "they are not one clip (if both are whole, write 'fps' into each)"
     if fps and nmm_fps:
         why = f"at the rates that they state, {nmm_fps:g} and {fps:g} fps, they are not one clip; correct one 'fps'"
-    differ = f"{nmm_path}: {nmm_length} frames against {length} of {pose_path.name}; {why}"
+    mismatch = f"{nmm_path}: {nmm_length} frames against {length} of {pose_path.name}; {why}"
     if rate is None:
-        raise UserError(differ)
-    doubt = "" if rate == 1 or (fps and nmm_fps) else differ
+        raise UserError(mismatch)
+    doubt = "" if rate == 1 or (fps and nmm_fps) else mismatch
     if rate != 1:
         moments = np.arange(length) * rate
         nmm, nmm_seen = at_moments(fill_gaps(nmm, nmm_seen)[0], moments), seen_at_moments(nmm_seen, moments)
@@ -273,7 +273,7 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
 
 
 def _notes_on_files(pose: KeypointFile, nmm: NmmFile) -> dict[str, int]:
-    """What a user should know of what a clip's two files hold, and of how many frames."""
+    """Notes for the user on the content of a clip's two files, each with the number of frames it concerns."""
     notes = {f"'{key}' of .npz files is not read": 0 for key in pose.unread}
     notes |= {f"'{key}' of NMM files is not read": 0 for key in nmm.unread}
     if pose.collapsed:
@@ -284,7 +284,7 @@ def _notes_on_files(pose: KeypointFile, nmm: NmmFile) -> dict[str, int]:
 
 
 def _resample(clip: StoredClip, fps: float) -> None:
-    """Bring a clip to this rate. One that states no rate is taken to be at it."""
+    """Bring a clip to the rate `fps`. A clip that states no rate is taken to have this one."""
     if clip.fps is None:
         clip.notes[f"{UNSTATED} {fps:g}"] = len(clip.pose)
     elif not same_rate(clip.fps, fps):
@@ -292,7 +292,7 @@ def _resample(clip: StoredClip, fps: float) -> None:
         clip.step = clip.fps / fps
         moments = np.arange(max(1, round(len(clip.pose) / clip.step))) * clip.step
         pose, seen = at_moments(clip.pose, moments), seen_at_moments(clip.seen, moments)
-        shown = slice(0, shown_span(seen).stop)  # after it, only frames of the old rate saw anything
+        shown = slice(0, shown_span(seen).stop)  # the resampled frames after it see nothing
         clip.pose, clip.seen = pose[shown], seen[shown]
     clip.fps = fps
 
@@ -319,7 +319,7 @@ def _relative_rate(length: int, nmm_length: int, fps: float | None, nmm_fps: flo
 def read_pose(path: Path, reading: Reading | None = None) -> StoredClip:
     """A clip from one file: a .npy [T,214] as the inference scripts write it, a data set's .npz, or a .pose file.
 
-    reading: how to read what states visibilities, an .npz or a .pose.
+    reading: how an .npz or a .pose, which state visibilities, is read.
     """
     reading = reading or Reading()
     if path.suffix == ".npz":
@@ -337,7 +337,7 @@ def read_pose(path: Path, reading: Reading | None = None) -> StoredClip:
         nmm_seen = np.isfinite(recording.nmm)
         pose = layout.keypoints_to_frame(keypoints, fill_gaps(recording.nmm, nmm_seen)[0])
         seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
-        # A header that states a rate which no clip has states none.
+        # A rate that no clip can have counts as not stated.
         fps = recording.fps if SLOWEST <= recording.fps <= FASTEST else None
         return StoredClip(path.stem, "", pose, seen, fps)
     if path.suffix != ".npy":
@@ -350,7 +350,7 @@ def read_pose(path: Path, reading: Reading | None = None) -> StoredClip:
         raise UserError(
             f"{path}: {pose.dtype} [{_shape(pose.shape)}]; expected float [T,{layout.POSE_DIM}], T at least 1"
         )
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and its reader says so
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which callers check
         pose = pose.astype(np.float32)
     return StoredClip(path.stem, "", pose, shown_numbers(pose), _fps_beside(path))
 
@@ -387,8 +387,8 @@ def list_clips(data_dir: Path, split: str) -> dict[str, str]:
     if not text_path.is_file():
         print(f"warning: {text_path} is missing, so the texts of {split} are empty")
         return dict.fromkeys(ids, "")
-    said = texts_by_id(text_path, read_lines(text_path))
-    texts = {by_form.get(composed(clip_id), clip_id): text for clip_id, text in said.items()}
+    listed = texts_by_id(text_path, read_lines(text_path))
+    texts = {by_form.get(composed(clip_id), clip_id): text for clip_id, text in listed.items()}
     unknown = sorted(texts.keys() - set(ids))
     if unknown:
         raise UserError(

@@ -11,22 +11,22 @@ from poses import layout
 REFUSED_SHARE = 1 / 3  # of the clips that can tell: where more of them contradict the layout, the data set is refused
 CONTRADICTS = 0.9  # of a clip's frames
 MARGIN = 0.05  # image units by which a nose or shoulders may lie outside the picture
-APART = 0.25  # shoulder widths by which a hand must be nearer to one wrist to say whose it is
+APART = 0.25  # shoulder widths by which a hand must be nearer to one wrist to tell on which arm it is
 FRONTAL = 0.5  # in a frontal view, shoulders are apart by at least this share of the nose's height above them
 NEAR = 0.5  # shoulder widths from a hand's root to a wrist that it may hang on
 LOOSE = 1.5  # shoulder widths from a hand to its own wrist: farther off, it hangs on no arm
-NARROWEST = 0.02  # image units: shoulders nearer to each other are of no picture of a signer
-MIN_FRAMES = 5  # that show whose a hand is
+NARROWEST = 0.02  # image units: no picture of a signer has narrower shoulders
+MIN_FRAMES = 5  # that tell on which arm a hand is
 ANOTHER_SIZE = 2.5  # a clip whose shoulders are so many times as wide or narrow as the median differs from the rest
-FULL_TURN = 2 * np.pi  # radians: no head turns so far, one that does is given in degrees
+FULL_TURN = 2 * np.pi  # radians: no head turns so far, so a larger angle is in degrees
 ANOTHER_SCALE = 20  # times the median clip's largest NMM of a feature
 FAR = 3.5  # image units from the middle of the picture; MediaPipe guesses legs at up to 2.5
-FAR_ABOVE_LEGS = 2.0  # the same of all other keypoints, which it guesses at up to 1.1
+FAR_ABOVE_LEGS = 2.0  # the same for keypoints above the legs, which MediaPipe guesses at up to 1.1
 ANOTHER_PACE = 1.5  # times as far per frame as in train: real splits differ by 1.2 at most, other rates by 1.7 or more
-LARGEST_FACE = 6.0  # distances of the outer eye corners or widths of an eye: real clips reach 0.9, intensities 5
+LARGEST_FACE = 6.0  # distances of the outer eye corners, or widths of an eye: real clips reach 0.9, intensities 5
 ENOUGH_CLIPS = 5  # to compare how two splits move
-CERTAIN = 3.0  # standard errors of a mean that is no chance
-FEWER = 0.1  # of the frames in which another split shows a part: so few are of another tool, not of other signing
+CERTAIN = 3.0  # standard errors from which a mean differs from 0 by more than chance
+FEWER = 0.1  # of the frames in which another split shows a part: so few mean another tool, not other signing
 NAMED = 20  # clips of each kind that a message names
 FRAMES_AT_ONCE = 2048
 
@@ -76,10 +76,10 @@ class Geometry:
 
 
 def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
-    """The facts of clips that lie behind one another in pose and seen [F,214], each from its start on.
+    """The facts of clips that follow one another in pose and seen [F,214]; clip n begins at frame starts[n].
 
-    Each is [clips], NaN where a clip does not show it: those of `_body`, `hands_on_arms`, `_palms`, `_steps` and
-    `_extent`.
+    A fact is [clips], NaN where a clip does not show it. `_body`, `hands_on_arms`, `_palms`, `_steps` and `_extent`
+    define them.
     """
     points = layout.frame_to_keypoints(pose)[:, :_NEEDED]
     known = layout.frame_to_keypoints(seen)[:, :_NEEDED, 0]  # x and y are seen together
@@ -94,13 +94,13 @@ def measure(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
 def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
     """How shoulders and nose lie, of points [F,P,2], known [F,P].
 
-    width: from shoulder to shoulder, image units. middle [clips,2]: between them, image units. height: of the nose
-    above the shoulders, shoulder widths. outside: how far nose or shoulders lie outside the picture, image units. off
-    centre: of the shoulders' middle from (0, 0), shoulder widths. below, lying, reversed: parts of the frames in which
-    the nose is below the shoulders, the shoulders are above one another and the nose beside them, the signer's left
-    shoulder is at the left of the picture.
+    width: from shoulder to shoulder, image units. middle [clips,2]: the point between them, image units. height: of the
+    nose above the shoulders, shoulder widths. outside: how far nose or shoulders lie outside the picture, image units.
+    off centre: distance of the shoulders' middle from (0, 0), shoulder widths. below, lying, reversed: shares of the
+    frames in which the nose is below the shoulders; in which the shoulders are above one another and the nose beside
+    them; in which the signer's left shoulder is at the left of the picture.
     """
-    points, known = with_heads(points, known)
+    points, known = with_noses(points, known)
     left, right, nose = points[:, layout.LEFT_SHOULDER], points[:, layout.RIGHT_SHOULDER], points[:, layout.NOSE]
     middle = (left + right) / 2
     both = known[:, layout.LEFT_SHOULDER] & known[:, layout.RIGHT_SHOULDER]
@@ -125,10 +125,10 @@ def _body(points: np.ndarray, known: np.ndarray, starts: np.ndarray) -> Facts:
     }
 
 
-def with_heads(points: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points [F,P,2] and known [F,P] in which the middle of eyes, ears and mouth stands in for a nose that is unknown.
+def with_noses(points: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points [F,P,2] and known [F,P] in which the middle of eyes, ears and mouth stands in for an unknown nose.
 
-    A nose that all coordinates are counted from lies at (0, 0), which means unseen.
+    If coordinates are relative to the nose, the nose itself lies at (0, 0), which means unseen.
     """
     others = known[:, layout.HEAD_KEYPOINTS]
     lacking = ~known[:, layout.NOSE] & others.any(1)
@@ -155,10 +155,10 @@ def hands_on_arms(points: np.ndarray, known: np.ndarray, unit: np.ndarray, start
     """On which arm each hand hangs, of points [F,P,2], known [F,P]; unit [F]: the width of the clip's shoulders.
 
     left wrist, right wrist: from a hand's root, or else its middle knuckle, to its own wrist, shoulder widths.
-    exchanged: the part of the hands whose root is nearer to the other hand's wrist.
+    exchanged: the share of the hands whose root is nearer to the other hand's wrist.
     """
     wrists = {"left": layout.LEFT_WRIST, "right": layout.RIGHT_WRIST}
-    told = wrong = np.zeros(len(starts))
+    num_judged = num_exchanged = np.zeros(len(starts))
     distances, hangs = [], []
     for hand, other in (("left", "right"), ("right", "left")):
         # Where one wrist is unseen, the hand may still hang on the other.
@@ -167,20 +167,20 @@ def hands_on_arms(points: np.ndarray, known: np.ndarray, unit: np.ndarray, start
             for wrist in (wrists[hand], wrists[other])
         )
         root, knuckle = known[:, _ROOTS[hand]], known[:, _KNUCKLES[hand]]
-        tells = root & (np.abs(own - foreign) > APART) & (np.minimum(own, foreign) < NEAR)
-        told = told + np.add.reduceat(tells, starts, dtype=int)
-        wrong = wrong + np.add.reduceat(tells & (own > foreign), starts, dtype=int)
+        judged = root & (np.abs(own - foreign) > APART) & (np.minimum(own, foreign) < NEAR)
+        num_judged = num_judged + np.add.reduceat(judged, starts, dtype=int)
+        num_exchanged = num_exchanged + np.add.reduceat(judged & (own > foreign), starts, dtype=int)
         place = np.where(root[:, None], points[:, _ROOTS[hand]], points[:, _KNUCKLES[hand]])
         distances.append(np.hypot(*(place - points[:, wrists[hand]]).T) / unit)
         hangs.append((root | knuckle) & known[:, wrists[hand]] & np.isfinite(unit))
     left, right = _means(distances, hangs, starts)
-    exchanged = np.where(told >= MIN_FRAMES, wrong / np.maximum(told, 1), np.nan)
+    exchanged = np.where(num_judged >= MIN_FRAMES, num_exchanged / np.maximum(num_judged, 1), np.nan)
     return {"left wrist": left, "right wrist": right, "exchanged": exchanged}
 
 
 def _palms(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.ndarray) -> Facts:
-    """large: the part of the frames in which a hand's palm, from its root to its middle knuckle, is longer than `unit`
-    [F], of points [F,P,2], known [F,P]; of the hand that has fewer of them."""
+    """large: the share of the frames in which a hand's palm, from its root to its middle knuckle, is longer than `unit`
+    [F]; the smaller share of the two hands. points [F,P,2], known [F,P]."""
     larger, shown = [], []
     for root, knuckle in zip(_ROOTS.values(), _KNUCKLES.values(), strict=True):
         larger.append(np.hypot(*(points[:, root] - points[:, knuckle]).T) > unit)
@@ -202,11 +202,11 @@ def _steps(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.n
 
 
 def _extent(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
-    """How far the numbers go, and how much was seen of each of _PARTS.
+    """The range of a clip's numbers, and how much was seen of each of _PARTS.
 
     nmm [clips,4]: the largest number of each feature. astray: how far a keypoint above the legs is from the middle of
-    the picture, image units. low, high [clips,2]: least and greatest x and y. What was unseen lies between what was
-    seen, so these are of all frames.
+    the picture, image units. low, high [clips,2]: least and greatest x and y. All frames count, since unseen numbers
+    are interpolated between seen ones.
     """
     lengths = np.diff([*starts, len(pose)])
     count = np.add.reduceat(seen, starts, axis=0, dtype=np.int32)  # [clips,214]
@@ -227,7 +227,8 @@ def _extent(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
 
 
 def _means(values: list[np.ndarray], where: list[np.ndarray], starts: np.ndarray) -> np.ndarray:
-    """Means of values [F] over a clip's frames where they hold, [len(values), clips]; NaN where they never do."""
+    """The mean of each of `values` [F] over the frames of each clip in which its mask in `where` [F] holds,
+    [len(values), clips]; NaN if it holds in no frame."""
     holds = np.stack(where)
     total = np.add.reduceat(np.where(holds, np.stack(values), 0.0), starts, axis=1)
     count = np.add.reduceat(holds, starts, axis=1, dtype=np.float64)
@@ -256,11 +257,11 @@ def refusal(facts: Facts) -> str | None:
 
     It needs three clips, or all of them if there are fewer.
     """
-    for name, (shows, tells) in contradictions(facts).items():
-        wrong, able = int(shows.sum()), int(tells.sum())
-        if wrong and wrong >= max(REFUSED_SHARE * able, min(3, able)):
+    for name, (shows, can_be_judged) in contradictions(facts).items():
+        wrong, judged = int(shows.sum()), int(can_be_judged.sum())
+        if wrong and wrong >= max(REFUSED_SHARE * judged, min(3, judged)):
             meaning, advice = _unit(facts, shows) if name == "outside" else _MEANINGS[name]
-            return f"in {wrong} of {able} clips {meaning}; {advice}"
+            return f"in {wrong} of {judged} clips {meaning}; {advice}"
     return None
 
 
@@ -315,10 +316,10 @@ def differing(ids: list[str], facts: Facts, real: Facts | None = None) -> list[s
     real: the facts of the real clips, where these stand for them; a clip that differs as its real one does is not
     named.
     """
-    of_real = {} if real is None else _odd(real)
+    odd_real = {} if real is None else _odd(real)
     sentences = []
     for kind, shows in _odd(facts).items():
-        chosen = [ids[index] for index in np.flatnonzero(shows & ~of_real.get(kind, np.False_))]
+        chosen = [ids[index] for index in np.flatnonzero(shows & ~odd_real.get(kind, np.False_))]
         if chosen:
             more = f" and {len(chosen) - NAMED} more" if len(chosen) > NAMED else ""
             sentences.append(f"{len(chosen)} of {len(ids)} clips {kind}: {', '.join(chosen[:NAMED])}{more}")
@@ -326,17 +327,18 @@ def differing(ids: list[str], facts: Facts, real: Facts | None = None) -> list[s
 
 
 def other_parts(split: str, facts: Facts, train: Facts) -> list[str]:
-    """A sentence on the parts that a split hardly shows and train does, and one on those of which it is the reverse."""
+    """Up to two sentences: on parts that train shows and the split hardly shows, and on parts for which it is the
+    reverse."""
     mine, trains = ({name: part[name].mean() for name in _PARTS} for part in (facts, train))
     sentences = []
-    for of, other, few, many in ((split, "train", mine, trains), ("train", split, trains, mine)):
+    for one, other, few, many in ((split, "train", mine, trains), ("train", split, trains, mine)):
         lacking = [
             f"{name} ({100 * few[name]:.0f} % of it, {100 * many[name]:.0f} % in {other})"
             for name in _PARTS
             if few[name] < FEWER * many[name] and many[name] >= FEWER
         ]
         if lacking:
-            sentences.append(f"{of} hardly shows what {other} does: {', '.join(lacking)}; was it made in another way?")
+            sentences.append(f"{one} hardly shows what {other} does: {', '.join(lacking)}; was it made in another way?")
     return sentences
 
 
@@ -388,7 +390,7 @@ def face_units(facts: Facts) -> list[str]:
 
 
 def _odd(facts: Facts) -> dict[str, np.ndarray]:
-    """Which clips differ from the rest, [clips] bool, by how they do."""
+    """Which clips differ from the rest, [clips] bool, by the way in which they differ."""
     contradicts = {name: shows for name, (shows, _) in contradictions(facts).items()}
     median = np.nanmedian(facts["width"]) if np.isfinite(facts["width"]).any() else np.nan
     ratio = np.maximum(facts["width"] / median, median / facts["width"])

@@ -60,8 +60,8 @@ class PoseRecording:
 class PosePoints:
     """What a `.pose` file holds: the names of each component's points, and where these lie among all N.
 
-    points [T,P,N,C] of P people, each of whom some frame shows (or one whom none does), confidence [T,P,N], size of the
-    picture (width, height) in pixels, fps, 0 for unknown, and both as the header says them.
+    points [T,P,N,C] and confidence [T,P,N] of the P people that some frame shows (one person if no frame shows any).
+    size: (width, height) of the picture in pixels. fps: 0 if unknown. header_size, header_fps: what the header says.
     """
 
     names: dict[str, list[str]]
@@ -84,7 +84,8 @@ class PosePoints:
 
 
 def _usual_order(component: str, names: list[str]) -> list[int]:
-    """Where MediaPipe's points of a component stand among its `names`; as they stand where other points have names."""
+    """The indices that bring a component's points, called `names`, into MediaPipe's order; their own order if the names
+    are not MediaPipe's."""
     usual = USUAL_NAMES.get(component) or [str(number) for number in range(len(names))]
     place_of = {name: place for place, name in enumerate(names)}
     if len(place_of) != len(names) or place_of.keys() != set(usual):
@@ -147,8 +148,8 @@ def depth_scale(file: PosePoints) -> float:
     The usual converter leaves z in image widths although x and y are pixels; yaw and pitch would then be near 0.
     """
     place = file.places.get("FACE_LANDMARKS", slice(0))
-    there = (file.confidence[:, 0, place] > 0).all(1)
-    mesh = file.points[there, 0, place]
+    shown = (file.confidence[:, 0, place] > 0).all(1)
+    mesh = file.points[shown, 0, place]
     if not has_depth(mesh):
         return 1.0
     return float(file.size[0]) if is_flat(mesh) else 1.0

@@ -28,7 +28,7 @@ def at_moments(values: np.ndarray, moments: np.ndarray) -> np.ndarray:
 
 
 def seen_at_moments(seen: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """What was seen [T,...] bool, at moments [N]: between two frames only what both of them saw, [N,...] bool."""
+    """seen [T,...] bool -> at moments [N], [N,...] bool: between two frames only what both of them saw."""
     return at_moments(seen.astype(np.float32), moments) == 1.0
 
 
@@ -38,7 +38,7 @@ def resample(values: np.ndarray, length: int) -> np.ndarray:
 
 
 def resample_seen(seen: np.ndarray, length: int) -> np.ndarray:
-    """What was seen [T,...] bool, of values that `resample` brings to `length` frames."""
+    """seen [T,...] bool -> [length,...] bool, for values that `resample` brings to `length` frames."""
     return seen_at_moments(seen, np.linspace(0, len(seen) - 1, length))
 
 

@@ -160,7 +160,7 @@ def keypoint_dims(keypoints: np.ndarray | slice) -> np.ndarray:
     return np.stack([2 * index, 2 * index + 1], axis=1).reshape(-1)
 
 
-# Where the x and y of the wrist stand to which each number of `HANDS` belongs, [84].
+# For each number of `HANDS`, where the same coordinate of the body's wrist on that side stands in a frame, [84].
 WRIST_DIMS = np.concatenate(
     [np.tile(keypoint_dims(np.array([wrist])), NUM_HAND) for wrist in (LEFT_WRIST, RIGHT_WRIST)]
 )

@@ -87,7 +87,7 @@ def mean_speeds(
 
 
 def mean_sway(pose: np.ndarray, seen: np.ndarray) -> float | None:
-    """Mean step of the shoulders' middle in the picture, shoulder widths per frame, which `shoulder_frame` takes away.
+    """Mean speed of the shoulders' middle in the picture, shoulder widths per frame; `shoulder_frame` takes it away.
 
     NaN where no two frames in a row saw both shoulders. None if there is no shoulder frame.
     """

@@ -1,6 +1,6 @@
 """Frames that no camera and no detector gives, as damaged or converted recordings have them.
 
-A few may be so by chance: these are not told.
+A few such frames may occur by chance, and are not reported.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ STRETCHED = (
 
 
 def odd_frames(keypoints: np.ndarray, seen: np.ndarray) -> dict[str, int]:
-    """Notes on repeated, stretched and stiff frames of keypoints [T,75,2], seen [T,75], and on how many there are."""
+    """Notes on repeated, stretched and stiff frames of keypoints [T,75,2], seen [T,75], each with their number."""
     at_end, before = repeated_frames(keypoints, seen)
     notes = {
         "frames at the end repeat the one before, as padding does; cut them off, or they are learnt": at_end,
@@ -46,12 +46,12 @@ def repeated_frames(keypoints: np.ndarray, seen: np.ndarray) -> tuple[int, int]:
     equal = (keypoints[1:] == keypoints[:-1]).all((1, 2)) & keypoints[1:].any((1, 2))
     at_end = int(equal[::-1].cumprod().sum())
     before = int(equal.sum()) - at_end
-    return at_end if at_end > REPEATED else 0, _worth_telling(before, len(keypoints))
+    return at_end if at_end > REPEATED else 0, _unless_few(before, len(keypoints))
 
 
 def still_parts(pose: np.ndarray, seen: np.ndarray) -> dict[str, int]:
-    """Notes on the frames of a clip (pose and seen [T,214]) in which a hand, or the face, equals that of the frame
-    before while the body moves. Nobody keeps so still, and no detector.
+    """Notes on the frames of a clip (pose and seen [T,214]) in which a hand, or the face, has the numbers of the frame
+    before although the body moves. No signer keeps so still, and no detector.
     """
     both, same = seen[1:] & seen[:-1], pose[1:] == pose[:-1]
     moves = (both & ~same)[:, layout.BODY].any(1)
@@ -59,7 +59,7 @@ def still_parts(pose: np.ndarray, seen: np.ndarray) -> dict[str, int]:
     for part, place in ARTICULATORS.items():
         shown = both[:, place]
         still = int((moves & shown.any(1) & (same[:, place] | ~shown).all(1)).sum())
-        notes[f"frames have a {part} {STILL}"] = _worth_telling(still, len(pose))
+        notes[f"frames have a {part} {STILL}"] = _unless_few(still, len(pose))
     return {note: count for note, count in notes.items() if count}
 
 
@@ -74,7 +74,7 @@ def _stretched_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
     box = np.concatenate([low, high]).T  # [T,4]
     moves = ((keypoints[1:] != keypoints[:-1]).any(2) & seen[1:] & seen[:-1]).any(1)
     stretched = int((moves & (box[1:] == box[:-1]).all(1)).sum())
-    return _worth_telling(stretched, len(seen))
+    return _unless_few(stretched, len(seen))
 
 
 def _stiff_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
@@ -89,9 +89,9 @@ def _stiff_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
         bends = np.abs(moves - moves[:, layout.HAND_ROOT, None]).max(2)  # [T-1,21]
         whole = shown.all(1) & (np.abs(moves[:, layout.HAND_ROOT]).max(1) > ROUNDING)
         stiff |= whole & (bends.max(1) <= ROUNDING)
-    return _worth_telling(int(stiff.sum()), len(keypoints))
+    return _unless_few(int(stiff.sum()), len(keypoints))
 
 
-def _worth_telling(count: int, frames: int) -> int:
-    """How many of a clip's frames are odd; 0 for as few as may be so by chance."""
+def _unless_few(count: int, frames: int) -> int:
+    """The number of odd frames in a clip of `frames` frames; 0 if chance may give so few."""
     return count if count > max(REPEATED, EQUAL_SHARE * frames) else 0

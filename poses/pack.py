@@ -118,7 +118,7 @@ def cached_pack(
         write_pack(folder, items(), made_from, info)
     else:
         deque(items(), maxlen=0)
-    processes.gather(None)  # it is there
+    processes.gather(None)  # wait until the pack is written
     return Pack(folder)
 
 

@@ -24,7 +24,7 @@ from runtime.files import write_whole
 TEMPLATE = Path(__file__).with_suffix(".html")
 KEYPOINT_STEP = 1 / 16384  # image heights, at least: a fifth of a pixel of a hand that fills a page
 FACE_STEP = 1 / 4096
-MAX_STEPS = 32766  # that a packed number may lie off zero
+MAX_STEPS = 32766  # the largest packed number
 UNKNOWN = -32768  # stands for NaN
 DRAWN = sorted({point for bone in layout.BONES.body for point in bone}) + list(
     range(layout.NUM_BODY, layout.NUM_KEYPOINTS)
@@ -60,7 +60,7 @@ class Measure:
     about: str
 
     def badness(self, values: Mapping[str, float], label: str, reference: str) -> float:
-        """How bad the value of `label` is: the larger, the worse; -inf where it is undefined. The page sorts so too."""
+        """How bad the value of `label` is: the larger, the worse; -inf where undefined. The page sorts by it, too."""
         value = values.get(label, np.nan)
         bad = {
             "higher": -value,
@@ -144,10 +144,8 @@ def _as_seen(clip: Shown) -> np.ndarray:
 
 
 def _rows(clip: Shown, view: figure.View, face_scale: np.ndarray) -> tuple[np.ndarray, dict, dict[str, float]]:
-    """What of a clip the page draws, [rows,T] in packing steps: keypoints, face numbers, the two energies.
-
-    Then how it is framed, and what `MEASURES` says of it.
-    """
+    """The rows of a clip that the page draws, [rows,T] in packing steps: keypoints, face numbers, the two energies;
+    then how the page frames the clip, and the clip's values of `MEASURES`."""
     pose = _as_seen(clip)
     drawn = figure.visible_points(pose, view.aspect)[:, DRAWN]
     step = max(KEYPOINT_STEP, float(np.nanmax(np.abs(drawn), initial=0.0)) / MAX_STEPS)  # larger for points far off

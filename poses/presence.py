@@ -13,7 +13,7 @@ from poses.interpolation import MAX_INTERPOLATED_GAP
 
 ARTICULATORS = {"left hand": layout.LEFT_HAND, "right hand": layout.RIGHT_HAND, "face": layout.NMM}
 NUM_ARTICULATORS = len(ARTICULATORS)
-HALF = 0.5  # of a hand's numbers are seen, or more: the hand is there
+HALF = 0.5  # share of a hand's numbers that must be seen for the hand to be present
 COLLAPSED = 0.01  # image units: a hand no larger than this was not found
 MISSING = -1.0  # some programs write what they did not find as -1
 PRESENCE_VERSION = 1  # raised when `presence` gives other values
@@ -26,10 +26,10 @@ for _index, _place in enumerate(ARTICULATORS.values()):
 
 
 def steady(present: np.ndarray) -> np.ndarray:
-    """The same presence [T,A] bool without flicker.
+    """Presence [T,A] bool without flicker.
 
     An absence between two frames that show an articulator is filled if it is as short as the gaps of `fill_gaps`. An
-    appearance between two absences that is as short counts as a detector's mistake.
+    equally short appearance between two absences counts as a detector's mistake.
     """
     present = present.copy()
     for column in present.T:  # a view of `present`
@@ -58,7 +58,7 @@ def presence(seen: np.ndarray) -> np.ndarray:
     return steady(np.stack([left >= HALF, right >= HALF, face > 0], axis=1))
 
 
-def is_there(decoded: np.ndarray) -> np.ndarray:
+def decoded_presence(decoded: np.ndarray) -> np.ndarray:
     """Presence [T,A] bool from a decoder's numbers [T,A], which are near 1 for present and near 0 for absent."""
     return steady(decoded > 0.5)
 
@@ -78,7 +78,7 @@ def placed(points: np.ndarray) -> np.ndarray:
 
 
 def shown_keypoints(keypoints: np.ndarray) -> np.ndarray:
-    """Which keypoints [T,75,2] are there, [T,75] bool: those that have a place, and are of no hand that is shrunk to a
+    """Which keypoints [T,75,2] are shown, [T,75] bool: those that have a place, and are of no hand that is shrunk to a
     point."""
     shown = placed(keypoints)
     for hand in layout.HAND_KEYPOINTS.values():
@@ -86,13 +86,13 @@ def shown_keypoints(keypoints: np.ndarray) -> np.ndarray:
     return shown
 
 
-def says_nothing(feature: np.ndarray) -> np.ndarray:
+def unmeasured(feature: np.ndarray) -> np.ndarray:
     """In which frames a feature of the face [T,N] was not measured, [T] bool: all zeros (or NaN), or all -1."""
     return ((feature == 0) | np.isnan(feature)).all(1) | (feature == MISSING).all(1)
 
 
 def by_number(present: np.ndarray) -> np.ndarray:
-    """Presence [T,3] for each number of a frame, [T,214] bool; the body is always there."""
+    """Presence [T,3] of the articulators -> of each number of a frame, [T,214] bool; the body is always present."""
     return np.concatenate([present, np.ones((len(present), 1), bool)], axis=1)[:, ARTICULATOR_OF]
 
 
@@ -105,11 +105,11 @@ def shown_numbers(pose: np.ndarray) -> np.ndarray:
     """What a pose [T,214] of a file shows, [T,214] bool, by the rules of a data set's own files.
 
     Keypoints by `shown_keypoints`. In a frame whose features of the face are all zeros or all -1 the face is absent; a
-    feature that is so in every frame was not measured.
+    feature that has no other values in any frame was not measured.
     """
     points, nmm = layout.frame_to_keypoints(pose), pose[:, layout.NMM]
     features = [pose[:, place] for place in layout.NMM_SLICES.values()]
-    measured = np.stack([~says_nothing(part) for part in features], axis=1)  # [T,4]
+    measured = np.stack([~unmeasured(part) for part in features], axis=1)  # [T,4]
     ever = np.repeat(measured.any(0), [part.shape[1] for part in features])
     face = measured.any(1, keepdims=True) & ever & np.isfinite(nmm)
     return np.concatenate([np.repeat(shown_keypoints(points), 2, axis=1), face], axis=1)

@@ -28,7 +28,7 @@ def same_rate(a: float, b: float) -> bool:
 
 
 def shared_rate(rates: Mapping[object, float], owners: str, advice: str) -> float | None:
-    """The first of the rates, by name; None if there are none. Raises UserError with the `advice` if they differ."""
+    """The first of the rates, given by name; None if there are none. UserError with the `advice` if they differ."""
     first = next(iter(rates.values()), None)
     if not all(same_rate(rate, first) for rate in rates.values()):
         named = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())

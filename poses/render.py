@@ -128,8 +128,8 @@ def gif(
 ) -> None:
     """Write the pictures of `video` as a GIF that repeats.
 
-    A GIF counts time in hundredths of a second, and browsers slow down what shows a frame for less than two of them, so
-    that frames are left out of clips of more than 50 frames per second.
+    A GIF counts time in hundredths of a second, and browsers slow down a GIF that shows a frame for less than two of
+    them. So some frames of clips of more than 50 frames per second are left out.
     """
     _require_width(path, len(columns), width, GIF_MAX_WIDTH)
     seconds = max(len(pose) for _, pose in columns) / fps
@@ -150,10 +150,8 @@ def gif(
 
 
 def _palette(picture: Image.Image) -> Image.Image:
-    """A palette of GIF_COLOURS of the picture and what another frame may show, such as a hand that comes later.
-
-    That is every colour of a figure, and its edge, halfway to white.
-    """
+    """A palette: GIF_COLOURS colours of the picture, and those that another frame may show, such as a later hand: every
+    colour of a figure, and that colour halfway to white, for edges."""
     own = np.array(picture.quantize(GIF_COLOURS).getpalette()).reshape(-1, 3)
     colours = np.array([EYE_WHITE, *COLOURS])
     mixed = np.concatenate([own, (colours + 255) // 2])
@@ -173,7 +171,7 @@ def _require_width(path: Path, panels: int, width: int, most: int) -> None:
 
 
 def _count_frames(path: Path) -> int:
-    """The frames that can be read from a video; 0 of what is no video."""
+    """The number of frames that can be read from a video; 0 if the file is no video."""
     try:
         return imageio_ffmpeg.count_frames_and_secs(path)[0]
     except RuntimeError:
@@ -228,7 +226,7 @@ def _drawable(text: str) -> str:
 
 
 def _wrapped(text: str, width: float, size: int, most: int) -> str:
-    """`text` broken into lines of at most `width` pixels, at blanks where it has them; '…' ends what `most` cut off."""
+    """`text` in at most `most` lines of at most `width` pixels, broken at blanks if possible; '…' marks a cut."""
     lines, font = [""], _font(size, bold=True)
     for part in re.findall(r"\S+\s*|\s+", _drawable(text)):
         if lines[-1] and font.getlength(lines[-1] + part.rstrip()) > width:

@@ -52,7 +52,7 @@ def load_split(
         **read_as,
     }
     problems: list[str] = []
-    doubtful: dict[str, str] = {}  # what is wrong with clips that only the others showed to be damaged
+    doubtful: dict[str, str] = {}  # what is wrong with clips that only the other clips showed to be damaged
 
     def clips() -> Items:
         facts = _SplitFacts()
@@ -66,10 +66,10 @@ def load_split(
             else:
                 facts.add(clip)
                 yield clip_id, text, {"pose": clip.pose, "seen": clip.seen.astype(np.uint8)}
-        found = facts.doubtful()
-        if found and skip_bad:
-            raise _ReadAgain(found)
-        problems.extend(found.values())
+        cut_off = facts.doubtful()
+        if cut_off and skip_bad:
+            raise _ReadAgain(cut_off)
+        problems.extend(cut_off.values())
         if problems and (not skip_bad or len(problems) == len(texts)):
             named = "\n  ".join(problems)
             raise UserError(
@@ -110,9 +110,10 @@ def load_statistics(data_dir: Path, cache_dir: Path | None, train: Pack) -> Stat
 
 
 def are_of_other_clips(statistics: Statistics, data_dir: Path, cache_dir: Path | None, train: Pack) -> bool:
-    """Whether statistics, such as a checkpoint's, are of other clips than train's, or of these read otherwise.
+    """Whether statistics, such as a checkpoint's, were made from other clips than train's, or from train's clips read
+    with other settings.
 
-    False where neither they nor the data set's own say what they were made from. Texts that changed are no other clips.
+    False if neither they nor the data set's own say what they were made from. A changed text makes no other clip.
     """
     content, made_from = train.info.get("content"), statistics.info.get("train")
     if made_from == content:
@@ -125,7 +126,7 @@ def are_of_other_clips(statistics: Statistics, data_dir: Path, cache_dir: Path |
 
 
 class _ReadAgain(Exception):
-    """Some clips, by ID with what is wrong, are to be left out, but others had to be read to know it."""
+    """Asks to read the split again without `clips` (what is wrong with each, by ID): only the others showed it."""
 
     def __init__(self, clips: dict[str, str]) -> None:
         super().__init__()
@@ -137,7 +138,7 @@ class _SplitFacts:
 
     def __init__(self) -> None:
         self.rates: dict[float, list[str]] = {}
-        self.without: list[str] = []  # the clips that do not say theirs
+        self.without_rate: list[str] = []  # IDs
         self.clips, self.shows_hands = 0, False
         self.notes: dict[str, dict] = {}
         self.nmm_rates: Counter[float] = Counter()
@@ -150,7 +151,7 @@ class _SplitFacts:
         if clip.doubt:
             self.doubts[clip.id] = clip.nmm_rate, clip.doubt
         if clip.fps is None:
-            self.without.append(clip.id)
+            self.without_rate.append(clip.id)
         else:
             rate = next((rate for rate in self.rates if same_rate(rate, clip.fps)), clip.fps)
             self.rates.setdefault(rate, []).append(clip.id)
@@ -182,9 +183,9 @@ class _SplitFacts:
                 "data_preparation.py --fps"
             )
         rate = next(iter(self.rates), None)
-        if rate and self.without:
+        if rate and self.without_rate:
             note = f"no 'fps' in a file, so {rate:g} is taken, as the others say"
-            self.notes[note] = {"clips": len(self.without), "frames": 0, "first": self.without[0]}
+            self.notes[note] = {"clips": len(self.without_rate), "frames": 0, "first": self.without_rate[0]}
         return rate
 
 

@@ -40,7 +40,7 @@ def data_set_key(data_dir: Path) -> str:
 
 
 def save_statistics(statistics: "Statistics", data_dir: Path, cache_dir: Path | None = None) -> Path:
-    """Write them to the data set's folder, or to the cache if that folder is read-only; returns the path."""
+    """Write statistics to the data set's folder, or to the cache if that folder is read-only; returns the path."""
     if cache_dir is None:
         path = data_dir / STATISTICS_FILE
     elif os.access(data_dir, os.W_OK):
@@ -71,10 +71,8 @@ def hands_minus_wrists(pose: np.ndarray) -> np.ndarray:
 
 @dataclass
 class FramedStatistics:
-    """The numbers of `Statistics`, of clips that each lie in their own body frame (`poses.body_frame`).
-
-    And of where the frames lie: place_mean, place_std [3] over the clips.
-    """
+    """The numbers of `Statistics` for poses in their clips' own body frames (`poses.body_frame`); and place_mean,
+    place_std [3] of the frames' places over the clips."""
 
     mean: np.ndarray
     std: np.ndarray
@@ -139,7 +137,7 @@ class Statistics:
 
     @classmethod
     def from_dict(cls, content: object) -> "Statistics":
-        """From what `to_dict` gives; a ValueError says what is none of it."""
+        """From what `to_dict` gives; a ValueError says what is wrong."""
         if not isinstance(content, dict) or not content.keys() >= {*_ARRAYS, "info"}:
             raise ValueError("its statistics are incomplete")
         if not isinstance(content["info"], dict):
@@ -162,7 +160,7 @@ class Statistics:
             np.savez(file, **arrays, info=np.array(json.dumps(self.info)))
 
     def require_rate(self, fps: float | None, data_dir: Path) -> None:
-        """Raises UserError if clips of `fps` frames per second are not of the rate of those that were measured."""
+        """Raises UserError if the data have another rate, `fps`, than the clips these statistics were made from."""
         learnt = self.info.get("fps")
         if fps and learnt and not same_rate(fps, learnt):
             raise UserError(
@@ -205,7 +203,7 @@ def _fingerprint(statistics: Statistics | FramedStatistics, names: Iterable[str]
 
 
 def _checked(content: dict, widths: dict[str, int], prefix: str = "") -> dict[str, np.ndarray]:
-    """The arrays of these names and widths; a ValueError says which is none."""
+    """The arrays of these names and widths; a ValueError names one that is wrong."""
     arrays = {}
     for name, width in widths.items():
         try:
@@ -244,7 +242,7 @@ class _Moments:
         return self.mean.astype(np.float32), np.where(std < 1e-6, np.float32(1), std)
 
 
-class _OfClips:
+class _PoseMoments:
     """Streaming moments of poses, and of their hands relative to the wrists."""
 
     def __init__(self) -> None:
@@ -259,7 +257,7 @@ class _OfClips:
 
 
 def mean_pose(clips: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """The mean [214] of what (pose [T,214], seen [T,214]) pairs saw: the mean of `compute_statistics`."""
+    """The mean [214] of the seen numbers of (pose [T,214], seen [T,214]) pairs, as in `compute_statistics`."""
     moments = _Moments(layout.POSE_DIM)
     for pose, seen in clips:
         moments.add(pose.astype(np.float64), seen)
@@ -268,7 +266,7 @@ def mean_pose(clips: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
 def compute_statistics(clips: Iterable[tuple[np.ndarray, np.ndarray]], settings: dict) -> Statistics:
     """Statistics of (pose [T,214], seen [T,214]) pairs, read once."""
-    plain, framed, places = _OfClips(), _OfClips(), _Moments(PLACE_DIM)
+    plain, framed, places = _PoseMoments(), _PoseMoments(), _Moments(PLACE_DIM)
     num_clips = num_frames = 0
     for pose, seen in clips:
         pose = pose.astype(np.float64)
@@ -279,6 +277,6 @@ def compute_statistics(clips: Iterable[tuple[np.ndarray, np.ndarray]], settings:
             places.add(place[None], np.ones((1, PLACE_DIM), bool))
         num_clips, num_frames = num_clips + 1, num_frames + len(pose)
     info = {"clips": num_clips, "frames": num_frames, **settings}
-    of_frames = FramedStatistics(*framed.mean_std(), *places.mean_std())
-    of_frames.std[layout.MANUAL] = of_frames.std[layout.MANUAL].clip(min=LEAST_FRAMED_STD)
-    return Statistics(*plain.mean_std(), info=info, framed=of_frames)
+    framed_statistics = FramedStatistics(*framed.mean_std(), *places.mean_std())
+    framed_statistics.std[layout.MANUAL] = framed_statistics.std[layout.MANUAL].clip(min=LEAST_FRAMED_STD)
+    return Statistics(*plain.mean_std(), info=info, framed=framed_statistics)

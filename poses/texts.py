@@ -47,29 +47,27 @@ def _needed_joiners(found: re.Match) -> str:
 
 
 def unquoted(cell: str) -> str:
-    """A cell of a table without the marks that CSV puts around it; as it is without them."""
+    """A cell of a table without the quotation marks that CSV puts around it, if it has them."""
     quoted = _CSV_CELL.fullmatch(cell)
     return quoted[1].replace('""', '"') if quoted else cell
 
 
 def with_marks(text: str) -> str:
-    """A text as a line of ID|text holds it: in CSV's marks, which `unquoted_text` takes off, if it has a bar, or marks
-    that would be taken for CSV's."""
+    """A text as it is written into a line of ID|text: in CSV's quotation marks if it has a bar, or marks of its own
+    that `unquoted_text` would take off."""
     return '"' + text.replace('"', '""') + '"' if "|" in text or unquoted_text(text) != text else text
 
 
 def unquoted_text(text: str) -> str:
-    """A legible text beside bars without CSV's marks, which one with bars or marks has: `"say ""hi"" now"`.
-
-    One that is a plain quotation keeps its own.
-    """
+    """A legible text of a table with bars, without the quotation marks that CSV puts around a text with bars or marks,
+    as in `"say ""hi"" now"`. A text that is a plain quotation keeps its own marks."""
     return unquoted(text).strip() if '""' in text[1:-1] or "|" in text else text
 
 
 def texts_by_id(path: Path, lines: list[tuple[int, str]], what: str = "text") -> dict[str, str]:
     """Texts by ID from the lines of a file: ID|text, or the corpus.csv of PHOENIX-2014-T with its translations.
 
-    A line that stands there twice counts once, and bars at its end do not count. what: of a clip the lines say.
+    A repeated line counts once, and bars at a line's end do not count. what: what the lines say of a clip, in messages.
     """
     if lines and tuple(field.strip().lower() for field in lines[0][1].split("|")) in _HEADERS:
         say(f"{path}: its first line, {lines[0][1]}, names the columns and is no clip")
@@ -100,9 +98,9 @@ def texts_by_id(path: Path, lines: list[tuple[int, str]], what: str = "text") ->
 
 
 def add_text(texts: dict[str, str], clip_id: str, text: str, where: str, what: str = "text") -> None:
-    """Add the text (or `what` else it is) of a clip, which may have the same one already.
+    """Add a clip's text (or signer: `what`) to `texts`, where the clip may have the same one already.
 
-    UserError that begins with `where` for a clip without an ID, or with another text.
+    UserError that begins with `where` if the clip has no ID, or has another text already.
     """
     if not clip_id:
         raise UserError(f"{where}: no ID; its {what} is '{text[:60]}'")
@@ -118,9 +116,9 @@ def is_corpus_row(fields: Sequence[str]) -> bool:
 
 
 def _phoenix_columns(path: Path, lines: list[str], what: str) -> tuple[int, int] | None:
-    """How many columns stand between ID and text in PHOENIX's corpus.csv, and how many after the text.
+    """In PHOENIX's corpus.csv, the number of columns between ID and text, and the number after the text.
 
-    None for a file that is none of them.
+    None for a file of another form.
     """
     first = lines[0].split("|") if lines else []
     if first[:2] == ["name", "video"] and _TRANSLATION in first:
@@ -142,7 +140,7 @@ def _phoenix_columns(path: Path, lines: list[str], what: str) -> tuple[int, int]
 def read_ids_and_texts(path: Path) -> tuple[list[str] | None, list[str]]:
     """The texts of a file to sign, one per line, and their IDs where every line is ID|text (or PHOENIX's corpus.csv).
 
-    A bar after a word without blanks ends an ID; such lines must be all or none. IDs can be names of files.
+    A bar after a word without blanks ends an ID; all lines or none must have one. IDs can be names of files.
     """
     try:
         lines = read_lines(path)
@@ -191,21 +189,21 @@ def _is_misread(letters: str) -> bool:
 def says_something(text: str) -> bool:
     """Whether a text shows more than blanks and punctuation: an empty text, '...', or a lone accent describes no clip.
 
-    Nor does what shows nothing, such as a zero-width space or a filler of Hangul.
+    Letters that show nothing, such as a zero-width space or a filler of Hangul, do not count.
     """
     categories = [unicodedata.category(letter) for letter in text if letter not in _BLANK_LETTERS]
     return any(category[0] not in "PZM" and category not in ("Cc", "Cf") for category in categories)
 
 
 def are_numbers(texts: Iterable[str]) -> bool:
-    """Whether there are texts, and each is a number, as that of a class."""
+    """Whether there are texts, and each is a number, such as a class's."""
     given = [text for text in texts if text]
     return bool(given) and all(map(_NUMBER.fullmatch, given))
 
 
 def normalize_text(text: str) -> str:
-    """The text as every metric reads it: NFKC, lower case, of other characters than letters, digits and marks a space,
-    and one space between words."""
+    """The text as every metric reads it: NFKC, lower case, a space in place of each character that is no letter, digit
+    or mark, and one space between words."""
     text = unicodedata.normalize("NFKC", text).lower()
     kept = (character if unicodedata.category(character)[0] in "LNM" else " " for character in text)
     return " ".join("".join(kept).split())
@@ -220,7 +218,7 @@ def text_key(text: str) -> str:
 
 
 def require_texts(data_dir: Path, split: str, texts: Sequence[str], learns: str) -> None:
-    """Raises UserError if no text of a split says something; `learns`: who learns from those of train."""
+    """Raises UserError if no text of a split says something; `learns`: what learns from train, as 'stage 2 learns'."""
     use = {
         "train": f"{learns} from text",
         "dev": "the best epoch is chosen by the texts of dev",
@@ -252,8 +250,8 @@ def list_signers(data_dir: Path, split: str, ids: Iterable[str]) -> dict[str, st
     return named
 
 
-def require_signers(data_dir: Path, split: str, named: bool, of_train: bool) -> None:
+def require_signers(data_dir: Path, split: str, names_signers: bool, train_names_signers: bool) -> None:
     """Raises UserError if train names its signers and this split does not."""
-    if of_train and not named:
+    if train_names_signers and not names_signers:
         path = signers_path(data_dir, split)
         raise UserError(f"{path}: no such file, but train has one; name its signers, or remove that of train")

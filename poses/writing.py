@@ -16,7 +16,7 @@ from runtime.files import write_whole
 
 CLIP_FORMATS = (".npy", ".pose")
 DEFAULT_FPS = 25.0  # where the data do not say
-IMAGE_SIZE = (1000, 1000)  # pixels of the picture that a .pose file speaks of, where the user does not say
+IMAGE_SIZE = (1000, 1000)  # the default width and height, in pixels, of the picture that a .pose file states
 
 # The component with the face numbers: X is the number, Y is 1 where it is known. Its confidence is 0, so that viewers
 # do not draw it.
@@ -74,27 +74,27 @@ def _make_pose_file(pose: np.ndarray, fps: float, image_size: Sequence[int]) -> 
 
     pose = np.asarray(pose, np.float64)
     points = layout.frame_to_keypoints(pose)
-    shown, mesh, numbers = shown_numbers(pose), face_mesh_from_pose(pose, image_size), pose[:, layout.NMM]
-    there, known = layout.frame_to_keypoints(shown)[..., 0], shown[:, layout.NMM]
+    number_shown, mesh, numbers = shown_numbers(pose), face_mesh_from_pose(pose, image_size), pose[:, layout.NMM]
+    shown, face_shown = layout.frame_to_keypoints(number_shown)[..., 0], number_shown[:, layout.NMM]
     points = points * image_size
     names = [f"{key}_{index}" for key, shape in layout.NMM_FEATURES.items() for index in range(int(np.prod(shape)))]
     hands = {"names": HAND_NAMES, "limbs": HAND_LIMBS, "colours": hand_colors}
-    parts = {  # by component: how it is drawn, its points [T,N,2], and which of them are there [T,N]
+    parts = {  # by component: how it is drawn, its points [T,N,2], and which of them are shown [T,N]
         "POSE_LANDMARKS": (
             {"names": BODY_NAMES, "limbs": BODY_LIMBS, "colours": [(255, 0, 0)]},
             points[:, layout.BODY_KEYPOINTS],
-            there[:, layout.BODY_KEYPOINTS],
+            shown[:, layout.BODY_KEYPOINTS],
         ),
         "FACE_LANDMARKS": (
             {"names": [str(n) for n in range(NUM_FACE)], "limbs": FACE_LIMBS, "colours": [(128, 0, 0)]},
             mesh,
             np.isfinite(mesh).all(-1),
         ),
-        "LEFT_HAND_LANDMARKS": (hands, points[:, layout.LEFT_HAND_KEYPOINTS], there[:, layout.LEFT_HAND_KEYPOINTS]),
-        "RIGHT_HAND_LANDMARKS": (hands, points[:, layout.RIGHT_HAND_KEYPOINTS], there[:, layout.RIGHT_HAND_KEYPOINTS]),
+        "LEFT_HAND_LANDMARKS": (hands, points[:, layout.LEFT_HAND_KEYPOINTS], shown[:, layout.LEFT_HAND_KEYPOINTS]),
+        "RIGHT_HAND_LANDMARKS": (hands, points[:, layout.RIGHT_HAND_KEYPOINTS], shown[:, layout.RIGHT_HAND_KEYPOINTS]),
         FACE_NUMBERS: (
             {"names": names, "limbs": [], "colours": [(128, 0, 0)]},
-            np.stack([numbers, known], axis=-1),
+            np.stack([numbers, face_shown], axis=-1),
             np.zeros(numbers.shape, bool),
         ),
     }

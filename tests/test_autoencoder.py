@@ -22,7 +22,7 @@ from models.layers import lengths_to_mask
 from models.whole_batch import Draws, WholeBatch, part_of
 from poses import layout
 from poses.body_frame import AXIS, PLACE_DIM, SHOULDER_DIMS, into_frame, place_of
-from poses.presence import NUM_ARTICULATORS, is_there
+from poses.presence import NUM_ARTICULATORS, decoded_presence
 from poses.statistics import Statistics, compute_statistics, hands_minus_wrists
 
 
@@ -101,7 +101,7 @@ def test_presence_of_a_generated_clip_does_not_flicker_by_a_little_noise(statist
     present[:, :16, 0] = False
     z = model.encode(pose, present, mask)
     z += 0.15 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
-    there = is_there(model.decode(z, mask).presence[0].numpy())
+    there = decoded_presence(model.decode(z, mask).presence[0].numpy())
     assert np.abs(np.diff(there.astype(int), axis=0)).sum(0).tolist() == [1, 0, 0]
     assert (there != present[0].numpy()).sum() <= 2
 

@@ -10,7 +10,7 @@ from made_up import write_clip
 from importers import spelling
 from poses import layout
 from poses.holistic import read_pose_file
-from poses.overlaps import EDGE, LEAST_TOLD, Overlaps
+from poses.overlaps import EDGE, LEAST_REPORTED, Overlaps
 
 LONG = 150  # frames of a recording, which clips are cut from
 
@@ -41,7 +41,7 @@ def pairs(recording: tuple[np.ndarray, np.ndarray], *cuts: slice) -> list[tuple[
         (slice(30, 90), slice(0, 60), 30),
         (slice(0, 100), slice(40, 80), 40),
         (slice(0, 60), slice(0, 90), 60),
-        (slice(0, 60), slice(60 - LEAST_TOLD, 120), LEAST_TOLD),
+        (slice(0, 60), slice(60 - LEAST_REPORTED, 120), LEAST_REPORTED),
     ],
 )
 def test_clips_overlap_in_the_frames_that_both_have(first: slice, second: slice, shared: int, recording):

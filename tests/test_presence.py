@@ -14,7 +14,7 @@ from poses.presence import (
     ARTICULATORS,
     NUM_ARTICULATORS,
     by_number,
-    is_there,
+    decoded_presence,
     presence,
     shown_numbers,
     steady,
@@ -89,7 +89,7 @@ def test_what_is_absent_is_zeros_and_is_read_as_unseen(data_dir: Path, tmp_path:
 
 def test_a_decoder_that_hesitates_does_not_flicker():
     probability = np.array([0.9] * 6 + [0.4, 0.6, 0.4] + [0.9] * 6)[:, None]
-    assert is_there(probability).all()
+    assert decoded_presence(probability).all()
 
 
 def test_a_file_is_shown_as_it_is_scored(data_dir: Path, tmp_path: Path):
