@@ -21,7 +21,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from evaluation.sync_classifier import Signals, draw, of_another, read_signals, train_classifier, windows
+from evaluation.sync_classifier import Signals, draw, read_signals, train_classifier, windows, with_other_faces
 from models.sync_classifier import SyncClassifier
 from poses import layout
 from poses.splits import load_split, load_statistics
@@ -44,7 +44,7 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
 def held_out_auc(net: SyncClassifier, clips: Sequence[Signals], *, control: bool) -> tuple[float, list[float]]:
     """The AUC on clips that the classifier never saw, and its 95 % interval over the clips."""
     rng = np.random.default_rng(0)
-    hands, faces = of_another(clips) if control else zip(*clips, strict=True)
+    hands, faces = with_other_faces(clips) if control else zip(*clips, strict=True)
     lengths = np.array([min(h.shape[1], f.shape[1]) for h, f in zip(hands, faces, strict=True)])
     (clip, start, other), labels = draw(lengths, rng, np.repeat(np.arange(len(clips)), PAIRS_OF_CLIP))
     chunks = [slice(i, i + 512) for i in range(0, len(labels), 512)]

@@ -1,4 +1,4 @@
-"""Reads clips back as text with the frozen model of train_pose_to_text.py, the same way whoever made them."""
+"""Reads clips back as text with the frozen model of train_pose_to_text.py, in the same way for every system."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class BackTranslator:
-    """Poses in data units to texts; `statistics` are those that the model was trained with, not those of the clips."""
+    """Poses in data units to texts; `statistics`: what the model was trained with, not the statistics of the clips."""
 
     model: PoseToText
     statistics: Statistics
@@ -32,50 +32,51 @@ class BackTranslator:
         def translate(_: Array, pose: torch.Tensor, mask: torch.Tensor) -> list[str]:
             return self.model.translate(pose, mask, self.num_beams)
 
-        texts = dict(self._of_batches(clips, range(len(clips)), "reading back", translate))
+        texts = dict(self._by_batches(clips, range(len(clips)), "reading back", translate))
         return [texts[index] for index in range(len(clips))]
 
     def likelihoods(self, clips: Sequence[Clip], texts: Sequence[str]) -> Array:
         """The log-likelihood of each clip's text, given the clip, and the number of its subwords, [N,2].
 
-        NaN where there is no clip, no text, or one that is longer than the model reads.
+        NaN for a clip that shows nothing, and for a text that is empty or longer than the model reads.
         """
         meant, values = [normalize_text(text) for text in texts], np.full((len(clips), 2), np.nan)
         too_long = self.model.too_long(meant)
-        asked = [n for n, clip in enumerate(clips) if meant[n] and not too_long[n] and clip.seen.any()]
+        readable = [n for n, clip in enumerate(clips) if meant[n] and not too_long[n] and clip.seen.any()]
 
         def weigh(chosen: Array, pose: torch.Tensor, mask: torch.Tensor) -> Array:
             sums, counts = self.model.log_likelihoods(pose, mask, [meant[index] for index in chosen])
             return np.stack([sums.cpu().numpy(), counts.cpu().numpy()], axis=1)
 
-        for index, value in self._of_batches(clips, asked, "weighing texts", weigh):
+        for index, value in self._by_batches(clips, readable, "weighing texts", weigh):
             values[index] = value
         return values
 
-    def _of_batches(
+    def _by_batches(
         self,
         clips: Sequence[Clip],
-        asked: Sequence[int],
-        doing: str,
+        indices: Sequence[int],
+        what: str,
         make: Callable[[Array, torch.Tensor, torch.Tensor], Sequence],
     ) -> Iterator[tuple[int, object]]:
-        """Each asked clip's index and what `make` gives for it, of a batch's indices, padded poses and masks.
+        """Each of `indices` with the value that `make` gives for its clip; make(indices, poses [B,T,214], mask [B,T])
+        gives the values of a batch.
 
         Clips of like length share a batch, for less padding; processes share the batches.
         """
         device = next(self.model.parameters()).device
-        order = np.array(asked, int)[np.argsort([len(clips[index].pose) for index in asked], kind="stable")]
+        order = np.array(indices, int)[np.argsort([len(clips[index].pose) for index in indices], kind="stable")]
         starts = range(0, len(order), BATCH_SIZE)
 
-        def of_batch(start: int) -> Sequence:
+        def values_of_batch(start: int) -> Sequence:
             chosen = order[start : start + BATCH_SIZE]
             poses = [self._prepare(clips[index]) for index in chosen]
             mask = lengths_to_mask(torch.tensor([len(pose) for pose in poses]))
             padded = torch.nn.utils.rnn.pad_sequence(poses, batch_first=True)
             return make(chosen, padded.to(device), mask.to(device))
 
-        made = shared_map(of_batch, starts, 0, at_a_time=1)
-        for start, values in zip(progress_bar(starts, doing, "batch", leave=False), made, strict=True):
+        made = shared_map(values_of_batch, starts, 0, at_a_time=1)
+        for start, values in zip(progress_bar(starts, what, "batch", leave=False), made, strict=True):
             yield from zip(order[start : start + BATCH_SIZE].tolist(), values, strict=True)
 
     def _prepare(self, clip: Clip) -> torch.Tensor:

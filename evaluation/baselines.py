@@ -1,4 +1,4 @@
-"""What stands beside a model in every report: clips that know nothing of it, and texts that are wrong on purpose."""
+"""What every report shows beside a model: clips that were made without it, and texts that are wrong on purpose."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def _own_places(train: Pack, references: list[Reference], of_train: bool) -> lis
 
 
 def random_clips(train: Pack, references: list[Reference], seed: int, *, of_train: bool = False) -> list[Clip]:
-    """A random train clip for each reference; a train clip that is alone has no other (`Clip.of_nothing`)."""
+    """A random train clip for each reference; `Clip.of_nothing` if train has no other clip."""
     others = len(train) - of_train
     if not others:
         return [Clip.of_nothing(len(reference.pose)) for reference in references]
@@ -48,10 +48,10 @@ def random_clips(train: Pack, references: list[Reference], seed: int, *, of_trai
 
 
 def nearest_text_clips(train: Pack, references: list[Reference], seed: int, *, of_train: bool = False) -> list[Clip]:
-    """One of the train clips whose text is nearest to the reference's, in random order: the clips of a text are used
-    again only when all of them were.
+    """For each reference one of the train clips whose text is nearest to its own. The clips of a text take turns in
+    random order, so none is used again before all of them were.
 
-    A reference without a text has no nearest one (`Clip.of_nothing`), and a train clip without a text is none.
+    A reference without a text gets `Clip.of_nothing`, and a train clip without a text is never used.
     of_train: a clip is never its own nearest, so one that is alone with its text gets a clip of the next nearest text.
     """
     rng = np.random.default_rng([seed, 1])
@@ -87,7 +87,7 @@ class NearestTexts:
         self.holding = {trigram: np.array(pairs).T for trigram, pairs in found.items()}  # texts, and how often: [2,n]
 
     def __call__(self, text: str, without: str | None = None) -> str:
-        """The nearest one, other than `without`; of several, the first."""
+        """The nearest text, other than `without`; of equally near ones, the first."""
         common, bag = np.zeros(len(self.texts)), _trigrams(text)
         for trigram, count in bag.items():
             if trigram in self.holding:
@@ -107,9 +107,9 @@ def _trigrams(text: str) -> Counter[str]:
 def shuffled_texts(texts: list[str], seed: int) -> list[str]:
     """A wrong text for each: the distinct texts (`text_key`) stand in a random ring, and each gets its successor.
 
-    Where there is no text, none is wrong: such a clip keeps what it has.
+    A text that says nothing stays as it is.
     """
-    written = {text_key(text): text for text in reversed(texts) if says_something(text)}  # as it stands there first
+    written = {text_key(text): text for text in reversed(texts) if says_something(text)}  # as it is first written
     ring = np.random.default_rng([seed, 2]).permutation(sorted(written)).tolist()
     if len(ring) < 2:
         raise UserError(

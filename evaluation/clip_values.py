@@ -29,7 +29,7 @@ def split_of(folders: list[Path]) -> str:
 
 
 def add_values(values: Values, label: str, folder: Path, split: str) -> list[str]:
-    """Put what evaluate.py measured of each clip, and of the references, into `values`; the IDs of those clips, in the
+    """Add evaluate.py's values of each clip, and of its reference, to `values`; returns the IDs of the clips in the
     order in which they were scored."""
     path = folder / f"clips_{split}.npz"
     ids, rows = read_clips(path)
@@ -68,7 +68,7 @@ def all_measures() -> list[Measure]:
 def choose_clips(
     ids: list[str], values: Values, measures: list[Measure], sort: str | None, label: str, num_clips: int
 ) -> list[str]:
-    """The clips of the page: all, or so many of the worst."""
+    """The IDs of the clips that the page shows: all, or the `num_clips` worst."""
     keys = [measure.key for measure in measures]
     if sort is not None and sort not in keys:
         raise UserError(f"--sort {sort}: no metric of these clips; choose from {', '.join(keys)}")

@@ -82,10 +82,10 @@ class Clip:
         if self.seen.any():
             left, right, face = ~self.present.T
             for (hand, wrist), absent in zip(HAND_AND_WRIST, (left, right), strict=True):
-                here, wrist = layout.keypoint_dims(hand), layout.keypoint_dims(np.array([wrist]))
-                place = pose[:, wrist] if self.seen[:, wrist].any() else np.full((len(pose), 2), MIDDLE)
-                pose[np.ix_(absent, here)] = np.tile(place[absent], layout.NUM_HAND)
-                placed[np.ix_(absent, here)] = True
+                hand_dims, wrist_dims = layout.keypoint_dims(hand), layout.keypoint_dims(np.array([wrist]))
+                place = pose[:, wrist_dims] if self.seen[:, wrist_dims].any() else np.full((len(pose), 2), MIDDLE)
+                pose[np.ix_(absent, hand_dims)] = np.tile(place[absent], layout.NUM_HAND)
+                placed[np.ix_(absent, hand_dims)] = True
             lacking = face[:, None] | ~self.seen[:, layout.NMM].any(0)  # the face, or a feature that no frame shows
             pose[:, layout.NMM][lacking] = 0.0
             placed[:, layout.NMM] = lacking
@@ -114,16 +114,16 @@ class Placed(Clip):
         return self.seen | self.placed
 
     def compared(self, reference: "Placed", i: Array, j: Array) -> tuple[Array, Array]:
-        """Masks for frames i [P] of this clip, paired with frames j [P] of its reference.
+        """Which numbers count when frames i [P] of this clip are compared with frames j [P] of its reference.
 
-        The reference requires what it saw. Where it lacks a hand that this clip shows, it requires that there is none.
-        Where both lack a hand, nothing counts. Returns two masks [P,214]: what it requires and this clip knows, and
-        all that it requires.
+        The numbers that the reference saw are required. So are those of a hand that this clip shows and the reference
+        lacks. A hand that both lack does not count. Returns two masks [P,214]: the required numbers that this clip
+        knows, and all required numbers.
         """
-        asked = reference.seen[j]
+        required = reference.seen[j]
         hands = layout.HANDS
-        asked[:, hands] |= reference.placed[:, hands][j] & self.seen[:, hands][i]
-        return asked & self.known[i], asked
+        required[:, hands] |= reference.placed[:, hands][j] & self.seen[:, hands][i]
+        return required & self.known[i], required
 
 
 @dataclass(frozen=True)

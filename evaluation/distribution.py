@@ -70,7 +70,7 @@ def latent_scores(latents: Sequence[Array], reference_latents: Sequence[Array]) 
 
 
 def spread(clips: Sequence[Clip], texts: Sequence[str], num_workers: int = 0) -> Array:
-    """Mean sign distance of each clip to the others of its text, [N].
+    """Mean sign distance of each clip to the other clips of its text, [N].
 
     NaN where there is no text, where no other clip has it, or where nothing can be compared.
     """

@@ -24,7 +24,8 @@ _ARMS = ((layout.LEFT_WRIST, layout.LEFT_ELBOW), (layout.RIGHT_WRIST, layout.RIG
 def signing_span(clip: Clip) -> slice:
     """The frames in which a wrist is above its elbow, from the first to the last, and AROUND more at both ends.
 
-    An arm adds no frame outside those that see its wrist. If no wrist is ever above its elbow: all frames.
+    An arm adds no frame before the first or after the last that sees its wrist. If no wrist is ever above its elbow:
+    all frames.
     """
     y, seen = layout.frame_to_keypoints(clip.pose)[..., 1], keypoints_seen(clip.seen)
     spans = []

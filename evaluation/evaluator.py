@@ -31,7 +31,7 @@ class Evaluator:
     """Scores clips of a split, one for each of its references, in their order.
 
     Without an autoencoder there is no Fréchet distance, without a translator nothing is read back, and without a judge
-    there is no confidence of synchrony. of_train: the split is train itself, whose every frame is one of train, so
+    there is no confidence of synchrony. of_train: the split is train itself; every frame is then a train frame, so
     copies are not counted.
     """
 
@@ -60,22 +60,23 @@ class Evaluator:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """What hands and copies were counted with, in shoulder widths, for the report."""
+        """The limits by which hands and copies were counted, in shoulder widths, for the report."""
         gap, size = self.limits.tolist()
-        copies = {} if self.train_frames is None else {"copy_distance": self.train_frames.near}
+        copies = {} if self.train_frames is None else {"copy_distance": self.train_frames.copy_distance}
         return {"hand_gap_limit": gap, "hand_size_limit": size, **copies}
 
     def score(self, clips: Sequence[Clip], *, of_train: bool = False) -> Scores:
         """The values of every clip, from which `summary.summarise` makes a row.
 
-        of_train: the clips are train's, which the judge of synchrony has learnt from, so it is not asked. Where the
-        split is train, too, they are among the references.
+        of_train: the clips are train clips. The judge of synchrony has learnt from them, so it does not score them. If
+        the split is train, too, they are among the references.
         """
-        near, real = self.train_frames, clips is self.references
-        among_them = of_train and near is None
+        train_frames, are_references = self.train_frames, clips is self.references
+        among_them = of_train and train_frames is None
         scores = score_clips(clips, self.references, self.num_workers, self.limits, among_them=among_them)
-        if near is not None:
-            scores |= near.scores(near.real if real else near.nearest_distances(clips))
+        if train_frames is not None:
+            distances = train_frames.real_distances if are_references else train_frames.nearest_distances(clips)
+            scores |= train_frames.scores(distances)
         spreads = [spread(clips, self.texts, self.num_workers), self.reference_spread, self.text_numbers]
         scores["text_spreads"] = np.stack(spreads, axis=1)
         if self.autoencoder is not None:
@@ -85,7 +86,7 @@ class Evaluator:
             scores |= text_scores(self.translator.read(clips), self.texts)
             scores["text_likelihoods"] = self.translator.likelihoods(clips, self.texts)
         if self.judge is not None and not of_train:
-            ours = self.reference_sync if real else self.judge.score(clips)
+            ours = self.reference_sync if are_references else self.judge.score(clips)
             both = np.stack([ours, self.reference_sync], axis=2)  # [N,2,2]
             both[np.isnan(both).any((1, 2))] = np.nan  # all metrics use the same clips
             scores |= {"sync_confidence": both[:, 0], "sync_offset": both[:, 1]}
@@ -93,7 +94,7 @@ class Evaluator:
 
     @torch.no_grad()
     def encode(self, clips: Sequence[Clip]) -> list[Array]:
-        """The latents [N,D] of each clip, of equal clips once; none without an autoencoder."""
+        """The latents [N,D] of each clip, computed once for equal clips; an empty list without an autoencoder."""
         if self.autoencoder is None:
             return []
         prepared = [self._prepared(clip) for clip in clips]
@@ -113,8 +114,8 @@ class Evaluator:
     def _encode(self, clip: tuple[Array, Array]) -> Array:
         """The latents of a normalised pose and its presence."""
         device = next(self.autoencoder.parameters()).device
-        x, there = (torch.from_numpy(part)[None].to(device) for part in clip)
-        z = self.autoencoder.encode(x, there, torch.ones(x.shape[:2], dtype=torch.bool, device=device))[0]
+        pose, present = (torch.from_numpy(part)[None].to(device) for part in clip)
+        z = self.autoencoder.encode(pose, present, torch.ones(pose.shape[:2], dtype=torch.bool, device=device))[0]
         z = z.float().cpu().numpy()
         if not np.isfinite(z).all():
             raise UserError("--autoencoder_checkpoint: its latents are not finite; train it again")
@@ -122,7 +123,8 @@ class Evaluator:
 
     @torch.no_grad()
     def reconstruct(self) -> list[Clip]:
-        """Every reference through the autoencoder, as a generator signs: the ceiling of any over its latents.
+        """Every reference, encoded and decoded, in the form of generated clips: the ceiling of all models on these
+        latents.
 
         A reference longer than any clip that the autoencoder knows is squeezed, and its reconstruction stretched.
         """

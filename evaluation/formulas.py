@@ -34,9 +34,9 @@ def ratio_of(values: Array) -> Estimate:
 
 
 def ratio_by_text(values: Array) -> Estimate:
-    """`ratio_of` the first two of values [N,3], with an interval over texts, whose numbers are the third.
+    """`ratio_of` the first two columns of values [N,3], with an interval over texts, numbered by the third column.
 
-    For distances between the clips of a text: two clips share theirs, so they are not two draws.
+    For distances between the clips of a text: two clips share a distance, so they are not two independent draws.
     """
     groups = np.full(len(values), -1)
     known = np.isfinite(values).all(1)
@@ -51,8 +51,8 @@ def bleu_of(order: int) -> Callable[[Array], Estimate]:
 def bleu_formula(order: int) -> Callable[[Array], Array]:
     """Corpus BLEU of n-grams up to `order` (Papineni et al. 2002, no smoothing) from sums [R,12].
 
-    Columns: for n = 1..4 the n-grams in common, those of the hypothesis, those of the reference. NaN where no
-    reference is of `order` words: single words have no BLEU-4, not one of 0.
+    Columns: for n = 1..4 the n-grams in common, those of the hypothesis, those of the reference. NaN if no reference
+    has `order` words: single words have no BLEU-4, which is not a BLEU-4 of 0.
     """
 
     def formula(sums: Array) -> Array:

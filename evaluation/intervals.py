@@ -15,7 +15,8 @@ from evaluation.clips import Array
 
 RESAMPLES, SEED = 1000, 0
 LEVEL = (2.5, 97.5)  # percentiles
-# Share of resamples: what one clip defines is defined in at most 0.75 of them, what two define in 0.86 or more.
+# Share of resamples. A metric that one clip defines is defined in at most 0.75 of them; if two define it, in 0.86 or
+# more.
 LEAST_DEFINED = 0.8
 
 
@@ -26,7 +27,7 @@ class Estimate:
     at: the metric of each of R draws, [R], NaN where undefined; given counts [R,N], how often a draw takes each clip.
     centred: the interval is the metric ± 1.96 standard deviations of the resamples. The default is their percentiles,
     which do not suit a distance between distributions, since resampling can only enlarge it.
-    lowest: where the metric's range begins, and so the interval at the earliest.
+    lowest: the metric's least possible value, below which no interval reaches.
     groups [N]: the number of each clip's group, -1 for none. The interval is then over groups, drawn as wholes.
     """
 

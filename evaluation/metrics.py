@@ -44,8 +44,8 @@ def _along_path(prediction: Clip, reference: Clip, dims: slice) -> tuple[Array, 
     a, b = x.pose[:, dims], y.pose[:, dims]
     path = align(a[:, ever], b[:, ever])
     i, j = path.T
-    both, asked = x.compared(y, i, j)
-    return path, a[i] - b[j], both[:, dims], asked[:, dims]
+    both, required = x.compared(y, i, j)
+    return path, a[i] - b[j], both[:, dims], required[:, dims]
 
 
 def dtw(prediction: Clip, reference: Clip) -> tuple[float, Array | None]:
@@ -60,8 +60,8 @@ def dtw(prediction: Clip, reference: Clip) -> tuple[float, Array | None]:
     aligned = _along_path(prediction, reference, slice(None))
     if aligned is None:
         return math.nan, None
-    path, difference, both, asked = aligned
-    squares = mean_where(difference**2, both, axis=1) * asked.sum(1)  # [P]
+    path, difference, both, required = aligned
+    squares = mean_where(difference**2, both, axis=1) * required.sum(1)  # [P]
     return float(mean_where(np.sqrt(squares), both.any(1))), path
 
 
@@ -139,10 +139,9 @@ def closeness_scores(prediction: Clip, reference: Clip, scale: Array) -> dict[st
 def compare_speeds(prediction: Clip, reference: Clip, keypoints: Array, order: int = 1) -> tuple[float, float]:
     """`mean_speeds` of the prediction and of the reference, each averaged over the same keypoints.
 
-    Those are the ones of `keypoints` of which the reference knew the place, or that they were absent, in at least half
-    of its frames, and whose speed both clips know. (NaN, NaN) where there is none. A prediction of a single frame is a
-    picture, which stands still, and so does one without shoulders, such as one that has shrunk to a point: left out, it
-    would hide behind the motion of the others.
+    These are the `keypoints` whose place or absence the reference knows in at least half of its frames, and whose speed
+    both clips have. (NaN, NaN) if there is none. A prediction of a single frame, or without shoulders (such as one that
+    has shrunk to a point), counts as standing still: left out, it would hide behind the motion of the other clips.
     """
     prediction, reference = prediction.rebuilt(), reference.rebuilt()
     keypoints = keypoints[mostly_seen(reference.known)[keypoints]]
@@ -158,8 +157,8 @@ def compare_speeds(prediction: Clip, reference: Clip, keypoints: Array, order: i
 
 
 def compare_sways(prediction: Clip, reference: Clip) -> tuple[float, float]:
-    """`mean_sway` of the prediction and of the reference. What stands still, or is left out, is as in
-    `compare_speeds`."""
+    """`mean_sway` of the prediction and of the reference. `compare_speeds` says which clips stand still or are left
+    out."""
     prediction, reference = prediction.rebuilt(), reference.rebuilt()
     own, real = (mean_sway(clip.pose, clip.seen) for clip in (prediction, reference))
     if real is None or not prediction.seen.any():
@@ -170,8 +169,8 @@ def compare_sways(prediction: Clip, reference: Clip) -> tuple[float, float]:
 def presence_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:
     """Hand-frames and face-frames, [2] each: those in which prediction and reference agree on presence, and all.
 
-    `both_hands_presence` is that of a clip that always shows both hands. Frames are the reference's; if the lengths
-    differ, the prediction is stretched, and its nearest frame counts.
+    `both_hands_presence` is the value of a clip that always shows both hands. Frames are the reference's; if the
+    lengths differ, the prediction is stretched, and its nearest frame counts.
     """
     if not prediction.seen.any() or not reference.seen.any():
         return dict.fromkeys(("hand_presence", "both_hands_presence", "face_presence"), np.full(2, np.nan))
@@ -191,8 +190,8 @@ def motion_scores(prediction: Clip, reference: Clip) -> dict[str, Array]:
     """
     frames = len(reference.pose)
     arms = layout.ARMS_AND_HANDS
-    asked = {"hand_speeds": (WRISTS_AND_HANDS, 1), "speeds": (arms, 1), "jerks": (arms, 3)}
-    pairs = {name: compare_speeds(prediction, reference, *what) for name, what in asked.items()}
+    measured = {"hand_speeds": (WRISTS_AND_HANDS, 1), "speeds": (arms, 1), "jerks": (arms, 3)}  # keypoints, order
+    pairs = {name: compare_speeds(prediction, reference, *what) for name, what in measured.items()}
     calm = (Clip(smoothed(clip.filled()), clip.seen) for clip in (prediction, reference))
     pairs["smooth_hand_speeds"] = compare_speeds(*calm, WRISTS_AND_HANDS)
     pairs["sways"] = compare_sways(prediction, reference)

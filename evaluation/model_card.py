@@ -1,6 +1,6 @@
 """The model card of an exported checkpoint, in the form of the Hugging Face hub: what it is, for what, how good, whose.
 
-What a checkpoint knows of itself and its evaluations' figures are taken from them; names and licences are the user's.
+The card takes facts from the checkpoint and figures from its evaluations. Names and licences come from the user.
 """
 
 import json
@@ -25,7 +25,7 @@ WHAT = {
     STUDENT: "The distilled student of Direction 2, from text to signing in 1, 2 or 4 steps.",
     POSE_TO_TEXT: "The back-translator, from poses to text: it reads clips, so that generated ones can be scored.",
 }
-ROW_OF = {AUTOENCODER: "reconstruction", POSE_TO_TEXT: "reference"}  # of the table, for what no row is called `model`
+ROW_OF = {AUTOENCODER: "reconstruction", POSE_TO_TEXT: "reference"}  # the rows of models that are not the row `model`
 USE = {
     AUTOENCODER: "python train_stage2_latent_flow.py --data_dir DATA_DIR --autoencoder_checkpoint {folder} "
     "--output_dir runs/flow",
@@ -77,7 +77,7 @@ def model_card(
     """
     kind = content["kind"]
     for path, report in reports.items():
-        _require_of(content, path, report)
+        _require_same_model(content, path, report)
     lines = [*_front_matter(owner, kind), "", f"# {owner.title}", "", WHAT[kind]]
     lines += ["", "## Use", "", f"    {USE[kind].format(folder='THIS_FOLDER')}", ""]
     if content["parent"] is not None:
@@ -91,12 +91,12 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
-def _require_of(content: Mapping[str, object], path: Path, report: Mapping[str, object]) -> None:
+def _require_same_model(content: Mapping[str, object], path: Path, report: Mapping[str, object]) -> None:
     name = BACK_TRANSLATION if content["kind"] == POSE_TO_TEXT else content["kind"]
     found = report["checkpoints"].get(name)
     if found != content["fingerprint"]:
-        of = f"the {name} {found}" if found else f"no {name}"
-        raise UserError(f"{path}: scores {of}, and not this checkpoint, {content['fingerprint']}; evaluate that")
+        scored = f"the {name} {found}" if found else f"no {name}"
+        raise UserError(f"{path}: scores {scored}, and not this checkpoint, {content['fingerprint']}; evaluate that")
 
 
 def _front_matter(owner: Owner, kind: str) -> Iterator[str]:
@@ -149,9 +149,9 @@ def _figures(kind: str, reports: Mapping[Path, Mapping[str, object]]) -> Iterato
         for warning in report.get("warnings", []):
             yield f"Warning on the row `model`: {without_tricks(warning, kept='')}."
             yield ""
-        told = {name: value for name, value in report["settings"].items() if value is not None and not _is_path(name)}
-        settings = ", ".join(f"{name} {value}" for name, value in told.items())
-        yield f"Settings: {settings}."
+        settings = report["settings"].items()
+        listed = (f"{name} {value}" for name, value in settings if value is not None and not _is_path(name))
+        yield f"Settings: {', '.join(listed)}."
         yield ""
 
 
@@ -205,5 +205,5 @@ def _provenance(content: Mapping[str, object], call: Mapping[str, Mapping[str, o
             yield f"    {name}: {escaped(value)}"
     for first, changed in changes:
         if first <= content.get("epoch", first):
-            told = [f"{name} from {escaped(before)} to {escaped(after)}" for name, (before, after) in changed.items()]
-            yield f"\nChanged on resuming, before epoch {first}: {', '.join(told)}."
+            listed = [f"{name} from {escaped(before)} to {escaped(after)}" for name, (before, after) in changed.items()]
+            yield f"\nChanged on resuming, before epoch {first}: {', '.join(listed)}."

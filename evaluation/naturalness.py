@@ -14,13 +14,13 @@ from poses.pack import Pack
 from runtime.processes import shared_map
 
 REACH_QUANTILE = 0.99  # of train's hands lie within the plausible range, by each of its two measures
-COPY_QUANTILE = 0.05  # share of the split's real frames that lie this near to a train frame by chance
+COPY_QUANTILE = 0.05  # share of the split's real frames that lie as near to a train frame as a copy, by chance
 COPY_FRAMES = 8  # frames of each clip that are looked up, evenly spaced
 PART_FRAMES = 10_000  # of train, about, that are looked through at a time
 KEPT_FRAMES = 50_000  # of train, at most, that stay in memory
 ASKED_AT_A_TIME = 256  # frames whose nearest is looked for at a time
 CANDIDATES = 8  # train frames that are the nearest but for rounding
-ENOUGH = 0.5  # two frames are compared where both saw this part of arms and hands or more
+ENOUGH = 0.5  # share of the keypoints of arms and hands that two frames must both know to be compared
 
 EVERY = Products(np.arange(len(layout.ARMS_AND_HANDS)), OF_HAND, np.arange(len(OF_HAND)))  # of arms and hands
 
@@ -49,10 +49,8 @@ def bone_length_variation(prediction: Clip, reference: Clip) -> float:
 
 
 def _hand_measures(clip: Clip) -> tuple[Array, Array]:
-    """Of both hands, in shoulder widths: root to the body's wrist, and root to the farthest keypoint; [T,2,2].
-
-    And where the hand and the wrist were seen, [T,2].
-    """
+    """For each hand, in shoulder widths: the distance from its root to the body's wrist, and to its farthest keypoint,
+    [T,2,2]; and whether hand and wrist were seen, [T,2]."""
     clip = clip.rebuilt()
     points, seen = shoulder_frame(clip.pose, clip.seen), keypoints_seen(clip.seen)
     known = np.stack([seen[:, hand].all(1) & seen[:, wrist] for hand, wrist in HAND_AND_WRIST], axis=1)
@@ -81,8 +79,8 @@ def hand_limits(train: Pack, num_workers: int = 0) -> Array:
 
 
 def implausible_hands(prediction: Clip, limits: Array) -> float:
-    """Part of the frames with a hand in which one left its arm or is too large: beyond `hand_limits`. NaN if no frame
-    has a hand, or no hand of train gives limits."""
+    """Share of the frames with a hand in which a hand is beyond `hand_limits`: too far from its arm, or too large. NaN
+    if no frame has a hand, or no hand of train gives limits."""
     measures, known = _hand_measures(prediction)
     frames = known.any(1)
     wrong = ((measures > limits).any(2) & known).any(1)
@@ -100,7 +98,7 @@ def _enough(frames: Frames) -> Frames:
 
 
 class Gallery(NamedTuple):
-    """M frames of train among which the nearest is found: themselves, and `Products.right` of them."""
+    """M frames of train, among which the nearest one is looked for, and their `Products.right`."""
 
     frames: Frames
     right: Array  # [R,M]
@@ -122,8 +120,8 @@ def _asked(clip: Clip) -> Frames:
 
 
 def _nearest(where: Gallery | range, train: Pack, asked: Frames) -> Array:
-    """Distance of the nearest frame of a gallery, or of clips of train, [t], as `sign_distances` compares frames; inf
-    where none knows enough keypoints that the one asked knows."""
+    """Distance [t] from each asked frame to the nearest frame of a gallery, or of clips of train, compared as in
+    `sign_distances`; inf if no frame knows enough of the keypoints that the asked frame knows."""
     gallery = where if isinstance(where, Gallery) else _gallery(where, train)
     nearest = np.full(len(asked.points), np.inf)
     left, least = EVERY.left(asked), ENOUGH * len(layout.ARMS_AND_HANDS)
@@ -132,7 +130,7 @@ def _nearest(where: Gallery | range, train: Pack, asked: Frames) -> Array:
         squares, count = left[rows] @ gallery.right, left[rows, -len(gallery.counts) :] @ gallery.counts  # [t,M]
         squares[count < least] = np.inf
         squares /= np.maximum(count, 1)
-        # The product is rounded by more than lies between near frames, so the nearest is chosen among a few.
+        # Rounding exceeds the differences between near frames, so the nearest one is found exactly among a few.
         last = min(CANDIDATES, squares.shape[1]) - 1
         few = np.argpartition(squares, last, axis=1)[:, : last + 1]
         one, other = asked.chosen(np.arange(len(left))[rows, None]), gallery.frames.chosen(few)  # [t,1], [t,CANDIDATES]
@@ -143,11 +141,11 @@ def _nearest(where: Gallery | range, train: Pack, asked: Frames) -> Array:
 
 
 class TrainFrames:
-    """Every frame of train, and how near one must be for a copy.
+    """Every frame of train, and how near a train frame must be for a copy.
 
-    near: the distance within which COPY_QUANTILE of the split's real frames have a train frame. A real clip of the
-    split was made without train, so its part is what resemblance by chance gives; a copied clip's part is 1.
-    Long data are read anew for each row, part by part.
+    copy_distance: the distance within which COPY_QUANTILE of the split's real frames have a train frame. Real clips of
+    the split were not made from train, so this share is chance; that of a copied clip is 1. real_distances: the
+    references' distances, as `nearest_distances` gives them. Large data sets are read anew for each row, part by part.
     """
 
     def __init__(self, train: Pack, references: Sequence[Clip], num_workers: int = 0) -> None:
@@ -158,13 +156,13 @@ class TrainFrames:
         self.places: list[Gallery | range] = [range(*pair) for pair in pairwise(firsts)]
         if ends[-1] <= KEPT_FRAMES:
             self.places = list(shared_map(_gallery, self.places, num_workers, train))
-        self.real = self.nearest_distances(references)
-        every = np.concatenate(self.real)
+        self.real_distances = self.nearest_distances(references)
+        every = np.concatenate(self.real_distances)
         every = every[np.isfinite(every)]
-        self.near = float(np.quantile(every, COPY_QUANTILE)) if len(every) else np.nan
+        self.copy_distance = float(np.quantile(every, COPY_QUANTILE)) if len(every) else np.nan
 
     def nearest_distances(self, clips: Sequence[Clip]) -> list[Array]:
-        """Of each clip, the distances of COPY_FRAMES of it to their nearest train frames."""
+        """For each clip, the distances from COPY_FRAMES of its frames to their nearest train frames."""
         asked = list(shared_map(_asked, clips, self.num_workers))
         frames = Frames(*map(np.concatenate, zip(*asked, strict=True)))
         nearest = np.full(len(frames.points), np.inf)
@@ -173,16 +171,17 @@ class TrainFrames:
         return np.split(nearest, np.cumsum([len(frames.points) for frames in asked])[:-1])
 
     def scores(self, distances: Sequence[Array]) -> Scores:
-        """Of `nearest_distances`: the part of a clip's frames at most `near` from a train frame, and their mean
-        distance beside that of the reference, [N,2].
+        """From the clips' `nearest_distances`: the share of a clip's frames within `copy_distance` of a train frame,
+        [N]; and the mean distance of the clip and of its reference, [N,2]. NaN where unknown.
 
-        A train clip that went through a decoder is no copy to the letter: it lies within the decoder's error, which
-        may exceed `near`, and shows in the mean distance being well below that of real clips. NaN where unknown.
+        A train clip that went through a decoder is no exact copy: its distance, the decoder's error, may exceed
+        `copy_distance`. It shows by a mean distance that is well below that of real clips.
         """
-        known = np.isfinite(self.near)
-        copied = [float((own <= self.near).mean()) if known and len(own) else np.nan for own in distances]
-        pairs = [[_mean_or_nan(own), _mean_or_nan(real)] for own, real in zip(distances, self.real, strict=True)]
-        return {"copied_frames": np.array(copied), "train_distances": np.array(pairs)}
+        limit = self.copy_distance
+        copied = [float((own <= limit).mean()) if np.isfinite(limit) and len(own) else np.nan for own in distances]
+        pairs = zip(distances, self.real_distances, strict=True)
+        means = [[_mean_or_nan(own), _mean_or_nan(real)] for own, real in pairs]
+        return {"copied_frames": np.array(copied), "train_distances": np.array(means)}
 
 
 def _mean_or_nan(distances: Array) -> float:

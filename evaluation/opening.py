@@ -39,7 +39,8 @@ class Models:
 
 
 def load_models(args: argparse.Namespace, train: Pack, device: torch.device) -> Models:
-    """train: the data set's; raises UserError if its statistics are needed and are those of other clips."""
+    """Open what the flags name. train: the data set's train clips; raises UserError if the data set's statistics are
+    needed and were made from other clips."""
     generator, autoencoder, translator, judge = None, None, None, None
     settings: dict[str, object] = {"predictions_dir": args.predictions_dir, "seed": args.seed}
     checkpoint, kinds = args.flow_checkpoint, (FLOW, STUDENT)
@@ -70,9 +71,7 @@ def load_models(args: argparse.Namespace, train: Pack, device: torch.device) -> 
     learnt = {args.autoencoder_checkpoint: statistics} if autoencoder is not None else {}
     if translator is not None:
         learnt[args.back_translation_checkpoint] = translator.statistics
-    others = [
-        path for path, of_path in learnt.items() if are_of_other_clips(of_path, args.data_dir, args.cache_dir, train)
-    ]
+    others = [path for path, kept in learnt.items() if are_of_other_clips(kept, args.data_dir, args.cache_dir, train)]
     known = (train.info.get("content"), statistics.info.get("train"))  # the autoencoder's are judged above
     if generator is not None and any(clips not in known for clips in generator.train_clips):
         others.append(checkpoint)
@@ -118,11 +117,11 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
 
 
 def to_score(references: list[Reference], folder: Path, split: str) -> list[Reference]:
-    """Without the clips that have neither a text nor a clip in `folder`; prints how many there are.
+    """The references that have a text or a clip in `folder`; prints how many others are left out.
 
-    A system that signs texts has nothing to sign for them, and --save_predictions writes none. Of clips that it wrote,
-    those that its evaluation left out, such as ones whose text is too long, are left out again, if they are not in
-    `folder`: the evaluation may be of an earlier split.
+    A system that signs texts has nothing to sign for the others. If --save_predictions wrote `folder`, the references
+    that its evaluation left out, such as those whose text is too long, are left out again, unless `folder` has their
+    clip: the split may have changed since.
     """
     found = {name_key(path.stem) for path in folder.iterdir() if path.suffix != ".json"} if folder.is_dir() else set()
     beside = folder.parent / f"clips_{split}.npz"

@@ -18,15 +18,15 @@ from runtime.errors import UserError
 from runtime.files import composed, write_whole_folder
 
 OTHER_SPEED = 1.6  # times as many frames as the references, or as few: speech rates differ less
-SAME_LENGTH = 2  # frames by which lengths of one factor differ, as converters round and leave out what shows nothing
-ENOUGH_CLIPS = 5  # that have one factor by no chance
+SAME_LENGTH = 2  # frames by which lengths of one factor may differ: converters round, and cut ends that show nothing
+ENOUGH_CLIPS = 5  # so many clips do not agree by chance
 OTHER_SHAPE = 1.3  # times as wide or as high as the references, in the median; signers and cameras differ less
 OTHER_PLACE = 0.5  # shoulder widths from the references, in the median
 ONE_HANDED = 0.3  # of the frames in which one hand is shown more than the other
 OTHER_HAND = 0.5  # of one-handed clips that show the other hand: real takes do in 0.01, random ones in 0.17
-RARELY = 0.5  # of the share of frames in which the reference shows a number: less than that
-FILLED = 0.1  # of the frames of hands and body more than in the references: detectors lose as few
-SHOWN = 0.9  # of the share of frames in which all references show a point of the body: of real takes 0.96 or more
+RARELY = 0.5  # of the share of the reference's frames that show a number; a clip with less shows it rarely
+FILLED = 0.1  # share of the frames of hands and body that may be filled in more than in the references
+SHOWN = 0.9  # of the share of the references' frames that show a point of the body; real takes have 0.96 or more
 ON_LINE, MOVED = 1e-6, 1e-5  # image units: float32 rounds by less than the first, and nobody is as still as the second
 
 
@@ -35,7 +35,7 @@ def read_predictions(
 ) -> list[Clip]:
     """The clip of every reference, from ID.npy or ID.pose.
 
-    fps: of the references, where they say theirs. reading: how their files were read (`read_prediction`).
+    fps: the references' frames per second, if they state them. reading: how the references' files were read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; --predictions_dir holds ID.npy or ID.pose for every clip")
@@ -57,7 +57,7 @@ def read_predictions(
 
 
 def warnings_on(clips: Sequence[Clip], references: Sequence[Reference]) -> list[str]:
-    """What a reader of the clips' figures must know: how they do not follow the layout, or do not show what counts."""
+    """Warnings for readers of the clips' figures: where clips break the layout, or lack what the metrics measure."""
     found = (
         _other_geometry(clips, references),
         _other_hand(clips, references),
@@ -86,12 +86,12 @@ def _other_picture(facts: Facts, real: Facts) -> str | None:
 
     wide, high = (median(facts[name] / real[name]) for name in ("width", "height"))
     away = float(np.hypot(*map(median, ((facts["middle"] - real["middle"]) / real["width"][:, None]).T)))
-    said = [
+    differences = [
         (max(wide, 1 / wide) >= OTHER_SHAPE, f"has shoulders {wide:.2f} times as wide as its reference's"),
         (high > 0 and max(high, 1 / high) >= OTHER_SHAPE, f"has its nose {high:.2f} times as high above the shoulders"),
         (away >= OTHER_PLACE, f"stands {away:.2f} shoulder widths beside its reference"),
     ]
-    found = " and ".join(text for holds, text in said if holds)
+    found = " and ".join(text for holds, text in differences if holds)
     return f"the median clip {found}: another crop or shape of the picture? Distances count that" if found else None
 
 
@@ -99,13 +99,13 @@ def _other_hand(clips: Sequence[Clip], references: Sequence[Reference]) -> str |
     """Says that one-handed clips show the other hand than their references: in poses of a mirrored video all points
     follow the layout, and only the references tell."""
     own, real = (np.array([np.subtract(*clip.present[:, :2].mean(0)) for clip in side]) for side in (clips, references))
-    tell = (np.abs(own) > ONE_HANDED) & (np.abs(real) > ONE_HANDED)
-    other = int((tell & (own * real < 0)).sum())
-    if other < ENOUGH_CLIPS or other <= OTHER_HAND * tell.sum():
+    one_handed = (np.abs(own) > ONE_HANDED) & (np.abs(real) > ONE_HANDED)
+    other = int((one_handed & (own * real < 0)).sum())
+    if other < ENOUGH_CLIPS or other <= OTHER_HAND * one_handed.sum():
         return None
     return (
-        f"{other} of {tell.sum()} clips that show mostly one hand show the other one than their references: poses of a "
-        "mirrored video, or left and right exchanged?"
+        f"{other} of {one_handed.sum()} clips that show mostly one hand show the other one than their references: "
+        "poses of a mirrored video, or left and right exchanged?"
     )
 
 
@@ -141,12 +141,12 @@ def _repeating(clips: Sequence[Clip], references: Sequence[Reference]) -> str | 
         "end with frames that repeat the one before, as padding does ({} in all); cut them off",
         "hold frames that equal the one before ({} in all): repeated by a converter, or standing still",
     )
-    said = []
+    parts = []
     for kind, count in zip(kinds, frames.T, strict=True):
         if count.any():
             first = references[np.flatnonzero(count)[0]].id
-            said.append(f"{(count > 0).sum()} of {len(clips)} clips, such as '{first}', {kind.format(count.sum())}")
-    return "; ".join(said) or None
+            parts.append(f"{(count > 0).sum()} of {len(clips)} clips, such as '{first}', {kind.format(count.sum())}")
+    return "; ".join(parts) or None
 
 
 def _repeats(clip: Clip) -> tuple[int, int]:
@@ -167,9 +167,10 @@ def _flickering(clips: Sequence[Clip], references: Sequence[Reference]) -> str |
 
 
 def _filled(clip: Clip) -> tuple[int, int]:
-    """Frames of the body and of either hand most of whose moving points lie in the middle of both neighbours, and all.
+    """How many frames of the body and of each hand look filled in, and how many show the part at all. In a frame that
+    looks filled in, most moving points lie midway between both neighbours.
 
-    This is told by the numbers, since clips of some sources, such as a data set's, were filled before they are read.
+    The numbers decide, since clips of some sources, such as a data set's, were filled before they are read.
     """
     if len(clip.pose) < 3:
         return 0, 0
@@ -183,8 +184,8 @@ def _filled(clip: Clip) -> tuple[int, int]:
 
 
 def _missing_body(clips: Sequence[Clip], references: Sequence[Reference]) -> str | None:
-    """Says that clips never or rarely show points of the body that their references do, or that all of them together
-    show one in fewer frames: distances leave those out."""
+    """Says that clips never or rarely show points of the body that their references show, or that all clips together
+    show a point in fewer frames than the references: distances leave such points out."""
     above_legs = slice(0, 2 * layout.LEFT_HIP)
     lacking = [
         real.id for clip, real in zip(clips, references, strict=True) if _rarely_shows(clip, real, above_legs).any()
@@ -239,10 +240,10 @@ def prediction_path(folder: Path, clip_id: str) -> Path:
     if len(found) > 1:
         raise UserError(f"{paths[0]}: stands beside {paths[1].name}; remove the one of an earlier run")
     if not found:
-        others = (path for path in folder.iterdir() if path.suffix != ".json")  # those are what made a clip
+        others = (path for path in folder.iterdir() if path.suffix != ".json")  # a .json records how a clip was made
         alike = (path.name for path in others if name_key(path.stem) == name_key(clip_id))
-        there = next((f"; {name!a} is another name or format" for name in sorted(alike)), "")
-        raise UserError(f"{paths[0]}: no such file, nor .pose; every clip of the split needs its prediction{there}")
+        hint = next((f"; {name!a} is another name or format" for name in sorted(alike)), "")
+        raise UserError(f"{paths[0]}: no such file, nor .pose; every clip of the split needs its prediction{hint}")
     return found[0]
 
 
@@ -268,7 +269,7 @@ def _read(path: Path, fps: float | None, reading: Reading | None) -> tuple[Clip,
             raise UserError(f"{path}: holds nothing but zeros, which is a clip that shows nothing; generate it again")
         measured = np.ones(read.pose.shape, bool)
     _refuse_absurd(path, read.pose, measured)
-    # First the ends, as of a data set's files: beside padding, a hand that comes last would be a short appearance.
+    # Ends are cut first, as in a data set's files: before padding, a hand that comes last would seem a short mistake.
     shown = shown_span(read.seen)
     pose, seen = read.pose[shown], read.seen[shown]
     clip = (Clip.generated(pose) if path.suffix == ".npy" else Clip.real(pose, seen)).trimmed()

@@ -49,7 +49,7 @@ def arms_and_hands(clip: Clip) -> Frames:
 
 
 def _signing(clip: Clip) -> Frames:
-    """`arms_and_hands` without the frames that saw none of them."""
+    """`arms_and_hands` without the frames that saw no keypoint of arms and hands."""
     frames = arms_and_hands(clip)
     return frames.chosen(frames.seen.any(1))
 
@@ -58,11 +58,11 @@ def _signing(clip: Clip) -> Frames:
 class Products:
     """Squared distances between frames of two clips, summed over the keypoints compared, as one matrix product.
 
-    With `right, counts = self.right(b)` the sums are `left(a) @ right.T`, and the last columns of `left(a)`, as many as
-    `counts` has, @ `counts.T` the numbers of keypoints. Frames are compared in every keypoint that both know, but not
-    in those of a hand that both lack. So from the sum over keypoints known in both, |p|² k_r − 2 p·r + k_p |r|² with p
-    and r being 0 where unknown, that over the hands which both lack is taken away; all keypoints of such a hand are at
-    one wrist.
+    With `right, counts = self.right(b)` the sums are `left(a) @ right.T`. The numbers of keypoints are the product of
+    the last columns of `left(a)`, as many as `counts` has, with `counts.T`. Frames are compared in every keypoint that
+    both know, except in a hand that both lack. The sum over keypoints that both know is |p|² k_r − 2 p·r + k_p |r|²,
+    with p and r 0 where unknown. The sum over hands that both lack is subtracted from it; all keypoints of such a hand
+    are at one wrist.
 
     groups [K]: keypoints of one number are known together or not at all. hands [H,K] bool: the keypoints of the hands,
     `columns` [H] of `Frames.absent`, that clips of both sides may lack.
@@ -74,15 +74,16 @@ class Products:
 
     @classmethod
     def of(cls, left: Sequence[Frames], right: Sequence[Frames], keypoints: Array) -> "Products":
-        """Of clips that were cut down to `keypoints` [K], indices of ARMS_AND_HANDS."""
+        """The products for clips that were cut down to `keypoints` [K], indices of ARMS_AND_HANDS."""
         lacked = np.all([np.any([frames.absent.any(0) for frames in side], axis=0) for side in (left, right)], axis=0)
         hands = OF_HAND[:, keypoints]
         columns = np.flatnonzero(lacked & hands.any(1))
-        return cls(_alike(np.concatenate([frames.known for frames in (*left, *right)]).T), hands[columns], columns)
+        known = np.concatenate([frames.known for frames in (*left, *right)])
+        return cls(_numbered(known.T), hands[columns], columns)
 
     def _parts(self, frames: Frames) -> tuple[Array, ...]:
-        """x, y [T,K], 0 where unknown; what is known and the squares, [T,G] each; which hands are lacked, x, y and the
-        square of their wrists, [T,H] each."""
+        """x, y [T,K], 0 where unknown; what is known and the squares, [T,G] each; which hands are absent, and x, y and
+        the squares of their wrists, [T,H] each."""
         groups, one_of = np.unique(self.groups, return_index=True)
         points, known = frames.points * frames.known[..., None], frames.known[:, one_of]
         squares = (points**2).sum(-1) @ np.eye(len(groups), dtype=points.dtype)[self.groups]
@@ -161,10 +162,10 @@ def _distances(task: tuple[list[Frames], list[Frames]], products: Products) -> A
     return distances
 
 
-def _alike(columns: Iterable[Array]) -> Array:
-    """A number for each array, the same for equal ones, 0, 1, 2, … as they come."""
+def _numbered(arrays: Iterable[Array]) -> Array:
+    """A number for each array, 0, 1, 2, … in order; equal arrays have the same number."""
     numbers: dict[bytes, int] = {}
-    return np.array([numbers.setdefault(column.tobytes(), len(numbers)) for column in columns])
+    return np.array([numbers.setdefault(array.tobytes(), len(numbers)) for array in arrays])
 
 
 def sign_distances(predictions: Sequence[Clip], references: Sequence[Clip], num_workers: int = 0) -> Array:
@@ -173,15 +174,15 @@ def sign_distances(predictions: Sequence[Clip], references: Sequence[Clip], num_
     Poses are taken from the shoulders' centre in units of the shoulders' width. Two frames differ by the root mean
     square distance of their keypoints of arms and hands, over those that both clips saw, so that frames with few and
     with many have the same unit. A hand that one frame lacks is at its wrist there (`clips.Placed`): a hand too many or
-    too few costs, and one that both lack counts nothing. The distance is the mean of that along the DTW path; inf where
-    nothing can be compared.
+    too few costs, and one that both lack counts nothing. The distance of two clips is the mean distance of frames along
+    the DTW path; inf where nothing can be compared.
     """
     left, right = (list(shared_map(_signing, clips, num_workers)) for clips in (predictions, references))
     keypoints = np.flatnonzero(np.any([frames.seen.any(0) for frames in left + right], axis=0))
     left, right = ([frames.chosen(slice(None), keypoints) for frames in side] for side in (left, right))
     products = Products.of(left, right, keypoints)
     # Clips that occur several times (a train clip drawn twice, the mean pose) are compared once.
-    number = _alike(np.concatenate([values.ravel() for values in frames]) for frames in left + right)
+    number = _numbered(np.concatenate([values.ravel() for values in frames]) for frames in left + right)
     number, other_number = number[: len(left)], number[len(left) :]
     _, distinct = np.unique(number, return_index=True)
     lengths = [len(left[n].points) for n in distinct]
@@ -210,9 +211,9 @@ def recognition_scores(
 ) -> Scores:
     """1 where the nearest reference has the clip's text, and where one of its TOP nearest has; else 0.
 
-    among_them: the clips are themselves references, each of which is not asked about itself.
-    NaN where the clip has no text. References without a text are not asked, and where all the others have one text,
-    which any clip would find, every value is NaN. So is the second value where fewer than TOP have another text.
+    among_them: the clips are references themselves, and no clip is compared with itself.
+    NaN where the clip has no text. References without a text are left out. If all the others have one text, which any
+    clip would find, every value is NaN. The second value is also NaN if fewer than TOP references have another text.
     """
     scores = {"recognition": np.full(len(clips), np.nan), "recognition_top5": np.full(len(clips), np.nan)}
     references = [reference for reference in references if says_something(reference.text)]

@@ -64,7 +64,7 @@ def _beside(key: str, column: Column | None = None) -> list[Metric]:
 
 
 def _sync(key: str, column: Column) -> list[Metric]:
-    """The same for values [N,3], the last of which is what chance gives."""
+    """`_beside` for values [N,3], and a fourth metric of the last column, which is the value by chance."""
     return [*_beside(key, column), Metric(f"{key}_null", NEITHER, lambda values: mean_of(values[:, 2]), (key,))]
 
 
@@ -179,8 +179,8 @@ METRICS = [metric for families in SUBJECTS.values() for metrics in families.valu
 BETTER = {metric.key: metric.better for metric in METRICS}
 COLUMNS = sorted((metric for metric in METRICS if metric.column), key=lambda metric: metric.column.place)
 
-# Metrics that depend on more than the clips, by the report's name of what they depend on. Two reports in which it
-# differs cannot be compared by these metrics.
+# Metrics that depend on more than the clips, by what they depend on, as the report calls it. If two reports differ in
+# it, these metrics do not compare them.
 DEPENDS_ON: dict[str, set[str]] = {
     "autoencoder": {"frechet"},
     "back_translation": {metric.key for metrics in SUBJECTS["text read back"].values() for metric in metrics},
@@ -192,7 +192,8 @@ DEPENDS_ON: dict[str, set[str]] = {
 class Remark(NamedTuple):
     """A number of clips that the metrics of a row treat specially, and the report's sentence about it.
 
-    count: of the values that it reads. The report says it if it is not 0, or with `of_all` if it is not all clips.
+    reads: the name of values. count: the number, from these values. The report states it if it is not 0, or with
+    `of_all` if it is not the number of all clips.
     """
 
     reads: str

@@ -27,16 +27,17 @@ from runtime.untrusted import NpzArchive, escaped, read_json
 
 REFERENCE = "reference"  # the row of the real clips
 ROWS = ("model", "shuffled_texts", REFERENCE, "reconstruction", "mean_pose", "random_clip", "nearest_text")
-BACK_TRANSLATION, SYNC_CLASSIFIER = "back_translation", "sync_classifier"  # their places among the checkpoints
+BACK_TRANSLATION, SYNC_CLASSIFIER = "back_translation", "sync_classifier"  # their names among the checkpoints
 LENGTH_SOURCES = {
     "predicted": "predicted from the text",
     "oracle": "the reference's (--oracle_length), which a user does not have",
     "given": "that of the clips in --predictions_dir",
 }
-WIDTHS = {mean_of: (), ratio_of: (2,), ratio_by_text: (3,)}  # of one clip's value
+WIDTHS = {mean_of: (), ratio_of: (2,), ratio_by_text: (3,)}  # shape of one clip's value, by formula
 MAX_CLIPS_BYTES = 2**33  # of the values of every clip of a split, latents included
 LEAST_READ = 0.1  # BLEU-1 of the real clips, read back: below it a back-translator has learnt too little
-# Outside, stillness or trembling makes the other metrics meaningless. Noise gives a still clip motion, but it trembles.
+# Outside these bounds, stillness or trembling makes the other metrics meaningless. Noise gives a still clip motion, but
+# then the clip trembles.
 # Hands that circle in one place have motion without trembling, and none once they are smoothed.
 PLAUSIBLE_MOTION, PLAUSIBLE_JERK = (0.8, 1.2), 1.5
 MARKED = "motion ratio outside {0}-{1} (smoothed: below {0}), jerk ratio above {2}, or one of them unknown".format(
@@ -82,7 +83,7 @@ def build_report(
 
 
 def remove_report(output_dir: Path, split: str) -> None:
-    """Remove an earlier report of a split: its figures must not stand beside new files if writing theirs fails."""
+    """Remove an earlier report of a split: its figures must not stand beside new files if the new report fails."""
     for name in (f"metrics_{split}.json", f"metrics_{split}.pkl", f"clips_{split}.npz"):
         (Path(output_dir) / name).unlink(missing_ok=True)
 
@@ -152,9 +153,9 @@ def read_clips(path: Path) -> tuple[list[str], dict[str, Scores]]:
                     rows.setdefault(row, {})[name] = archive[key]
             ids = archive["ids"]
     except FileNotFoundError:
-        there = sorted(file.stem.removeprefix("clips_") for file in path.parent.glob("clips_*.npz"))
+        splits = sorted(file.stem.removeprefix("clips_") for file in path.parent.glob("clips_*.npz"))
         advice = (
-            f"its folder has --split {' and '.join(there)}" if there else "evaluate.py writes it beside its metrics"
+            f"its folder has --split {' and '.join(splits)}" if splits else "evaluate.py writes it beside its metrics"
         )
         raise UserError(f"{path}: no such file; {advice}") from None
     except (UserError, KeyError):
@@ -168,7 +169,7 @@ def read_clips(path: Path) -> tuple[list[str], dict[str, Scores]]:
 
 
 def _not_of_clips(scores: Scores, num_clips: int) -> str | None:
-    """The name of a row's first values that are no numbers of these clips, as the metrics take them."""
+    """The name of a row's first values that the metrics cannot read as values of `num_clips` clips; None if all fit."""
     if "dtw" not in scores or num_clips == 0:
         return "dtw"
     for name, values in scores.items():
@@ -244,10 +245,10 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
     for title in ("settings", "checkpoints", "thresholds"):
         if report[title]:
             notes.append(f"{title}: " + ", ".join(f"{key}={_short(value)}" for key, value in report[title].items()))
-    read = rows.get(REFERENCE, {}).get("bleu1")
-    if read is not None and read < LEAST_READ:
+    bleu1 = rows.get(REFERENCE, {}).get("bleu1")
+    if bleu1 is not None and bleu1 < LEAST_READ:
         notes.append(
-            f"warning: the back-translator reads the real clips with a BLEU-1 of {read:.2f}, so metrics of text read "
+            f"warning: the back-translator reads the real clips with a BLEU-1 of {bleu1:.2f}, so metrics of text read "
             "back say nothing"
         )
     if BACK_TRANSLATION not in report["checkpoints"]:

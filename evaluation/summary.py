@@ -45,10 +45,11 @@ def mean_estimates(runs: Sequence[Scores], minus: Sequence[Scores] = ()) -> dict
 def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[str, float | None]]:
     """For every metric of both: a, b, and a - b with its paired interval, from the same clips in the same order.
 
-    Each side is one run, or one of each seed: then the means are compared, and the interval is wide enough for another
-    draw of clips and of seeds: the variance over clips and that between the seeds' differences, over their number, add.
-    Two or three seeds tell little of their own variance, so the interval is Student's t's, with the degrees of freedom
-    of Welch and Satterthwaite. A clip for which a value of one side is undefined counts for neither.
+    Each side is one run, or one run per seed. With several seeds the means are compared, and the interval allows for
+    another draw of clips and of seeds: its variance is that over clips, plus that between the seeds' differences
+    divided by their number. Two or three seeds tell little of their own variance, so the interval is Student's t's,
+    with the degrees of freedom of Welch and Satterthwaite. A clip for which a value of one side is undefined counts for
+    neither.
     """
     ours, theirs = common_clips(ours, theirs)
     a, b = ([estimates(scores) for scores in side] for side in (ours, theirs))
@@ -69,7 +70,7 @@ def compare(ours: Sequence[Scores], theirs: Sequence[Scores]) -> dict[str, dict[
 
 
 def differs(line: Mapping[str, float | None]) -> bool:
-    """Whether the interval of a difference, as `compare` gives it, leaves out 0, and it is more than rounding."""
+    """Whether the interval of a difference, as `compare` gives it, excludes 0, and the difference exceeds rounding."""
     if line["low"] is None or line["low"] <= 0 <= line["high"]:
         return False
     return abs(line["difference"]) >= ROUNDING * max(abs(line["a"]), abs(line["b"]))
@@ -88,13 +89,13 @@ def verdict(name: str, line: Mapping[str, float | None], table: Mapping[str, Map
     target = {NEAR_0: 0.0, NEAR_1: 1.0}.get(better)
     if better == NEAR_REFERENCE and reference is not None and reference["a"] == reference["b"]:
         target = reference["a"]
-    if target is None or (line["a"] - target) * (line["b"] - target) < 0:  # on two sides of what it should be
+    if target is None or (line["a"] - target) * (line["b"] - target) < 0:  # on both sides of the target
         return "differs"
     return "A better" if abs(line["a"] - target) < abs(line["b"] - target) else "B better"
 
 
 def common_clips(*sides: Sequence[Scores]) -> list[list[Scores]]:
-    """The same values, undefined (NaN) for every clip for which one of the runs has none; latents as they are."""
+    """The runs' values, with NaN for every clip for which one of the runs has no value; latents as they are."""
     runs = [scores for side in sides for scores in side]
     num_clips, undefined = len(runs[0]["dtw"]), {}
     for name, values in runs[0].items():
@@ -107,11 +108,11 @@ def common_clips(*sides: Sequence[Scores]) -> list[list[Scores]]:
 
 
 def _without(scores: Scores, undefined: dict[str, Array]) -> Scores:
-    found = {}
+    kept = {}
     for name, rows in undefined.items():
-        found[name] = scores[name].copy()
-        found[name][rows] = np.nan
-    return found
+        kept[name] = scores[name].copy()
+        kept[name][rows] = np.nan
+    return kept
 
 
 def _t_quantile(over_clips: float, between_seeds: float, freedom: int) -> float:

@@ -1,7 +1,7 @@
 """Synchrony of hands and face: correlation and lag of their motion energies, and what chance gives.
 
 Clips are smoothed before their energies are taken. A detector's noise is most of the motion from frame to frame of a
-real face, and it has nothing to do with that of the hands: unsmoothed, the calmer clip seems the more synchronous one.
+real face, and is unrelated to the motion of the hands: unsmoothed, the calmer clip seems the more synchronous one.
 """
 
 import math
@@ -84,19 +84,20 @@ def sync_null(hands: Array, face: Array) -> tuple[float, float]:
 
 
 def with_reference_face(prediction: Clip, reference: Clip, scale: Array) -> tuple[Clip, Array]:
-    """The prediction and the scale [64] by which its face moves in the same numbers as its reference's.
+    """The prediction and the scale [64] of the face's numbers, so that its face energy is of its reference's numbers.
 
-    What the reference lacks gets scale 0. What the prediction lacks throughout stands still, as an absent hand does.
+    Numbers that the reference lacks get scale 0. Numbers that only the prediction lacks stand still in it, as an absent
+    hand does.
     """
-    asked = reference.seen[:, layout.NMM].any(0)
-    lacking = asked & ~prediction.seen[:, layout.NMM].any(0)
+    in_reference = reference.seen[:, layout.NMM].any(0)
+    lacking = in_reference & ~prediction.seen[:, layout.NMM].any(0)
     if lacking.any() and prediction.seen.any():
         pose, seen = prediction.pose.copy(), prediction.seen.copy()
         pose[:, layout.NMM][:, lacking] = 0.0
-        there = seen[:, layout.NMM].any(1, keepdims=True)
-        seen[:, layout.NMM] |= lacking & (there | ~there.any())  # a face that is never there stands still throughout
+        face_seen = seen[:, layout.NMM].any(1, keepdims=True)
+        seen[:, layout.NMM] |= lacking & (face_seen | ~face_seen.any())  # a face that is never seen stands still
         prediction = Clip(pose, seen)
-    return prediction, np.where(asked, scale, 0.0)
+    return prediction, np.where(in_reference, scale, 0.0)
 
 
 def sync_scores(prediction: Clip, reference: Clip, scale: Array) -> dict[str, object]:

@@ -40,7 +40,7 @@ STILL = 1e-4  # spread of a signal, in its own unit, below which nothing moves
 VERSION = 2  # raise it when the same clips would train another classifier
 HANDS_DIM, FACE_DIM = 4 * len(WRISTS_AND_HANDS), 2 * layout.NMM_DIM
 Signals = tuple[Tensor, Tensor]  # of a clip: hands [C,T] and face [C',T]
-Pairs = tuple[Array, Array, Array]  # the clip, the start of the hands and that of the face, of each pair
+Pairs = tuple[Array, Array, Array]  # of each pair the clip, the start of the hands and the start of the face
 
 
 def signals(clip: Clip, std: Array, face: slice = layout.NMM) -> Signals | None:
@@ -57,10 +57,10 @@ def signals(clip: Clip, std: Array, face: slice = layout.NMM) -> Signals | None:
     hands = np.where(shown, points[:, WRISTS_AND_HANDS], 0.0).reshape(len(pose), -1)
     seen, numbers = clip.seen[:, face], pose[:, face]
     known = seen & (std[face] > 0)
-    of_face = np.where(known, (numbers - mean_where(numbers, seen, axis=0)) / np.where(known, std[face], 1.0), 0.0)
-    if max(hands.std(0)) < STILL or max(of_face.std(0)) < STILL:
+    faces = np.where(known, (numbers - mean_where(numbers, seen, axis=0)) / np.where(known, std[face], 1.0), 0.0)
+    if max(hands.std(0)) < STILL or max(faces.std(0)) < STILL:
         return None
-    return _with_change(hands), _with_change(of_face)
+    return _with_change(hands), _with_change(faces)
 
 
 def _with_change(values: Array) -> Tensor:
@@ -147,7 +147,7 @@ def _train_round(
             f"synchrony cannot be learnt: hardly a clip of train has {LEAST_FRAMES} frames, shoulders, and hands and a "
             "face that move; use other data, or leave --sync_confidence out"
         )
-    hands, faces = of_another(clips) if control else zip(*clips, strict=True)
+    hands, faces = with_other_faces(clips) if control else zip(*clips, strict=True)
     lengths = np.array([min(h.shape[1], f.shape[1]) for h, f in zip(hands, faces, strict=True)])
     for _ in range(STEPS):
         (clip, start, other), labels = draw(lengths, rng, rng.integers(len(clips), size=BATCH // 2))
@@ -159,8 +159,8 @@ def _train_round(
         schedule.step()
 
 
-def of_another(clips: Sequence[Signals]) -> tuple[list[Tensor], list[Tensor]]:
-    """The hands of each clip, and the face of one that is about as long."""
+def with_other_faces(clips: Sequence[Signals]) -> tuple[list[Tensor], list[Tensor]]:
+    """The hands of each clip, and the face of another clip that is about as long."""
     order = sorted(range(len(clips)), key=lambda index: clips[index][0].shape[1])
     following = dict(zip(order, [*order[1:], order[-2]], strict=True))
     return [hands for hands, _ in clips], [clips[following[index]][1] for index in range(len(clips))]
@@ -195,7 +195,7 @@ def kept_classifier(train: Pack, statistics: Statistics, cache_dir: Path) -> Syn
 
 @torch.no_grad()
 def logits_of(net: SyncClassifier, pair: Signals) -> tuple[Array, Array, Array]:
-    """Of a clip: the starts [S] of the hands' windows, the starts [K] of the face's, and the logit of each pair [S,K].
+    """For a clip: the starts [S] of the hands' windows, the starts [K] of the face's, and the logit of each pair [S,K].
 
     At most MAX_STARTS windows of the hands, spread over the clip; the faces at these starts and up to MAX_LAG around.
     """

@@ -39,7 +39,7 @@ _MOSTLY_HAN = 0.95  # of the letters without spaces in Chinese texts; Japanese o
 
 
 def unit_of(references: Iterable[str]) -> str:
-    """What BLEU, ROUGE-L and WER count in texts of a data set, by the script of most of what its references say.
+    """What BLEU, ROUGE-L and WER count in the texts of a data set, by the script that most of its references are in.
 
     A character of a script without spaces weighs as much as a word of the others. CHINESE: every Chinese character, and
     whole runs of others (Latin letters, digits). CHARACTERS: every character, of Japanese, Thai, Lao, Khmer, Burmese
@@ -57,7 +57,7 @@ def unit_of(references: Iterable[str]) -> str:
 
 
 def _kind(character: str) -> str | None:
-    """What a letter is counted as; None for what is no letter."""
+    """The unit that a letter is counted in; None for a character that is no letter."""
     name = unicodedata.name(character, "") if unicodedata.category(character)[0] == "L" else ""
     if name.startswith(_SPACELESS):
         return CHINESE if name.startswith(_HAN) else CHARACTERS
@@ -75,7 +75,7 @@ _ROUGE = RougeScorer(["rougeL"], tokenizer=_Words())
 
 
 def text_scores(hypotheses: Sequence[str], references: Sequence[str], unit: str | None = None) -> Scores:
-    """Counts of each clip, [N,K], in `unit`s, by default those that the references ask for (`unit_of`).
+    """Counts of each clip, [N,K], in `unit`s (default: `unit_of` the references).
 
     Clips whose reference is empty hold nothing to read back.
     """
@@ -89,11 +89,11 @@ def text_scores(hypotheses: Sequence[str], references: Sequence[str], unit: str 
 
 def _score(hypothesis: str, reference: str) -> dict[str, object]:
     if not reference:
-        none = {"bleu_counts": [0] * 12, "chrf_counts": [0] * 3 * CHRF.CHAR_ORDER}
-        return {**none, "rouge_l": np.nan, "word_errors": [np.nan] * 2}
-    said, meant = hypothesis.split(), reference.split()
-    precisions = [modified_precision([meant], said, n) for n in range(1, 5)]
-    totals = [max(0, len(said) - n) for n in range(4)]
+        empty = {"bleu_counts": [0] * 12, "chrf_counts": [0] * 3 * CHRF.CHAR_ORDER}
+        return {**empty, "rouge_l": np.nan, "word_errors": [np.nan] * 2}
+    read, meant = hypothesis.split(), reference.split()
+    precisions = [modified_precision([meant], read, n) for n in range(1, 5)]
+    totals = [max(0, len(read) - n) for n in range(4)]
     matches = [round(float(p) * total) for p, total in zip(precisions, totals, strict=True)]
     words = jiwer.process_words(reference, hypothesis)
     return {

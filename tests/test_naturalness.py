@@ -92,7 +92,7 @@ def test_a_hand_off_its_arm_is_implausible_and_one_never_seen_is_not(tmp_path):
 def test_copies_are_found_and_real_clips_score_the_stated_share(tmp_path):
     train, references = make_pack(tmp_path), make_references()
     frames = naturalness.TrainFrames(train, references)
-    scores = frames.scores(frames.real)
+    scores = frames.scores(frames.real_distances)
     assert scores["copied_frames"].mean() == pytest.approx(naturalness.COPY_QUANTILE, abs=0.005)
     assert scores["train_distances"].mean() > 0.01  # in shoulder widths
     copy = np.array(train.field("pose", 3))
@@ -113,7 +113,7 @@ def test_every_train_frame_is_looked_at_however_many_there_are(tmp_path, monkeyp
     read = naturalness.TrainFrames(train, references)
     assert len(read.places) > 1
     assert [index for clips in read.places for index in clips] == list(range(len(train)))
-    np.testing.assert_allclose(np.concatenate(read.real), np.concatenate(kept.real), rtol=1e-6)
+    np.testing.assert_allclose(np.concatenate(read.real_distances), np.concatenate(kept.real_distances), rtol=1e-6)
     clips = [Clip.generated(np.array(train.field("pose", n % len(train)))) for n in range(len(references))]
     assert (read.scores(read.nearest_distances(clips))["copied_frames"] == 1).all()
 
@@ -137,5 +137,5 @@ def test_a_copy_among_frames_that_hardly_differ_has_no_distance(tmp_path):
     named = ((str(n), "a", {"pose": take, "seen": np.ones(take.shape, np.uint8)}) for n, take in enumerate(takes))
     train = write_pack(tmp_path / "pack", named)
     copies = [clip_of(train, index) for index in range(len(train))]
-    for found in naturalness.TrainFrames(train, copies).real:
+    for found in naturalness.TrainFrames(train, copies).real_distances:
         assert not found.any()
