@@ -110,7 +110,7 @@ def train(
     test_loader: Callable[[], DataLoader],
     settings: TrainSettings,
 ) -> dict | None:
-    """Train `stage`; returns what the log keeps of the last epoch, None where none was left or another process writes.
+    """Train `stage`; returns the log's record of the last epoch, None if no epoch was left or another process writes.
 
     `test_loader` is called once, after training.
 
@@ -160,7 +160,7 @@ def _train(
     writer = SummaryWriter(str(output_dir / TENSORBOARD), purge_step=progress.epoch + 1) if main else None
     if main:
         trim_log(output_dir, progress.epoch)
-        if stage.record and is_left:  # else that of the call that made the weights stays
+        if stage.record and is_left:  # without an epoch, the record of the call that made the weights stays
             write_config(output_dir / RUN_CONFIG_FILE, stage.record)
         _announce(stage, num_clips, length, progress, settings)
 
@@ -201,7 +201,7 @@ def _train(
 
 
 def _announce(stage: Stage, num_clips: int, length: Length, progress: Progress, settings: TrainSettings) -> None:
-    """Say what is trained, on what, and for how long; first, where that is not as long as the flags have it."""
+    """Say what is trained, on what, and for how long; first, where the length is not that of the flags."""
     if length.warmup_steps < settings.warmup_steps:
         say(f"warm-up: {length.warmup_steps} steps, a fifth of the run, not --warmup_steps {settings.warmup_steps}")
     if length.epochs > settings.num_epochs:
@@ -263,10 +263,10 @@ def _require_finite(what: str, losses: dict[str, float], run: Run, output_dir: P
     named = (losses[name] for name in ("loss", "score") if name in losses)
     if not all(map(math.isfinite, named)) or not run.is_finite():
         epoch = run.progress.epoch
-        raise UserError(f"the {what} is not finite in epoch {epoch}; {_lower(output_dir)}")
+        raise UserError(f"the {what} is not finite in epoch {epoch}; {_advice(output_dir)}")
 
 
-def _lower(output_dir: Path) -> str:
+def _advice(output_dir: Path) -> str:
     """The advice for numbers that are not finite."""
     last = output_dir / LAST
     then = f"and resume from {last}, which was written before" if last.is_file() else "and begin again"
@@ -307,8 +307,8 @@ def train_epoch(
     of_step: list[tuple[Losses, int]] = []
     for index, batch in enumerate(bar, first):
         is_last = (index + 1) % accumulated == 0 or index + 1 == len(loader)  # batch of this step
-        step = max(0, index // accumulated * accumulated - first)  # its first batch, counted among those that are left
-        clips_of_step = sum(clips for clips, _ in left[step : step + accumulated])
+        start = max(0, index // accumulated * accumulated - first)  # the step's first batch, in `left`
+        clips_of_step = sum(clips for clips, _ in left[start : start + accumulated])
         clips, own = left[index - first]
         batch = send_to_device(batch, accelerator.device, non_blocking=True)
         with contextlib.nullcontext() if is_last else accelerator.no_sync(objective):
@@ -338,7 +338,7 @@ def train_epoch(
     if not epoch.means.sums:
         raise UserError(
             f"the loss or its gradient was not finite in any step of epoch {number}; "
-            f"{_lower(Path(settings.output_dir))}"
+            f"{_advice(Path(settings.output_dir))}"
         )
     return epoch.means.reduce(accelerator)
 
@@ -361,7 +361,7 @@ def _count_skipped(run: Run, ids: list[str], settings: TrainSettings) -> None:
         named = ", ".join(sorted({name for names in processes.gather(ids) for name in names}))
         raise UserError(
             f"the loss or its gradient was not finite in {run.skipped_in_a_row} steps in a row, the last in "
-            f"epoch {run.progress.epoch} with the clips {named}; {_lower(Path(settings.output_dir))}"
+            f"epoch {run.progress.epoch} with the clips {named}; {_advice(Path(settings.output_dir))}"
         )
 
 
@@ -417,10 +417,10 @@ def _learning_rate_factor(step: int, warmup_steps: int, total_steps: int) -> flo
 def update_ema(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     """Exponential moving average of the weights, with a decay that grows to its value over the first steps."""
     decay = min(decay, (1 + step) / (10 + step))
-    ours, theirs = list(ema.parameters()), list(model.parameters())
-    torch._foreach_lerp_(ours, [p.detach() for p in theirs], 1 - decay)
-    for mine, other in zip(ema.buffers(), model.buffers(), strict=True):
-        mine.copy_(other)
+    averages, weights = list(ema.parameters()), [parameter.detach() for parameter in model.parameters()]
+    torch._foreach_lerp_(averages, weights, 1 - decay)
+    for average, value in zip(ema.buffers(), model.buffers(), strict=True):
+        average.copy_(value)
 
 
 def _show(writer: SummaryWriter, record: dict) -> None:

@@ -13,7 +13,7 @@ from runtime.errors import UserError
 from text_encoders import build_text_encoder, check_text_encoder, describe_text_encoder, same_text_encoder
 from training.latents import LatentSource
 
-# What decides the shape of a flow's weights, or what they mean. The latents' own is that of the autoencoder.
+# Settings that decide the shape or the meaning of a flow's weights. The autoencoder decides those of the latents.
 _OF_NETWORK = ("hidden_dim", "num_layers", "num_heads", "space", "prior_type", "use_sync_guidance", "start")
 _OF_PRIOR = ("prior_hidden_dim", "prior_layers")
 _OF_MEAN = ("start_layers",)
@@ -31,14 +31,14 @@ def open_initial(args: argparse.Namespace, source: LatentSource) -> dict | None:
     require_parent(content, source.fingerprint, path)
     description = content.get("text_encoder")
     check_text_encoder(description, path)
-    own = SCRATCH if SCRATCH in description else description["name"]
-    if (own == SCRATCH) != (args.text_encoder == SCRATCH):
-        raise UserError(f"{path}: its text encoder is '{own}', but this run has '{args.text_encoder}'; pass that one")
+    kept = SCRATCH if SCRATCH in description else description["name"]
+    if (kept == SCRATCH) != (args.text_encoder == SCRATCH):
+        raise UserError(f"{path}: its text encoder is '{kept}', but this run has '{args.text_encoder}'; pass that one")
     return content
 
 
 def own_text_encoder(args: argparse.Namespace, content: dict) -> ScratchTextEncoder:
-    """The encoder from scratch of an initial checkpoint, with its subwords, untrained. Its texts may be others."""
+    """An untrained encoder from scratch with the subwords of an initial checkpoint; this run's texts may be others."""
     path = args.initial_checkpoint
     config = build_text_encoder(content["text_encoder"], "cpu", str(path)).config
     _require_equal(
@@ -63,15 +63,15 @@ def start_from(model: TextToLatent, content: dict, path: Path) -> None:
     _require_same_encoder(model.text_encoder, content, path)
     signers = tuple(content.get("signers", ()))
     if signers != model.signers:
-        told = [", ".join(names) or "none" for names in (signers, model.signers)]
+        kept_signers, own_signers = (", ".join(names) or "none" for names in (signers, model.signers))
         raise UserError(
-            f"{path}: its signers are {told[0]}, but those of this run are {told[1]}; they must be the same"
+            f"{path}: its signers are {kept_signers}, but those of this run are {own_signers}; they must be the same"
         )
     load_weights(model, content["weights"], str(path))
 
 
 def _require_same_encoder(encoder: TextEncoder, content: dict, path: Path) -> None:
-    """A pretrained encoder must be the same one; one from scratch is the checkpoint's own."""
+    """Raises UserError for a pretrained encoder other than the checkpoint's. One from scratch comes from there."""
     if not isinstance(encoder, ScratchTextEncoder) and not same_text_encoder(
         content["text_encoder"], describe_text_encoder(encoder)
     ):

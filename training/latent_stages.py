@@ -36,7 +36,7 @@ from training.settings import TrainSettings
 from training.state import LossFunction, Stage
 
 LENGTH_WEIGHT = 0.1  # of the length predictor's loss in the loss of either direction of stage 2
-AUTOENCODERS_OWN = ("latent_dim", "temporal_stride")
+AUTOENCODERS_OWN = ("latent_dim", "temporal_stride")  # flags that must equal the autoencoder's configuration
 CHECKPOINTS_READ = ("autoencoder_checkpoint", "teacher_checkpoint", "prior_checkpoint", "initial_checkpoint")
 
 
@@ -144,8 +144,8 @@ def say_cut_texts(encoder: TextEncoder, texts: list[str]) -> None:
 def make_text_encoder(
     args: argparse.Namespace, source: LatentSource, device: torch.device, initial: dict | None = None
 ) -> TextEncoder:
-    """The text encoder of --text_encoder. One from scratch is that of the initial checkpoint, or learns its subwords
-    from the train texts first."""
+    """The text encoder of --text_encoder. An encoder from scratch comes from the initial checkpoint, or first learns
+    its subwords from the train texts."""
     texts = [text for text in source.clips("train").texts if says_something(text)]
     if args.text_encoder != SCRATCH:
         encoder = open_text_encoder(args.text_encoder, device)
@@ -184,7 +184,7 @@ def latent_loader(
 ) -> DataLoader:
     """The batches of a split: latents, and texts as `encoder` reads them.
 
-    labelled: only the clips that have a text. joined_clips: the share of train clips that a second one follows.
+    labelled: only the clips that have a text. joined_clips: the share of train clips to which a second one is joined.
     """
     clips = latent_dataset(source, split, encoder, accelerator.device, labelled=labelled)
     if split == "train" and joined_clips > 0:
@@ -195,9 +195,9 @@ def latent_loader(
 def join_clips(
     clips: LatentDataset, share: float, source: LatentSource, encoder: TextEncoder, seed: int
 ) -> JoinedClips:
-    """The clips, of which a share is followed by a second one; prints how many of the first epoch are.
+    """The clips, of which a share is followed by a second one; prints how many are followed in the first epoch.
 
-    Raises UserError if none can be.
+    Raises UserError if no clip can be followed.
     """
     join = partial(
         JoinedClips,
@@ -209,16 +209,16 @@ def join_clips(
         stride=source.autoencoder.config.temporal_stride,
         place=source.autoencoder.config.decoded_dim,
     )
-    joined, whose = join(share=share), " of the same signer" if clips.signers else ""
+    joined, condition = join(share=share), " of the same signer" if clips.signers else ""
     if (join(share=1.0).followers(epoch=1) < 0).all():
         raise UserError(
-            f"--joined_clips {share:g}: no train clip can be followed by another{whose}, as both together may have "
+            f"--joined_clips {share:g}: no train clip can be followed by another{condition}, as both together may have "
             f"--max_seq_len {source.max_seq_len} frames and {encoder.max_tokens} tokens; raise the first, or leave "
             "the flag out"
         )
     followed = int((joined.followers(epoch=1) >= 0).sum())
     say(
-        f"joined clips: in each epoch about {followed} of {len(clips)} train clips are followed by another{whose}, "
+        f"joined clips: in each epoch about {followed} of {len(clips)} train clips are followed by another{condition}, "
         f"up to {source.max_seq_len} frames in all"
     )
     return joined
@@ -227,8 +227,8 @@ def join_clips(
 def signers_setting(source: LatentSource) -> dict[str, str]:
     """The data set's signers, as a setting of a run; empty if the data set names none."""
     named = {split: source.signers(split) for split in SPLITS}  # test's, too: errors are reported before training
-    told = [sorted(named[split].items()) for split in ("train", "dev")]
-    return {"signers": digest(told)} if named["train"] else {}
+    learnt = [sorted(named[split].items()) for split in ("train", "dev")]
+    return {"signers": digest(learnt)} if named["train"] else {}
 
 
 def latent_stage(

@@ -33,7 +33,7 @@ from runtime.processes import shared_map
 
 # Raise a version when the same pack, weights or arguments give other content.
 LATENTS_VERSION, TEXTS_VERSION = 4, 2
-CONSTANT_STD = 0.1  # of a latent dimension that is constant in train, so that a dev clip that differs by 1 is within 10
+CONSTANT_STD = 0.1  # of a latent dimension that is constant in train: a dev clip that differs by 1 is then at 10
 LEAST_STD = 0.01  # of a latent dimension that hardly ever changes in train
 BATCH_SIZE = 64  # clips or texts that an encoder reads at a time
 
@@ -67,7 +67,7 @@ class LatentSource:
         return named
 
     def signer_names(self) -> list[str]:
-        """The signers of train whose clips have a text, in alphabetical order: only of those anything is learnt."""
+        """The signers of train whose clips have a text, in alphabetical order; of others nothing is learnt."""
         named = self.signers("train")
         return sorted({named[clip_id] for clip_id in self.labelled_ids("train") if named})
 
@@ -93,7 +93,7 @@ def energies(pose: np.ndarray, seen: np.ndarray, statistics: Statistics) -> np.n
 
 
 def shared_items(make: Callable[[int], list[tuple[str, str, Item]]], starts: range, what: str) -> Items:
-    """The items of all batches, which the processes share; `make(start)` gives those of the batch at clip `start`."""
+    """The items of all batches, which the processes share; `make(start)` makes the batch that begins at `start`."""
     batches = shared_map(make, starts, 0, at_a_time=1)
     for items in progress_bar(batches, what, "batch", total=len(starts)):
         yield from items
@@ -127,9 +127,9 @@ def latent_pack(source: LatentSource, split: str, device: torch.device) -> Pack:
             pose = source.statistics.denormalize(batch["pose"][row, :frames].numpy())
             seen = batch["seen"][row, :frames].numpy()
             energy = energies(pose, seen, source.statistics)
-            own = whole[start + row] if source.long_clips == "resample" else frames
+            original = whole[start + row] if source.long_clips == "resample" else frames
             latents = z[row, : int(model.num_latents(frames))]
-            arrays = {"z": latents, "energy": energy, "frames": np.array([[own]], np.float32)}
+            arrays = {"z": latents, "energy": energy, "frames": np.array([[original]], np.float32)}
             made.append((clip_id, text, arrays))
         return made
 
@@ -168,11 +168,11 @@ def latent_dataset(
     if isinstance(encoder, PretrainedTextEncoder):
         texts = text_pack(encoder, latents.texts, source.cache_dir)
     dataset = LatentDataset(latents, texts, source.signers(split), labelled=labelled)
-    of_all = f"of {len(latents)} {split} clips have no text"
+    no_text = f"of {len(latents)} {split} clips have no text"
     if left_out := len(latents) - len(dataset):
-        print(f"{left_out} {of_all} and are left out")
+        print(f"{left_out} {no_text} and are left out")
     elif dataset.num_unlabelled and split == "train":
-        say(f"{dataset.num_unlabelled} {of_all}: they train the prior, if there is one, and the unconditional branch")
+        say(f"{dataset.num_unlabelled} {no_text}: they train the prior, if there is one, and the unconditional branch")
     return dataset
 
 

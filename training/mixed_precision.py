@@ -14,7 +14,7 @@ from runtime.precision import FP32, Choice, choose_precision, has_bf16, has_tile
 from training.run_folder import resume_path
 from training.settings import PRECISIONS, TrainSettings
 
-THREADS = "threads"  # of last.pt's training state
+THREADS = "threads"  # a key of last.pt's training state
 
 
 def settle(settings: TrainSettings, width: int) -> str:

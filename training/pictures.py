@@ -1,7 +1,7 @@
 """Dev clips as pictures for TensorBoard, frames side by side: each clip above what the model makes of it.
 
 The engine asks for them now and then, and knows nothing of poses: a stage's `pictures` is a function from the averaged
-model to names and images. What is drawn follows from the data and the model alone: training is the same without.
+model to names and images. Drawing takes nothing but the data and the model, so training is the same without pictures.
 """
 
 import numpy as np
@@ -40,7 +40,7 @@ def _normalised(dataset: PoseDataset, index: int, device: torch.device) -> tuple
 
 
 def reconstructions(dev: PoseDataset) -> Pictures:
-    """Of stage 1: real clips and their reconstructions."""
+    """The pictures of stage 1: real clips and their reconstructions."""
 
     @torch.no_grad()
     def pictures(model: PoseAutoencoder) -> list[tuple[str, np.ndarray]]:
@@ -58,7 +58,7 @@ def reconstructions(dev: PoseDataset) -> Pictures:
 
 
 def generations(source: LatentSource) -> Pictures:
-    """Of stages 2 and 3: real clips, and what the model signs for their texts at their lengths."""
+    """The pictures of stages 2 and 3: real clips, and what the model signs for their texts at their lengths."""
 
     def pictures(model: TextToLatent) -> list[tuple[str, np.ndarray]]:
         dev = source.clips("dev")
@@ -79,7 +79,7 @@ def generations(source: LatentSource) -> Pictures:
 
 
 def readings(dev: PoseDataset) -> Pictures:
-    """Of the back-translator: real clips, and what it reads them as."""
+    """The pictures of the back-translator: real clips, and the texts that it reads."""
 
     def pictures(model: PoseToText) -> list[tuple[str, np.ndarray]]:
         drawn = []

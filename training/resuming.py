@@ -29,7 +29,7 @@ WITHOUT_EFFECT = {
 # Flags that say how long and how fast a run learns. They may change when it resumes; the log names the change.
 MAY_CHANGE = {"num_epochs", "min_steps", "early_stopping_patience", "learning_rate", "weight_decay"}
 _PRIOR = "prior_checkpoint"  # key of a configuration: the fingerprint of the checkpoint that this flag names
-# Flags whose values are not compared, but what they lead to: a checkpoint's fingerprint, or the configuration.
+# Flags whose values are not compared. What they lead to is: a checkpoint's fingerprint, or the configuration.
 COMPARED_BY_CONTENT = {
     *("autoencoder_checkpoint", "teacher_checkpoint", "initial_checkpoint", "text_encoder", "ssm_prior_type", _PRIOR)
 }
@@ -38,9 +38,9 @@ EARLIER_VALUES = {
     **{"face_weight": 0.0, "joined_clips": 0.0, "joined_texts": 0.0, "trajectories": "4", "steps_learnt": "by count"},
     **{"mixed_faces": 0.0, "followed_by": "any", "started_from": "nothing", "labelled_only": False},
 }
-GUIDANCE_OF_VERSION = {"gamma_unit", "sync_pulls_lag"}  # keys of a flow's configuration that are no flags
+GUIDANCE_OF_VERSION = {"gamma_unit", "sync_pulls_lag"}  # keys of a flow's configuration that the version decides
 DERIVED = {"max_frames", "has_null_text"}  # keys of a configuration that follow from flags and data
-FLAG_OF = {"prior_type": "ssm_prior_type"}  # of a configuration's key, where the two names differ
+FLAG_OF = {"prior_type": "ssm_prior_type"}  # the flag of a configuration's key, where the names differ
 OF_TEACHER = {"start", "start_layers", "prior_type", "use_sync_guidance", "gamma_guidance", "guidance_from"}
 OF_SCRATCH = ("scratch_dim", "scratch_layers", "vocab_size", "dropout")  # flags that build a text encoder
 _REASONS = {
@@ -107,7 +107,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
-    """Raises UserError if a checkpoint has no training state, or that of another model, text encoder or data set."""
+    """Raises UserError if a checkpoint has no training state, or is of another model, text encoder or data set."""
     if "training" not in content:
         raise UserError(f"{path}: holds no training state; resume from last.pt")
     _require_same_text_encoder(stage, content, path)
@@ -125,9 +125,9 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
                 raise UserError(f"{path}: a version that guided otherwise ({name} {kept}) began this run; begin again")
             if value is not None:
                 taught = stage.kind == STUDENT and name in OF_TEACHER
-                ours = f"the teacher's {name}" if taught else f"--{FLAG_OF.get(name, name)}"
+                setting = f"the teacher's {name}" if taught else f"--{FLAG_OF.get(name, name)}"
                 advice = "name the teacher that it had" if taught else "pass that"
-                _require_same_value(ours, value, kept, advice, path)
+                _require_same_value(setting, value, kept, advice, path)
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
     if tuple(content.get("signers", ())) != stage.signers:
         raise UserError(f"{path}: trained with other signers; resume with the data set it was trained on")
@@ -146,9 +146,9 @@ def _require_same_text_encoder(stage: Stage, content: dict, path: Path) -> None:
     raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
 
 
-def _require_same_value(whose: str, value: object, kept: object, advice: str, path: Path) -> None:
+def _require_same_value(setting: str, value: object, kept: object, advice: str, path: Path) -> None:
     if value != kept:  # the value may be a default: to leave the flag out would not help
-        raise UserError(f"{whose} {value} contradicts {kept} in {path}, with which the run began; {advice}")
+        raise UserError(f"{setting} {value} contradicts {kept} in {path}, with which the run began; {advice}")
 
 
 def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str, list]:

@@ -15,7 +15,7 @@ BEST, LAST, LOG, TENSORBOARD = "best_model.pt", "last.pt", "log.jsonl", "tensorb
 
 
 def resume_path(settings: TrainSettings) -> Path | None:
-    """The last.pt to resume from: that of --resume_from, which may name its folder; None for a new run."""
+    """The last.pt to resume from, which --resume_from names by itself or by its folder; None for a new run."""
     if settings.resume_from is None:
         return None
     if settings.resume_from == AUTO:
@@ -74,7 +74,8 @@ def begin(settings: TrainSettings) -> None:
 
 
 def _holds_copies(folder: Path, found: Iterable[str], resumed: Path) -> bool:
-    """Whether the files found in a folder are what a run copied there that was killed before it wrote its own."""
+    """Whether the files found in a folder are only copies of the resumed run's, left by a run that was killed before it
+    wrote its own."""
     sources = {BEST: resumed.with_name(BEST), LAST: resumed}
     return all(
         name in sources and sources[name].is_file() and filecmp.cmp(folder / name, sources[name], shallow=False)

@@ -34,8 +34,8 @@ class Stage:
     the lowest dev loss.
 
     pictures(model) -> names and images, which TensorBoard shows. record: the script's call, kept as config.json.
-    learns_from: what the clips of train are called on screen. train_clips: digests of the train clips that this model
-    and those that it begins with learn from; empty where `statistics` tell.
+    learns_from: what the clips of train are called on screen. train_clips: digests of the train clips that this model,
+    and the checkpoints that it begins with, learn from; empty where `statistics` name them.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Progress:
         return improved
 
     def has_epochs_left(self, epochs: int, settings: TrainSettings) -> bool:
-        """Whether a run of so many epochs goes on."""
+        """Whether a run of `epochs` epochs goes on."""
         return self.epoch < epochs and not self.stops_early(settings)
 
     def stops_early(self, settings: TrainSettings) -> bool:
@@ -127,7 +127,7 @@ class EpochState:
         return self.norms / max(1, self.steps)
 
     def plain(self, batches: int, totals: tuple[dict[str, float], int]) -> dict:
-        """As last.pt keeps it; given the batches and the totals at the last completed step."""
+        """The state as last.pt keeps it, from the batches and the totals at the last completed step."""
         numbers = {name: getattr(self, name) for name in ("steps", "skipped_steps", "norms", "seconds")}
         return {**numbers, "batches": batches, "sums": totals[0], "clips": totals[1]}
 
@@ -161,12 +161,12 @@ class Run:
     progress: Progress
     epoch: EpochState = field(default_factory=EpochState)
     scaler: torch.amp.GradScaler | None = None  # of fp16
-    changed: dict = field(default_factory=dict)  # what --override changed, until the log has it
+    changed: dict = field(default_factory=dict)  # settings that resuming changed, until the log has them
     skipped_in_a_row: int = 0
     dev_loss: float | None = None  # of the last epoch that this process has completed
 
     def dev_shown(self) -> str:
-        """The dev losses for the progress bar: the last one and that of the best epoch, once there are any."""
+        """The dev losses for the progress bar: of the last epoch and of the best one, once there are any."""
         last = "" if self.dev_loss is None else f"dev {self.dev_loss:.4f}, "
         best = f"best dev {self.progress.best_loss:.4f} in epoch {self.progress.best_epoch}"
         return last + best if math.isfinite(self.progress.best_loss) else ""

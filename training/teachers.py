@@ -13,7 +13,7 @@ from runtime.errors import UserError
 from training import latent_stages
 from training.latents import LatentSource
 
-TEACHERS_OWN = ("hidden_dim", "num_heads")  # the student starts as a copy
+TEACHERS_OWN = ("hidden_dim", "num_heads")  # flags that must equal the teacher's, as the student starts as its copy
 
 
 def load_teacher(args: argparse.Namespace, fingerprint: str, device: torch.device) -> tuple[TextToLatent, dict]:
@@ -60,8 +60,8 @@ def require_teachers_signers(source: LatentSource, teacher: TextToLatent, path: 
     named = source.signer_names()
     unknown = sorted(set(named) - set(teacher.signers))
     if unknown or not named:
-        told = f"names {', '.join(unknown[:3])}, whom the teacher does not know" if unknown else "names no signers"
+        fault = f"names {', '.join(unknown[:3])}, whom the teacher does not know" if unknown else "names no signers"
         raise UserError(
             f"{path}: the teacher knows {', '.join(teacher.signers[:3])}{', …' if len(teacher.signers) > 3 else ''}, "
-            f"and {source.data_dir} {told}; use the data set, with train.signers.txt, that the teacher was trained on"
+            f"and {source.data_dir} {fault}; use the data set, with train.signers.txt, that the teacher was trained on"
         )

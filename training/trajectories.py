@@ -1,4 +1,4 @@
-"""What a student learns from: its teacher's trajectories, for the texts of train and for texts that are joined of them.
+"""What a student learns from: its teacher's trajectories, for the texts of train and for texts joined from them.
 
 A teacher signs any text, so a trajectory needs no clip. A student that sees only the texts of a small data set learns
 them by heart, and departs from its teacher on all others.
@@ -52,7 +52,7 @@ def starts_of_clips(clips: LatentDataset) -> list[Start]:
 
 
 def train_starts(starts: Sequence[Start], per_clip: int, joined_texts: float, seed: int) -> list[Start]:
-    """`per_clip` starts for each of train's own; the share `joined_texts` of them, but not all, is of joined texts."""
+    """`per_clip` starts for each of train's `starts`: a share `joined_texts` of them, but not all, has joined texts."""
     num_joined = min(round(joined_texts * per_clip), per_clip - 1)
     say(f"trajectories: {per_clip} for each train clip, {num_joined} of them of joined texts")
     return [*starts * (per_clip - num_joined), *join_starts(starts, num_joined, seed)]
@@ -65,7 +65,7 @@ def joined(first: str, second: str, share: float) -> str:
 
 
 def join_starts(starts: Sequence[Start], copies: int, seed: int) -> list[Start]:
-    """`copies` texts for each of `starts`: its beginning, and the end of another's, as the same signer signs them.
+    """`copies` starts for each of `starts`: the beginning of its text and the end of another's, by its signer.
 
     Blanks divide words. Two texts of one word each give one of the two.
     """
