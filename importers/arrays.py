@@ -42,7 +42,7 @@ BODY_SCORED = (
 NO_SCORE = "{} visibility 0 throughout, as MediaPipe writes it; what has coordinates counts as seen"
 
 POINTS = ("keypoints", "landmarks", "data", "pose")  # what an archive of several arrays calls the points
-SCORES = ("visibility", "confidence", "scores", "keypoint_scores")  # what an archive calls them, beside its points
+SCORES = ("visibility", "confidence", "scores", "keypoint_scores")  # what it calls the points' scores
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def read_arrays(path: Path) -> Arrays:
 
 
 def read_frames(paths: list[Path], frames: np.ndarray) -> Arrays:
-    """The arrays of single frames as one [T,...]; frames: which frame each file is, NaN where none is."""
+    """The arrays of single frames as one [T,...]; frames: the number of each file's frame. A frame without a file is
+    NaN."""
     found = []
     for path in paths:
         with naming(path):
@@ -133,8 +134,8 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None,
     num_face, width = sizes[values.shape[1]], table.shape[2]
     points_of = {"body": BODY, "face": num_face, "left": HAND, "right": HAND}
     shapes = {part: (count, width) for part, count in points_of.items()}
-    parts, told = _in_order(table.reshape(len(table), -1), shapes, usual=0 if num_face else 2 * NEAR)
-    notes += told
+    parts, order_notes = _in_order(table.reshape(len(table), -1), shapes, usual=0 if num_face else 2 * NEAR)
+    notes += order_notes
     if depth and values.shape[2] == 3 and given.scores is None and _has_visibility(parts["body"]):
         parts["body"][..., -1] = sound_scores(parts["body"][..., 2])
         notes = tuple(BODY_SCORED if note == DEPTH else note for note in notes)
@@ -153,7 +154,7 @@ def landmarks(given: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray | None,
 
 
 def _notes_on_third(values: np.ndarray, scored: bool, beside: np.ndarray | None) -> tuple[str, ...]:
-    """What the third of three numbers of points [T,N,3] was taken for, for the report; beside: scores beside them."""
+    """Says what the third number of points [T,N,3] was taken for; beside: scores that stand beside the points."""
     if values.shape[2] != 3:
         return ()
     if not scored:
@@ -164,7 +165,7 @@ def _notes_on_third(values: np.ndarray, scored: bool, beside: np.ndarray | None)
 
 
 def nmm_of_mesh(face: np.ndarray, size: tuple[float, float]) -> np.ndarray:
-    """NMM numbers [T,64] of meshes in image units, zeros where there is none, as NaN there.
+    """NMM numbers [T,64] of face meshes [T,N,3] in image units; NaN for a frame without a face, whose mesh is zeros.
 
     size: (width, height) of the picture.
     """
@@ -206,7 +207,7 @@ def _has_visibility(body: np.ndarray) -> bool:
 
 
 def _found_by_place(points: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Points [T,N,C], their score last, and whether their places gave it.
+    """Points [T,N,C], their score last, and whether the score was made from their places.
 
     MediaPipe's hands and face have no visibility, but 0 in all of their points: then those with a place were found.
     """
@@ -219,10 +220,11 @@ def _found_by_place(points: np.ndarray) -> tuple[np.ndarray, bool]:
 def _in_order(
     rows: np.ndarray, shapes: dict[str, tuple[int, int]], usual: float
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The parts of a row per frame [T,N], in the one of ORDERS in which face and hands lie on the body, and a note.
+    """Split a row per frame [T,N] into its parts, by the one of ORDERS in which face and hands lie on the body; and a
+    note on that order.
 
-    shapes: how many points each part has, and how many numbers a point. usual: the distance from the body within which
-    the first order is taken, and not the one that fits by far best.
+    shapes: how many points each part has, and how many numbers a point. usual: the first order is taken if face and
+    hands are within this distance from the body, else the order that fits by far best.
     """
     shapes = {part: shape for part, shape in shapes.items() if shape[0]}
     found = []
@@ -231,10 +233,10 @@ def _in_order(
         parts = {part: piece.reshape(len(rows), *shapes[part]) for part, piece in zip(order, pieces, strict=True)}
         found.append((_distance_from_body(parts), order, parts))
     best, second = sorted(found, key=lambda one: one[0])[:2]
-    plain = best[0] < NEAR and second[0] >= 2 * best[0]
-    if found[0][0] < usual or (np.isinf(found[0][0]) and not plain):  # a body without shoulders is refused as such
+    is_clear = best[0] < NEAR and second[0] >= 2 * best[0]
+    if found[0][0] < usual or (np.isinf(found[0][0]) and not is_clear):  # a body without shoulders is refused as such
         best = found[0]
-    elif not plain:
+    elif not is_clear:
         raise UserError(
             f"the order of its {sum(count for count, _ in shapes.values())} points is not plain: it should be one of "
             f"{'; '.join(', '.join(order) for _, order, _ in found)}, with the face and the hands on the body"
@@ -247,9 +249,9 @@ def _distance_from_body(parts: dict[str, np.ndarray]) -> float:
     """How far the face's nose and the hands' roots lie from the body's nose and wrists; the median over the frames, the
     worst of the three. Exchanged hands lie on the body, too.
 
-    In shoulder widths, or in the spread of all points where that is less: the shoulders of a wrong order may be a hand
-    and a foot, to whose distance any other is small. A part that is never there has no say; infinite if the body is
-    never there.
+    In shoulder widths, or in the spread of all points where that is less: in a wrong order the shoulders may be a hand
+    and a foot, so far apart that any other distance is small. A part that no frame shows does not count; infinite if no
+    frame shows the body.
     """
     body = np.where(placed(parts["body"][..., :2])[..., None], parts["body"][..., :2], np.nan)
     width = np.linalg.norm(body[:, layout.LEFT_SHOULDER] - body[:, layout.RIGHT_SHOULDER], axis=1)
@@ -259,9 +261,9 @@ def _distance_from_body(parts: dict[str, np.ndarray]) -> float:
 
     def apart(part: str, own: int, place: int) -> float:
         point = parts[part][:, own, :2]
-        there = np.isfinite(point + body[:, place]).all(1) & ~collapsed(parts[part][..., :2], 0.0) & (width > 0)
-        distances = np.linalg.norm(point[there] - body[there, place], axis=1) / width[there]
-        return float(np.median(distances)) if there.any() else 0.0
+        shown = np.isfinite(point + body[:, place]).all(1) & ~collapsed(parts[part][..., :2], 0.0) & (width > 0)
+        distances = np.linalg.norm(point[shown] - body[shown, place], axis=1) / width[shown]
+        return float(np.median(distances)) if shown.any() else 0.0
 
     wrists = (layout.LEFT_WRIST, layout.RIGHT_WRIST)
     hands = [
@@ -272,9 +274,9 @@ def _distance_from_body(parts: dict[str, np.ndarray]) -> float:
 
 
 def _spread(points: np.ndarray) -> np.ndarray:
-    """How far those of the points [T,N,2] that have a place lie from their middle in each frame, root mean square, [T];
-    0 where none has one."""
-    there = placed(points)[..., None]
-    count = np.maximum(there.sum(1), 1)  # [T,1]
-    middle = np.where(there, points, 0).sum(1) / count
-    return np.sqrt((np.where(there, points - middle[:, None], 0) ** 2).sum((1, 2)) / count[:, 0])
+    """The root mean square distance, [T], of each frame's points [T,N,2] from their middle; points without a place do
+    not count; 0 where no point has one."""
+    has_place = placed(points)[..., None]
+    count = np.maximum(has_place.sum(1), 1)  # [T,1]
+    middle = np.where(has_place, points, 0).sum(1) / count
+    return np.sqrt((np.where(has_place, points - middle[:, None], 0) ** 2).sum((1, 2)) / count[:, 0])

@@ -65,8 +65,8 @@ def _write_clips(
         print(f"{len(changed)} recordings have changed, such as {changed[0]}: their clips are made again")
     rate = args.fps if isinstance(args.fps, float) else None
     problems = parallel_map(_convert_one, pending, args.num_workers, read, content_of, args.output_dir, rate)
-    told = zip(progress_bar(pending, "importing", "clip"), problems, strict=True)
-    return {clip.source.name: problem for clip, problem in told if problem is not None}
+    results = zip(progress_bar(pending, "importing", "clip"), problems, strict=True)
+    return {clip.source.name: problem for clip, problem in results if problem is not None}
 
 
 def _write_lists(output_dir: Path, split: str, written: dict[PlannedClip, dict | None]) -> dict[str, str]:
@@ -87,9 +87,9 @@ def _on_earlier_clips(
     if not count:
         return ""
     planned = {clip.id for clip in written}
-    untold = sum(not text for lines in texts.values() for name, text in lines.items() if name not in planned)
-    told = f"; {untold} of them have no text" if untold else ""
-    return f"\nnote: the folder also holds {count} clips of earlier calls, of which this report says nothing{told}"
+    silent = sum(not text for lines in texts.values() for name, text in lines.items() if name not in planned)
+    end = f"; {silent} of them have no text" if silent else ""
+    return f"\nnote: the folder also holds {count} clips of earlier calls, of which this report says nothing{end}"
 
 
 def _require_one_data_set(
@@ -198,10 +198,10 @@ def _write_lines(path: Path, lines: dict[str, str]) -> None:
         file.writelines(f"{clip_id}|{with_marks(value)}\n" for clip_id, value in sorted(lines.items()))
 
 
-def make_report(records: dict[PlannedClip, dict], left_out: dict[str, str], said: dict[str, dict[str, str]]) -> str:
+def make_report(records: dict[PlannedClip, dict], left_out: dict[str, str], texts: dict[str, dict[str, str]]) -> str:
     """What was made: clips, frames, what was seen of them, rates, notes, and what was left out and why.
 
-    said: the texts of each split by clip ID.
+    texts: the texts of each split by clip ID.
     """
     lines = []
     for split in SPLITS:
@@ -209,11 +209,11 @@ def make_report(records: dict[PlannedClip, dict], left_out: dict[str, str], said
         if of_split:
             lengths = [record["frames"] for record in of_split.values()]
             seconds = sum(record["frames"] / record["fps"] for record in of_split.values())
-            silent = sum(not says_something(said[split].get(clip.id, "")) for clip in of_split)
-            texts = f", {silent} without a text" if silent else ""
+            silent = sum(not says_something(texts[split].get(clip.id, "")) for clip in of_split)
+            end = f", {silent} without a text" if silent else ""
             lines.append(
                 f"{split}: {len(lengths)} clips, {sum(lengths)} frames ({min(lengths)}-{max(lengths)} per clip), "
-                f"{seconds:.1f} seconds{texts}"
+                f"{seconds:.1f} seconds{end}"
             )
     if records:
         frames = sum(record["frames"] for record in records.values())

@@ -37,13 +37,13 @@ FORMATS = {
 FRAME_FORMATS = ("json_frames", "array_frames")  # of one file per frame
 ENDINGS = (".pose", ".npy", ".npz", ".json", ".skels")
 USUAL_UNITS = {"arrays": "unit", "array_frames": "unit", "mmpose": "pixels", "skels": "shoulders"}
-BESIDE, MANY_BESIDE = 0.05, 0.5  # of the picture, and of the frames: a few hands are guessed beyond the border
+BESIDE, MANY_BESIDE = 0.05, 0.5  # shares of the picture and of the frames: some hands are guessed beyond the border
 FRAME_VALUES = 3000  # an array of at most so many numbers is one frame
 
 
 @dataclass(frozen=True)
 class ReadingFlags:
-    """The flags that say how recordings are read; None where nothing was said."""
+    """The flags that say how recordings are read; None for a flag that was not given."""
 
     units: str | None = None
     size: tuple[int, int] | None = None  # width and height of the recorded picture
@@ -68,9 +68,9 @@ class Given:
 def find_sources(
     folder: Path, wanted: str | None = None, output_dir: Path | None = None, skip_bad: bool = False
 ) -> Iterator[Source]:
-    """Every recording in a folder and the folders in it, in order of their paths; wanted: of this format alone.
+    """Every recording in a folder and the folders in it, in order of their paths; wanted: only those of this format.
 
-    The other flags as `files_in` has them.
+    output_dir, skip_bad: as in `files_in`.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; pass the folder of the recordings with --input")
@@ -122,7 +122,7 @@ def find_sources(
 
 
 def _kind_of(path: Path, frame: tuple[int, ...] | None, wanted: str | None) -> str:
-    """The format of a file; frame: its shape, if it may be a frame's array. What is [1,...] may be a clip as well."""
+    """The format of a file; frame: its shape, if it may hold a single frame. An array [1,...] may also be a clip."""
     ending = path.suffix.lower()
     if ending == ".json":
         one = json_frames.frame_number(path) is not None and not json_frames.is_video(path)
@@ -159,7 +159,7 @@ def frame_paths(source: Source) -> list[Path]:
 def _frames_of_clips(folder: Path, ending: str) -> dict[str, list[Path]]:
     """The files of a folder that are called like frames, in order of their numbers, by their clip's name.
 
-    Kept, for a folder may hold the frames of thousands of clips, each of which would look through all of them.
+    Cached, since a folder may hold the frames of thousands of clips, and each clip would look through all files.
     """
     clips: dict[str, list[Path]] = defaultdict(list)
     for path in folder.iterdir():
@@ -171,8 +171,8 @@ def _frames_of_clips(folder: Path, ending: str) -> dict[str, list[Path]]:
 
 
 def content_of_source(source: Source) -> str:
-    """A digest of a recording, by which a replaced or changed one is recognised: of one with a file per frame, of every
-    file; of a clip in a .skels file, of its line."""
+    """A digest that tells whether a recording was replaced or changed. It is made from every file of a recording with
+    one file per frame, from the line of a clip in a .skels file, else from the file."""
     if source.kind in FRAME_FORMATS:
         return digest([[path.name, content_of(path, whole=True)] for path in frame_paths(source)])
     if source.kind == "skels" and source.path.is_file():
@@ -186,7 +186,7 @@ def read_recording(source: Source, reading: ReadingFlags) -> Recording:
         rate = functools.partial(_fps, reading)
         recording = read_pose_recording(source.path, reading.units, reading.size, reading.person, rate)
     else:
-        given = _given(source, reading)
+        given = _read_points(source, reading)
         fps = given.fps or _fps(reading)
         size, more = _size_of_picture(given, source.kind, reading)
         reading = replace(reading, size=size)
@@ -203,8 +203,8 @@ def read_recording(source: Source, reading: ReadingFlags) -> Recording:
     return replace(recording, notes=tuple(notes))
 
 
-def _given(source: Source, reading: ReadingFlags) -> Given:
-    """What a recording holds that is no `.pose` file."""
+def _read_points(source: Source, reading: ReadingFlags) -> Given:
+    """What a recording of any format but `.pose` holds."""
     if source.kind == "json_frames":
         points, visibility, size, notes = json_frames.read_frames(frame_paths(source), reading.person)
         return Given(points, visibility, size=size, notes=notes)
@@ -259,7 +259,7 @@ def _to_image(
         nmm = arrays.nmm_of_mesh(face, reading.size or (1, 1))
     points = points * scale + offset
     outside = ((points < -BESIDE) | (points > 1 + BESIDE)).any(2) & seen  # [T,75]
-    outside[:, layout.LEFT_HIP : layout.NUM_BODY] = False  # which RTMPose and DWPose guess below the picture
+    outside[:, layout.LEFT_HIP : layout.NUM_BODY] = False  # RTMPose and DWPose guess legs below the picture
     beside = outside.any(1)  # [T]
     if kind == "json_frames" and reading.size and beside.mean() > MANY_BESIDE:
         raise UserError(
@@ -274,22 +274,22 @@ def _face_to_image(
 ) -> tuple[np.ndarray, list[str]]:
     """Face meshes [T,N,3] in image units, zeros where there is none, and notes; x and y become scale * x + offset."""
     notes = []
-    there = np.isfinite(face).all((1, 2)) & ~collapsed(face, 0.0)
-    if there.any() and not has_depth(face[there]):
+    has_face = np.isfinite(face).all((1, 2)) & ~collapsed(face, 0.0)
+    if has_face.any() and not has_depth(face[has_face]):
         notes.append(NO_DEPTH)
-        there[:] = False
+        has_face[:] = False
     depth_scale = scale[0]
-    if there.any() and is_flat(face[there]):
+    if has_face.any() and is_flat(face[has_face]):
         notes.append("depth of the face in pictures, x and y in pixels; read as such")
         depth_scale = 1.0
-    elif there.any() and reading.units == "signed":
+    elif has_face.any() and reading.units == "signed":
         notes.append(SIGNED_DEPTH)
     if reading.size is None and reading.units != "shoulders":
         notes.append(
             "the picture's size is not known, so the face is measured as if it were square (--width, --height)"
         )
     moved = np.concatenate([face[..., :2] * scale + offset, face[..., 2:] * depth_scale], axis=2)
-    return np.where(there[:, None, None], moved, 0), notes
+    return np.where(has_face[:, None, None], moved, 0), notes
 
 
 def _fps(reading: ReadingFlags) -> float:
@@ -336,7 +336,7 @@ def skels_names(path: Path, count: int) -> list[str]:
 def skels_texts(path: Path, count: int) -> list[str] | None:
     """The texts of a .skels file's `count` clips, from the .text beside it; None where there is none.
 
-    UserError where they are not as many: which text is whose could not be told.
+    UserError if the texts are not as many as the clips, since nothing would say which clip has which text.
     """
     texts = path.with_suffix(".text")
     if not (texts.is_file() or texts.is_symlink()):

@@ -1,4 +1,4 @@
-"""What unit coordinates are in, where up is, and which hand is whose: recognised, converted, or refused."""
+"""The unit of coordinates, the upward direction, and the left and right hand: recognised, converted, or refused."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ UNITS = {
     "shoulders": "centred between the shoulders, in any scale",
 }
 SHOULDER_PLACE, SHOULDER_WIDTH = (0.5, 0.4), 0.25  # of a square picture: where a body centred on its shoulders is put
-BESIDE = 0.2  # share of points with a number below 0, from which pixels count from the body
+BESIDE = 0.2  # share of points with a number below 0, from which pixels are taken as relative to the body
 WIDEST = 0.8  # of the picture: shoulders farther apart are in another unit
 TOGETHER = 5  # points of a body that have one place by no chance, even in whole pixels
 JUMP = 1.0  # shoulder widths that nobody moves in one frame
@@ -40,14 +40,14 @@ def image_units(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scale [2] and offset [2] that bring keypoints [T,75,2] into image units (0..1): points * scale + offset.
 
-    units: what --units says, or None: then they must look as `usual`, the format's own unit. size: (width, height) of
-    the picture, for pixels. Raises UserError where the numbers are not what was said.
+    units: what --units says; None: the coordinates must look like `usual`, the format's own unit. size: (width, height)
+    of the picture, for pixels. Raises UserError if the coordinates do not look like their unit.
     """
     found, expected = recognise_units(points, seen), units or usual
     centred = ("signed", "shoulders")  # told apart by the body's place alone, which is no proof
     agreed = found == expected or (found in centred and expected in centred)
-    if units == "shoulders" and found in ("unit", "pixels"):  # they may be centred and measured by anything
-        beside = float((points[seen] < 0).any(1).mean())  # of the points lie where no picture has any
+    if units == "shoulders" and found in ("unit", "pixels"):  # a centred body may have any unit
+        beside = float((points[seen] < 0).any(1).mean())  # share of the points that lie outside any picture
         agreed = _shoulders(points, seen)[1] > WIDEST and (found == "unit" or beside > BESIDE)
     if not agreed and (units is None or expected in centred or "pixels" in (found, expected)):
         advice = {"pixels": "pass --units pixels --width W --height H", "unit": "pass --units unit"}.get(
@@ -90,8 +90,8 @@ def check_body(points: np.ndarray, seen: np.ndarray, swapped: bool = False) -> N
     """
     require_upright(points, seen)
     _, width = _shoulders(points, seen)
-    told = seen & seen[:, WRISTS].all(1)[:, None]
-    facts = hands_on_arms(points, told, np.full(len(points), width), np.zeros(1, int))
+    with_wrists = seen & seen[:, WRISTS].all(1)[:, None]
+    facts = hands_on_arms(points, with_wrists, np.full(len(points), width), np.zeros(1, int))
     if facts["exchanged"][0] >= CONTRADICTS:
         advice = "exchanged; pass --swap_hands"
         if swapped:
@@ -100,7 +100,7 @@ def check_body(points: np.ndarray, seen: np.ndarray, swapped: bool = False) -> N
 
 
 def notes_on_body(points: np.ndarray, seen: np.ndarray) -> list[str]:
-    """What is odd about the place of a clip's body, and is yet no proof of a mistake; points [T,75,2], seen [T,75]."""
+    """Notes on what is odd about a clip's body without proving a mistake; points [T,75,2], seen [T,75]."""
     notes = []
     if _outside(points, seen):
         notes.append("the nose or a shoulder lies outside the picture; are --width, --height and --units right?")
@@ -114,7 +114,7 @@ def notes_on_body(points: np.ndarray, seen: np.ndarray) -> list[str]:
 
 
 def notes_on_posture(points: np.ndarray, seen: np.ndarray) -> list[str]:
-    """The same of a body that lies or jumps, as a video may show it, too."""
+    """Notes on a body that lies or jumps, which a video may show, too; points [T,75,2], seen [T,75]."""
     notes = []
     if _lying(points, seen):
         notes.append(
@@ -133,7 +133,7 @@ def notes_on_posture(points: np.ndarray, seen: np.ndarray) -> list[str]:
 
 
 def _in_one_place(points: np.ndarray, seen: np.ndarray) -> int:
-    """How many of the body's points, by the median of the frames, have the same coordinates as one of them."""
+    """The largest number of the body's points that have the same coordinates, as the median over the frames."""
     x, y = np.moveaxis(points[:, layout.BODY_KEYPOINTS], -1, 0)
     place = np.where(seen[:, layout.BODY_KEYPOINTS], x + 1j * y, np.nan)  # [T,33]; NaN equals nothing
     same = place[:, :, None] == place[:, None]  # [T,33,33]

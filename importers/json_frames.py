@@ -27,7 +27,7 @@ def frame_number(path: Path) -> int | None:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a .json holds all frames of a clip, as MMPose writes it; judged by its first bytes, for all are many."""
+    """Whether a .json holds all frames of a clip, as MMPose writes it; judged by its first bytes, as it may be long."""
     with open(path, "rb") as file:
         start = file.read(4096)
     return b'"instance_info"' in start or b'"meta_info"' in start or (start.lstrip().startswith(b"[") and b"{" in start)
@@ -41,7 +41,7 @@ def holds_frame(path: Path) -> bool:
 
 
 def clip_prefix(path: Path) -> str:
-    """What a frame's file is called before its number."""
+    """The part of a frame's file name before its number."""
     return re.sub(r"[_\-.]$", "", FRAME_NUMBER.sub("", path.stem))  # one mark between: an ID may end in another
 
 
@@ -59,14 +59,14 @@ def read_frames(
             sizes.add(canvas_of(content))
     sizes.discard(None)
     if len(sizes) > 1:
-        told = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
-        raise UserError(f"its frames state canvases of several sizes, {told}; one clip is of one picture")
+        listed = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
+        raise UserError(f"its frames state canvases of several sizes, {listed}; one clip is of one picture")
     points, visibility, more = _follow(people, frames, person)
     return points, visibility, next(iter(sizes), None), (*notes, *more)
 
 
 def read_video_file(path: Path, person: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """The same from one file for all frames, as MMPose writes it."""
+    """Points [T,75,2], scores [T,75] and notes of a clip from one file for all frames, as MMPose writes it."""
     content = read_json(path, MAX_VIDEO_BYTES)
     frames = content.get("instance_info") if isinstance(content, dict) else content
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
@@ -129,7 +129,7 @@ def _dwpose(person: object) -> np.ndarray:
         scores = _numbers(person, f"{part}_scores", width=1)[:, 0]
         if len(scores) != len(points):
             raise UserError(f"has {len(scores)} '{part}_scores' for {len(points)} '{part}_keypoints'")
-        if part == "body" and _are_numbers_of_points(scores):
+        if part == "body" and _are_indices(scores):
             scores = (scores >= 0).astype(float)
         scores = sound_scores(scores, MAX_BODY_SCORE)
         parts.append(np.concatenate([points, scores[:, None]], axis=1) * (scores > 0)[:, None])
@@ -139,11 +139,11 @@ def _dwpose(person: object) -> np.ndarray:
     return map_points(body, OPENPOSE_18, left, right, face)
 
 
-def _are_numbers_of_points(scores: np.ndarray) -> bool:
-    """Whether a body's scores [18] are no scores but, as DWPose writes, the points' own numbers among those of all
-    people, or -1."""
+def _are_indices(scores: np.ndarray) -> bool:
+    """Whether a body's scores [18] are not scores but the indices of its points among those of all people, or -1, as
+    DWPose writes them."""
     found = scores != MISSING
-    first = (scores - np.arange(len(scores)))[found]  # the number of the person's first point
+    first = (scores - np.arange(len(scores)))[found]  # the index of the person's first point
     return bool((first == first[:1]).all() and (first >= 0).all() and (first % 18 == 0).all())
 
 
@@ -173,10 +173,10 @@ def _numbers(person: object, key: str, width: int, absent: int | None = None) ->
 
 
 def places_of(numbers: Sequence[int | None]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Which frame each is, by their rising numbers, and notes: a missing number leaves an unseen frame.
+    """Each file's frame, by the files' rising numbers, and notes; a missing number leaves an unseen frame.
 
-    Where all are some frames apart, most frames would be missing, or two have one number, they are taken one after the
-    other.
+    Where all numbers are some frames apart, most frames would be missing, or two files have one number, the files are
+    taken one after the other.
     """
     in_order = np.arange(len(numbers))
     if None in numbers:
@@ -197,7 +197,7 @@ def places_of(numbers: Sequence[int | None]) -> tuple[np.ndarray, tuple[str, ...
 def _follow(
     people: list[np.ndarray], frames: np.ndarray, person: str
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """One person through all frames. people: those of each file, [N,75,3]; frames: which frame each file is."""
+    """One person through all frames. people: the people [N,75,3] of each file; frames: each file's frame."""
     people = [np.where(np.isfinite(found).all(2, keepdims=True), found, 0) for found in people]  # NaN: not found
     hands_alone = notes_on_hands_alone(people)
     people = [found[shows_trunk(found)] for found in people]

@@ -11,16 +11,16 @@ from poses import layout
 WHOM = ("signing", "left", "right", "largest")  # whom --person follows, where there are several
 PERSISTENT = 0.5  # of the looks that show anyone: who is in fewer is a passer-by, or no person at all
 REACH = 1.5  # face sizes that a face moves at most from one look to the next
-LOOK_EVERY = 6  # frames, for whose hands move: from one to the next they hardly move more than a detector trembles
+LOOK_EVERY = 6  # frames between looks at moving hands: from frame to frame they hardly move more than noise
 BODY_REACH = 0.5  # heights that a body moves at most from one frame to the next
-ANOTHER = 0.1  # of the looks that show one person each: so many elsewhere are of somebody else
+ANOTHER = 0.1  # of the looks, each with one person: a track of so many looks elsewhere is somebody else
 MARGIN = 1.0  # face sizes that are cut away around another person's face
 
 
 @dataclass(frozen=True)
 class Person:
-    """Where someone is over the whole recording, in pixels: the middle (x, y) and the size of their boxes; and which
-    boxes these are: in which look, and which of that look."""
+    """Where someone is over the whole recording, in pixels: the median middle (x, y) and size of the person's boxes;
+    and the track of these boxes: (look, number of the box in that look)."""
 
     middle: np.ndarray
     size: float
@@ -28,8 +28,8 @@ class Person:
 
 
 def find_people(looks: Sequence[np.ndarray], reach: float = REACH, persistent: float = PERSISTENT) -> list[Person]:
-    """The people of a recording, from left to right. looks: a box for each of them, their face or another part that is
-    always with them, [N,4] (x, y, width, height).
+    """The people of a recording, from left to right. looks: for each look the boxes [N,4] (x, y, width, height) of the
+    people's faces, or of another part that everybody has.
 
     From look to look the nearest boxes are the same person's, each box one person's, at most `reach` sizes apart.
     """
@@ -92,22 +92,22 @@ def through_time(people: Sequence[np.ndarray], frames: np.ndarray, track: Sequen
 def follow_keypoints(
     people: Sequence[np.ndarray], frames: np.ndarray, person: str
 ) -> tuple[list[tuple[int, int]], int]:
-    """The track of one person, in which look and as which of that look, and how many people there are.
+    """The track of one person, (look, number of the person in it), and how many people there are.
 
-    people: those of each look, [N,75,3] (x, y, score), whose trunk is seen; frames: which frame each look is. A
-    detector that keeps one person a look may go over from one to another.
+    people: for each look the people [N,75,3] (x, y, score) whose trunk is seen; frames: each look's frame. A detector
+    that keeps one person per look may change from one person to another.
     """
     boxes, most = [_boxes(found) for found in people], max(map(len, people))
-    among = find_people(boxes, BODY_REACH, ANOTHER if most < 2 else PERSISTENT)
-    if most < 2 and len(among) < 2:
+    found_people = find_people(boxes, BODY_REACH, ANOTHER if most < 2 else PERSISTENT)
+    if most < 2 and len(found_people) < 2:
         return [(look, 0) for look, found in enumerate(people) if len(found)], most
 
     def movement(one: Person) -> float:
         looks = through_time(people, frames, one.track)[::LOOK_EVERY]
         return hand_movement(looks[..., :2], looks[..., 2] > 0)
 
-    chosen = choose(among or find_people(boxes, BODY_REACH, 0.0), person, movement)
-    return chosen.track, max(most, len(among))
+    chosen = choose(found_people or find_people(boxes, BODY_REACH, 0.0), person, movement)
+    return chosen.track, max(most, len(found_people))
 
 
 def note_on_people(count: int, which: str) -> str:
@@ -122,8 +122,8 @@ def shows_trunk(found: np.ndarray) -> np.ndarray:
 
 
 def notes_on_hands_alone(people: Iterable[np.ndarray]) -> list[str]:
-    """Says in how many looks, each [N,75,3] (x, y, score), somebody's hand is seen and nobody's trunk: none is followed
-    there, so the hand is lost."""
+    """Says in how many looks, each [N,75,3] (x, y, score), somebody's hand is seen but nobody's trunk: nobody is
+    followed there, so the hand is lost."""
     alone = sum((found[:, layout.NUM_BODY :, 2] > 0).any() and not shows_trunk(found).any() for found in people)
     if not alone:
         return []
@@ -134,7 +134,7 @@ def hand_movement(points: np.ndarray, visible: np.ndarray) -> float:
     """How far the wrists move from the body from one look to the next, on average over the looks.
 
     points [N,75,2] in units in which both axes are alike, visible [N,75] bool. The unit is the width of the shoulders,
-    or the distance of the nose from them where that is more, as it is from the side. A wrist that is not visible stays.
+    or the distance of the nose from them where that is more, as it is from the side. An unseen wrist counts as still.
     """
     facing = visible[:, layout.SHOULDERS].all(1)
     if not facing.any():

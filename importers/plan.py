@@ -38,7 +38,7 @@ VIDEO_ENDINGS = (
     ".gif",
 )
 
-SHARES = (0.8, 0.1, 0.1)  # of train, dev and test, where nothing says which clip is whose
+SHARES = (0.8, 0.1, 0.1)  # of train, dev and test, where nothing says the clips' splits
 _WORDS = re.compile("[a-z]+")
 LONGEST_ID = 240  # bytes: with the ending of its files, as long as a file's name may be
 
@@ -150,15 +150,15 @@ def files_in(folder: Path, endings: tuple[str, ...], output_dir: Path | None, sk
     problems = []
     if closed:
         name = escaped(os.path.relpath(closed[0].filename, folder))
-        told = f"{len(closed)} folders can't be read, such as {name} ({closed[0].strerror})"
-        problems.append((told, "check their permissions"))
+        problem = f"{len(closed)} folders can't be read, such as {name} ({closed[0].strerror})"
+        problems.append((problem, "check their permissions"))
     if lost:
-        told = f"{len(lost)} links lead nowhere, such as {escaped(lost[0].relative_to(folder))}"
-        problems.append((told, "fetch their content, for example with git annex get, datalad get or dvc pull"))
-    for told, advice in problems:
+        problem = f"{len(lost)} links lead nowhere, such as {escaped(lost[0].relative_to(folder))}"
+        problems.append((problem, "fetch their content, for example with git annex get, datalad get or dvc pull"))
+    for problem, advice in problems:
         if not skip_bad:
-            raise UserError(f"{folder}: {told}; {advice}, or pass --skip_bad")
-        print(f"{told}; they are left out: {advice}")
+            raise UserError(f"{folder}: {problem}; {advice}, or pass --skip_bad")
+        print(f"{problem}; they are left out: {advice}")
     return sorted(files)
 
 
@@ -169,13 +169,14 @@ def name_sources(sources: Iterable[Source], endings: tuple[str, ...], ids: str) 
         clip_id = clip_name(source.name, endings, by_path=ids == "path")
         if clip_id in named:
             other = named[clip_id]
-            told = f"{other.name} and {source.name} would both be called '{clip_id}'"
+            problem = f"{other.name} and {source.name} would both be called '{clip_id}'"
             if other.name == source.name:
-                told = f"{' and '.join(dict.fromkeys([str(other.path), str(source.path)]))}: '{clip_id}' is named twice"
+                paths = " and ".join(dict.fromkeys([str(other.path), str(source.path)]))
+                problem = f"{paths}: '{clip_id}' is named twice"
             by_path = {clip_name(one.name, endings, by_path=True) for one in (other, source)}
             helps = ids != "path" and len(by_path) > 1
             advice = "pass --ids path, which names clips after their path" if helps else "rename one of them"
-            raise UserError(f"{told}; {advice}")
+            raise UserError(f"{problem}; {advice}")
         if unfit := _unfit(clip_id, source.name):
             raise UserError(
                 f"{source.path}: the name '{escaped(source.name)}' can't be a clip's, as {unfit}; rename it"
@@ -248,8 +249,8 @@ def _splits_of_folders(clips: list[PlannedClip]) -> dict[str, str]:
         )
     if splits:
         counts = Counter(splits.values())
-        told = ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
-        say(f"splits as the recordings' folders or files are called: {told} (--split says otherwise)")
+        counted = ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
+        say(f"splits as the recordings' folders or files are called: {counted} (--split says otherwise)")
     return splits
 
 
@@ -266,7 +267,7 @@ def _splits_named(words: dict[str, list[list[str]]]) -> dict[str, str]:
 
 def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tuple[str, ...]) -> list[PlannedClip]:
     """The clips that have a text, with it and with the split of its file or, without --split, of its row ('': none)."""
-    said: dict[str, tuple[str, str, str | None]] = {}  # split, text, signer
+    labels: dict[str, tuple[str, str, str | None]] = {}  # split, text and signer, by clip ID
     known = {clip.id for clip in clips}
 
     def clip_named(name: str) -> str:
@@ -292,20 +293,20 @@ def _with_texts(clips: list[PlannedClip], args: argparse.Namespace, endings: tup
         for name, text in texts.items():
             split = _known_split(splits[name], name, path) if splits else split_of_file
             clip_id, found = clip_named(name), (split, text, signers.get(name))
-            if said.setdefault(clip_id, found) != found:
+            if labels.setdefault(clip_id, found) != found:
                 raise UserError(
                     f"{path}: '{clip_id}' has another text, another split or another signer too; IDs must be unique"
                 )
     names = ("split", "text", "signer")
-    kept = [replace(clip, **dict(zip(names, said[clip.id], strict=True))) for clip in clips if clip.id in said]
+    kept = [replace(clip, **dict(zip(names, labels[clip.id], strict=True))) for clip in clips if clip.id in labels]
     files = ", ".join(str(path) for _, path in given)
-    if not said:
+    if not labels:
         raise UserError(f"{files}: names its columns and holds no text")
-    without = sorted({clip.id for clip in clips} - said.keys())
-    missing = sorted(said.keys() - {clip.id for clip in clips})
+    without = sorted({clip.id for clip in clips} - labels.keys())
+    missing = sorted(labels.keys() - {clip.id for clip in clips})
     if not kept:
         raise UserError(
-            f"{files}: none of its {len(said)} IDs, such as '{missing[0]}', is a recording's, such as '{without[0]}'"
+            f"{files}: none of its {len(labels)} IDs, such as '{missing[0]}', is a recording's, such as '{without[0]}'"
         )
     if without:
         print(f"{len(without)} recordings have no text in {files} and are not taken, such as '{escaped(without[0])}'")
@@ -350,8 +351,8 @@ def assign_splits(ids: list[str], split: str | tuple[float, ...], output_dir: Pa
             counts = Counter(chosen.values())
             free = [clip_id for clip_id in ids if clip_id not in written and counts[chosen[clip_id]] > 1]
             if not free:
-                told = f", of which {len(written)} are written already," if written else ""
-                raise UserError(f"{len(ids)} clips{told} are too few for three splits; pass --split train, dev or test")
+                some = f", of which {len(written)} are written already," if written else ""
+                raise UserError(f"{len(ids)} clips{some} are too few for three splits; pass --split train, dev or test")
             givers = {chosen[clip_id] for clip_id in free}
             largest = max((other for other in SPLITS if other in givers), key=counts.__getitem__)
             middle = (bounds[number] + bounds[number + 1]) / 2
@@ -379,7 +380,7 @@ def mark_made_by(output_dir: Path, script: str, flags: dict, clips: list[Planned
             same = {**found, "source_fps": mine.get("source_fps")} == mine
         if made and not same:
             raise UserError(
-                f"{output_dir}: its clips were made with {_told(found)}, not with {_told(mine)}; "
+                f"{output_dir}: its clips were made with {_command(found)}, not with {_command(mine)}; "
                 "use the same flags or another --output_dir"
             )
     elif any((output_dir / split).exists() for split in SPLITS):
@@ -395,7 +396,7 @@ def mark_made_by(output_dir: Path, script: str, flags: dict, clips: list[Planned
         json.dump(mine, file)
 
 
-def _told(made_by: object) -> str:
+def _command(made_by: object) -> str:
     if not isinstance(made_by, dict):
         return "flags that can't be read"
     flags = [f"--{name} {value}" for name, value in made_by.items() if name != "script" and value is not None]

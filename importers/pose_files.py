@@ -48,7 +48,7 @@ def read_pose_recording(
     if file.num_people > 1:
         file, several = _follow(file, targets, person)
         notes += several
-    depth = depth_scale(file)  # in pictures of the file's own width, whatever square it is put into
+    depth = depth_scale(file)  # by the file's own picture, even if the body is put into a square
     file, square = _in_pixels(file, targets, units)
     if depth != 1:
         notes.append("depth of the face in pictures, as most converters write it; brought to pixels")
@@ -70,9 +70,9 @@ def read_pose_recording(
 
 
 def _in_pixels(file: PosePoints, targets: dict[int, int], units: str | None) -> tuple[PosePoints, bool]:
-    """The file with its points in pixels of its picture, and whether that is a square one that was made up for them.
+    """The file with its points in pixels, and whether they were put into a square picture that is not the file's own.
 
-    Raises UserError if they are not in the unit that was said, pixels by default.
+    Raises UserError if the points are not in `units` (None: pixels).
     """
     keypoints, visibility = _keypoints(file.points[:, 0], file.confidence[:, 0], targets)
     seen = (visibility > 0) & (keypoints != 0).any(2)
@@ -127,8 +127,8 @@ def _follow(file: PosePoints, targets: dict[int, int], person: str) -> tuple[Pos
     keypoints, visibility = _keypoints(file.points, file.confidence, targets)  # [T,P,75,2], [T,P,75]
     people = np.concatenate([keypoints, visibility[..., None]], axis=-1)
     shown = [np.flatnonzero(shows_trunk(of_frame)) for of_frame in people]
-    of_trunk = [one[who] for one, who in zip(people, shown, strict=True)]
-    track, count = follow_keypoints(of_trunk, np.arange(len(people)), person)
+    with_trunk = [of_frame[who] for of_frame, who in zip(people, shown, strict=True)]
+    track, count = follow_keypoints(with_trunk, np.arange(len(people)), person)
     who, followed = np.zeros(len(people), int), np.zeros(len(people), bool)
     for frame, number in track:
         who[frame], followed[frame] = shown[frame][number], True
@@ -151,8 +151,8 @@ def _reduced_face(file: PosePoints, depth: float) -> tuple[np.ndarray | None, st
     full = np.zeros((len(mesh), face.NUM_FACE_WITH_IRIS if irises else face.NUM_FACE, 3))
     kept = [number for number, name in enumerate(names) if name.isdigit() and int(name) < full.shape[1]]
     full[:, [int(names[number]) for number in kept]] = mesh[:, kept, :3] * np.array([1.0, 1.0, depth])
-    there = (confidence[:, kept] > 0).all(1)
-    nmm = np.where(there[:, None], face.nmm_from_face_mesh(full), np.nan)
+    seen = (confidence[:, kept] > 0).all(1)
+    nmm = np.where(seen[:, None], face.nmm_from_face_mesh(full), np.nan)
     if len(kept) == full.shape[1]:
         return nmm, None
     return nmm, f"reduced face: {len(kept)} of {full.shape[1]} points, all that the face's numbers need"

@@ -26,9 +26,9 @@ from runtime.untrusted import read_kept
 
 PARTS = ("body", "face", "left hand", "right hand")  # whose frames the report counts
 MAX_BODY_SCORE = 20.0  # scores of whole bodies by RTMPose and DWPose reach 10
-WHOLE = 2**28  # bytes of a file that is read whole to tell it from another
-PROBE = 2**16  # bytes that are read at a place to tell a file from another
-FAR_APART = 3  # times the usual distance in time: two frames so far apart have others missing between them
+WHOLE = 2**28  # bytes: the largest file whose digest is of all of it
+PROBE = 2**16  # bytes that the digest of a larger file reads at each place
+FAR_APART = 3  # times the usual distance in time: between frames so far apart others are missing
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class Recording:
 
     def counts(self) -> dict[str, int]:
         """In how many frames the body, the face and each hand was seen; a hand, if half of it was."""
-        there = (
+        shown = (
             self.seen[:, layout.SHOULDERS].all(1),
             np.isfinite(self.nmm).any(1),
             self.seen[:, layout.LEFT_HAND_KEYPOINTS].mean(1) >= HALF,
             self.seen[:, layout.RIGHT_HAND_KEYPOINTS].mean(1) >= HALF,
         )
-        return {part: int(frames.sum()) for part, frames in zip(PARTS, there, strict=True)}
+        return {part: int(frames.sum()) for part, frames in zip(PARTS, shown, strict=True)}
 
 
 def make_recording(
@@ -98,9 +98,9 @@ def make_recording(
 
 
 def sound_scores(scores: np.ndarray, most: float = MAX_VISIBILITY, or_else: str = "") -> np.ndarray:
-    """Scores, which must be 0 for unseen up to 1 for seen, at `most` a little more.
+    """The scores, which must go from 0 for unseen to 1 for seen, or a little more, up to `most`; -1 is unseen, too.
 
-    UserError for percent, logits and other numbers; or_else: what else may help than to divide percent.
+    UserError for percent, logits and other numbers; or_else: further advice for its message.
     """
     odd = scores[(scores > most) | (scores < MISSING)]
     if len(odd):
@@ -152,7 +152,7 @@ def at_rate(recording: Recording, fps: float | None) -> Recording:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Within it, a UserError begins with the name of the file: one of the many that a recording is made of."""
+    """Within the block, a UserError begins with the name of this file, one of many that make a recording."""
     try:
         yield
     except UserError as error:
@@ -160,10 +160,10 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def content_of(path: Path, *, whole: bool = False) -> str:
-    """A digest of a recording, by which a replaced or changed one is recognised: of a file's size, start, middle and
-    end; of a folder's names and of each of its files. That of a link that leads nowhere is no file's.
+    """A digest that tells whether a recording was replaced or changed: of a file's size, start, middle and end; of a
+    folder's names and of each of its files. A link that leads nowhere has a digest that no file has.
 
-    whole: of all that a file of up to WHOLE bytes holds, since arrays are changed in the middle, as videos are not.
+    whole: digest all of a file of up to WHOLE bytes, since arrays, unlike videos, may change in the middle.
     """
     if not path.exists():
         return digest([])
@@ -234,7 +234,7 @@ def record_path(output_dir: Path, split: str, clip_id: str) -> Path:
 
 
 def read_record(output_dir: Path, split: str, clip_id: str) -> dict | None:
-    """What the report says of a clip; None where the clip is not complete yet. UserError of a damaged record."""
+    """A clip's record, for the report; None if the clip is not complete yet. UserError for a damaged record."""
     damaged = "not the record of a clip; remove the file, and its clip is made again"
     return read_kept(record_path(output_dir, split, clip_id), _is_record, damaged)
 

@@ -1,10 +1,11 @@
-"""Other skeletons' points as MediaPipe Holistic's 75: which of theirs is which of ours. What has no equal is unseen."""
+"""Points of other skeletons as MediaPipe Holistic's 75. A point that the other skeleton lacks is unseen."""
 
 import numpy as np
 
 from poses import layout
 
-# MediaPipe's body points by theirs: OpenPose's BODY_25, its older 18 points (DWPose writes them), COCO's 17 with feet.
+# MediaPipe's number of a body point: the number in OpenPose's BODY_25, in its older 18 points (DWPose writes them), and
+# in COCO's 17 with feet.
 BODY_25 = {
     0: 0,
     2: 16,
@@ -88,7 +89,7 @@ def map_points(
     right_hand: np.ndarray,
     face: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Points [...,75,C] from body [...,N,C], hands [...,21,C] and face [...,68 or more,C]; zeros where none is ours."""
+    """Points [...,75,C] from body [...,N,C], hands [...,21,C] and face [...,68 or more,C]; zeros where it has none."""
     points = np.zeros((*body.shape[:-2], layout.NUM_KEYPOINTS, body.shape[-1]))
     points[..., list(table), :] = body[..., list(table.values()), :]
     if face is not None:

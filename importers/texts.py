@@ -41,13 +41,13 @@ UNSURE_COLUMNS = ("label", "gloss")  # may be a class's number, or beside a text
 # A column of where in a longer recording a text ends; ELAN calls it offset.
 _END = re.compile(r"(.*[_ .-])?((end|stop)(times?|frames?|seconds?|sec|ms|s)?|offset)([_ .(-].*)?", re.IGNORECASE)
 _SIGNER = re.compile(r"(.*[_ ])?(signer|speaker|performer)([_ ]?(id|name|no|number))?", re.IGNORECASE)
-_NO_END = ("", "nan", "0", "0.0", "-1", "-1.0")  # of what is written there for the recording's own end
+_NO_END = ("", "nan", "0", "0.0", "-1", "-1.0")  # cells of such a column that mean the recording's own end
 DELIMITERS = "\t|,;"
-csv.field_size_limit(2**31 - 1)  # letters in a cell: a mark that is never closed is told, however long the file
+csv.field_size_limit(2**31 - 1)  # letters in a cell: an unclosed quotation mark is reported in a file of any length
 
 
-class Said(NamedTuple):
-    """What a file says of each clip, named as it names them; {} of what it does not say."""
+class Labels(NamedTuple):
+    """Texts, splits and signers by clip, named as the file names it; {} for what the file does not say."""
 
     texts: dict[str, str]
     splits: dict[str, str]
@@ -77,11 +77,11 @@ def read_texts(
     id_column: str | None = None,
     signer_column: str | None = None,
     recording_of: Callable[[str], str | None] = lambda name: None,
-) -> Said:
+) -> Labels:
     """The texts of a file of ID|text lines or of a table, with the splits and the signers of the table.
 
-    recording_of: the clip ID of the recording that a cell names, None if it names none; it tells whether another column
-    than that of the IDs may be meant. Raises UserError that names the file and the line.
+    recording_of: the clip ID of the recording that a cell names, None if it names none; it shows whether the IDs may
+    stand in another column. Raises UserError that names the file and the line.
     """
     content, numbered = _read_lines(path)
     lines = [line for _, line in numbered]
@@ -98,10 +98,10 @@ def read_texts(
     if columns.id is None or columns.text is None or columns.id == columns.text:
         of_lines = delimiter == "|" and not any(named) and (corpus or _of_id_and_text(lines, header))
         if of_lines and (columns.id is None or recording_of(header[columns.id]) is not None):
-            said = Said(texts_by_id(path, numbered), {}, {})
-            if are_numbers(said.texts.values()):
+            labels = Labels(texts_by_id(path, numbered), {}, {})
+            if are_numbers(labels.texts.values()):
                 print(f"{path}: {ALL_NUMBERS}")
-            return said
+            return labels
         missing = [f"'{name}'" for name, at in zip(named[:2], columns[:2], strict=True) if name and at is None]
         wanted = f"the column {' and '.join(missing)}" if missing else "a column for the ID and one for the text"
         line = "PHOENIX's first line" if corpus else "its first line"
@@ -137,8 +137,8 @@ def _read_table(
     named: _Named,
     delimiter: str,
     recording_of: Callable[[str], str | None],
-) -> Said:
-    """What a table says whose first row names its columns; prints what is read of it, and what is odd about it.
+) -> Labels:
+    """The labels of a table whose first row names its columns; prints what is read of it, and what is odd about it.
 
     Raises UserError if its IDs or texts may stand in another column.
     """
@@ -155,20 +155,20 @@ def _read_table(
     if not named.id:
         _require_no_other_ids(path, header, rows, (columns.id, columns.text), recording_of)
     _say_unread(path, header, rows, columns)
-    said = _read_rows(path, header, rows, columns, delimiter, one_id=not named.id)
-    if unsure and are_numbers(said.texts.values()):
-        first = next(text for text in said.texts.values() if text)
+    labels = _read_rows(path, header, rows, columns, delimiter, one_id=not named.id)
+    if unsure and are_numbers(labels.texts.values()):
+        first = next(text for text in labels.texts.values() if text)
         raise UserError(
             f"{path}: the texts of the column '{header[columns.text]}', such as '{first}', are all numbers, so they "
             "look like classes; write what is signed there, or pass --text_column"
         )
-    nothing = [clip_id for clip_id, text in said.texts.items() if text.lower() in NO_WORD]
+    nothing = [clip_id for clip_id, text in labels.texts.items() if text.lower() in NO_WORD]
     if nothing:
         print(
-            f"{path}: {len(nothing)} texts, such as that of '{escaped(nothing[0])}', are '{said.texts[nothing[0]]}', "
+            f"{path}: {len(nothing)} texts, such as that of '{escaped(nothing[0])}', are '{labels.texts[nothing[0]]}', "
             "as programs write for nothing; leave their cells empty if nothing is signed"
         )
-    return said
+    return labels
 
 
 def _without_spare_columns(path: Path, rows: list[list[str]]) -> list[list[str]]:
@@ -228,36 +228,37 @@ def _say_unread(path: Path, header: list[str], rows: list[list[str]], columns: _
 
 def _read_rows(
     path: Path, header: list[str], rows: list[list[str]], columns: _Columns, delimiter: str, *, one_id: bool
-) -> Said:
-    """What the rows of a table say; one_id: all columns that may hold a row's ID must agree."""
+) -> Labels:
+    """The labels of a table's rows; one_id: all columns that may hold a row's ID must agree."""
     id_columns = {name: at for at, name in enumerate(header) if name.lower() in ID_COLUMNS and at != columns.text}
-    said = Said({}, {}, {})
+    labels = Labels({}, {}, {})
     for number, row in enumerate(rows, 1):
-        row = _of_columns(path, number, row, header, columns.text, delimiter)
+        row = _fit_row(path, number, row, header, columns.text, delimiter)
         if len(row) <= max(columns.id, columns.text):
             raise UserError(f"{path}: row {number} has {len(row)} columns, too few; it begins with '{row[0][:60]}'")
         clip_id, where = row[columns.id].strip(), f"{path}: row {number}"
         if one_id:
             _require_one_id({name: row[at].strip() for name, at in id_columns.items() if at < len(row)}, where)
         text = legible(row[columns.text])
-        add_text(said.texts, clip_id, unquoted_text(text) if delimiter == "|" else text, where)
+        add_text(labels.texts, clip_id, unquoted_text(text) if delimiter == "|" else text, where)
         if columns.split is not None and columns.split != columns.text:
             split = row[columns.split].strip() if columns.split < len(row) else ""
-            if said.splits.setdefault(clip_id, split) != split:
+            if labels.splits.setdefault(clip_id, split) != split:
                 raise UserError(f"{where}: the ID '{clip_id}' stands there twice, in different splits; remove one")
         if columns.signer is not None:
             signer = legible(row[columns.signer]).strip() if columns.signer < len(row) else ""
             if signer.lower() in ("", *NO_WORD):
                 raise UserError(f"{where} names no signer; write one there, or leave --signer_column out")
-            if said.signers.setdefault(clip_id, signer) != signer:
+            if labels.signers.setdefault(clip_id, signer) != signer:
                 raise UserError(f"{where}: the ID '{clip_id}' stands there twice, with different signers; remove one")
-    return said
+    return labels
 
 
 def _delimiter(lines: list[str]) -> str | None:
-    """What divides the columns: the first that every line has, the bar before others, as a text may hold those.
+    """The delimiter of the columns: the first one that every line has; the bar comes first, as texts may hold the
+    others.
 
-    Where none is in every line, as where a cell has two lines, the first line says it; None if it has none.
+    If no delimiter is in every line, as where a cell has two lines, the first line decides; None if it has none.
     """
     everywhere = (mark for mark in ("|", *DELIMITERS) if all(mark in line for line in lines))
     return next(everywhere, None) or next((mark for mark in DELIMITERS if mark in lines[0]), None)
@@ -266,7 +267,7 @@ def _delimiter(lines: list[str]) -> str | None:
 def _of_id_and_text(lines: list[str], header: list[str]) -> bool:
     """Whether lines with bars are of ID|text, whose texts may hold bars, and not of a table: some line has one bar.
 
-    Of a table whose first line names a column, that line has the bars of all.
+    If the first line names a column, and has several bars, it is that of a table.
     """
     bars = [line.rstrip("| ").count("|") for line in lines]
     named = any(name.lower() in (*ID_COLUMNS, *TEXT_COLUMNS) for name in header)
@@ -278,8 +279,8 @@ def _require_one_id(ids: dict[str, str], where: str) -> None:
     names = [clip_name(name, ()) for name in ids.values()]
     short = min(names, key=len)
     if not all(name == short or name.startswith(f"{short}.") for name in names):  # `a` and `a.mp4` are one
-        told = " and ".join(f"'{escaped(name)}'" for name in ids.values())
-        raise UserError(f"{where} names {told}; which of them is the clip? Pass --id_column {' or '.join(ids)}")
+        listed = " and ".join(f"'{escaped(name)}'" for name in ids.values())
+        raise UserError(f"{where} names {listed}; which of them is the clip? Pass --id_column {' or '.join(ids)}")
 
 
 def _require_no_other_ids(
@@ -289,7 +290,7 @@ def _require_no_other_ids(
     taken: tuple[int, int],
     recording_of: Callable[[str], str | None],
 ) -> None:
-    """Raises UserError where another column names as many of the recordings as that of the IDs, and other ones.
+    """Raises UserError if another column names as many recordings as the column of IDs, but other ones.
 
     taken: the columns of IDs and texts.
     """
@@ -310,10 +311,11 @@ def _require_no_other_ids(
             )
 
 
-def _of_columns(path: Path, number: int, row: list[str], header: list[str], text_at: int, delimiter: str) -> list[str]:
+def _fit_row(path: Path, number: int, row: list[str], header: list[str], text_at: int, delimiter: str) -> list[str]:
     """A row with as many columns as the header: a text in the last one may hold the delimiter itself.
 
-    An empty cell too many is a spare one, unless it may be the last column's beside a text that holds the delimiter.
+    If the text is the last column, surplus empty cells at the end are dropped; else they may follow a text that holds
+    the delimiter.
     """
     while len(row) > len(header) and not row[-1].strip() and text_at == len(header) - 1:
         row = row[:-1]
@@ -341,9 +343,8 @@ def _rows(path: Path, content: str, lines: list[str], delimiter: str) -> list[li
         as_written = _quoted_rows(content, delimiter) if without_blanks != content else rows
     except csv.Error as error:
         if "unexpected end" in str(error):
-            raise UserError(
-                f"{path}: a quotation mark in line {_opened(without_blanks)} is never closed; close it"
-            ) from None
+            line = _unclosed_line(without_blanks)
+            raise UserError(f"{path}: a quotation mark in line {line} is never closed; close it") from None
         # Marks stand within a text.
         rows = as_written = [row for line in lines for row in csv.reader([line], delimiter=delimiter)]
     if len(rows) == len(as_written):  # of a text that holds the delimiter and ends in a quotation, no blank is spare
@@ -355,13 +356,13 @@ def _quoted_rows(content: str, delimiter: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True))
 
 
-def _opened(content: str) -> int:
+def _unclosed_line(content: str) -> int:
     """The last line with an odd number of quotation marks."""
     return max(number for number, line in enumerate(content.split("\n"), 1) if line.count('"') % 2)
 
 
 def _find(header: list[str], asked: str | None, known: tuple[str, ...]) -> int | None:
-    """Where the column stands that was asked for, or else the first of the known names."""
+    """The index of the column `asked`, or else of the first of the known names; None if there is none."""
     names = [name.lower() for name in header]
     wanted = (asked.lower(),) if asked else known
     return next((names.index(name) for name in wanted if name in names), None)

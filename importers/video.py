@@ -20,19 +20,19 @@ from poses.face import nmm_from_face_mesh
 from poses.rates import SLOWEST
 from runtime.errors import UserError
 
-# Said before OpenCV is loaded: no log lines of its video library, and no file that leads elsewhere (a playlist).
+# Set before OpenCV is loaded: no log lines of its video library, and no file that leads elsewhere (a playlist).
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-LOOKS = 4  # per second, for faces, and for whose hands move
+LOOKS = 4  # per second, to find faces and moving hands
 VISIBLE = 0.5  # a point that MediaPipe finds less visible is a guess, which moves by itself
 FASTEST_VIDEO = 500.0  # frames per second; browsers' WebM says 1000, the unit of its time stamps
 ENDS_EARLY = 0.9  # of the frames that the header promises
 UNEVEN = 0.75  # frames that a time stamp strays from an even rate; beyond it the clip is brought to one
 SAME_SHAPE = 0.05  # of width / height: pictures of one clip that differ by more are not of one recording
-SQUARE, MOST_STRETCH = 0.01, 4.0  # pixels that are hardly wider than high, or so many times, are taken for square ones
+SQUARE, MOST_STRETCH = 0.01, 4.0  # pixels stretched by less than the first, or by more than the second, count as square
 
 Picture = Callable[[], np.ndarray]  # decodes a frame, [H,W,3] uint8 BGR
 
@@ -52,8 +52,8 @@ def find_sources(
 ) -> tuple[list[Source], dict[str, int]]:
     """Videos and folders of frames in a folder and the folders in it, and how many other files have which ending.
 
-    A picture that is called like a video beside it is its cover, as downloaders write it, and no frame. The flags as
-    `files_in` has them.
+    A picture that is called like a video beside it is its cover, as downloaders write it, and no frame. output_dir,
+    skip_bad: as in `files_in`.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; pass the folder of the videos with --videos")
@@ -88,7 +88,7 @@ def header_rate(source: Source, source_fps: float | None) -> float | None:
 
 
 def content_of_source(source: Source) -> str:
-    """A digest of a recording, by which a replaced or changed one is recognised."""
+    """A digest that tells whether a recording was replaced or changed."""
     return content_of(source.path, whole=source.kind == "frames")  # a picture may change in its middle
 
 
@@ -126,21 +126,22 @@ def open_video(path: Path) -> Frames:
 
     fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
     fps = fps if SLOWEST <= fps <= FASTEST_VIDEO else None  # a header that says less or more says nothing
-    told = f"its pixels are {shape:.4g} times as wide as high; its pictures are stretched to that"
-    return Frames(frames(), fps, int(count) if 0 < count < 1e8 else None, [told] if shape != 1 else [])
+    note = f"its pixels are {shape:.4g} times as wide as high; its pictures are stretched to that"
+    return Frames(frames(), fps, int(count) if 0 < count < 1e8 else None, [note] if shape != 1 else [])
 
 
 def _shape_of_pixels(width: float, height: float) -> float:
-    """How many times as wide as high a video's pixels are, as camcorders and television store pictures; 1 where its
-    header says nothing, or what no pixels have."""
+    """A video's pixel width divided by the pixel height, which is not 1 for many camcorders and for television; 1 if
+    its header says nothing plausible."""
     shape = width / height if width > 0 and height > 0 else 1.0
     return shape if abs(shape - 1) > SQUARE and 1 / MOST_STRETCH <= shape <= MOST_STRETCH else 1.0
 
 
 def _frame_numbers(paths: list[Path]) -> dict[Path, int]:
-    """The number of the frame in each picture's name that has numbers: the one in which the names differ.
+    """The frame number in each picture's name that has numbers: the only number in which the names differ.
 
-    Where they differ in more, as frames of two recordings and names with a time of day do, their order can't be told.
+    UserError if the names differ in more, such as those of two recordings, or with a time of day: then they have no
+    clear order.
     """
     parts = {path: re.split(r"(\d+)", path.stem) for path in sorted(paths)}
     parts = {path: part for path, part in parts.items() if len(part) > 1}  # words and numbers in turn
@@ -250,9 +251,9 @@ def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -
         left, top, right, bottom = part or (0, 0, width, height)
         shown = np.ascontiguousarray(whole[top:bottom, left:right])
         found = detector.landmarks(shown)
-        there = found.visibility > 0
+        seen = found.visibility > 0
         pixels = found.points * [right - left, bottom - top] + [left, top]
-        keypoints[number] = np.where(there[:, None], pixels / [width, height], 0)
+        keypoints[number] = np.where(seen[:, None], pixels / [width, height], 0)
         visibility[number] = found.visibility
         if found.face is not None:
             nmm[number] = nmm_from_face_mesh(found.face[None] * [right - left, bottom - top, right - left])[0]
@@ -265,7 +266,7 @@ def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -
 
 
 def _movement(looks: Iterable[np.ndarray], detector: Detector, part: tuple[int, int, int, int]) -> float:
-    """How much the hands move of the person in a part of the pictures (left, top, right, bottom)."""
+    """How much the hands of the person in a part of the pictures (left, top, right, bottom) move."""
     left, top, right, bottom = part
     detector.reset()
     found = [detector.landmarks(np.ascontiguousarray(look[top:bottom, left:right])) for look in looks]
@@ -297,5 +298,5 @@ def _clock(stamps: np.ndarray, header_fps: float | None) -> tuple[float, bool, l
         )
     if header_fps is not None and abs(header_fps - fps) < 0.01 * fps:
         return header_fps, True, []
-    told = f"{header_fps:.4g}" if header_fps else "nothing"
-    return fps, True, [f"its header says {told} frames per second, its time stamps {fps:.4g}; the stamps are believed"]
+    rate = f"{header_fps:.4g}" if header_fps else "nothing"
+    return fps, True, [f"its header says {rate} frames per second, its time stamps {fps:.4g}; the stamps are believed"]
