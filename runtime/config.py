@@ -9,8 +9,8 @@ AUTO = "auto"  # the value of a flag that leaves the choice to the script
 
 
 def described(default: T, meaning: str, **more: object) -> T:
-    """A dataclass field with its default and its meaning; `more` may hold `choices`, or for its flag `parse`, or the
-    largest number, `most`.
+    """A dataclass field with its default and its meaning; `more` may hold, for its flag, `choices`, a parser `parse`,
+    or the largest number `most`.
 
     The user can set described fields; fields without a description are derived.
     """
@@ -18,7 +18,7 @@ def described(default: T, meaning: str, **more: object) -> T:
 
 
 def require_known(config: object, **known: Sequence[str]) -> None:
-    """Raises ValueError if a field of a configuration has a value that is none of its known ones, given by its name."""
+    """Raises ValueError if a field of a configuration has none of its known values, which `known` gives by its name."""
     for name, values in known.items():
         if getattr(config, name) not in values:
             raise ValueError(f"{name} '{getattr(config, name)}' must be one of {', '.join(values)}")

@@ -9,7 +9,7 @@ from runtime.errors import without_tricks
 from runtime.rank import is_first
 
 _quiet = False
-# One process shows bars. tqdm's own lock is shared with forks: one that is killed while it holds it stops all others.
+# One process shows bars. Forks share tqdm's own lock: a process that is killed while it holds it stops all others.
 tqdm.set_lock(threading.RLock())
 
 

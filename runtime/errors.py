@@ -16,17 +16,17 @@ class UserError(Exception):
 
 
 def without_tricks(message: str, kept: str = "\n\t") -> str:
-    """A message in which what a terminal would not show as it stands is spelt out, such as \\x1b or \\u202e.
+    """The message, with every character spelt out, such as \\x1b or \\u202e, that a terminal would not show as it is.
 
-    Names and texts of files are part of messages, and may hold marks that turn around or hide what follows. The letters
-    in `kept` stay, and joiners, which some scripts need within words.
+    Messages hold names and texts of files, which may hold marks that turn around or hide what follows. The letters in
+    `kept` stay, and so do joiners, which some scripts need within words.
     """
     shows = str.isprintable
     return "".join(c if shows(c) or c in kept + "\u200c\u200d" else ascii(c)[1:-1] for c in message)
 
 
 def first_line(error: Exception) -> str:
-    """What an error of another library says first, shortened."""
+    """The first line of another library's error message, shortened."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
 
 
@@ -51,10 +51,10 @@ def run(main: Callable[[], None]) -> None:
         end_with_parent(int(os.environ.pop(PARENT)))
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        stream = stream.stream if isinstance(stream, _ReadOrNot) else stream
+        stream = stream.stream if isinstance(stream, _MayLoseReader) else stream
         if isinstance(stream, io.TextIOWrapper):  # None without a console, or what a caller put in its place
             stream.reconfigure(errors="backslashreplace")
-            setattr(sys, name, _ReadOrNot(stream))
+            setattr(sys, name, _MayLoseReader(stream))
     if not is_first():
         sys.stdout = _Silence()
     try:
@@ -86,8 +86,8 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(stop.code)
 
 
-class _ReadOrNot:
-    """A stream that leads nowhere once its reader has gone, as after `| head`. What is made is worth more."""
+class _MayLoseReader:
+    """A stream that leads nowhere once its reader has gone, as after `| head`, so that the script does its work."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
         self.stream = stream
@@ -130,10 +130,10 @@ def _refuse(reason: str) -> NoReturn:
 
 def is_lost(error: BaseException) -> bool:
     """Whether an error says that another process of this command has ended, or does not answer."""
-    return isinstance(error, RuntimeError) and any(said in str(error) for said in _LOST)
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in _LOST)
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Of the main memory, or of a GPU's: `torch.OutOfMemoryError`, known by name, as not every script needs torch."""
+    """Whether main memory or a GPU's is full: `torch.OutOfMemoryError` by its name, as not every script needs torch."""
     by_name = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
     return isinstance(error, MemoryError) or by_name

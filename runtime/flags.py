@@ -41,7 +41,7 @@ class ScriptParser(argparse.ArgumentParser):
     def __init__(self, description: str | None) -> None:
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         self._reading: Path | None = None  # the file whose flags are being parsed
-        self._told = False  # of later flags; a script may parse twice
+        self._warned = False  # of later flags; a script may parse twice
         self.add_argument(
             "--config", type=Path, metavar="FILE", help="read flags from this file, such as the config.json of a run"
         )
@@ -68,7 +68,7 @@ class ScriptParser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; {self.prog} --help lists the flags\n")
 
     def _typed(self, words: Sequence[str]) -> dict[str, object]:
-        """The values among the words, without defaults, by their attributes."""
+        """The values that the words give, by attribute, without defaults."""
         unset = argparse.Namespace(**{action.dest: _UNSET for action in self._actions})
         with self._nothing_required():
             found, _ = super().parse_known_args(words, unset)
@@ -94,8 +94,8 @@ class ScriptParser(argparse.ArgumentParser):
             overridden |= members if members & overridden else set()
         for name, value in content["flags"].items():
             action = self._action(name, path)
-            its_words, _ = self._parse_one(action, value, path)
-            words += its_words if action.dest not in overridden else []
+            flag_words, _ = self._parse_one(action, value, path)
+            words += flag_words if action.dest not in overridden else []
         for name, value in content["defaults"].items():
             action = self._action(name, path)
             if value is None and action.default is None and not action.required:
@@ -103,10 +103,10 @@ class ScriptParser(argparse.ArgumentParser):
             _, parsed = self._parse_one(action, value, path)
             self.set_defaults(**{action.dest: parsed})
         if content["versions"]:  # a run wrote it, with every flag of its version
-            self._tell_later_flags(path, {*content["flags"], *content["defaults"]}, typed)
+            self._warn_of_later_flags(path, {*content["flags"], *content["defaults"]}, typed)
         return words
 
-    def _tell_later_flags(self, path: Path, known: set[str], typed: Collection[str]) -> None:
+    def _warn_of_later_flags(self, path: Path, known: set[str], typed: Collection[str]) -> None:
         """Warn of flags that the version which wrote a file did not have, and whose defaults do something."""
         later = [
             f"--{name_of(action)} {escaped(_plain(action.default))}"
@@ -114,8 +114,8 @@ class ScriptParser(argparse.ArgumentParser):
             if action.option_strings and action.dest not in OF_ONE_CALL and action.dest not in typed
             if name_of(action) not in known and action.default not in (None, False)
         ]
-        if later and not self._told:
-            self._told = True
+        if later and not self._warned:
+            self._warned = True
             print(f"warning: {path}: is of a version that lacked {', '.join(later)}: today's defaults apply")
 
     def _action(self, name: str, path: Path) -> argparse.Action:

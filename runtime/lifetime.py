@@ -32,7 +32,7 @@ def stop_upon(*names: str, message: str, code: int) -> None:
 
 @contextlib.contextmanager
 def stopped_by(*names: str) -> Iterator[None]:
-    """The same within a block, with the exit code of a shell for a process that a signal ended."""
+    """Turn signals into `Stopped` within a block, with the exit code of a shell for a process that a signal ended."""
     with handled(_stopping("stopped by {name}", None), *names):
         yield
 

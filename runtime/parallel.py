@@ -17,10 +17,10 @@ from threadpoolctl import threadpool_limits
 from runtime.errors import UserError
 from runtime.lifetime import end_with_parent, held_back
 
-_AHEAD = 4  # tasks a worker that may be under way or wait to be taken, so that memory does not grow with their number
-_AT_WORK = 2  # of these, tasks that a worker has: it need not wait for the next one
+_AHEAD = 4  # tasks per worker that are read ahead of the results, so that memory does not grow with their number
+_AT_WORK = 2  # of these, tasks that a worker holds, so that it need not wait for the next one
 
-_idle: list["_Worker"] = []  # of the last map, where starting a process takes long
+_idle: list["_Worker"] = []  # workers of the last map, kept where starting a process takes long
 
 
 def parallel_map(function: Callable, tasks: Iterable, num_workers: int, *shared: Any) -> Iterator:
@@ -47,31 +47,31 @@ def parallel_map(function: Callable, tasks: Iterable, num_workers: int, *shared:
 
 def _in_order(workers: list["_Worker"], tasks: Iterable) -> Iterator:
     """The results of the tasks, each given to a worker that has room for it."""
-    unasked = enumerate(tasks)
+    numbered = enumerate(tasks)
     waiting: deque[tuple[int, Any]] = deque()
     results: dict[int, Any] = {}
-    asked = given = 0  # tasks asked for, results handed out
+    num_read = num_yielded = 0  # tasks, results
     more = True
     while True:
-        while more and asked - given < _AHEAD * len(workers):
-            task = next(unasked, None)
+        while more and num_read - num_yielded < _AHEAD * len(workers):
+            task = next(numbered, None)
             more = task is not None
             if more:
                 waiting.append(task)
-                asked += 1
+                num_read += 1
                 _hand_out(workers, waiting)
                 results |= _receive(workers, timeout=0)
-        if given == asked:
+        if num_yielded == num_read:
             return
-        while given not in results:
+        while num_yielded not in results:
             _hand_out(workers, waiting)
             results |= _receive(workers, timeout=None)
         _hand_out(workers, waiting)
-        fine, value = results.pop(given)
-        if not fine:
+        succeeded, value = results.pop(num_yielded)
+        if not succeeded:
             raise value
         yield value
-        given += 1
+        num_yielded += 1
 
 
 def _hand_out(workers: list["_Worker"], waiting: deque) -> None:
@@ -84,7 +84,7 @@ def _hand_out(workers: list["_Worker"], waiting: deque) -> None:
 
 
 def _receive(workers: list["_Worker"], timeout: float | None) -> dict[int, tuple[bool, Any]]:
-    """The results that are there, by number: whether it went well, and the value or the error."""
+    """The results that have arrived, by task number: whether the task succeeded, and its value or error."""
     by_connection = {worker.connection: worker for worker in workers if worker.at_work}
     results = {}
     for connection in wait(list(by_connection), timeout) if by_connection else ():
@@ -93,7 +93,7 @@ def _receive(workers: list["_Worker"], timeout: float | None) -> dict[int, tuple
     return results
 
 
-# ---- a worker, as this process sees it -------------------------------------------------------------------------------
+# ---- a worker, seen from the process that started it -----------------------------------------------------------------
 
 
 class _Worker:
@@ -104,7 +104,7 @@ class _Worker:
         is_fork = multiprocessing.get_start_method() == "fork"
         ours = [self.connection, *(other.connection for other in others)] if is_fork else []
         in_main = threading.current_thread() is threading.main_thread()
-        parent = os.getpid() if in_main else None  # a system that watches the parent watches its thread
+        parent = os.getpid() if in_main else None  # Linux watches the thread that started it
         arguments = (theirs, ours, parent, function, shared)
         self.process = multiprocessing.Process(target=_work, args=arguments, daemon=True)
         self.at_work = 0
@@ -135,7 +135,7 @@ class _Worker:
 
 
 def _start(num_workers: int, function: Callable, shared: tuple) -> list[_Worker]:
-    """Workers for a map: those of the last one where there are as many, else new ones."""
+    """Workers for a map: those of the last map if it had as many, else new ones."""
     workers, _idle[:] = _idle[:], []
     if len(workers) == num_workers and all(worker.process.is_alive() for worker in workers):
         for worker in workers:
@@ -160,7 +160,7 @@ def _end(workers: list[_Worker]) -> None:
         worker.process.join()
 
 
-# ---- a worker, as it sees itself -------------------------------------------------------------------------------------
+# ---- within a worker -------------------------------------------------------------------------------------------------
 
 
 def as_worker(parent: int | None) -> None:
@@ -174,7 +174,7 @@ def as_worker(parent: int | None) -> None:
 
 
 def as_loader_worker(parent: int, _number: int) -> None:
-    """The same for a worker of PyTorch's loader, which leaves SIGTERM, too, to its parent."""
+    """`as_worker` for a worker of PyTorch's loader, which leaves SIGTERM, too, to its parent."""
     as_worker(parent)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -182,7 +182,7 @@ def as_loader_worker(parent: int, _number: int) -> None:
 
 
 def _end_on_sigterm(parent: int) -> None:
-    """The parent's SIGTERM ends this process at once; another's is sent to all of a job, and the parent ends it."""
+    """End this process at once upon its parent's SIGTERM. Any other SIGTERM goes to the whole job: the parent acts."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(0)
@@ -216,13 +216,13 @@ def _work(
 
 
 def _listen(connection: Connection, messages: queue.SimpleQueue) -> None:
-    """Take what comes, so that whoever sends never waits; end the process where nothing can come any more."""
+    """Take every message at once, so that the sender never waits; end the process when the pipe is closed."""
     try:
         while True:
             messages.put(pickle.loads(connection.recv_bytes()))
     except (EOFError, OSError):
         os._exit(0)
-    except Exception as error:  # what was sent cannot be read here: the worker says so
+    except Exception as error:  # the message cannot be read here: the worker says so
         messages.put(error)
 
 

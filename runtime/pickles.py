@@ -28,8 +28,8 @@ class UnknownGlobal(Refusal):
 
 
 class Global:
-    """A name that a pickle may hold. `build` makes plain values of the arguments; without it the name is only passed
-    on. It is given the machine and the arguments."""
+    """A name that a pickle may hold. `build(machine, arguments)` makes a plain value in place of the call; without it
+    the name may only be an argument."""
 
     def __init__(self, name: str, build: Callable[["PickleMachine", tuple], object] | None = None) -> None:
         self.name, self.build = name, build
@@ -90,7 +90,7 @@ def _no_bytes(machine: "PickleMachine", args: tuple) -> bytes:
 
 
 def _ordered_dict(machine: "PickleMachine", args: tuple) -> dict:
-    """As a dict. Python 3 gives no pairs here but sets them later, Python 2 gives them as a list of lists."""
+    """An OrderedDict, as a dict. Python 3 sets its pairs later; Python 2 gives them here, as a list of lists."""
     (pairs,) = args or ([],)
     content: dict = {}
     machine.spend(8 * len(pairs))
@@ -160,9 +160,9 @@ class PickleMachine:
         raise Refusal(f"it holds more than {MAX_STEPS:,} values; store arrays instead of lists")
 
     def _weigh(self, value: object, depth: int, known: dict[int, int], limit: int) -> int:
-        """The bytes that a value takes, one that stands in it twice counted twice; a Refusal beyond `limit`.
+        """The bytes that a value takes, where a part that occurs twice counts twice; a Refusal beyond `limit`.
 
-        Code that walks through the value, as `numpy.asarray` does, meets what it shares as often.
+        Code that walks through the value, such as `numpy.asarray`, meets such a part as often.
         """
         kind = type(value)
         if kind is np.ndarray or isinstance(value, np.generic):
@@ -190,7 +190,7 @@ class PickleMachine:
         raise Refusal("it ends within an array")
 
     def outside(self, reference: object) -> object:
-        """What a pickle refers to that lies outside of it, as a checkpoint's numbers do."""
+        """The value of a reference to something outside the pickle, such as a checkpoint's numbers."""
         raise Refusal("it refers to what lies outside of it")
 
     def spend(self, size: int) -> None:
@@ -342,7 +342,7 @@ class PickleMachine:
         return self.build(target, state)
 
     def build(self, target: object, state: object) -> object:
-        """What becomes of `target` by its state: a dtype learns its byte order, an array all that it is."""
+        """`target` with its state: a dtype gets its byte order, an array its shape, dtype and numbers."""
         if type(target) is not _Unfinished or type(state) is not tuple:
             raise Refusal("it holds more than arrays and plain values")
         if target.dtype is not None:

@@ -21,7 +21,7 @@ PATIENCE = timedelta(minutes=10)  # of a process for the others, before it takes
 
 
 def started() -> int:
-    """How many processes the command was started as."""
+    """The number of processes that a launcher started for the command."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -31,13 +31,13 @@ def writes_caches() -> bool:
 
 
 def count() -> int:
-    """How many processes know of each other."""
+    """The number of processes that know of each other."""
     group = _group()
     return 1 if group is None else group.get_world_size()
 
 
 def number() -> int:
-    """Which of them this is, from 0."""
+    """This process's number among those that know of each other, from 0."""
     group = _group()
     return 0 if group is None else group.get_rank()
 

@@ -108,7 +108,7 @@ def _require_regular(path: Path, status: os.stat_result) -> None:
 
 
 def read_regular(path: Path, at_most: int) -> bytes:
-    """All bytes of a regular file of `at_most` so many bytes."""
+    """All bytes of a regular file; UserError if they are more than `at_most`."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > at_most:
@@ -124,7 +124,7 @@ def _read(file: BinaryIO, size: int, path: Path) -> bytes:
 
 
 def what_it_is(start: bytes) -> str:
-    """What a file that is not what its name says seems to be, judged by its first bytes."""
+    """What a file seems to be by its first bytes, if its content is not what its name says."""
     if not start:
         return "it is empty"
     for magic, name in _STARTS.items():
@@ -328,7 +328,7 @@ def read_json(path: Path, at_most: int = MAX_JSON_BYTES) -> object:
 
 
 def read_kept(path: Path, is_whole: Callable[[object], bool], damaged: str) -> Any:
-    """What a JSON file of this project's own keeps, None without the file.
+    """The content of a JSON file that this project wrote; None without the file.
 
     Raises UserError, which says `damaged`, if it is no JSON or `is_whole` finds something missing.
     """
