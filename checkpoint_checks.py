@@ -322,7 +322,7 @@ def _check_tokenizer(text: str) -> None:
 
 
 def build_fitting(make: Callable[[], Model], weights: Mapping[str, torch.Tensor], where: object) -> Model:
-    """What `make` builds, once it is known that the weights fit it: it is made without memory first.
+    """The model that `make` builds, if the weights fit it: it is first built without memory, to compare shapes.
 
     `make` may be called twice, and must not read files.
     """
@@ -343,9 +343,9 @@ def _named_shape(shape: tuple[int, ...] | None) -> str:
 
 
 def check_numbers(content: Mapping[str, object], fingerprint: str, where: object) -> None:
-    """That every tensor is finite, and that the weights are those of the checkpoint's fingerprint.
+    """Raises UserError unless every tensor is finite and the weights are those of the checkpoint's own fingerprint.
 
-    `fingerprint` is that of the weights as they were read.
+    fingerprint: of the weights as they were read.
     """
     wrong = not_finite({"weights": content["weights"], "training": content.get("training")})
     if wrong is not None:
@@ -386,12 +386,12 @@ def not_finite(content: Mapping[str, object]) -> str | None:
 
 
 def is_finite(values: torch.Tensor) -> bool:
-    """A sum is ten times as quick as a look at each number, and finite only where they all are."""
+    """Whether all values are finite. Their sum is finite only if they are, and ten times as quick as each by itself."""
     return not values.is_floating_point() or bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
 def check_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, object], where: object) -> None:
-    """That a saved state, as `check_header` has passed it, is of this optimiser's parameters."""
+    """Raises UserError unless a saved state, which `check_header` has passed, fits this optimiser's parameters."""
     ours, theirs = optimizer.param_groups, state["param_groups"]
     shapes = [parameter.shape for group in ours for parameter in group["params"]]
     fits = [len(group["params"]) for group in ours] == [len(group["params"]) for group in theirs]

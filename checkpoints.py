@@ -205,15 +205,15 @@ def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], where
 
 def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[PoseAutoencoder, Statistics, dict]:
     """The frozen autoencoder, its data statistics, and the checkpoint's content without weights."""
-    return _load_of_poses(path, AUTOENCODER, PoseAutoencoder, AutoencoderConfig, device)
+    return _load_pose_network(path, AUTOENCODER, PoseAutoencoder, AutoencoderConfig, device)
 
 
 def load_pose_to_text(path: Path, device: torch.device | str = "cpu") -> tuple[PoseToText, Statistics, dict]:
     """The frozen back-translator, the statistics that normalise its poses, and the content without weights."""
-    return _load_of_poses(path, POSE_TO_TEXT, PoseToText, PoseToTextConfig, device)
+    return _load_pose_network(path, POSE_TO_TEXT, PoseToText, PoseToTextConfig, device)
 
 
-def _load_of_poses(
+def _load_pose_network(
     path: Path,
     kind: str,
     network_type: Callable[[Config, Statistics], PoseNetwork],
@@ -251,7 +251,7 @@ def load_prior(path: Path, parent: str) -> tuple[PriorAlone, dict]:
 
 
 def require_parent(content: dict, parent: str, path: Path) -> None:
-    """Raises UserError if a checkpoint was trained on another autoencoder than that of this fingerprint."""
+    """Raises UserError if a checkpoint was not trained on the autoencoder whose fingerprint is `parent`."""
     if content["parent"] != parent:
         raise UserError(
             f"{path}: trained on the autoencoder {escaped(content['parent'])}, but --autoencoder_checkpoint is "
@@ -282,7 +282,7 @@ def load_text_to_latent(
 
 
 def require_same_latents(config: object, space: AutoencoderConfig, where: object) -> None:
-    """Raises UserError if a network's latents are of another shape than those of the space in which it samples."""
+    """Raises UserError if a network's latents do not have the shape of the space in which it samples."""
     for name in ("latent_dim", "temporal_stride"):
         own, wanted = getattr(config, name, None), getattr(space, name)  # a predictor knows no stride
         if own not in (None, wanted):

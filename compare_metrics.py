@@ -81,11 +81,11 @@ def judges_of(report: dict[str, object]) -> dict[str, object]:
 def have_equal_references(a: dict[str, Scores], b: dict[str, Scores]) -> bool:
     """Whether two evaluations scored against the same real clips, by their lengths and their hands' motion.
 
-    Reports of earlier versions have no fingerprint of their references, and this is all that is known.
+    Reports of earlier versions have no fingerprint of their references, and nothing else to compare.
     """
-    of_reference = [rows.get(REFERENCE, {}) for rows in (a, b)]
-    shared = [name for name in ("frames", "hand_speeds") if all(name in scores for scores in of_reference)]
-    return all(np.allclose(*(scores[name] for scores in of_reference), rtol=1e-4, equal_nan=True) for name in shared)
+    references = [rows.get(REFERENCE, {}) for rows in (a, b)]
+    shared = [name for name in ("frames", "hand_speeds") if all(name in scores for scores in references)]
+    return all(np.allclose(*(scores[name] for scores in references), rtol=1e-4, equal_nan=True) for name in shared)
 
 
 def same_judge(a: object, b: object) -> bool:

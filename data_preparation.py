@@ -98,7 +98,7 @@ def require_stated_rates(packs: dict[str, Pack]) -> None:
 def on_signers(data_dir: Path, signers: dict[str, Counter[str]], learnt: set[str]) -> Iterator[str]:
     """Notes on who signs each split; raises UserError if train names its signers and another split does not.
 
-    learnt: those of whom a train clip has a text.
+    learnt: the signers who have a train clip with a text.
     """
     spelt: dict[str, set[str]] = {}
     for name in sorted(set().union(*signers.values())):
@@ -107,8 +107,8 @@ def on_signers(data_dir: Path, signers: dict[str, Counter[str]], learnt: set[str
         if len(names) > 1:
             named = " and ".join(sorted(names))
             yield f"signers: {named} are learnt as different people; is this one name in several spellings?"
-    if untold := sorted(signers["train"].keys() - learnt):
-        yield f"train: no clip of {', '.join(untold)} has a text; they will be signed as the mean of the other signers"
+    if others := sorted(signers["train"].keys() - learnt):
+        yield f"train: no clip of {', '.join(others)} has a text; they will be signed as the mean of the other signers"
     for split in ("dev", "test"):
         require_signers(data_dir, split, bool(signers[split]), bool(signers["train"]))
         if not signers["train"] and signers_path(data_dir, split).is_file():
@@ -118,24 +118,25 @@ def on_signers(data_dir: Path, signers: dict[str, Counter[str]], learnt: set[str
 
 
 def on_texts(split: str, texts: list[str]) -> Iterator[str]:
-    """Notes on a split's texts, those that are not empty, that may not be what is signed."""
+    """Notes on texts of a split, none of them empty, that may not be what is signed."""
     if marked := [text for text in texts if _HTML.search(text)]:
         yield f"{split}: {len(marked)} texts hold HTML, such as '{escaped(marked[0])}', which is learnt as it stands"
     if garbled := [text for text in texts if is_garbled(text)]:
-        told = "which were read in another encoding before, or lost; write these texts again in UTF-8"
-        yield f"{split}: {len(garbled)} texts hold garbled letters, such as '{escaped(garbled[0])}', {told}"
+        advice = "which were read in another encoding before, or lost; write these texts again in UTF-8"
+        yield f"{split}: {len(garbled)} texts hold garbled letters, such as '{escaped(garbled[0])}', {advice}"
     if nothing := [text for text in texts if text.lower() in NO_WORD]:
-        told = "as programs write for nothing; leave them empty if nothing is signed"
-        yield f"{split}: {len(nothing)} texts are '{nothing[0]}', {told}"
+        advice = "as programs write for nothing; leave them empty if nothing is signed"
+        yield f"{split}: {len(nothing)} texts are '{nothing[0]}', {advice}"
     if are_numbers(texts):
         yield f"{split}: {ALL_NUMBERS}"
 
 
 def shifted_texts(texts: list[str], frames: np.ndarray) -> int | None:
-    """How many lines below its own the text of a clip seems to be (above: a negative number), in the order of the IDs.
+    """By how many lines the texts are shifted against the clips, in the order of the IDs: 1 if a clip's text stands one
+    line below its place, -1 if one line above. None if nothing shows a shift.
 
-    Long texts take long: where the lengths go together a few lines off, but not where they stand, each clip has the
-    text of a neighbour. None where nothing tells so. frames [N]: of the clips.
+    Long texts take long. If the lengths of texts and clips correlate a few lines off, but not line by line, each clip
+    has the text of a neighbour. frames [N]: of the clips.
     """
     letters, frames = np.log1p([len(text) for text in texts]), np.log(frames)
     if len(texts) < ENOUGH_TEXTS or min(np.ptp(letters), np.ptp(frames)) == 0:
@@ -148,7 +149,7 @@ def shifted_texts(texts: list[str], frames: np.ndarray) -> int | None:
 
 class Examination:
     """What is found in clips while they are read: their geometry, whether their parts are of one moment, by split, and
-    which of them equal or overlap another one.
+    which clips equal or overlap another one.
 
     repeated: by the splits of the two, the names of the later clips and of those that they equal.
     """
@@ -188,7 +189,7 @@ class Examination:
 def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
     """Print how many clips, texts, frames and signers each split has, and what a user should know of them."""
     signers: dict[str, Counter[str]] = {}
-    learnt: set[str] = set()  # of whom a train clip has a text
+    learnt: set[str] = set()  # signers who have a train clip with a text
     for split, pack in packs.items():
         lengths, texts = pack.lengths("pose"), [text for text in pack.texts if says_something(text)]
         say(
@@ -243,7 +244,7 @@ def say_geometry(facts: Facts, fps: float | None) -> None:
 
 
 def require_geometry(data_dir: Path, facts: Facts, of_split: dict[str, Facts]) -> None:
-    """Raises UserError if all clips, or those of a split, contradict the layout."""
+    """Raises UserError if the clips of the data set, or of one split, contradict the layout."""
     for where, part in {data_dir: facts, **{data_dir / split: part for split, part in of_split.items()}}.items():
         if wrong := geometry.refusal(part):
             raise UserError(f"{where}: {wrong}")
@@ -264,9 +265,9 @@ def say_odd_clips(found: Examination, facts: Facts, of_split: dict[str, Facts]) 
             print(f"{split}: {sentence}")
     for (earlier, split), names in found.repeated.items():
         where = f"are in {split} twice" if split == earlier else f"of {split} also occur in {earlier}"
-        meaning = {"train": "; their scores mean nothing", "dev": "; dev chooses the model that test scores"}
-        told = "" if split == earlier else meaning[earlier]
-        print(f"{len(names)} clips {where}, such as {' and '.join(names[0])}{told}")
+        meanings = {"train": "; their scores mean nothing", "dev": "; dev chooses the model that test scores"}
+        meaning = "" if split == earlier else meanings[earlier]
+        print(f"{len(names)} clips {where}, such as {' and '.join(names[0])}{meaning}")
     for (earlier, split), pairs in found.overlapping().items():
         clips, (name, other, shared) = {later for later, *_ in pairs}, pairs[0]
         print(

@@ -19,7 +19,7 @@ from runtime.parallel import as_loader_worker
 
 Item = dict[str, np.ndarray | str]  # of one clip
 Batch = dict[str, torch.Tensor | list[str]]
-_TRIES = 8  # draws of a second clip that fits
+_TRIES = 8  # draws until a second clip fits, at most
 _POOL = 50  # batches whose clips are sorted by length together: wide enough to save padding, narrow enough to shuffle
 
 
@@ -47,9 +47,8 @@ class PoseDataset(Dataset):
 
     Clips longer than `max_seq_len` are cut to a window that depends only on (seed, epoch, index) (`long_clips="crop"`),
     or resampled to that length ("resample"), which keeps all of a sentence with its text. An item's key is
-    (index, epoch). mixed_faces: the share of clips that get the face of another one, resampled to their length; which
-    clips, and whose face, is drawn anew in each epoch. chosen: the places in the pack of the clips that the set has;
-    default all.
+    (index, epoch). mixed_faces: the share of clips that get the face of another one, resampled to their length; each
+    epoch draws these clips and faces anew. chosen: the indices in the pack of the data set's clips; default all.
     """
 
     def __init__(
@@ -109,8 +108,8 @@ class LatentDataset(Dataset):
 
     Stage 2's packs hold latents z [N,D] and motion energy [T,2], stage 3's the states of trajectories [N,(S+1)*D].
     signers: who signs each clip, by the IDs of the pack; empty if the data set does not say.
-    labelled: leave out the clips without a text. Attributes `has_text` [N] bool: which of those that are left have one,
-    and `num_unlabelled`: how many of them have none.
+    labelled: leave out the clips without a text. Attributes of the clips that are left: `has_text` [N] bool, and
+    `num_unlabelled`, the number of clips without a text.
     """
 
     def __init__(
@@ -122,9 +121,9 @@ class LatentDataset(Dataset):
         labelled: bool = False,
     ) -> None:
         self.latents, self.texts, self.signers = latents, texts, signers or {}
-        says = np.array([says_something(text) for text in latents.texts], bool)
-        self._chosen = np.flatnonzero(says) if labelled else np.arange(len(latents))
-        self.has_text = says[self._chosen]
+        has_text = np.array([says_something(text) for text in latents.texts], bool)
+        self._chosen = np.flatnonzero(has_text) if labelled else np.arange(len(latents))
+        self.has_text = has_text[self._chosen]
         self.num_unlabelled = int((~self.has_text).sum())
         self.lengths = latents.lengths("z" if "z" in latents.fields else "states")[self._chosen]
         self._text_index = {text: i for i, text in enumerate(texts.texts)} if texts else {}
@@ -155,10 +154,10 @@ class JoinedClips(Dataset):
     A network learns few texts by heart. In joined ones it meets their words at other times and in other company. An
     item's key is (index, epoch): each epoch joins other clips. Only clips with a text are joined, of one signer if the
     data set names signers, and only if the two have at most `max_latents` latents and `max_tokens` tokens together. The
-    second moves to the first one's place.
+    body of the second clip moves to the place of the first.
 
-    num_tokens [N]: of the clips' texts. stride: frames of a latent. place: the first of the numbers of a latent that
-    hold the body's place.
+    num_tokens [N]: of the clips' texts. stride: frames per latent. place: index in a latent where the numbers of the
+    body's place begin.
     """
 
     def __init__(
@@ -180,7 +179,7 @@ class JoinedClips(Dataset):
         _, signer, counts = np.unique(signers, return_inverse=True, return_counts=True)
         self._by_signer = np.argsort(signer, kind="stable")
         self._count = counts[signer]  # [N] clips of the same signer
-        self._first = (np.cumsum(counts) - counts)[signer]  # [N] where they begin
+        self._first = (np.cumsum(counts) - counts)[signer]  # [N] where they begin in `_by_signer`
         self._kept = (-1, np.empty(0, int))  # the last epoch asked for, and its followers
 
     def __len__(self) -> int:
@@ -194,14 +193,14 @@ class JoinedClips(Dataset):
 
     def _drawn(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, epoch, len(self)])
-        open_ones = self.clips.has_text & (rng.uniform(size=len(self)) < self.share)
+        undecided = self.clips.has_text & (rng.uniform(size=len(self)) < self.share)
         followers = np.full(len(self), -1)
         for _ in range(_TRIES):
             other = self._by_signer[self._first + rng.integers(self._count)]
             fits = self.clips.lengths + self.clips.lengths[other] <= self.max_latents
             fits &= self.num_tokens + self.num_tokens[other] <= self.max_tokens
-            taken = open_ones & fits & self.clips.has_text[other] & (other != np.arange(len(self)))
-            followers[taken], open_ones = other[taken], open_ones & ~taken
+            taken = undecided & fits & self.clips.has_text[other] & (other != np.arange(len(self)))
+            followers[taken], undecided = other[taken], undecided & ~taken
         return followers
 
     def lengths_in(self, epoch: int) -> np.ndarray:
@@ -231,7 +230,7 @@ class JoinedClips(Dataset):
 def collate(items: list[Item]) -> Batch:
     """Pad every array `x` of the items to the longest of the batch, [B,T,...], with a mask `x_mask` [B,T] bool.
 
-    What is bool itself (`seen`) is padded with False and needs no mask of its own.
+    An array of bool (`seen`) is padded with False and needs no mask of its own.
     """
     batch: Batch = {}
     for name, first in items[0].items():

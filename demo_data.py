@@ -158,8 +158,8 @@ def main() -> None:
     frames = write_data(args.output_dir, args.alphabet, clips, split, args.seed)
     write_held_out(args.output_dir / "held_out.txt", args.alphabet, spelled)
     counts = {**{name: len(split[name]) for name in files.SPLITS}, "train": len(split["train"]) + len(clips)}
-    told = "; ".join(f"{name} {counts[name]} clips and texts, {frames[name]} frames" for name in files.SPLITS)
-    print(f"{args.output_dir}: {told} ({len(clips)} letters of {args.alphabet})")
+    summary = "; ".join(f"{name} {counts[name]} clips and texts, {frames[name]} frames" for name in files.SPLITS)
+    print(f"{args.output_dir}: {summary} ({len(clips)} letters of {args.alphabet})")
 
 
 if __name__ == "__main__":

@@ -132,8 +132,8 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def predictions_folder(args: argparse.Namespace) -> Path:
-    """Where --save_predictions writes clips. Raises UserError if that, or the report, would replace or contradict what
-    is there."""
+    """The folder for the clips of --save_predictions. Raises UserError if these clips, or the report, would replace or
+    contradict what is there."""
     require_writable(args.output_dir)
     saved = args.output_dir / f"predictions_{args.split}"
     scores_saved = args.predictions_dir is not None and os.path.realpath(saved) == os.path.realpath(
@@ -225,8 +225,8 @@ def main() -> None:
         settings |= {"text_unit": unit_of(texts), "text_normalization": NORMALIZATION}
 
     clips, latency = scored_rows(models.generator, references, texts, fps, args)
-    of_clips = warnings_on(clips["model"], references)
-    for warning in [*models.warnings, *(f"{args.predictions_dir or 'the generated clips'}: {w}" for w in of_clips)]:
+    on_clips = warnings_on(clips["model"], references)
+    for warning in [*models.warnings, *(f"{args.predictions_dir or 'the generated clips'}: {w}" for w in on_clips)]:
         print(f"warning: {warning}")
 
     evaluator = Evaluator(
@@ -256,7 +256,7 @@ def main() -> None:
         latency=latency,
         thresholds=evaluator.thresholds,
         references=references_fingerprint(references),
-        warnings=models.warnings + of_clips,
+        warnings=models.warnings + on_clips,
     )
     if not is_first():
         return

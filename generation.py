@@ -40,8 +40,8 @@ PARTS = ("text", "sampling", "decoding")
 WINDOW = 512  # texts that are read before the first is signed; their embeddings are in memory
 
 
-def stripped(text: str) -> str:
-    """A text to sign, in the form of training texts; raises UserError if it has no word, by the rule of training."""
+def text_to_sign(text: str) -> str:
+    """The text in the form of training texts; raises UserError if it says nothing, by the rule of training."""
     text = legible(text)
     if is_undecoded(text):
         raise UserError("the text is not UTF-8; set the terminal to it, or write the text into a file for --text_file")
@@ -101,7 +101,7 @@ class Generator:
             self.table = self.model.net.time_table(self.sampling)
 
     def with_sampling(self, sampling: SamplingSettings) -> "Generator":
-        """The same models, which are shared, with other settings; raises SettingRefused if they cannot follow them."""
+        """A generator that shares these models, with other settings; SettingRefused if they cannot follow them."""
         other = copy.copy(self)
         other._set_sampling(sampling)
         return other
@@ -159,7 +159,7 @@ class Generator:
         kind = self.model.net.kind
         guidance = self.sampling if kind == FLOW else None  # which a student can't change
         if self.speed.precision == INT8:
-            batch_size = 1  # read alone, too: `use_int8` magnifies what a batch rounds otherwise
+            batch_size = 1  # for reading, too: int8 magnifies the rounding in which batches differ
         indices = range(len(texts))
         asked = signers or [None] * len(seeds)
         named = [name or self.model.draw_signer(seed) for name, seed in zip(asked, seeds, strict=True)]
@@ -251,13 +251,13 @@ def require_plausible(pose: np.ndarray, made: str, guidance: SamplingSettings | 
     made: what the message calls the clip; guidance: the settings that it was made with, where the user may change them.
     """
     if absurd_numbers(pose).any():
-        lower = ""
+        advice = ""
         if guidance is not None:
             scale, gamma = guidance.guidance_scale, guidance.gamma_guidance
             share = f" and gamma_guidance ({gamma:g})" if gamma > FlowConfig.gamma_guidance else ""
-            lower = f"lower the guidance scale ({scale:g}){share}, or if that does not help, "
+            advice = f"lower the guidance scale ({scale:g}){share}, or if that does not help, "
         raise UserError(
-            f"{made} has NaN, infinity or coordinates far outside the picture; {lower}its training diverged: train it "
+            f"{made} has NaN, infinity or coordinates far outside the picture; {advice}its training diverged: train it "
             "again with a lower --learning_rate"
         )
 

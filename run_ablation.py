@@ -77,8 +77,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def text_of_median_length(texts: list[str]) -> str:
     """The text whose latency is measured: the first one of a split may be empty, or too long for a text encoder."""
-    said = sorted(filter(says_something, texts), key=len)
-    return said[len(said) // 2]
+    with_words = sorted(filter(says_something, texts), key=len)
+    return with_words[len(with_words) // 2]
 
 
 def measure_latency(plan: Plan, args: argparse.Namespace, text: str, frames: int) -> dict[str, float]:
@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def _num_scored(plan: Plan, output_dir: Path) -> int:
-    """How many test clips were scored: those without a text, or with one that is too long, are left out."""
+    """The number of test clips that were scored; clips without a text, or with too long a text, are left out."""
     report = output_dir / seeded(plan.rows[0].evaluation, plan.seeds[0]) / "metrics_test.json"
     return read_report(report)["num_clips"]
 

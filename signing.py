@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from generation import Generator, stripped
+from generation import Generator, text_to_sign
 from poses.texts import read_ids_and_texts
 from poses.writing import CLIP_FORMATS, DEFAULT_FPS, write_clip
 from runtime.console import progress_bar, say
@@ -16,12 +16,12 @@ from runtime.files import write_whole
 from runtime.rank import is_first
 from runtime.untrusted import read_json
 
-# Of the mean train clip's frames: a clip beyond is told. Of four data sets, real clips have 0.16 to 3.1 times as many.
+# Shares of the mean train clip's frames: a clip beyond them is reported. Real clips of four data sets have 0.16 to 3.1.
 USUAL_LENGTHS = (0.1, 5.0)
 
 
 class Job(NamedTuple):
-    """One clip to make: its text, the seed of its noise, where it goes, and where the text stands, for messages."""
+    """One clip to make: its text, the seed of its noise, its path, and, for messages, where the text stands."""
 
     text: str
     seed: int
@@ -30,14 +30,14 @@ class Job(NamedTuple):
 
 
 def read_texts(args: argparse.Namespace) -> tuple[list[str] | None, list[str]]:
-    """The IDs, where the file has them, and the texts to sign; a UserError says which of them can't be."""
+    """The IDs, where the file has them, and the texts to sign; a UserError names a text that cannot be signed."""
     if args.text_file is None:
-        return None, [stripped(args.text)]
+        return None, [text_to_sign(args.text)]
     ids, texts = read_ids_and_texts(args.text_file)
     to_sign = []
     for number, text in enumerate(texts):
         try:
-            to_sign.append(stripped(text))
+            to_sign.append(text_to_sign(text))
         except UserError as error:
             raise UserError(f"{place_of(args, ids, number)}{error}") from None
     return ids, to_sign
@@ -74,7 +74,7 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
 
 
 def clip_names(args: argparse.Namespace, ids: list[str] | None, num_texts: int) -> tuple[list[str], list[str]]:
-    """The names of all clips, without suffix; and those that a call for one clip more would write, too."""
+    """The names of all clips, without suffix; and the names that a call for one clip more would write besides."""
     stem, total = args.output_path.stem, num_texts * args.num_samples
     if ids is not None:
         several = args.num_samples > 1
@@ -92,7 +92,7 @@ def require_free(paths: list[Path]) -> None:
         if path.is_dir():
             raise UserError(f"{path}: is a folder, where a clip is to be written; choose another --output_path")
         for other in (path.with_suffix(ending) for ending in CLIP_FORMATS if ending != path.suffix):
-            if other.exists():  # its .json, which says its rate, would become this one's
+            if other.exists():  # both clips would have one .json, which says the rate
                 raise UserError(f"{other}: is there, and {path.name} would share its .json; remove or rename it")
     for beside in (path.with_suffix(".json") for path in paths):
         if beside.exists() and not is_record(beside):

@@ -69,10 +69,10 @@ class WithOtherClips(PoseDataset):
 
 
 def draw_unseen_hands(model: PoseToText, batch: Batch, draws: Draws) -> torch.Tensor:
-    """The poses [B,T,214] with something drawn, in three clips of four, where a hand was never seen in a clip.
+    """The poses [B,T,214], where three clips of four get a hand in place of one that they never show.
 
     A model without presence (--no-presence), or another system, may draw a hand that the real clips never show. A
-    reader that knows one-handed signs by the missing hand misreads such clips. So it gets some hand on the wrist: a
+    reader that knows one-handed signs by the missing hand would misread such clips. So the wrist gets some hand: a
     still one of a random shape, or that of another clip.
     """
     pose, seen = batch["pose"].clone(), batch["seen"]
@@ -130,8 +130,8 @@ def main() -> None:
 
     def loader(split: str) -> DataLoader:
         kind, augmentation = (WithOtherClips, args.augmentation) if split == "train" else (PoseDataset, 0.0)
-        told = [n for n, text in enumerate(packs[split].texts) if normalize_text(text)]  # others would count as 0
-        how = {"seed": settings.seed, "augmentation": augmentation, "chosen": told}
+        with_text = [n for n, text in enumerate(packs[split].texts) if normalize_text(text)]  # others would count as 0
+        how = {"seed": settings.seed, "augmentation": augmentation, "chosen": with_text}
         dataset = kind(packs[split], statistics, args.max_seq_len, args.long_clips, **how)
         return split_loader(dataset, split, settings, accelerator)
 

@@ -96,7 +96,7 @@ def main() -> None:
     source = latent_stages.open_source(args, accelerator.device).in_space(args.space)
     latent_stages.require_shape(args, source)
     latent_stages.read_all_splits(source, with_texts=("train",))
-    prior, of_prior, kept_prior = latent_stages.open_prior(args, source)
+    prior, prior_settings, prior_content = latent_stages.open_prior(args, source)
     initial = open_initial(args, source)
     encoder = latent_stages.make_text_encoder(args, source, accelerator.device, initial)
 
@@ -122,7 +122,7 @@ def main() -> None:
         cond_dim=encoder.dim,
         max_frames=latent_stages.squeezed_to(source),
         has_null_text=args.cfg_dropout > 0 or train_loader.dataset.num_unlabelled > 0,
-        **of_prior,
+        **prior_settings,
     )
     net = LatentFlowMatcher(config)
     try:
@@ -143,7 +143,7 @@ def main() -> None:
         start_from(model, initial, args.initial_checkpoint)
 
     started = "nothing" if initial is None else initial["fingerprint"]
-    begins_with, how = (initial, kept_prior), {"criterion": "flow", "started_from": started}
+    begins_with, how = (initial, prior_content), {"criterion": "flow", "started_from": started}
     stage = latent_stages.latent_stage(FLOW, model, loss, source, args, begins_with=begins_with, **how)
     train(accelerator, stage, train_loader, loader("dev"), lambda: loader("test"), settings)
 

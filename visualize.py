@@ -128,17 +128,17 @@ def label_and_path(clip: str) -> tuple[str, Path]:
 
 
 def reading_of(path: Path, cache_dir: Path | None) -> Reading | None:
-    """How data_preparation.py read the data set that a clip is of; None for a clip of none."""
+    """How data_preparation.py read the data set of the clip at `path`; None for a clip outside a data set."""
     return prepared_reading(path.parent.parent.parent, cache_dir) if path.suffix == ".npz" else None
 
 
 def captions_of(clip: StoredClip, captions: Mapping[str, Captions]) -> Captions | None:
-    """What is signed when, in frames of the clip as it was read; None for a clip that has no captions."""
+    """A clip's captions, in frames of the clip as it was read; None if it has none."""
     return in_clip_frames(captions[clip.id], clip.start, clip.step) if clip.id in captions else None
 
 
 def shared_fps(clips: Iterable[StoredClip], names: Iterable[object]) -> float | None:
-    """The frames per second of all clips that say, None where none does; raises UserError if they differ."""
+    """The frames per second of all clips that state them, None if none does; raises UserError if they differ."""
     known = {name: clip.fps for clip, name in zip(clips, names, strict=True) if clip.fps is not None}
     return shared_rate(known, "clips", "choose one")
 
@@ -146,7 +146,7 @@ def shared_fps(clips: Iterable[StoredClip], names: Iterable[object]) -> float | 
 def shared_aspect(paths: Iterable[Path], given: float | None) -> float:
     """The width / height at which all clips are drawn: `given`, else what .pose files among them state, else 1.
 
-    Says what it takes from a file, or does not. Raises UserError if the files differ.
+    Prints what it takes from a file, or does not take. Raises UserError if the files differ.
     """
     sizes = {path: read_pose_points(path).header_size for path in paths if path.suffix == ".pose"}
     if not sizes:
@@ -165,7 +165,7 @@ def shared_aspect(paths: Iterable[Path], given: float | None) -> float:
 
 
 def as_scored(clip: StoredClip) -> StoredClip:
-    """A clip as `evaluate.py` reads it: a hand that counts as absent is not there, and short gaps are filled."""
+    """A clip as `evaluate.py` reads it: a hand that counts as absent is unseen, and short gaps are filled."""
     scored = Clip.real(clip.pose, clip.seen)
     return replace(clip, pose=scored.pose, seen=scored.seen)
 
@@ -187,7 +187,7 @@ def show_clips(args: argparse.Namespace) -> None:
         if not clip.seen.any():
             print(f"{path}: nothing is seen in any frame, so its picture is empty")
     captions = read_captions(args.captions) if args.captions else {}
-    said = [captions_of(clip, captions) for clip in clips]
+    captions_of_clips = [captions_of(clip, captions) for clip in clips]
     if args.output is not None:
         fps = args.fps or shared_fps(clips, paths)
         if fps is None:
@@ -196,10 +196,10 @@ def show_clips(args: argparse.Namespace) -> None:
             )
             fps = DEFAULT_FPS
     named = [(label, np.where(clip.seen, clip.pose, np.nan)) for label, clip in zip(labels, clips, strict=True)]
-    texts = [each_frame(of_clip, len(clip.pose)) for of_clip, clip in zip(said, clips, strict=True)]
+    texts = [each_frame(own, len(clip.pose)) for own, clip in zip(captions_of_clips, clips, strict=True)]
     aspect = shared_aspect(paths, args.aspect)
     if args.sheet is not None or args.output.suffix in MOVING:
-        written = [*labels, *(text for of_clip in said for text, *_ in of_clip or ())]
+        written = [*labels, *(text for own in captions_of_clips for text, *_ in own or ())]
         if boxes := without_glyph(written):
             print(f"the pictures' font lacks {len(boxes)} letters, such as '{boxes[0]}'; a page, .html, shows them")
     if args.sheet is not None:
@@ -212,10 +212,10 @@ def show_clips(args: argparse.Namespace) -> None:
     else:
         text = " / ".join(dict.fromkeys(filter(None, map(text_of, paths))))
         shown: dict[str, Shown] = {}
-        for label, clip, of_clip in zip(labels, clips, said, strict=True):
+        for label, clip, own in zip(labels, clips, captions_of_clips, strict=True):
             if label in shown:
                 raise UserError(f"two clips are called '{label}'; give each a name of its own: LABEL=PATH")
-            shown[label] = Shown(clip.pose, clip.seen, of_clip or ())
+            shown[label] = Shown(clip.pose, clip.seen, own or ())
         entry = Entry(", ".join(dict.fromkeys(path.stem for path in paths)), text, fps, shown)
         write_page(args.output, ", ".join(labels), [entry], nmm_scale(clips), aspect=aspect)
     print(f"wrote {args.output}")
@@ -267,8 +267,8 @@ def show_split(args: argparse.Namespace) -> None:
     aspect = shared_aspect(made, args.aspect)
     entries = []
     for clip_id, reference in references.items():
-        said = captions_of(reference, captions) or ()
-        shown = {REFERENCE if folders else "real": Shown(reference.pose, reference.seen, said)}
+        own = captions_of(reference, captions) or ()
+        shown = {REFERENCE if folders else "real": Shown(reference.pose, reference.seen, own)}
         for label, folder in folders.items():
             path = prediction_path(folder / f"predictions_{split}", clip_id)
             clip = read_prediction(path, None if args.fps else reference.fps, reading)

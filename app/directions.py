@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from checkpoints import FLOW, PREDICTOR, STUDENT
-from generation import Generated, Generator, load_generator, stripped, widest_layer
+from generation import Generated, Generator, load_generator, text_to_sign, widest_layer
 from generation_arguments import num_steps
 from models.sampling_settings import SamplingSettings, SettingRefused
 from models.speed import Speed
@@ -73,7 +73,7 @@ def sign(
     signer: str = "",
 ) -> tuple[Generated, dict[str, object]]:
     """The clip that the inference scripts would make, and its record. The models decide empty fields."""
-    text = stripped(text)
+    text = text_to_sign(text)
     settings = SamplingSettings(typed("steps", steps, num_steps), typed("guidance", guidance, natural_float))
     lengths, seed = typed("length", length, frames), typed("seed", seed, natural_int) or 0
     if direction.generator.model.net.kind == PREDICTOR and settings != SamplingSettings():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from made_up import write_data
 
-from generation import stripped
+from generation import text_to_sign
 from importers.formats import skels_texts
 from importers.texts import read_texts
 from poses.files import list_clips, read_clip
@@ -93,7 +93,7 @@ def test_texts_that_look_equal_are_equal_to_every_reader(data: Path, name: str, 
     write(data / "train.txt", f"train0|{given}\ntrain1|b\n")
     assert list_clips(data, "train")["train0"] == wanted
     assert read_ids_and_texts(write(tmp_path / "texts.txt", f"hello\n{given}\n"))[1][1] == wanted
-    assert stripped(given) == wanted
+    assert text_to_sign(given) == wanted
     assert read_texts(write(tmp_path / "t.csv", f'id,text\na,"{given}"\n'))[0] == {"a": wanted}
     (tmp_path / "a.skels").write_text("0 1 2\n")
     write(tmp_path / "a.text", f"{given}\n")
@@ -111,14 +111,14 @@ def test_texts_that_look_equal_are_equal_to_every_reader(data: Path, name: str, 
     ],
 )
 def test_what_a_script_needs_stays_in_a_text(text: str):
-    assert stripped(text) == text
+    assert text_to_sign(text) == text
 
 
 @pytest.mark.parametrize("nothing", ["\ufe0f", "\u2800", "\u3164", "\u0301", "\u200b\ufeff", "\u200d", "... \u0301"])
 def test_a_text_that_shows_nothing_says_nothing(nothing: str):
     assert not says_something(nothing)
     with pytest.raises(UserError, match="has no signs"):
-        stripped(nothing)
+        text_to_sign(nothing)
 
 
 def test_a_line_that_stands_there_twice_counts_once(data: Path):
