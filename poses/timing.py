@@ -1,7 +1,7 @@
-"""Whether hands and head pose of a split's clips are of the same moments, and of the same clips, as its bodies.
+"""Whether hands and head pose of a split's clips show the same moments, and the same clips, as the bodies.
 
-Each is seen twice: a hand's root lies where the body's wrist is, and nose and ears turn as the head pose does. Files of
-different sources may be cut at different frames, or be of different clips, without any error.
+The body shows both motions, too: its wrists move with the hands' roots, and its nose and ears turn with the head pose.
+Files of different sources may be cut at different frames, or be of different clips, without any error.
 """
 
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ import numpy as np
 from poses import layout
 
 MOST_LAG = 20  # frames by which the parts of a clip are shifted against each other
-TOLD_LAG = 3  # frames: so far apart, no two detectors see one motion (real clips: 0 to 1)
+LEAST_LAG = 3  # frames: no two detectors see one motion so far apart (real clips: 0 to 1)
 SAME = 0.4  # correlation of two signals that show one motion (real clips: 0.41 to 1)
-OTHER = 0.15  # correlation of those that show two, at any lag
-ENOUGH_CLIPS = 5  # that move: fewer may correlate by chance
+OTHER = 0.15  # correlation, at any lag, of two signals that show different motions
+ENOUGH_CLIPS = 5  # clips that move; fewer may correlate by chance
 LEAST_MOTION = 0.02  # standard deviation in a clip, shoulder widths or radians: less is a detector's noise
 
 HEAD = "head pose"
@@ -29,8 +29,8 @@ class Timing:
     """Clips of one split are added one by one; memory does not grow."""
 
     def __init__(self) -> None:
-        # By part: how its signals [N] go together with the body's [N] at each lag, and the energies of both.
-        self._together = {name: np.zeros((len(_LAGS), size, size)) for name, size in _PARTS.items()}
+        # By part: the products of the body's N signals and the part's N at each lag, and the energies of both.
+        self._products = {name: np.zeros((len(_LAGS), size, size)) for name, size in _PARTS.items()}
         self._energy = {name: np.zeros((2, size, size)) for name, size in _PARTS.items()}
         self._clips = dict.fromkeys(_PARTS, 0)
 
@@ -64,18 +64,18 @@ class Timing:
         length = 1 << (len(body) + MOST_LAG).bit_length()  # quick to transform
         first, second = (np.fft.rfft(signals, length, axis=0) for signals in centred)
         product = np.fft.irfft(np.conj(first)[:, :, None] * second[:, None], length, axis=0)
-        self._together[part] += product[_LAGS % length]
+        self._products[part] += product[_LAGS % length]
         self._energy[part] += [np.broadcast_to((s**2).sum(0), product.shape[1:]) for s in centred]
         self._clips[part] += 1
 
     def correlations(self, part: str) -> np.ndarray:
         """How a part's signals correlate with the body's [lags,N,N]: [.., n, m] of the body's n with the part's m."""
-        bodys, own = self._energy[part]
-        scale = np.sqrt(bodys.T * own)
-        return np.divide(self._together[part], scale, out=np.full(self._together[part].shape, np.nan), where=scale > 0)
+        body, own = self._energy[part]
+        scale = np.sqrt(body.T * own)
+        return np.divide(self._products[part], scale, out=np.full(self._products[part].shape, np.nan), where=scale > 0)
 
     def notes(self) -> Iterator[str]:
-        """What of the parts is not of the body's moment, or not of its clip."""
+        """A note on each part that is not of the body's moment, or not of its clip."""
         for part, clips in self._clips.items():
             correlations = self.correlations(part)
             own = np.diagonal(correlations, axis1=1, axis2=2)  # [lags,N]
@@ -86,7 +86,7 @@ class Timing:
             lag, at_best, at_once = int(_LAGS[best]), by_lag[best], by_lag[MOST_LAG]
             source = "the keypoints' head" if part == HEAD else "the body's wrist"
             turned = list(_turned_otherwise(correlations[MOST_LAG])) if part == HEAD else []
-            if at_best >= SAME and abs(lag) >= TOLD_LAG:
+            if at_best >= SAME and abs(lag) >= LEAST_LAG:
                 yield (
                     f"the {part} moves {abs(lag)} frames {'after' if lag > 0 else 'before'} {source} (correlation "
                     f"{at_best:.2f}, {at_once:.2f} without a shift): were their files cut at different frames?"
@@ -107,22 +107,23 @@ _PARTS = {**{f"{side} hand": 2 for side in layout.HAND_KEYPOINTS}, HEAD: len(ANG
 
 
 def head_turns(points: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """How the head of points [T,75,2], known [T,75], turns, [T,3], NaN where unseen.
+    """How the head turns, [T,3], from points [T,75,2], known [T,75]; NaN where unseen.
 
-    The nose's way from the ears' middle to the side and down, in image units, and the angle of the eyes or ears.
+    The nose's distance from the ears' middle to the side and downwards, in image units, and the angle of the eyes or
+    ears, in radians.
     """
     ears = points[:, [layout.LEFT_EAR, layout.RIGHT_EAR]].mean(1)
     faces = known[:, [layout.NOSE, layout.LEFT_EAR, layout.RIGHT_EAR]].all(1)
     roll = np.full(len(points), np.nan)
     for left, right in _HEAD_ROLLS:
-        told = known[:, left] & known[:, right] & np.isnan(roll)
-        across = points[told, left] - points[told, right]
-        roll[told] = np.arctan2(across[:, 1], across[:, 0])
+        both = known[:, left] & known[:, right] & np.isnan(roll)
+        across = points[both, left] - points[both, right]
+        roll[both] = np.arctan2(across[:, 1], across[:, 0])
     return np.column_stack([np.where(faces[:, None], points[:, layout.NOSE] - ears, np.nan), roll])
 
 
 def _turned_otherwise(correlations: np.ndarray) -> Iterator[str]:
-    """Angles that go against the body's, or with another one of it; correlations [3,3]."""
+    """The angles that go against the body's angle, or with another angle of the body; correlations [3,3]."""
     for index, (name, row) in enumerate(zip(ANGLES, correlations, strict=True)):
         own, others = row[index], np.abs(np.delete(row, index))
         if own <= -SAME or (own < OTHER and np.nanmax(others, initial=0.0) > SAME + OTHER):

@@ -8,7 +8,7 @@ import pytest
 from made_up import write_clip
 
 from poses import layout
-from poses.timing import ENOUGH_CLIPS, TOLD_LAG, Timing
+from poses.timing import ENOUGH_CLIPS, LEAST_LAG, Timing
 
 FRAMES, LATER = 80, 7
 SIDES = {
@@ -59,12 +59,12 @@ def clips(count: int = ENOUGH_CLIPS, **late) -> list[tuple[np.ndarray, ...]]:
     return [signer(rng, **late) for _ in range(count)]
 
 
-@pytest.mark.parametrize("frames", [0, 1, TOLD_LAG - 1])
+@pytest.mark.parametrize("frames", [0, 1, LEAST_LAG - 1])
 def test_detectors_a_frame_or_two_apart_are_not_told(frames: int):
     assert notes(clips(hands=frames, head=frames)) == []
 
 
-@pytest.mark.parametrize("frames", [TOLD_LAG, LATER])
+@pytest.mark.parametrize("frames", [LEAST_LAG, LATER])
 def test_parts_that_lag_are_told_with_their_frames(frames: int):
     told = notes(clips(hands=frames))
     assert [note.partition(" (")[0] for note in told] == [
