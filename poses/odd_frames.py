@@ -82,14 +82,14 @@ def _stiff_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
 
     0 for as few as may do so by chance.
     """
-    stiff = np.zeros(len(keypoints) - 1, bool)
+    stiff = []  # [T-1] bool for each hand
     for place in layout.HAND_KEYPOINTS.values():
         moves = np.diff(keypoints[:, place], axis=0)  # [T-1,21,2]
         shown = seen[1:, place] & seen[:-1, place]  # [T-1,21]
         bends = np.abs(moves - moves[:, layout.HAND_ROOT, None]).max(2)  # [T-1,21]
         whole = shown.all(1) & (np.abs(moves[:, layout.HAND_ROOT]).max(1) > ROUNDING)
-        stiff |= whole & (bends.max(1) <= ROUNDING)
-    return _unless_few(int(stiff.sum()), len(keypoints))
+        stiff.append(whole & (bends.max(1) <= ROUNDING))
+    return _unless_few(int(np.any(stiff, axis=0).sum()), len(keypoints))
 
 
 def _unless_few(count: int, frames: int) -> int:
