@@ -247,7 +247,7 @@ def _wrong_training(state: Mapping[str, object], weights: Mapping[str, TensorHea
         isinstance(group, dict) and isinstance(group.get("params"), list) for group in groups
     ):
         return "optimizer"
-    for name in ("epoch", "step", "best_epoch"):
+    for name in ("epoch", "step", "best_epoch", "by_heart_in"):
         if name in state and not is_count(state[name]):
             return name
     for name in ("best", "best_loss"):

@@ -23,14 +23,23 @@ from poses.splits import load_split, load_statistics
 from poses.statistics import statistics_path
 from runtime import cpu, errors
 from runtime.arguments import add_data_arguments, add_dataclass_arguments, build_dataclass, fraction, make_parser
+from runtime.config import AUTO
+from runtime.rank import is_first
 from training.arguments import add_sequence_arguments
 from training.engine import prepare_run, split_loader, train
 from training.pictures import reconstructions
 from training.resuming import made_with
 from training.settings import TrainSettings
-from training.state import Losses, Stage
+from training.state import BY_HEART, Losses, Progress, Stage
 
-BY_HEART = 3.0  # dev loss / train loss. Mixed faces helped a flow where it was 4.7, but not at 1.1, 1.8 and 2.3.
+SHARE_BY_HEART = 0.5  # of --mixed_faces auto
+
+
+def share_or_auto(text: str) -> float | str:
+    try:
+        return text if text == AUTO else fraction(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, and not {AUTO}") from None
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -39,10 +48,11 @@ def parse_arguments() -> argparse.Namespace:
     add_sequence_arguments(parser, long_clips="crop", augmentation=0.0)
     parser.add_argument(
         "--mixed_faces",
-        type=fraction,
+        type=share_or_auto,
         default=0.0,
         help="share of train clips that get the face of another one, so that the decoder learns to move the face apart "
-        "from the hands (default 0)",
+        f"from the hands; auto: {SHARE_BY_HEART:g} as soon as the dev loss is {BY_HEART:g} times the train loss, since "
+        "clips are then learnt by heart (default 0)",
     )
     add_dataclass_arguments(parser, "training", TrainSettings, num_epochs=100, learning_rate=1e-4)
     add_dataclass_arguments(parser, "autoencoder", AutoencoderConfig)
@@ -78,8 +88,12 @@ def main() -> None:
             f"data_preparation.py --data_dir {args.data_dir} again, or train with --no-body_frame"
         )
 
+    can_mix_faces = bool(statistics.moves[layout.NMM].any())
+    mixes_by_heart = args.mixed_faces == AUTO and can_mix_faces
+
     def loader(split: str) -> DataLoader:
-        varied = {"augmentation": args.augmentation, "mixed_faces": args.mixed_faces} if split == "train" else {}
+        share = 0.0 if args.mixed_faces == AUTO else args.mixed_faces
+        varied = {"augmentation": args.augmentation, "mixed_faces": share} if split == "train" else {}
         dataset = PoseDataset(pack(split), statistics, args.max_seq_len, args.long_clips, settings.seed, **varied)
         return split_loader(dataset, split, settings, accelerator)
 
@@ -96,11 +110,24 @@ def main() -> None:
         statistics,
         made_with=made_with(args, pack("train"), pack("dev")),
         pictures=reconstructions(dev_loader.dataset),
+        before_epoch=functools.partial(mix_by_heart, train_loader.dataset) if mixes_by_heart else None,
         record=args.record,
     )
     last = train(accelerator, stage, train_loader, dev_loader, lambda: loader("test"), settings)
-    if last is not None and args.mixed_faces == 0 and statistics.moves[layout.NMM].any():
+    if last is not None and args.mixed_faces == 0 and can_mix_faces:
         say_learnt_by_heart(last["train"]["loss"], last["dev"]["loss"])
+
+
+def mix_by_heart(clips: PoseDataset, progress: Progress) -> None:
+    """Before an epoch: mix the faces of `clips` if an earlier epoch has shown that they are learnt by heart."""
+    if not progress.by_heart_in:
+        return
+    clips.mixed_faces = SHARE_BY_HEART
+    if progress.by_heart_in == progress.epoch - 1 and is_first():
+        print(
+            f"note: the dev loss of epoch {progress.by_heart_in} is more than {BY_HEART:g} times the train loss, so "
+            f"stage 1 learns its clips by heart; from now on {SHARE_BY_HEART:.0%} of them get the face of another one"
+        )
 
 
 def say_learnt_by_heart(train_loss: float, dev_loss: float) -> None:
@@ -108,7 +135,7 @@ def say_learnt_by_heart(train_loss: float, dev_loss: float) -> None:
     if dev_loss > BY_HEART * train_loss:
         print(
             f"note: the dev loss of the last epoch is {dev_loss / train_loss:.1f} times the train loss, so stage 1 has "
-            "learnt its clips by heart; try --mixed_faces 0.5 (docs/training.md)"
+            "learnt its clips by heart; try --mixed_faces auto (docs/training.md)"
         )
 
 

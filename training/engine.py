@@ -167,6 +167,8 @@ def _train(
     record = None
     while progress.has_epochs_left(length.epochs, settings):
         progress.epoch += 1
+        if stage.before_epoch is not None:
+            stage.before_epoch(progress)
         train_losses = train_epoch(accelerator, objective, run, train_loader, settings, saver)
         started = time.perf_counter()
         try:
@@ -177,6 +179,7 @@ def _train(
             saver.save_within_epoch(run, len(train_loader))
             raise
         _require_finite("dev loss", dev_losses, run, output_dir)
+        progress.update_by_heart(train_losses["loss"], dev_losses["loss"])
         improved, run.dev_loss = progress.update_best(dev_losses, stage.criterion), dev_losses["loss"]
         if main:
             record = _epoch_record(run, train_losses, dev_losses, num_clips, time.perf_counter() - started)

@@ -1,8 +1,9 @@
 """Resuming a stopped run: what must be as it was when the run began, and what is read from its last.pt."""
 
 import argparse
+import math
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -94,7 +95,7 @@ def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelera
         run.changed = state["changed"] | run.changed
     best, ours = path.with_name(BEST), output_dir / BEST
     if not best.is_file():  # this run writes one
-        run.progress = Progress(run.progress.epoch, run.progress.step, best_epoch=run.progress.epoch)
+        run.progress = replace(run.progress, best=math.inf, best_loss=math.inf, best_epoch=run.progress.epoch)
     elif best.resolve() != ours.resolve() and accelerator.is_main_process:
         _copy(best, ours)
     if not (output_dir / LAST).exists() and accelerator.is_main_process:  # a kill in the first epoch loses nothing
