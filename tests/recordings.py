@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pose_format import Pose
 
 from importers.plan import Source, name_sources
 from importers.skeletons import BODY_25, COCO_WHOLE_BODY, OPENPOSE_18
 from poses import layout
 from poses.face import NUM_FACE
 from poses.files import load_array_pickle
+
+if TYPE_CHECKING:
+    from pose_format import Pose  # `make test-video` has none
 
 FRAMES = 12
 SIZE = np.array([1280, 720])  # of the picture, where points are in pixels
@@ -152,7 +155,7 @@ def write_array_frames(folder: Path, points: np.ndarray) -> None:
         np.save(folder / f"{number:03d}.npy", frame)
 
 
-def write_pose_file(path: Path, pose: Pose) -> None:
+def write_pose_file(path: Path, pose: "Pose") -> None:
     """Write a `.pose` file."""
     with open(path, "wb") as file:
         pose.write(file)

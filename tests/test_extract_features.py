@@ -494,3 +494,12 @@ def test_a_python_without_mediapipe_is_told_what_to_do(monkeypatch: pytest.Monke
     monkeypatch.setattr(detector.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"no mediapipe and no cv2.*make \.venv-video"):
         detector.require_packages()
+
+
+def test_the_tests_of_real_videos_need_no_package_that_their_python_lacks():
+    """`make test-video` runs them without torch and pose_format."""
+    lacking = "import sys; sys.modules |= dict.fromkeys(['torch', 'pose_format', 'safetensors', 'transformers'])"
+    code = f"{lacking}; import pytest, conftest, recordings; print('imported')"
+    paths = {"PYTHONPATH": f"{commands.ROOT}{os.pathsep}{commands.ROOT / 'tests'}"}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | paths, capture_output=True, text=True)
+    assert done.stdout == "imported\n", done.stderr
