@@ -102,4 +102,5 @@ def frechet_of(latents: Array, clip: Array, reference_latents: Array, reference_
             distances[drawn] = [frechet_distance((m, c), (real_m, real_c)) for m, c, real_m, real_c in draws]
         return distances
 
-    return Estimate(at, FRECHET_RESAMPLES, centred=True, lowest=0.0)
+    num_clips = len(np.unique(clip))
+    return Estimate(at, num_clips, FRECHET_RESAMPLES, centred=True, lowest=0.0)

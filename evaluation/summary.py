@@ -37,7 +37,8 @@ def mean_estimates(runs: Sequence[Scores], minus: Sequence[Scores] = ()) -> dict
             return (values - np.stack([found[name].at(counts) for found in others]) if others else values).mean(0)
 
         lowest = -math.inf if others else each[0][name].lowest  # a difference may be below 0
-        return dataclasses.replace(each[0][name], at=at, lowest=lowest)
+        num_clips = min(found[name].num_clips for found in each + others)
+        return dataclasses.replace(each[0][name], at=at, num_clips=num_clips, lowest=lowest)
 
     return {name: mean(name) for name in each[0] if all(name in found for found in each + others)}
 
