@@ -98,8 +98,9 @@ def measure_latency(plan: Plan, args: argparse.Namespace, text: str, frames: int
 def main() -> None:
     args = parse_arguments()
     cpu.tune()
-    if len(set(args.seeds)) < len(args.seeds):
-        raise UserError("--seeds: one of them is given twice; give different ones")
+    for flag, given in (("--seeds", args.seeds), ("--temporal_strides", args.temporal_strides)):
+        if len(set(given)) < len(given):
+            raise UserError(f"{flag}: one of them is given twice; give different ones")
     recipe = read_recipe(args.recipe)
     fingerprint = Statistics.load(statistics_path(args.data_dir, args.cache_dir)).fingerprint
     cache_dir = args.cache_dir or args.output_dir / "cache"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ablation.parts import Part
 from checkpoints import AUTOENCODER, POSE_TO_TEXT, SCRIPT_OF
+from models.autoencoder import TEMPORAL_STRIDES
 from models.consistency_distillation import STEP_COUNTS
 from models.latent_flow_matcher import FlowConfig
 from models.sampling_settings import SamplingSettings
@@ -21,7 +22,14 @@ from poses.presence import NUM_ARTICULATORS
 from runtime.errors import UserError
 
 RECIPES = Path(__file__).parent  # small.json, full_size.json
-OF_THE_PLAN = ("--data_dir", "--output_dir", "--split", "--seed", "--resume_from", "--overwrite")
+OF_THE_PLAN = ("--data_dir", "--cache_dir", "--output_dir", "--split", "--seed", "--resume_from", "--overwrite")
+OF_THE_PLAN += ("--autoencoder_checkpoint", "--teacher_checkpoint", "--back_translation_checkpoint")
+OF_THE_PLAN += ("--flow_checkpoint", "--predictor_checkpoint", "--predictions_dir", "--space", "--num_steps")
+# What rows differ in: a recipe that gave it to all of them would give several rows one model.
+OF_THE_ROWS = {
+    "flow": ("--use_ssm_prior", "--use_sync_guidance"),
+    "evaluation": ("--guidance_from", "--guidance_start", "--use_sync_guidance", "--no-use_sync_guidance"),
+}
 RECIPE_KEYS = ("autoencoder", "back_translation", "predictor", "flow", "prior", "student", "evaluation")
 TEACHER_STEPS = (1, 2, 4, 8, 16, 50)
 Recipe = dict[str, list[str]]  # the flags of every stage
@@ -102,15 +110,21 @@ def read_recipe(path: Path) -> Recipe:
         raise UserError(f"{path}: not a recipe ({error}); it is JSON like {RECIPES / 'small.json'}") from None
     if "--latent_dim" not in flags["autoencoder"] or "--temporal_stride" not in flags["autoencoder"]:
         raise UserError(f"{path}: its autoencoder needs --latent_dim and --temporal_stride; write them in")
+    if unknown := next((key for key in recipe if key not in RECIPE_KEYS), None):
+        raise UserError(f"{path}: '{unknown}' is no stage of a recipe; these are {', '.join(RECIPE_KEYS)}")
+    if "--use_ssm_prior" not in flags["prior"]:
+        raise UserError(f"{path}: 'prior' needs --use_ssm_prior, or no flow has a prior; write it in")
     for key, words in flags.items():
-        names = [word for word in words if word.startswith("--")]
-        if own := next((name for name in names if name in OF_THE_PLAN), None):
+        own = next((word for word in words if word in (*OF_THE_PLAN, *OF_THE_ROWS.get(key, ()))), None)
+        if own is not None:
             raise UserError(f"{path}: '{key}' has {own}, which the ablation sets itself; take it out")
     return flags
 
 
 def _words(flags: str) -> list[str]:
-    """The words of flags, `--name=value` as two."""
+    """The words of flags, `--name=value` as two; TypeError if they are no text."""
+    if not isinstance(flags, str):
+        raise TypeError("the flags of a stage are one text")
     return [part for word in shlex.split(flags) for part in (word.split("=", 1) if word.startswith("--") else [word])]
 
 
@@ -173,6 +187,8 @@ def make_plan(
     with_sync: whether flows have sync guidance, for which the data need a face.
     """
     own = int(_number(recipe["autoencoder"], "--temporal_stride"))
+    if own not in TEMPORAL_STRIDES:
+        raise UserError(f"--recipe: --temporal_stride {own}; choose from {', '.join(map(str, TEMPORAL_STRIDES))}")
     learns = {
         "joins_clips": _number(recipe["flow"], "--joined_clips", 0.0) > 0,
         "drops_texts": _number(recipe["flow"], "--cfg_dropout", FlowConfig.cfg_dropout) > 0,
@@ -207,9 +223,12 @@ def _number(flags: Sequence[str], name: str, default: float = math.nan) -> float
         return default
     value = next(iter(flags[place:]), "")
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
-        raise UserError(f"--recipe: {name} '{value}' is no number; correct it") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"--recipe: {name} '{value}' is no number; correct it")
+    return number
 
 
 def _with_stride(flags: Sequence[str], stride: int) -> list[str]:

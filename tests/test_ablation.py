@@ -229,8 +229,15 @@ def changed_recipe(folder: Path, stage: str, flags: str, name: str = "small") ->
     [
         ("autoencoder", "--temporal_stride two", "--temporal_stride 'two' is no number"),
         ("autoencoder", "--temporal_stride", "--temporal_stride '' is no number"),
+        ("autoencoder", "--latent_dim nan", "--latent_dim 'nan' is no number"),
+        ("autoencoder", "--temporal_stride 0", "--temporal_stride 0; choose from 1, 2, 4"),
         ("flow", "--joined_clips half", "--joined_clips 'half' is no number"),
+        ("flow", "--use_ssm_prior", "'flow' has --use_ssm_prior, which the ablation sets itself"),
+        ("flow", "--space pose", "'flow' has --space, which the ablation sets itself"),
+        ("student", "--teacher_checkpoint T", "'student' has --teacher_checkpoint, which the ablation sets itself"),
         ("evaluation", "--split dev", "'evaluation' has --split, which the ablation sets itself"),
+        ("evaluation", "--num_steps 4", "'evaluation' has --num_steps, which the ablation sets itself"),
+        ("evaluation", "--guidance_start=0.5", "'evaluation' has --guidance_start, which the ablation sets itself"),
         ("student", "--seed=3", "'student' has --seed, which the ablation sets itself"),
     ],
 )
@@ -303,7 +310,24 @@ def test_without_a_face_there_is_no_sync_guidance(shown: bool, data_dir: Path, t
     assert ("no train clip shows a face" in capsys.readouterr().out) != shown
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"autoencoder": 3}'])
+def test_a_stage_that_no_recipe_has_and_a_prior_that_is_none_are_refused(tmp_path: Path):
+    recipe, path = json.loads((RECIPES / "small.json").read_text(encoding="utf-8")), tmp_path / "recipe.json"
+    path.write_text(json.dumps({**recipe, "prior": "--lambda_prior 0.1"}))
+    with pytest.raises(UserError, match="'prior' needs --use_ssm_prior"):
+        read_recipe(path)
+    path.write_text(json.dumps({**recipe, "teacher": "--num_epochs 3"}))
+    with pytest.raises(UserError, match="'teacher' is no stage of a recipe"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize("flags", ["--seeds 1 1", "--groups strides --temporal_strides 2 2"])
+def test_a_seed_or_stride_given_twice_is_one_sentence(flags: str, data_dir: Path, tmp_path: Path, capsys):
+    words = ("--data_dir", data_dir, "--output_dir", tmp_path / "out", *flags.split())
+    said = commands.one_sentence(capsys, lambda: commands.call_script("run_ablation.py", *words))
+    assert "one of them is given twice" in said
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"autoencoder": 3}', '{"autoencoder": null}'])
 def test_a_bad_recipe_is_one_sentence(content: str, tmp_path: Path):
     (tmp_path / "recipe.json").write_text(content)
     with pytest.raises(UserError, match="not a recipe"):
