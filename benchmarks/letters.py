@@ -35,7 +35,7 @@ from runtime import errors
 from runtime.arguments import add_data_arguments, make_parser
 from runtime.errors import UserError
 
-MARGIN = 2  # frames of transition left out on either side of a letter's piece
+MARGIN = 2  # frames of transition left out on either side of a letter's piece, fewer where it has hardly more
 Segment = tuple[str, int, int]  # a letter, its first frame, and the frame after its last
 
 
@@ -49,7 +49,8 @@ def pieces_of(clip: Clip, real: Clip, segments: list[Segment]) -> list[Clip]:
     path = align(hands_of(clip), hands_of(real))
     pieces = []
     for _, start, end in segments:
-        inside = path[(path[:, 1] >= start + MARGIN) & (path[:, 1] < max(end - MARGIN, start + MARGIN + 1)), 0]
+        margin = min(MARGIN, (end - start - 1) // 2)
+        inside = path[(path[:, 1] >= start + margin) & (path[:, 1] < end - margin), 0]
         pieces.append(clip[inside.min() : inside.max() + 1])
     return pieces
 
@@ -76,6 +77,8 @@ def spelt(text: str, alone: Mapping[str, Clip]) -> list[str]:
     words = text.split()
     first = len(next(iter(alone)).split()) - 1  # words before the letters
     names = [" ".join([*words[:first], letter]) for letter in words[first:]]
+    if not names:
+        raise UserError(f"'{text}': holds no letter; a letter alone is '{next(iter(alone))}'")
     if missing := [name for name in names if name not in alone]:
         raise UserError(f"'{text}': no clip of train is the letter '{missing[0]}' alone; letters can't be told apart")
     return names
@@ -117,7 +120,7 @@ def main() -> None:
     if len(references) < len(split):
         print(f"{len(split) - len(references)} clips of {args.split} have no text and are left out", file=sys.stderr)
     right = {"generated": [], "real": []}
-    predictions = read_predictions(args.predictions_dir, references)
+    predictions = read_predictions(args.predictions_dir, references, split.info.get("fps"), reading)
     for warning in warnings_on(predictions, references):
         print(f"warning: {args.predictions_dir}: {warning}", file=sys.stderr)
     for reference, generated in zip(references, predictions, strict=True):
@@ -134,8 +137,8 @@ def main() -> None:
         candidates = [name for name in alone if name.split()[:-1] == prefix]
         for kind, clip in (("generated", generated), ("real", reference)):
             distances = sign_distances(pieces_of(clip, reference, segments), [alone[name] for name in candidates])
-            found = [candidates[column] for column in distances.argmin(1)]
-            right[kind].append([a == name for a, name in zip(found, names, strict=True)])
+            nearest = zip(distances.argmin(1), distances.min(1), names, strict=True)
+            right[kind].append([candidates[column] == name and np.isfinite(least) for column, least, name in nearest])
     report = {f"{kind}_letters": float(np.mean(np.concatenate(clips))) for kind, clips in right.items()}
     report |= {f"{kind}_words": float(np.mean([all(clip) for clip in clips])) for kind, clips in right.items()}
     print(json.dumps({"clips": len(references), "letters": sum(map(len, right["real"])), **report}, indent=2))

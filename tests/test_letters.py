@@ -9,9 +9,12 @@ from pathlib import Path
 import commands
 import numpy as np
 import pytest
+from test_metrics import generated, make_clip
 
 from evaluation.clips import clip_of
+from poses import layout
 from poses.splits import load_split
+from runtime.errors import UserError
 
 
 @pytest.fixture
@@ -79,3 +82,27 @@ def test_a_letter_that_train_has_not_alone_is_named(letters, data_dir, tmp_path,
     (data / "test.txt").write_text("\n".join([f"{lines[0]} ?", *lines[1:]]) + "\n")
     said = commands.one_sentence(capsys, lambda: judge(letters, monkeypatch, capsys, data, own))
     assert "no clip of train is the letter '?' alone" in said
+
+
+def test_a_text_without_a_letter_is_named(letters):
+    with pytest.raises(UserError, match="'ase': holds no letter; a letter alone is 'ase s'"):
+        letters.spelt("ase", {"ase s": None})
+
+
+def test_clips_without_a_signer_spell_no_letter(letters, data_dir, tmp_path, monkeypatch, capsys):
+    count = len((data_dir / "test.txt").read_text().splitlines())
+    faces = write_clips(tmp_path / "faces", data_dir, list(range(count)))
+    for path in faces.iterdir():
+        pose = np.zeros_like(np.load(path))
+        pose[:, layout.NMM] = 0.5
+        np.save(path, pose)
+    found = judge(letters, monkeypatch, capsys, data_dir, faces)
+    assert (found["generated_letters"], found["real_letters"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 9])
+def test_a_letters_piece_is_its_own_frames_however_few(frames: int, letters):
+    (clip,) = generated([make_clip(0, frames=20)])
+    (piece,) = letters.pieces_of(clip, clip, [("a", 20 - frames, 20)])
+    assert 1 <= len(piece.pose) <= frames
+    assert all((clip.pose[20 - frames :] == pose).all(1).any() for pose in piece.pose)
