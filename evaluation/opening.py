@@ -21,6 +21,7 @@ from poses.pack import Pack
 from poses.splits import are_of_other_clips, load_split, load_statistics
 from poses.statistics import Statistics
 from poses.texts import list_signers, says_something, signers_path
+from poses.writing import CLIP_FORMATS
 from runtime.errors import UserError
 
 
@@ -117,13 +118,17 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
 
 
 def to_score(references: list[Reference], folder: Path, split: str) -> list[Reference]:
-    """The references that have a text or a clip in `folder`; prints how many others are left out.
+    """The references that have a text or a clip in `folder`; prints how many others are left out, and how many clips
+    there belong to none.
 
     A system that signs texts has nothing to sign for the others. If --save_predictions wrote `folder`, the references
     that its evaluation left out, such as those whose text is too long, are left out again, unless `folder` has their
     clip: the split may have changed since.
     """
-    found = {name_key(path.stem) for path in folder.iterdir() if path.suffix != ".json"} if folder.is_dir() else set()
+    files = [path for path in folder.iterdir() if path.suffix != ".json"] if folder.is_dir() else []
+    found, ids = {name_key(path.stem) for path in files}, {name_key(reference.id) for reference in references}
+    if unasked := sorted(p.name for p in files if p.suffix in CLIP_FORMATS and name_key(p.stem) not in ids):
+        print(f"{folder}: {len(unasked)} files, such as {unasked[0]!a}, are of no clip of {split} and do not count")
     beside = folder.parent / f"clips_{split}.npz"
     if folder.name == f"predictions_{split}" and beside.is_file():
         ids = set(read_clips(beside)[0])

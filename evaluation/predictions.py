@@ -264,7 +264,7 @@ def _read(path: Path, fps: float | None, reading: Reading | None) -> tuple[Clip,
     measured = read.seen
     if path.suffix == ".npy":
         if not np.isfinite(read.pose).all():
-            raise UserError(f"{path}: holds NaN or infinity, or more than float32 can; a prediction has every number")
+            raise UserError(f"{path}: holds NaN or infinity, or more than float32 can; write 0 for what is absent")
         if not read.pose.any():
             raise UserError(f"{path}: holds nothing but zeros, which is a clip that shows nothing; generate it again")
         measured = np.ones(read.pose.shape, bool)

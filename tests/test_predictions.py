@@ -141,7 +141,7 @@ def test_one_clip_in_two_files_or_under_another_name_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (np.nan, "a.npy: holds NaN or infinity"),
+        (np.nan, "a.npy: holds NaN or infinity, or more than float32 can; write 0 for what is absent"),
         (np.inf, "a.npy: holds NaN or infinity"),
         (640.0, "a.npy: holds 640 in frame 2, number 5; predictions are in data units"),
         (1e20, "a.npy: holds 1e+20 in frame 2, number 5"),
@@ -186,3 +186,17 @@ def test_clips_that_an_evaluation_left_out_are_left_out_where_its_predictions_ar
         assert (left_out in capsys.readouterr().out) == (expected is not references)
     (tmp_path / "predictions_dev" / f"{references[1].id}.npy").touch()  # of a split that has grown since
     assert to_score(references, tmp_path / "predictions_dev", "dev") == references[:2]
+
+
+def test_clips_of_none_of_the_references_are_told(data_dir, tmp_path, capsys):
+    """As where a split has shrunk since, or a folder holds several samples of a text."""
+    references = read_references(load_split(data_dir, "dev"))
+    for name in (references[0].id + ".npy", references[0].id.upper() + ".pose", "notes.txt", "clip.json"):
+        (tmp_path / name).touch()
+    to_score(references, tmp_path, "dev")
+    assert "are of no clip" not in capsys.readouterr().out
+    for name in ("other.npy", f"{references[0].id}_1.npy"):
+        (tmp_path / name).touch()
+    to_score(references, tmp_path, "dev")
+    assert f"{tmp_path}: 2 files, such as '" in (said := capsys.readouterr().out)
+    assert "are of no clip of dev and do not count" in said
