@@ -19,6 +19,7 @@ import numpy as np
 from evaluation.clips import Reference, Scores
 from evaluation.distribution import LATENTS
 from evaluation.formulas import mean_of, ratio_by_text, ratio_of
+from evaluation.intervals import LEAST_CLIPS
 from evaluation.registry import METRICS, SUBJECTS, remarks
 from poses.files import SPLITS
 from runtime.errors import UserError
@@ -229,7 +230,10 @@ def _notes(report: Mapping[str, object], rows: Mapping[str, Mapping[str, object]
             f"* {MARKED}: DTW, MSE, BLEU and recognition reward stillness, so the other numbers of such a row (a "
             "column of this table) mean nothing by themselves"
         )
-    notes.append("[ ] 95 % interval over clips (bootstrap); the intervals of the other rows are in the JSON")
+    notes.append(
+        f"[ ] 95 % interval over clips (bootstrap), if {LEAST_CLIPS} clips or more have a value; the intervals of the "
+        "other rows are in the JSON"
+    )
     notes += [f"warning: model: {warning}" for warning in report["warnings"]]
     length = LENGTH_SOURCES[report["length_source"]]
     notes.append(f"{report['num_clips']} clips of {report['split']}; length of a generated clip: {length}")

@@ -423,7 +423,7 @@ def test_the_whole_ablation_writes_its_tables_and_plots(in_process, data_dir: Pa
     whole = rows[WHOLE, "dtw"]
     assert float(whole["mean"]) == pytest.approx(np.mean(dtw))
     assert float(whole["std_over_seeds"]) == pytest.approx(np.std(dtw, ddof=1))
-    assert float(whole["low"]) <= float(whole["mean"]) <= float(whole["high"])
+    assert whole["low"] == whole["high"] == ""  # two clips show no interval
     assert float(whole["minus_whole"]) == 0
     assert float(rows["reference", "dtw"]["mean"]) == 0
     assert float(rows["without the prior", "dtw"]["minus_whole"]) == pytest.approx(

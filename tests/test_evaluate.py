@@ -26,7 +26,7 @@ from runtime.errors import UserError
 from runtime.files import require_writable
 
 
-def test_every_row_has_every_figure_with_its_interval(evaluated, translator):
+def test_every_row_has_every_figure(evaluated, translator):
     report = json.loads((evaluated / "metrics_dev.json").read_text(encoding="utf-8"))
     assert report["checkpoints"].keys() == {"autoencoder", "predictor", "back_translation"}
     assert report["settings"]["num_beams"] == 2
@@ -49,9 +49,8 @@ def test_every_row_has_every_figure_with_its_interval(evaluated, translator):
             "dtw_mje_left_hand",
             "bone_length_variation",
         ):
-            low, value, high = (report[row][f"{key}{end}"] for end in ("_low", "", "_high"))
-            assert value is None or low <= value + 1e-9
-            assert value is None or value <= high + 1e-9, (row, key)
+            low, _, high = (report[row][f"{key}{end}"] for end in ("_low", "", "_high"))
+            assert low is high is None, (row, key)  # two clips show no interval
     assert report["reference"]["frechet"] == pytest.approx(0, abs=1e-6)
     assert report["reference"]["speed_ratio"] == report["reference"]["jerk_ratio"] == 1
     assert report["mean_pose"]["frechet"] > report["reference"]["frechet"]

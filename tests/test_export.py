@@ -286,9 +286,12 @@ def evaluation(trained, data_dir, tmp_path_factory) -> Path:
 
 
 def test_the_card_says_what_the_user_said_and_what_was_measured(trained, evaluation: Path, tmp_path: Path):
+    report = json.loads((evaluation / "metrics_dev.json").read_text())
+    model = report["model"] | {"dtw_low": 0.125, "dtw_high": 9.0}  # two clips show no interval of their own
+    (tmp_path / "metrics_dev.json").write_text(json.dumps({**report, "model": model}))
     words = ["--license", "other", "--license_name", "Mine: 1", "--license_link", "https://x.org/#a"]
     words += ["--data_name", "Letters", "--data_license", "MIT", "--language", "ase", "no", "--title", "A predictor"]
-    card = ModelCard.load(export(trained.predictor, tmp_path / "a", "--evaluation", evaluation, *words) / "README.md")
+    card = ModelCard.load(export(trained.predictor, tmp_path / "a", "--evaluation", tmp_path, *words) / "README.md")
     front = card.data.to_dict()
     assert (front["license"], front["license_name"], front["license_link"]) == ("other", "Mine: 1", "https://x.org/#a")
     assert front["language"] == ["ase", "no"]  # which YAML alone would take for false
@@ -297,8 +300,8 @@ def test_the_card_says_what_the_user_said_and_what_was_measured(trained, evaluat
     assert "--predictor_checkpoint THIS_FOLDER --autoencoder_checkpoint AUTOENCODER" in card.text
     assert "Letters.\nIts autoencoder was trained on 12 clips, " in card.text
     assert "Training data: MIT" in card.text
-    model = json.loads((evaluation / "metrics_dev.json").read_text())["model"]
-    assert f" {model['dtw']:.3f} [{model['dtw_low']:.3f}, {model['dtw_high']:.3f}] |" in card.text
+    assert f" {model['dtw']:.3f} [0.125, 9.000] |" in card.text
+    assert f" {model['motion_ratio']:.3f} |" in card.text
     assert f"`{load_checkpoint(trained.predictor, PREDICTOR)['fingerprint']}`" in card.text
     assert f"`{load_checkpoint(trained.autoencoder, AUTOENCODER)['fingerprint']}`" in card.text
     assert "    num_epochs: 2" in card.text
