@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.clips import Scores
+from evaluation.intervals import LEAST_CLIPS
 from evaluation.registry import BETTER, DEPENDS_ON, NEITHER, count_remarks, remarks
 from evaluation.report import (
     BACK_TRANSLATION,
@@ -134,6 +135,8 @@ def main() -> None:
         values = [line[key] for key in ("a", "b", "difference", "low", "high")]
         a, b, difference, low, high = ("-" if value is None else f"{value:.4f}" for value in values)
         tell(f"{name:30}{a:>12}{b:>12}{difference:>12}   [{low}, {high}]  {verdict(name, line, table)}".rstrip())
+    if any(line["difference"] is not None and line["low"] is None for line in table.values()):
+        tell(f"[-, -]: fewer than {LEAST_CLIPS} clips, or texts, have a value of it, which show no difference")
     sides = (("A", ours, args.row_a, report_a), ("B", theirs, args.row_b, report_b))
     for side, scores, row, report in sides:
         if is_marked(report[row]):

@@ -41,6 +41,7 @@ def test_two_rows_compare_and_other_clips_do_not(evaluated, refused, tmp_path, c
     compare(evaluated, evaluated, "--row_b", "reference", "--output_path", tmp_path / "table.json")
     said = capsys.readouterr().out
     assert "A - B" in said
+    assert "[-, -]: fewer than 6 clips" in said  # there are two
     assert "left out, since latents are kept of the rows 'model' alone: frechet" in said
     table = json.loads((tmp_path / "table.json").read_text())
     assert table["dtw"]["difference"] == pytest.approx(table["dtw"]["a"])
