@@ -35,6 +35,7 @@ from runtime import errors
 from runtime.arguments import add_data_arguments, make_parser
 from runtime.errors import UserError
 
+SPELLING = "spelling.json"
 MARGIN = 2  # frames of transition left out on either side of a letter's piece, fewer where it has hardly more
 Segment = tuple[str, int, int]  # a letter, its first frame, and the frame after its last
 
@@ -64,10 +65,16 @@ def letters_alone(train: Pack) -> dict[str, Clip]:
     return {train.texts[i]: clip_of(train, i) for i, count in enumerate(counts) if count == fewest}
 
 
-def places_of(captions: Captions, data_dir: Path, split: str, clip_id: str, reading: Reading) -> Captions:
-    """Where letters stand in a clip as it is read, which may begin later than its file, or have another rate."""
+def places_of(
+    spelling: Mapping[str, Captions], data_dir: Path, split: str, clip_id: str, reading: Reading, count: int
+) -> Captions:
+    """Where the `count` letters of a clip stand in it as it is read: it may begin later than its file, or have another
+    rate. Raises UserError if `spelling` has another number of letters there."""
     clip = read_clip(data_dir, split, clip_id, reading=reading)
-    moved = in_clip_frames(captions, clip.start, clip.step)
+    moved = in_clip_frames(spelling[clip_id], clip.start, clip.step)
+    if len(moved) != count:
+        counts = f"{len(moved)} letters there, and {count} in its text"
+        raise UserError(f"{data_dir / SPELLING}: '{clip_id}' has {counts}; correct the file, or remove it")
     last = len(clip.pose)
     return [(name, min(start, last - 1), min(max(end, start + 1), last)) for name, start, end in moved]
 
@@ -103,7 +110,7 @@ def main() -> None:
     parser.add_argument("--predictions_dir", type=Path, required=True, help="ID.npy or ID.pose for every clip of it")
     args = parser.parse_args()
     train, split = (load_split(args.data_dir, name, args.cache_dir, args.skip_bad) for name in ("train", args.split))
-    path = args.data_dir / "spelling.json"
+    path = args.data_dir / SPELLING
     spelling = read_captions(path) if path.is_file() else {}
     reading = prepared_reading(args.data_dir, args.cache_dir)
     if not spelling:
@@ -114,7 +121,7 @@ def main() -> None:
     alone = letters_alone(train)
     for clip_id, text in zip(train.ids, train.texts, strict=True):
         if text in alone and clip_id in spelling:  # without the way up and down
-            ((_, start, end),) = places_of(spelling[clip_id], args.data_dir, "train", clip_id, reading)
+            ((_, start, end),) = places_of(spelling, args.data_dir, "train", clip_id, reading, count=1)
             alone[text] = alone[text][start:end]
     references = [reference for reference in read_references(split) if says_something(reference.text)]
     if len(references) < len(split):
@@ -126,10 +133,7 @@ def main() -> None:
     for reference, generated in zip(references, predictions, strict=True):
         names = spelt(reference.text, alone)
         if reference.id in spelling:
-            places = places_of(spelling[reference.id], args.data_dir, args.split, reference.id, reading)
-            if len(places) != len(names):
-                counts = f"{len(places)} letters there, and {len(names)} in its text"
-                raise UserError(f"{path}: '{reference.id}' has {counts}")
+            places = places_of(spelling, args.data_dir, args.split, reference.id, reading, len(names))
             segments = [(name, *place) for name, (_, *place) in zip(names, places, strict=True)]
         else:
             segments = find_letters(reference, names, alone)

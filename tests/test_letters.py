@@ -106,3 +106,16 @@ def test_a_letters_piece_is_its_own_frames_however_few(frames: int, letters):
     (piece,) = letters.pieces_of(clip, clip, [("a", 20 - frames, 20)])
     assert 1 <= len(piece.pose) <= frames
     assert all((clip.pose[20 - frames :] == pose).all(1).any() for pose in piece.pose)
+
+
+def test_a_letter_of_train_without_a_place_in_the_captions_is_named(letters, data_dir, tmp_path, monkeypatch, capsys):
+    data = shutil.copytree(data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))
+    own = write_clips(tmp_path / "own", data, list(range(len((data / "test.txt").read_text().splitlines()))))
+    lines = [line.split("|") for line in (data / "train.txt").read_text().splitlines()]
+    alone = next(
+        clip_id for clip_id, text in lines if len(text.split()) == min(len(words.split()) for _, words in lines)
+    )
+    spelling = json.loads((data / "spelling.json").read_text())
+    (data / "spelling.json").write_text(json.dumps(spelling | {alone: []}))
+    said = commands.one_sentence(capsys, lambda: judge(letters, monkeypatch, capsys, data, own))
+    assert f"spelling.json: '{alone}' has 0 letters there, and 1 in its text" in said
