@@ -123,6 +123,18 @@ def test_override_goes_on_and_the_log_says_what_changed(trained, data_dir, tmp_p
     commands.call("autoencoder", f"{more} --resume_from auto", D=data_dir, O=tmp_path)  # that is how it is made now
 
 
+@pytest.mark.parametrize(("setting", "best_epoch"), [("face_weight", 4), ("data", 4), ("batch_size", 2)])
+def test_dev_losses_of_another_scale_are_not_compared(setting, best_epoch, statistics, tmp_path, monkeypatch, capsys):
+    """Else no epoch after --override seems better, and best_model.pt stays of what was changed."""
+    dev = iter([5.0, 3.0, 3.0, 9.0, 8.0, 8.0])  # two epochs and test, twice
+    monkeypatch.setattr(engine, "evaluate_loss", lambda *_: {"loss": next(dev)})
+    train_toy(tmp_path, statistics, made_with={setting: "1"})
+    more = {"num_epochs": 4, "resume_from": "auto", "override": True}
+    train_toy(tmp_path, statistics, made_with={setting: "2"}, **more)
+    assert load_checkpoint(tmp_path / "best_model.pt", KIND)["epoch"] == best_epoch
+    assert ("dev losses before this change are of another scale" in capsys.readouterr().out) == (best_epoch == 4)
+
+
 def test_the_noise_of_a_run_of_before_is_known_from_its_flags(trained, data_dir, tmp_path, capsys):
     """It was no part of the configuration: going on without it would be another run."""
     content = torch.load(trained.autoencoder.with_name("last.pt"), weights_only=True)

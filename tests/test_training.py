@@ -40,13 +40,15 @@ def toy_loss(model: nn.Module, batch: dict, draws: Draws) -> dict[str, Tensor]:
     return {"loss": ((model(batch["x"]) - batch["y"]) ** 2).mean()}
 
 
-def train_toy(folder: Path, statistics: Statistics, batch_size: int = 4, pictures=None, **changes) -> dict:
+def train_toy(
+    folder: Path, statistics: Statistics, batch_size: int = 4, pictures=None, made_with: dict | None = None, **changes
+) -> dict:
     """Train a line; returns last.pt's content."""
     torch.manual_seed(0)
     settings = {"num_epochs": 2, "learning_rate": 0.1, "warmup_steps": 0, "num_workers": 0, **changes}
     settings = TrainSettings(str(folder), batch_size=batch_size, **settings)
     loader = make_loader(ToyData(), batch_size, shuffle=False)
-    stage = Stage(KIND, nn.Linear(1, 1), {}, toy_loss, statistics, pictures=pictures)
+    stage = Stage(KIND, nn.Linear(1, 1), {}, toy_loss, statistics, pictures=pictures, made_with=made_with or {})
     train(make_accelerator("no"), stage, loader, loader, lambda: loader, settings)
     return load_checkpoint(folder / "last.pt", KIND)
 

@@ -29,6 +29,13 @@ WITHOUT_EFFECT = {
 }
 # Flags that say how long and how fast a run learns. They may change when it resumes; the log names the change.
 MAY_CHANGE = {"num_epochs", "min_steps", "early_stopping_patience", "learning_rate", "weight_decay"}
+# Settings that change how a run learns, but not what its dev loss measures. After a change of any other, which
+# --override allows, dev losses from before are of another scale.
+SAME_DEV_LOSS = MAY_CHANGE | {
+    *("seed", "batch_size", "gradient_accumulation_steps", "max_grad_norm", "ema_decay", "warmup_steps"),
+    *("mixed_precision", "augmentation", "mixed_faces", "joined_clips", "followed_by", "joined_texts", "labelled_only"),
+    *("trajectories_per_clip", "started_from"),
+}
 _PRIOR = "prior_checkpoint"  # key of a configuration: the fingerprint of the checkpoint that this flag names
 # Flags whose values are not compared. What they lead to is: a checkpoint's fingerprint, or the configuration.
 COMPARED_BY_CONTENT = {
@@ -75,6 +82,9 @@ def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelera
     state = content["training"]
     stage.train_clips = tuple(sorted({*stage.train_clips, *content.get("train_clips", ())}))  # --override may change it
     run.changed = _changes(stage, state, path, settings.override)
+    comparable = run.changed.keys() <= SAME_DEV_LOSS
+    if not comparable:
+        print(f"note: dev losses before this change are of another scale; {BEST} is chosen from the epochs after it")
     load_weights(run.ema, content["weights"], str(path))
     load_weights(run.model, state["model"], str(path))
     check_optimizer_state(run.optimizer, state["optimizer"], path)
@@ -94,9 +104,9 @@ def resume(run: Run, stage: Stage, path: Path, settings: TrainSettings, accelera
     if isinstance(state.get("changed"), dict):
         run.changed = state["changed"] | run.changed
     best, ours = path.with_name(BEST), output_dir / BEST
-    if not best.is_file():  # this run writes one
+    if not best.is_file() or not comparable:  # this run writes one
         run.progress = replace(run.progress, best=math.inf, best_loss=math.inf, best_epoch=run.progress.epoch)
-    elif best.resolve() != ours.resolve() and accelerator.is_main_process:
+    if best.is_file() and best.resolve() != ours.resolve() and accelerator.is_main_process:
         _copy(best, ours)
     if not (output_dir / LAST).exists() and accelerator.is_main_process:  # a kill in the first epoch loses nothing
         _copy(path, output_dir / LAST)
