@@ -26,7 +26,7 @@ from unittest import mock
 from checkpoints import FLOW, PREDICTOR, SCRIPT_OF, STUDENT
 from runtime.console import say
 from runtime.errors import UserError
-from runtime.files import write_whole
+from runtime.files import temporary_beside, write_whole
 from runtime.lifetime import PARENT
 from runtime.untrusted import read_kept
 from training import latents, trajectories
@@ -130,17 +130,17 @@ def run_part(part: Part, key: str, output_dir: Path, threads: int) -> float:
         _replace(folder, before)
     record = read_record(folder)
     if is_done(folder, key):
-        shutil.rmtree(before, ignore_errors=True)
+        _remove(before)
         return record["seconds"]
-    if folder.exists() and not record:
+    if not record and _holds_something(folder):
         raise UserError(f"{folder}: holds something that is no part of an ablation; choose another --output_dir")
-    if folder.exists() and record["key"] != key:
+    if record and record["key"] != key:
         say(f"{part.name}: runs again, since it was made with other flags or data, or by an earlier version")
         if "seconds" in record:
             say(f"{part.name}: what it was is kept as {before.name} until then")
             _replace(before, folder)
         else:
-            shutil.rmtree(folder)
+            _remove(folder)
         record = {}
     flags = [str(output_dir / flag[1:]) if flag.startswith("@") else flag for flag in part.flags]
     if part.trains and record:
@@ -166,14 +166,27 @@ def run_part(part: Part, key: str, output_dir: Path, threads: int) -> float:
         raise UserError(f"{part.name}: {reason} (all of it: {folder / 'output.log'})")
     seconds = round(earlier + time.perf_counter() - started, 1)
     _write_record(folder, {"key": key, "seconds": seconds})
-    shutil.rmtree(before, ignore_errors=True)
+    _remove(before)
     return seconds
+
+
+def _holds_something(folder: Path) -> bool:
+    """Whether a folder holds more than what a kill leaves that comes before a part's first record is whole."""
+    return folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _replace(folder: Path, other: Path) -> None:
     """Move the folder `other` to `folder`, in place of one there."""
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     other.rename(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder. What a kill leaves of it has a name that nobody reads, and goes with a later removal."""
+    if folder.exists():
+        gone = temporary_beside(folder)
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def run_parts(parts: Sequence[Part], data: str, output_dir: Path, jobs: int) -> None:

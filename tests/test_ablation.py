@@ -64,6 +64,39 @@ def test_every_part_runs_once_and_after_what_it_needs(script, tmp_path: Path):
     assert [runs(tmp_path / "out", part.name) for part in plan] == [["a fresh"], ["b fresh"], ["c fresh"]]
 
 
+class Killed(BaseException):
+    """What ends an ablation without a chance to clean up."""
+
+
+def test_a_kill_while_an_outdated_part_is_removed_leaves_none_of_it(script, tmp_path: Path, monkeypatch):
+    out = tmp_path / "out"
+    with pytest.raises(UserError):
+        run_parts([word("first", "fail")], "data", out, jobs=1)
+
+    def killed(folder: Path, **_: object) -> None:
+        (folder / "part.json").unlink()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.shutil, "rmtree", killed)
+        with pytest.raises(Killed):
+            run_parts([word("first", "a")], "data", out, jobs=1)
+    run_parts([word("first", "a")], "data", out, jobs=1)
+    assert runs(out, "first") == ["a fresh"]
+
+
+def test_a_kill_before_a_parts_first_record_is_whole_leaves_no_obstacle(script, tmp_path: Path):
+    out = tmp_path / "out"
+    (out / "first").mkdir(parents=True)
+    (out / "first" / ".part.json.0123abcd-1.0123abcd").touch()
+    run_parts([word("first", "a")], "data", out, jobs=1)
+    assert runs(out, "first") == ["a fresh"]
+    (out / "second").mkdir()
+    (out / "second" / "thesis.txt").touch()
+    with pytest.raises(UserError, match="holds something that is no part of an ablation"):
+        run_parts([word("second", "a")], "data", out, jobs=1)
+
+
 def test_a_changed_flag_runs_again_what_depends_on_it_and_nothing_else(script, tmp_path: Path):
     out = tmp_path / "out"
     others = [word("second", "b", "--of", "@first/last.pt"), word("third", "c")]
