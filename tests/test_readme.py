@@ -9,6 +9,7 @@ from pathlib import Path
 
 import commands
 import pytest
+from torch.distributed.run import get_args_parser
 
 from ablation import plan
 
@@ -107,6 +108,19 @@ def test_lines_outside_tables_have_at_most_120_characters(page: Path):
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_torchrun_takes_no_flag_of_a_script_for_its_own(script: str):
+    flags = sorted(flags_of(script))
+    found = get_args_parser().parse_args(["--nproc_per_node", "2", "--", script, *flags])
+    assert (found.training_script, found.training_script_args) == (script, flags)
+
+
+@each_page
+def test_torchruns_own_flags_are_ended(page: Path):
+    started = [shlex.split(line) for line in code_lines(page) if "torchrun" in line]
+    assert [words for words in started if not words[words.index("--") + 1 :][0].endswith(".py")] == []
 
 
 def test_both_readmes_hold_the_same_commands():
