@@ -94,6 +94,13 @@ def test_another_network_is_refused_by_its_flag(flags: str, reason: str, trained
     assert reason in commands.one_sentence(capsys, lambda: commands.call("flow", more, **paths))
 
 
+def test_a_switch_that_differs_is_named_as_on_or_off(trained, data_dir, tmp_path, capsys):
+    last = trained.autoencoder.with_name("last.pt")
+    more = f"--no-presence --resume_from {last}"
+    said = commands.one_sentence(capsys, lambda: commands.call("autoencoder", more, D=data_dir, O=tmp_path))
+    assert said.endswith(f"--presence off contradicts on in {last}, with which the run began; switch it on")
+
+
 @pytest.mark.parametrize("key", ["tokenizer", "name"])
 def test_another_text_encoder_is_refused(key: str, trained, data_dir, tmp_path, capsys):
     """One that learnt its subwords on other texts, and a pretrained one."""

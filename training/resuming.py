@@ -137,8 +137,7 @@ def _require_same_run(stage: Stage, content: dict, path: Path) -> None:
             if value is not None:
                 taught = stage.kind == STUDENT and name in OF_TEACHER
                 setting = f"the teacher's {name}" if taught else f"--{FLAG_OF.get(name, name)}"
-                advice = "name the teacher that it had" if taught else "pass that"
-                _require_same_value(setting, value, kept, advice, path)
+                _require_same_value(setting, value, kept, path, taught=taught)
     require_equal("--autoencoder_checkpoint", stage.parent, content["parent"], path)
     if tuple(content.get("signers", ())) != stage.signers:
         raise UserError(f"{path}: trained with other signers; resume with the data set it was trained on")
@@ -153,13 +152,21 @@ def _require_same_text_encoder(stage: Stage, content: dict, path: Path) -> None:
     kept = content["training"].get("made_with")
     if theirs and ours and SCRATCH in theirs and SCRATCH in ours and isinstance(kept, dict):
         for name in (name for name in OF_SCRATCH if name in kept and name in stage.made_with):
-            _require_same_value(f"--{name}", stage.made_with[name], kept[name], "pass that", path)
+            _require_same_value(f"--{name}", stage.made_with[name], kept[name], path)
     raise UserError(f"{path}: trained with another text encoder, or on other texts from scratch; resume with those")
 
 
-def _require_same_value(setting: str, value: object, kept: object, advice: str, path: Path) -> None:
-    if value != kept:  # the value may be a default: to leave the flag out would not help
-        raise UserError(f"{setting} {value} contradicts {kept} in {path}, with which the run began; {advice}")
+def _require_same_value(setting: str, value: object, kept: object, path: Path, *, taught: bool = False) -> None:
+    """Raises UserError if a setting, of this run or of its teacher (`taught`), is not what the checkpoint kept."""
+    if value == kept:
+        return
+    advice = "pass that"  # the value may be a default: to leave the flag out would not help
+    if isinstance(value, bool) and isinstance(kept, bool):  # a switch takes no value
+        value, kept = ("on" if switched else "off" for switched in (value, kept))
+        advice = f"switch it {kept}"
+    if taught:
+        advice = "name the teacher that it had"
+    raise UserError(f"{setting} {value} contradicts {kept} in {path}, with which the run began; {advice}")
 
 
 def _changes(stage: Stage, state: dict, path: Path, override: bool) -> dict[str, list]:
