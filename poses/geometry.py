@@ -7,6 +7,7 @@ upwards: such a data set does not follow the layout, and would be learnt wrongly
 import numpy as np
 
 from poses import layout
+from poses.motion import mean_where
 
 REFUSED_SHARE = 1 / 3  # of the clips that can tell: where more of them contradict the layout, the data set is refused
 CONTRADICTS = 0.9  # of a clip's frames
@@ -20,6 +21,9 @@ MIN_FRAMES = 5  # that tell on which arm a hand is
 ANOTHER_SIZE = 2.5  # a clip whose shoulders are so many times as wide or narrow as the median differs from the rest
 FULL_TURN = 2 * np.pi  # radians: no head turns so far, so a larger angle is in degrees
 ANOTHER_SCALE = 20  # times the median clip's largest NMM of a feature
+# Times the median clip's level of each feature, or a part of it (real clips: 1.7, 6, 4.2 and 1.7 times at most).
+OTHER_LEVELS = {"facial_aus": 2.5, "head_pose": 20.0, "eye_gaze": 10.0, "mouth_shape": 2.5}
+TURNED_AWAY = 1.5  # radians, root mean square of a head's three angles: the mean of real clips is 0.5 at most
 FAR = 3.5  # image units from the middle of the picture; MediaPipe guesses legs at up to 2.5
 FAR_ABOVE_LEGS = 2.0  # the same for keypoints above the legs, which MediaPipe guesses at up to 1.1
 ANOTHER_PACE = 1.5  # times as far per frame as in train: real splits differ by 1.2 at most, other rates by 1.7 or more
@@ -204,9 +208,9 @@ def _steps(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.n
 def _extent(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     """The range of a clip's numbers, and how much was seen of each of _PARTS.
 
-    nmm [clips,4]: the largest number of each feature. astray: how far a keypoint above the legs is from the middle of
-    the picture, image units. low, high [clips,2]: least and greatest x and y. All frames count, since unseen numbers
-    are interpolated between seen ones.
+    nmm, level [clips,4]: of each feature the largest number, and a frame's root mean square on average. astray: how far
+    a keypoint above the legs is from the middle of the picture, image units. low, high [clips,2]: least and greatest x
+    and y. All frames count, since unseen numbers are interpolated between seen ones.
     """
     lengths = np.diff([*starts, len(pose)])
     count = np.add.reduceat(seen, starts, axis=0, dtype=np.int32)  # [clips,214]
@@ -217,8 +221,11 @@ def _extent(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
     above_legs = ever.copy()
     above_legs[:, layout.RIGHT_HIP + 1 : layout.NUM_BODY] = False
     nmm = np.maximum(largest, -least)
+    features = [(pose[:, feature], seen[:, feature]) for feature in layout.NMM_SLICES.values()]
+    levels = [np.sqrt(mean_where(values.astype(np.float64) ** 2, shown, axis=1)) for values, shown in features]
     return {
         "nmm": np.stack([nmm[:, feature].max(1) for feature in layout.NMM_SLICES.values()], axis=1),
+        "level": _means([*map(np.nan_to_num, levels)], [shown.any(1) for _, shown in features], starts).T,
         "astray": np.where(above_legs, np.maximum(high - 0.5, 0.5 - low), 0.0).max((1, 2)),
         "low": np.where(ever, low, np.inf).min(1),
         "high": np.where(ever, high, -np.inf).max(1),
@@ -392,11 +399,15 @@ def face_units(facts: Facts) -> list[str]:
 def _odd(facts: Facts) -> dict[str, np.ndarray]:
     """Which clips differ from the rest, [clips] bool, by the way in which they differ."""
     contradicts = {name: shows for name, (shows, _) in contradictions(facts).items()}
-    median = np.nanmedian(facts["width"]) if np.isfinite(facts["width"]).any() else np.nan
-    ratio = np.maximum(facts["width"] / median, median / facts["width"])
     usual = np.median(facts["nmm"], axis=0)
     far = (facts["low"] < 0.5 - FAR) | (facts["high"] > 0.5 + FAR)  # [clips,2]
     large = (facts["nmm"] > ANOTHER_SCALE * usual) & (usual > 0)  # [clips,4]
+    turned = facts["level"][:, _HEAD_POSE] > TURNED_AWAY
+    usual_heads = ~(turned | contradicts["degrees"])
+    other_levels = {
+        f"have {name} {limit:g} times as large or small as most": _far_from_median(level, limit) & usual_heads
+        for (name, limit), level in zip(OTHER_LEVELS.items(), facts["level"].T, strict=True)
+    }
     return {
         "have their nose or a shoulder outside the picture": contradicts["outside"],
         "lie on their side": contradicts["lying"],
@@ -405,11 +416,26 @@ def _odd(facts: Facts) -> dict[str, np.ndarray]:
         "have the hands at each other's wrists": contradicts["exchanged"],
         "have a hand whose palm is longer than the shoulders are wide": contradicts["large"],
         "have a hand far from its own wrist": contradicts["loose"],
-        f"are {ANOTHER_SIZE:g} times as wide or narrow at the shoulders as most": ratio > ANOTHER_SIZE,
+        f"are {ANOTHER_SIZE:g} times as wide or narrow at the shoulders as most": _far_from_median(
+            facts["width"], ANOTHER_SIZE
+        ),
         "have keypoints far outside the picture": (facts["astray"] > FAR_ABOVE_LEGS) | far.any(1),
         "have a head that turns by more than a full turn, as in degrees": contradicts["degrees"],
-        f"have NMMs {ANOTHER_SCALE} times as large as most": large.any(1),
+        "have a head that is turned away throughout, as in degrees or from another zero": turned
+        & ~contradicts["degrees"],
+        **other_levels,
+        f"have NMMs {ANOTHER_SCALE} times as large as most": large.any(1)
+        & usual_heads
+        & ~np.any([*other_levels.values()], axis=0),
     }
+
+
+def _far_from_median(values: np.ndarray, limit: float) -> np.ndarray:
+    """Which values [clips] differ from their median by more than the factor `limit`, [clips] bool; NaN does not."""
+    if not np.isfinite(values).any():
+        return np.zeros(values.shape, bool)
+    median = np.nanmedian(values)
+    return (values > limit * median) | (limit * values < median)
 
 
 def report(facts: Facts) -> list[str]:

@@ -360,6 +360,26 @@ def test_faces_in_another_unit_are_told(factor: float, told: bool, tmp_path: Pat
     assert out.count(" reaches ") == told
 
 
+@pytest.mark.parametrize(
+    ("feature", "factor", "said"),
+    [
+        ("facial_aus", 1 / 15, "have facial_aus 2.5 times as large or small as most"),
+        ("mouth_shape", 1 / 15, "have mouth_shape 2.5 times as large or small as most"),
+        ("eye_gaze", 15, "have eye_gaze 10 times as large or small as most"),
+        ("head_pose", 40, "have a head that is turned away throughout, as in degrees or from another zero"),
+    ],
+)
+def test_clips_whose_face_is_in_another_unit_than_most_are_named(feature: str, factor: float, said: str):
+    found, rng = Geometry(), np.random.default_rng(0)
+    other = np.ones(layout.POSE_DIM)
+    other[layout.NMM_SLICES[feature]] = factor
+    for number in range(12):
+        nmm = 0.08 * rng.uniform(-1, 1, size=(20, layout.NMM_DIM))
+        pose = layout.keypoints_to_frame(signer(20, rng), nmm) * (other if number == 5 else 1)
+        found.add(f"clip{number}", pose, np.ones(pose.shape, bool))
+    assert geometry.differing(found.ids, found.facts()) == [f"1 of 12 clips {said}: clip5"]
+
+
 def test_what_was_noted_is_said_once_for_the_data_set(tmp_path: Path, capsys):
     folder = write_data(tmp_path, lambda number: unchanged)
     for path in folder.glob("*/poses/*.npz"):
