@@ -8,6 +8,7 @@ Prints what units, axes and sides the keypoints seem to have, and names clips th
 """
 
 import argparse
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import numpy as np
 from poses import geometry
 from poses.files import RESAMPLED, SPLITS, UNSTATED, VISIBILITY_THRESHOLD, Reading
 from poses.geometry import Facts, Geometry
+from poses.likeness import MOST_LINES, Compared, Likeness, Words, of_one_recording, on_mirrors
 from poses.overlaps import Overlaps
 from poses.pack import Pack
 from poses.rates import frames_per_second, shared_rate
@@ -44,7 +46,6 @@ from runtime.untrusted import escaped
 _HTML = re.compile(r"&(#\d+|#x[0-9a-f]+|[a-z]+);|</?[a-z][a-z0-9]*\s*/?>", re.IGNORECASE)  # entities and tags
 DATA_DIR = "data"  # the default of --data_dir
 ENOUGH_TEXTS = 20  # whose lengths go together with those of their clips by no chance
-MOST_LINES = 3  # by which texts may have slipped
 GO_TOGETHER = 0.5  # correlation of the lengths of texts and clips, as real sentences have it (DGS: 0.68 to 0.77)
 NAMED_SIGNERS = 20  # that a line names
 
@@ -147,31 +148,70 @@ def shifted_texts(texts: list[str], frames: np.ndarray) -> int | None:
     return shifts[best] if found[best] >= GO_TOGETHER and found[0] <= found[best] / 2 else None
 
 
+def slip_of(split: str, lines: int, sign: str) -> str:
+    """Says that a split's texts are shifted by so many lines (see `shifted_texts`); sign: what then is as it should."""
+    side = f"{'line' if abs(lines) == 1 else 'lines'} {'below' if lines > 0 else 'above'}"
+    return (
+        f"{split}: {sign} if each clip has the text {abs(lines)} {side} its own, and not as they are: has {split}.txt "
+        "slipped?"
+    )
+
+
+def on_words(split: str, packs: dict[str, Pack], found: "Examination") -> str | None:
+    """Says that the clips of a split are not like the train clips of their texts, where the texts are words."""
+    words = {
+        name: Words(name, packs[name].texts, packs["train"].texts, found.compared[name]) for name in {split, "train"}
+    }
+    if lines := words[split].slipped():
+        return slip_of(split, lines, "more clips are like the train clips of their text")
+    if words[split].are_chance() and (split == "train" or not words["train"].are_chance()):
+        return (
+            f"{split}: clips are no more like train clips of their own text than like others: has each the text of "
+            "another clip?"
+        )
+    return None
+
+
 class Examination:
-    """What is found in clips while they are read: their geometry, whether their parts are of one moment, by split, and
-    which clips equal or overlap another one.
+    """What is found in clips while they are read: their geometry, whether their parts are of one moment, by split, how
+    alike they are, and which clips equal or overlap another one.
 
     repeated: by the splits of the two, the names of the later clips and of those that they equal.
     """
 
     def __init__(self) -> None:
-        self.geometry, self.overlaps = Geometry(), Overlaps()
+        self.geometry, self.overlaps, self.likeness = Geometry(), Overlaps(), Likeness()
         self.timing = {split: Timing() for split in SPLITS}
         self.repeated: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self._first: dict[int, tuple[str, str]] = {}  # split and name of the first clip, by the hash of its pose
 
     def clips(self, split: str, pack: Pack) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Examine every clip of a split, and pass on its pose [T,214] and seen [T,214]; call it for train first."""
-        for clip_id, item in zip(pack.ids, pack.stream(), strict=True):
+        for number, (clip_id, item) in enumerate(zip(pack.ids, pack.stream(), strict=True)):
             pose, seen = item["pose"], item["seen"].astype(bool)
             name = f"{split}/{clip_id}"
             self.geometry.add(name, pose, seen)
             self.overlaps.add(pose, seen)
+            self.likeness.add(split, number, len(pack), pose, seen)
             self.timing[split].add(pose, seen)
             earlier, first = self._first.setdefault(hash(pose.tobytes()), (split, name))
             if first != name:
                 self.repeated.setdefault((earlier, split), []).append((name, first))
             yield pose, seen
+
+    @functools.cached_property
+    def compared(self) -> dict[str, Compared]:
+        """The clips of each split beside those of train; asked when all have been read."""
+        return {split: self.likeness.compared(split) for split in SPLITS}
+
+    def of_one_recording(self, split: str) -> list[tuple[str, str]]:
+        """The names of clips of a split, and of the train clips that show the same recording without being equal or
+        overlapping."""
+        found = *self.repeated.values(), *self.overlapping().values()
+        told = {later for pairs in found for later, *_ in pairs}
+        ids = {name: [one for one in self.geometry.ids if one.startswith(f"{name}/")] for name in (split, "train")}
+        pairs = of_one_recording(split, self.likeness, self.compared[split])
+        return [(ids[split][own], ids["train"][other]) for own, other in pairs if ids[split][own] not in told]
 
     def overlapping(self) -> dict[tuple[str, str], list[tuple[str, str, int]]]:
         """The clips of different splits that overlap without being equal, the later one first, and the frames that they
@@ -186,7 +226,7 @@ class Examination:
         return found
 
 
-def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
+def say_clips(data_dir: Path, packs: dict[str, Pack], found: Examination) -> None:
     """Print how many clips, texts, frames and signers each split has, and what a user should know of them."""
     signers: dict[str, Counter[str]] = {}
     learnt: set[str] = set()  # signers who have a train clip with a text
@@ -201,11 +241,9 @@ def say_clips(data_dir: Path, packs: dict[str, Pack]) -> None:
         for sentence in on_texts(split, texts):
             print(sentence)
         if lines := shifted_texts(pack.texts, lengths):
-            side = f"{'line' if abs(lines) == 1 else 'lines'} {'below' if lines > 0 else 'above'}"
-            print(
-                f"{split}: the lengths of texts and clips go together if each clip has the text {abs(lines)} "
-                f"{side} its own, and not as they are: has {split}.txt slipped?"
-            )
+            print(slip_of(split, lines, "the lengths of texts and clips go together"))
+        if sentence := on_words(split, packs, found):
+            print(sentence)
         named = list_signers(data_dir, split, pack.ids) if split == "train" or signers["train"] else {}
         signers[split] = Counter(named.values())
         if split == "train" and named:
@@ -250,15 +288,19 @@ def require_geometry(data_dir: Path, facts: Facts, of_split: dict[str, Facts]) -
             raise UserError(f"{where}: {wrong}")
 
 
-def say_odd_clips(found: Examination, facts: Facts, of_split: dict[str, Facts]) -> None:
+def say_odd_clips(found: Examination, facts: Facts, of_split: dict[str, Facts], signers: list[str]) -> None:
     """Name the clips that differ from the rest, and those that equal another one."""
     for sentence in geometry.differing(found.geometry.ids, facts):
         print(f"differs: {sentence}")
     for sentence in geometry.face_units(facts):
         print(f"differs: {sentence}")
+    if sentence := on_mirrors("train", found.likeness, found.compared["train"], signers):
+        print(f"differs: {sentence}")
     for split in ("dev", "test"):
-        compared = split, of_split[split], of_split["train"]
-        for sentence in (*geometry.other_parts(*compared), *geometry.other_motion(*compared)):
+        parts = split, of_split[split], of_split["train"]
+        mirrors = on_mirrors(split, found.likeness, found.compared[split])
+        sides = [mirrors] if mirrors else geometry.other_side(*parts)
+        for sentence in (*geometry.other_parts(*parts), *geometry.other_pace(*parts), *sides):
             print(f"differs: {sentence}")
     for split, timing in found.timing.items():
         for sentence in timing.notes():
@@ -274,6 +316,12 @@ def say_odd_clips(found: Examination, facts: Facts, of_split: dict[str, Facts]) 
             f"{len(clips)} clips of {split} overlap with clips of {earlier}, such as {name} and {other} in {shared} "
             "frames; give all clips of one recording to one split"
         )
+    for split in ("dev", "test"):
+        if pairs := found.of_one_recording(split):
+            print(
+                f"{len(pairs)} clips of {split} move just as clips of train do, such as {' and '.join(pairs[0])}: one "
+                "recording at another rate or size, mirrored, or detected again? Give it to one split"
+            )
 
 
 def main() -> None:
@@ -291,12 +339,12 @@ def main() -> None:
     for split in ("dev", "test"):
         for _ in found.clips(split, packs[split]):
             pass
-    say_clips(data_dir, packs)
+    say_clips(data_dir, packs, found)
     facts = found.geometry.facts()
     of_split = facts_by_split(facts, found.geometry.ids)
     say_geometry(facts, fps)
     require_geometry(data_dir, facts, of_split)
-    say_odd_clips(found, facts, of_split)
+    say_odd_clips(found, facts, of_split, [*list_signers(data_dir, "train", packs["train"].ids).values()])
     path = save_statistics(statistics, data_dir, args.cache_dir)
     print(f"wrote {path} (fingerprint {statistics.fingerprint})")
 

@@ -349,20 +349,26 @@ def other_parts(split: str, facts: Facts, train: Facts) -> list[str]:
     return sentences
 
 
-def other_motion(split: str, facts: Facts, train: Facts) -> list[str]:
-    """Sentences on a split whose hands go much farther or less far per frame than train's, or whose other hand moves
-    more."""
-    both = [np.array([part["left step"], part["right step"]]) for part in (facts, train)]
-    moving = [steps[:, np.isfinite(steps).all(0) & (steps.sum(0) > 0)] for steps in both]  # [2,clips] each
-    if min(steps.shape[1] for steps in moving) < ENOUGH_CLIPS:
+def other_pace(split: str, facts: Facts, train: Facts) -> list[str]:
+    """A sentence on a split whose hands go much farther or less far per frame than train's."""
+    moving = _moving(facts, train)
+    if not moving:
+        return []
+    pace = moving[0].sum(0).mean() / moving[1].sum(0).mean()
+    if max(pace, 1 / pace) < ANOTHER_PACE:
+        return []
+    return [
+        f"hands of {split} go {pace:.2f} times as far from frame to frame as those of train: another rate of frames, "
+        "or other signing? Motion is learnt and measured per frame"
+    ]
+
+
+def other_side(split: str, facts: Facts, train: Facts) -> list[str]:
+    """Sentences on a split whose other hand moves more than train's, or is seen more."""
+    moving = _moving(facts, train)
+    if not moving:
         return []
     sentences = []
-    pace = moving[0].sum(0).mean() / moving[1].sum(0).mean()
-    if max(pace, 1 / pace) >= ANOTHER_PACE:
-        sentences.append(
-            f"hands of {split} go {pace:.2f} times as far from frame to frame as those of train: another rate of "
-            "frames, or other signing? Motion is learnt and measured per frame"
-        )
     leads = {  # of each clip, above 0 where the right hand leads
         "moves more": [(steps[1] - steps[0]) / steps.sum(0) for steps in moving],
         "is seen more": [part["right hand"] - part["left hand"] for part in (facts, train)],
@@ -375,6 +381,13 @@ def other_motion(split: str, facts: Facts, train: Facts) -> list[str]:
                 "who are left-handed?"
             )
     return sentences
+
+
+def _moving(facts: Facts, train: Facts) -> list[np.ndarray]:
+    """How far both wrists go in the clips of a split and of train that show it, [2,clips] each; [] if few do."""
+    both = [np.array([part["left step"], part["right step"]]) for part in (facts, train)]
+    moving = [steps[:, np.isfinite(steps).all(0) & (steps.sum(0) > 0)] for steps in both]
+    return moving if min(steps.shape[1] for steps in moving) >= ENOUGH_CLIPS else []
 
 
 def _certain_sign(values: np.ndarray) -> float:

@@ -49,7 +49,7 @@ def shoulder_frame(pose: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
     return (layout.frame_to_keypoints(pose) - middle[:, None]) / width
 
 
-def mean_where(values: np.ndarray, where: np.ndarray, axis: int | None = None) -> np.ndarray:
+def mean_where(values: np.ndarray, where: np.ndarray, axis: int | tuple[int, ...] | None = None) -> np.ndarray:
     """Mean of `values` where `where` holds, along `axis`; NaN where it holds nowhere. Values elsewhere may be NaN."""
     count = np.asarray(where.sum(axis), np.float64)
     total = np.where(where, values, 0.0).sum(axis)

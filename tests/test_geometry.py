@@ -324,11 +324,16 @@ def test_a_split_of_another_rate_or_side_is_told():
         return found.facts()
 
     train = facts(20, fast=1, step=0.004)
-    assert geometry.other_motion("test", facts(8, fast=1, step=0.005), train) == []
-    assert geometry.other_motion("test", facts(geometry.ENOUGH_CLIPS - 1, fast=0, step=0.01), train) == []
-    (told,) = geometry.other_motion("test", facts(8, fast=1, step=0.008), train)
+
+    def told_of(*split) -> list[str]:
+        mine = facts(*split)
+        return [*geometry.other_pace("test", mine, train), *geometry.other_side("test", mine, train)]
+
+    assert told_of(8, 1, 0.005) == []
+    assert told_of(geometry.ENOUGH_CLIPS - 1, 0, 0.01) == []
+    (told,) = told_of(8, 1, 0.008)
     assert re.match(r"hands of test go (1\.[89]|2\.[01])\d? times as far from frame to frame as those of train", told)
-    (told,) = geometry.other_motion("test", facts(8, fast=0, step=0.004), train)
+    (told,) = told_of(8, 0, 0.004)
     assert told.startswith("the left hand moves more in test, the right hand in train: videos that were mirrored")
 
 
@@ -343,7 +348,7 @@ def test_a_split_that_shows_the_other_hand_is_told():
             seen[5:, hidden] = False
             found.add("", pose, seen)
         parts.append(found.facts())
-    (told,) = geometry.other_motion("dev", *parts)
+    (told,) = geometry.other_side("dev", *parts)
     assert told.startswith("the left hand is seen more in dev, the right hand in train")
 
 
