@@ -35,6 +35,7 @@ from poses.texts import (
     says_something,
     signers_path,
     text_key,
+    words_of,
 )
 from poses.timing import Timing
 from runtime import errors
@@ -47,6 +48,8 @@ _HTML = re.compile(r"&(#\d+|#x[0-9a-f]+|[a-z]+);|</?[a-z][a-z0-9]*\s*/?>", re.IG
 DATA_DIR = "data"  # the default of --data_dir
 ENOUGH_TEXTS = 20  # whose lengths go together with those of their clips by no chance
 GO_TOGETHER = 0.5  # correlation of the lengths of texts and clips, as real sentences have it (DGS: 0.68 to 0.77)
+FEW_WORDS = 0.25  # of a split's words that occur in train (German: 0.74; beside English 0.14, beside glosses 0.2)
+ENOUGH_TRAIN_TEXTS = 100  # in which most words of a language occur
 NAMED_SIGNERS = 20  # that a line names
 
 
@@ -130,6 +133,24 @@ def on_texts(split: str, texts: list[str]) -> Iterator[str]:
         yield f"{split}: {len(nothing)} texts are '{nothing[0]}', {advice}"
     if are_numbers(texts):
         yield f"{split}: {ALL_NUMBERS}"
+
+
+def on_vocabulary(split: str, texts: list[str], train_texts: list[str]) -> str | None:
+    """Says that hardly any word of a split's texts occurs in train's, or only in other capitals."""
+    own, known = ([word for text in some for word in words_of(text)] for some in (texts, train_texts))
+    if len(own) < ENOUGH_TEXTS or len(train_texts) < ENOUGH_TRAIN_TEXTS:
+        return None
+    known, lower = {*known}, {word.lower() for word in known}
+    share, alike = np.mean([[word.lower() in lower, word in known] for word in own], axis=0)
+    if share < FEW_WORDS:
+        return (
+            f"{split}: {share:.0%} of its words occur in the texts of train: are they of another language, or glosses "
+            "beside sentences?"
+        )
+    if alike < share / 2:
+        odd = next(word for word in own if word not in known and word.lower() in lower)
+        return f"{split}: most of its words, such as '{odd}', occur in train with other capitals only; write them alike"
+    return None
 
 
 def shifted_texts(texts: list[str], frames: np.ndarray) -> int | None:
@@ -238,8 +259,9 @@ def say_clips(data_dir: Path, packs: dict[str, Pack], found: Examination) -> Non
         )
         if len(texts) < len(pack):
             print(f"{split}: {len(pack) - len(texts)} clips have an empty text, which no metric of texts counts")
-        for sentence in on_texts(split, texts):
-            print(sentence)
+        for sentence in (*on_texts(split, texts), on_vocabulary(split, texts, packs["train"].texts)):
+            if sentence:
+                print(sentence)
         if lines := shifted_texts(pack.texts, lengths):
             print(slip_of(split, lines, "the lengths of texts and clips go together"))
         if sentence := on_words(split, packs, found):

@@ -209,6 +209,12 @@ def normalize_text(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text without punctuation; its letters, if its script has neither blanks nor capitals (Chinese)."""
+    kept = "".join(letter if unicodedata.category(letter)[0] in "LNM" else " " for letter in text)
+    return kept.split() if " " in text or text.lower() != text.upper() else [*kept.replace(" ", "")]
+
+
 def text_key(text: str) -> str:
     """The key under which texts count as one: "hello" and "Hello." do, "HAUS1" and "HAUS2" do not.
 
