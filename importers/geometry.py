@@ -3,7 +3,7 @@
 import numpy as np
 
 from poses import layout
-from poses.geometry import CONTRADICTS, MARGIN, hands_on_arms, lies, with_noses
+from poses.geometry import CONTRADICTS, JUMP, MARGIN, hands_on_arms, lies, with_noses
 from runtime.errors import UserError
 
 UNITS = {
@@ -16,7 +16,6 @@ SHOULDER_PLACE, SHOULDER_WIDTH = (0.5, 0.4), 0.25  # of a square picture: where 
 BESIDE = 0.2  # share of points with a number below 0, from which pixels are taken as relative to the body
 WIDEST = 0.8  # of the picture: shoulders farther apart are in another unit
 TOGETHER = 5  # points of a body that have one place by no chance, even in whole pixels
-JUMP = 1.0  # shoulder widths that nobody moves in one frame
 TRUNK = [layout.NOSE, *layout.SHOULDERS]
 WRISTS = [layout.LEFT_WRIST, layout.RIGHT_WRIST]
 

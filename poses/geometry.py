@@ -16,6 +16,7 @@ APART = 0.25  # shoulder widths by which a hand must be nearer to one wrist to t
 FRONTAL = 0.5  # in a frontal view, shoulders are apart by at least this share of the nose's height above them
 NEAR = 0.5  # shoulder widths from a hand's root to a wrist that it may hang on
 LOOSE = 1.5  # shoulder widths from a hand to its own wrist: farther off, it hangs on no arm
+JUMP = 1.0  # shoulder widths that nobody moves in one frame
 NARROWEST = 0.02  # image units: no picture of a signer has narrower shoulders
 MIN_FRAMES = 5  # that tell on which arm a hand is
 ANOTHER_SIZE = 2.5  # a clip whose shoulders are so many times as wide or narrow as the median differs from the rest
@@ -194,7 +195,7 @@ def _palms(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.n
 
 def _steps(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.ndarray) -> Facts:
     """left step, right step: how far a wrist goes from one frame to the next, shoulder widths, of points [F,P,2], known
-    [F,P]; unit [F]."""
+    [F,P]; unit [F]. jumps: how often the shoulders' middle goes farther than anybody moves."""
     within = np.isfinite(unit)
     within[starts] = False  # the frame before it is of another clip
     steps, shown = [], []
@@ -202,7 +203,10 @@ def _steps(points: np.ndarray, known: np.ndarray, unit: np.ndarray, starts: np.n
         steps.append(np.hypot(*np.diff(points[:, wrist], axis=0, prepend=points[:1, wrist]).T) / unit)
         shown.append(within & known[:, wrist] & np.roll(known[:, wrist], 1))
     left, right = _means(steps, shown, starts)
-    return {"left step": left, "right step": right}
+    middle, both = points[:, layout.SHOULDERS].mean(1), known[:, layout.SHOULDERS].all(1)
+    far = np.hypot(*np.diff(middle, axis=0, prepend=middle[:1]).T) > JUMP * unit
+    jumps = np.add.reduceat(far & within & both & np.roll(both, 1), starts, dtype=int)
+    return {"left step": left, "right step": right, "jumps": jumps}
 
 
 def _extent(pose: np.ndarray, seen: np.ndarray, starts: np.ndarray) -> Facts:
@@ -432,6 +436,7 @@ def _odd(facts: Facts) -> dict[str, np.ndarray]:
         f"are {ANOTHER_SIZE:g} times as wide or narrow at the shoulders as most": _far_from_median(
             facts["width"], ANOTHER_SIZE
         ),
+        "have a body that jumps by more than a shoulder width, to another person or over a cut": facts["jumps"] > 0,
         "have keypoints far outside the picture": (facts["astray"] > FAR_ABOVE_LEGS) | far.any(1),
         "have a head that turns by more than a full turn, as in degrees": contradicts["degrees"],
         "have a head that is turned away throughout, as in degrees or from another zero": turned

@@ -281,6 +281,14 @@ def test_one_keypoint_astray_names_its_clip_unless_it_is_of_a_leg(tmp_path: Path
     assert ("differs: 1 of 12 clips have keypoints far outside the picture: dev/clip5" in out) == named
 
 
+def test_a_body_that_changes_to_another_persons_is_named(tmp_path: Path, capsys):
+    def elsewhere(points: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(len(points))[:, None, None] < 12, points, 0.6 * points - [0.1, 0])
+
+    _, out, _ = prepare(write_data(tmp_path, lambda number: elsewhere if number == 5 else unchanged), capsys)
+    assert "differs: 1 of 12 clips have a body that jumps by more than a shoulder width" in out
+
+
 @pytest.mark.parametrize("pixels", [range(12), [4]])
 def test_pixels_are_refused_where_they_stand(tmp_path: Path, pixels, capsys):
     folder = write_data(tmp_path, lambda n: (lambda p: p * [640, 480]) if n in pixels else unchanged)
