@@ -109,6 +109,10 @@ def find_sources(
     for parent, kind, prefix in groups:
         prefixes[parent, kind].append(prefix)
     for (parent, kind, prefix), paths in groups.items():
+        if json_frames.are_seconds(paths):
+            raise UserError(
+                f"{parent}: its files are named by seconds, such as {paths[-1].name}; number its frames in their names"
+            )
         beside = prefixes[parent, kind]
         if len(beside) > 1 and all(len(groups[parent, kind, other]) == 1 for other in beside):
             raise UserError(

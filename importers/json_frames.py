@@ -26,6 +26,14 @@ def frame_number(path: Path) -> int | None:
     return int(found[1] or found[2]) if found else None
 
 
+def are_seconds(paths: list[Path]) -> bool:
+    """Whether the files of one clip's frames are named by seconds, as 0.042 and 0.083: each second would be a clip, and
+    each thousandth a frame. Names such as clip 12's 12.000001 and 12.000002 count frames."""
+    if not all(re.fullmatch(r"\d+\.\d+", path.stem) for path in paths):
+        return False
+    return bool((np.diff(sorted(frame_number(path) for path in paths)) > 1).any())
+
+
 def is_video(path: Path) -> bool:
     """Whether a .json holds all frames of a clip, as MMPose writes it; judged by its first bytes, as it may be long."""
     with open(path, "rb") as file:

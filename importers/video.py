@@ -158,12 +158,21 @@ def _frame_numbers(paths: list[Path]) -> dict[Path, int]:
     return {path: found[place] for path, found in numbers.items()}
 
 
+def _is_animation(path: Path) -> bool:
+    """Whether a .webp holds several pictures, as a flag of its header says."""
+    with open(path, "rb") as file:
+        header = file.read(21)
+    return header[12:16] == b"VP8X" and len(header) == 21 and bool(header[20] & 2)
+
+
 def open_folder(folder: Path, fps: float | None) -> Frames:
     import cv2
 
     if fps is None:
         raise UserError("a folder of frames tells no frame rate; pass --source_fps")
     paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_ENDINGS and path.name[0] != "."]
+    if moving := [path.name for path in paths if path.suffix.lower() == ".webp" and _is_animation(path)]:
+        raise UserError(f"{min(moving)} is an animation, of which one picture would be read; convert it to a video")
     numbers = _frame_numbers(paths)
     notes = []
     if not numbers and len(paths) > 1:

@@ -485,6 +485,19 @@ def test_the_number_in_which_pictures_differ_is_the_frames(name: str, tmp_path: 
     assert opened.notes == ["missing frames: 1"]
 
 
+@pytest.mark.parametrize(("flags", "is_animation"), [(0x02, True), (0x10, False)])
+def test_an_animated_webp_is_no_picture(flags: int, is_animation: bool, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace())
+    for number in (1, 2):
+        header = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0" + bytes([flags])
+        (tmp_path / f"{number}.webp").write_bytes(header)
+    if not is_animation:
+        assert open_folder(tmp_path, 10.0).count == 2
+        return
+    with pytest.raises(UserError, match=r"1\.webp is an animation, of which one picture would be read; convert it"):
+        open_folder(tmp_path, 10.0)
+
+
 def test_more_shards_than_clips(videos: Videos, refused):
     videos.add("a.mp4", [0, 1])
     assert "there are only 1 clips" in refused("--split train --shard 2/3")

@@ -164,3 +164,14 @@ def test_a_data_set_within_the_recordings_folder_is_none_of_them(imported, tmp_p
         folder = imported("--source_fps 25", "in/out")
         assert clip_ids(folder) == clips
         np.save(tmp_path / "in" / "two.npy", POINTS)
+
+
+def test_frames_that_are_named_by_seconds_are_refused(imported, refused, tmp_path: Path):
+    """Each second would become a clip of its own."""
+    write_array_frames(tmp_path / "in" / "clip", POINTS)
+    for number, path in enumerate(sorted((tmp_path / "in" / "clip").iterdir())):
+        path.rename(path.with_name(f"{number / 8:.3f}.npy"))
+    assert "clip: its files are named by seconds, such as 0." in refused("--source_fps 8")
+    for number, path in enumerate(sorted((tmp_path / "in" / "clip").iterdir())):
+        path.rename(path.with_name(f"12.{number:06}.npy"))
+    assert clip_ids(imported("--source_fps 8")) == {"clip"}
