@@ -37,6 +37,10 @@ HIDDEN_HANDS = (
     "hand keypoints, all of visibility 0 or below --visibility_threshold, so no hand is seen; MediaPipe gives hands no "
     "visibility: write 1 where a hand was found"
 )
+HIDDEN_TRUNK = (
+    "nose and shoulders, all of visibility 0 or below --visibility_threshold; it is 1 for seen and 0 for unseen, and "
+    "not the other way round"
+)
 SIMPLE_RATES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)  # of NMMs to poses, read off their lengths
 
 
@@ -78,7 +82,8 @@ class KeypointFile(NamedTuple):
     """What a pose file holds: keypoints [T,75,2] float32, seen [T,75] bool, fps or None, the keys that are not read.
 
     collapsed: frames that have a hand whose points all lie in one place, which does not count as seen. hidden: frames
-    that have a hand, if not one of the clip's hand points has a visibility that counts as seen; else 0.
+    that have a hand, if not one of the clip's hand points has a visibility that counts as seen; else 0. hidden_trunk:
+    the same of nose and shoulders.
     """
 
     keypoints: np.ndarray
@@ -87,6 +92,7 @@ class KeypointFile(NamedTuple):
     unread: list[str]
     collapsed: int
     hidden: int
+    hidden_trunk: int
 
 
 class NmmFile(NamedTuple):
@@ -195,12 +201,15 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
     why = "far outside the picture, 0 to 1; divide pixels by its width and height, and write NaN for missing"
     _refuse_absurd(path, "keypoints", keypoints, seen[..., None], MAX_KEYPOINT, why)
     shown = shown_keypoints(keypoints)
-    whole, hands = seen & shown, slice(layout.NUM_BODY, None)
-    hides = visibility is not None and not visible[:, hands].any()
-    hidden = int(shown[:, hands].any(1).sum()) if hides else 0
+    whole = seen & shown
+    hidden, hidden_trunk = (
+        int(shown[:, part].any(1).sum()) if visibility is not None and not visible[:, part].any() else 0
+        for part in (slice(layout.NUM_BODY, None), [layout.NOSE, *layout.SHOULDERS])
+    )
     with np.errstate(over="ignore"):  # of what was not seen
         keypoints = keypoints.astype(np.float32)
-    return KeypointFile(keypoints, whole, _read_fps(path, fps), unread, int((seen & ~whole).any(1).sum()), hidden)
+    collapsed = int((seen & ~whole).any(1).sum())
+    return KeypointFile(keypoints, whole, _read_fps(path, fps), unread, collapsed, hidden, hidden_trunk)
 
 
 def _refuse_absurd(path: Path, key: str, values: np.ndarray, seen: np.ndarray | bool, limit: float, why: str) -> None:
@@ -280,6 +289,8 @@ def _notes_on_files(pose: KeypointFile, nmm: NmmFile) -> dict[str, int]:
         notes["frames have a hand whose points all lie in one place; it does not count as seen"] = pose.collapsed
     if pose.hidden > len(pose.seen) / 2:
         notes[f"frames have {HIDDEN_HANDS}"] = pose.hidden
+    if pose.hidden_trunk > len(pose.seen) / 2:
+        notes[f"frames have {HIDDEN_TRUNK}"] = pose.hidden_trunk
     return notes
 
 

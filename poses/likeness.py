@@ -163,13 +163,14 @@ def of_one_recording(split: str, likeness: Likeness, compared: Compared) -> list
     in_mirror, train = compared.mirrored, compared.nearer
     own, others = likeness.signatures(split, compared.number), likeness.signatures("train", train)
     own[in_mirror] = mirrored(own[in_mirror])
+    with_fingers = np.nan_to_num(np.ptp(own, axis=3)).any((2, 3)).mean(1) >= HALF  # wrists alone are often alike
     own, others = own.reshape(*own.shape[:2], -1), others.reshape(*own.shape[:2], -1)  # [N,MOMENTS,24]
     known = np.isfinite(own) & np.isfinite(others)
     spread = np.sqrt(mean_where((own - mean_where(own, known, axis=1)[:, None]) ** 2, known, axis=(1, 2)))
     steps, their_steps = (np.nan_to_num(np.diff(np.where(known, one, np.nan), axis=1)) for one in (own, others))
     energy = np.sqrt((steps**2).sum((1, 2)) * (their_steps**2).sum((1, 2)))
     alike = (steps * their_steps).sum((1, 2)) > SAME_STEPS * energy
-    near = alike & (spread > LEAST_SPREAD) & (compared.nearer_distance < NEAR * spread)
+    near = alike & with_fingers & (spread > LEAST_SPREAD) & (compared.nearer_distance < NEAR * spread)
     return [*zip(compared.number[near].tolist(), train[near].tolist(), strict=True)]
 
 

@@ -75,7 +75,7 @@ def load_split(
             raise UserError(
                 f"{len(problems)} of {len(texts)} clips of {split} are damaged (leave them out: --skip_bad):\n  {named}"
             )
-        facts.require_hands(data_dir / split)
+        facts.require_visible(data_dir / split)
         content = digest([SPLIT_VERSION, read_as, list(listing.items())])
         info.update(fps=facts.one_rate(data_dir / split), notes=facts.notes, content=content, left_out=problems)
 
@@ -168,11 +168,13 @@ class _SplitFacts:
         }
         return {clip_id: doubt for clip_id, (rate, doubt) in self.doubts.items() if alike[rate] <= self.clips / 2}
 
-    def require_hands(self, folder: Path) -> None:
-        """Raises UserError if no hand is seen in any clip, but most have hands that only their visibility hides."""
-        hidden = self.notes.get(f"frames have {files.HIDDEN_HANDS}", {"clips": 0})["clips"]
-        if not self.shows_hands and hidden > self.clips / 2:
-            raise UserError(f"{folder}: {hidden} of {self.clips} clips have {files.HIDDEN_HANDS}")
+    def require_visible(self, folder: Path) -> None:
+        """Raises UserError if visibility hides nose and shoulders of most clips, or the hands of most and no hand is
+        seen."""
+        for hidden in (files.HIDDEN_TRUNK, files.HIDDEN_HANDS):
+            clips = self.notes.get(f"frames have {hidden}", {"clips": 0})["clips"]
+            if clips > self.clips / 2 and not (hidden == files.HIDDEN_HANDS and self.shows_hands):
+                raise UserError(f"{folder}: {clips} of {self.clips} clips have {hidden}")
 
     def one_rate(self, folder: Path) -> float | None:
         """The frames per second of all clips that state them, None if none does; raises UserError if they differ."""

@@ -104,6 +104,14 @@ def test_one_recording_in_two_splits_is_told(name: str):
     assert of_one_recording(*compare("dev", train=train, dev=dev)) == [(10, 40)]
 
 
+def test_clips_without_fingers_are_not_told_to_be_of_one_recording():
+    train = takes(120, 0)
+    for points in train:
+        for hand, wrist in HAND_AND_WRIST:
+            points[:, hand] = points[:, [wrist]]
+    assert of_one_recording(*compare("dev", train=train, dev=[CHANGES["cropped"](train[40])])) == []
+
+
 @pytest.mark.parametrize("lines", [1, -1, 3])
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_words_whose_texts_slipped_are_told(split: str, lines: int):

@@ -139,6 +139,17 @@ def test_hands_that_only_their_visibility_hides_in_most_clips_are_refused_and_in
     assert notes == {f"frames have {files.HIDDEN_HANDS}": {"clips": 2, "frames": 2 * FRAMES, "first": "a"}}
 
 
+def test_visibility_the_other_way_round_is_refused(tmp_path: Path):
+    """As 1 for hidden; the legs, which MediaPipe guesses, then are all that is seen."""
+    for clip_id in "abc":
+        arrays = {**made(), "visibility": np.full((FRAMES, layout.NUM_KEYPOINTS), 0.9998, np.float32)}
+        arrays["visibility"][:, : layout.RIGHT_HIP + 1] = arrays["visibility"][:, HANDS] = clip_id == "c"
+        write(tmp_path, arrays, clip_id)
+    said = "train: 2 of 3 clips have nose and shoulders, all of visibility 0 or below .* not the other way round"
+    with pytest.raises(UserError, match=said):
+        load_split(tmp_path, "train")
+
+
 @pytest.mark.parametrize("guessed", [0, FRAMES // 2])
 def test_clips_that_show_no_hand_may_have_keypoints_of_one_in_some_frames(tmp_path: Path, guessed: int):
     arrays = {**made(), "visibility": np.ones((FRAMES, layout.NUM_KEYPOINTS), np.float32)}
