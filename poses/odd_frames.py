@@ -19,20 +19,26 @@ STIFF = (
     "it as unseen (0, -1 or NaN)"
 )
 ROUNDING = 1e-5  # image units: moving a shape changes its points' distances by less
+BENT = 2e-3  # image units: a hand whose points move more against its root has changed its shape
 STRETCHED = (
     "reach exactly as far to each side as the one before, as if each were stretched to one box; write all frames of a "
     "clip in one scale, 0 to 1 across the picture"
 )
+BOXED = (
+    "have a hand that reaches exactly as far as the frame before, but has another shape, as if it were scaled to a box "
+    "of its own; write hands in the scale of the picture"
+)
 
 
 def odd_frames(keypoints: np.ndarray, seen: np.ndarray) -> dict[str, int]:
-    """Notes on repeated, stretched and stiff frames of keypoints [T,75,2], seen [T,75], each with their number."""
+    """Notes on odd frames of keypoints [T,75,2], seen [T,75], each with their number."""
     at_end, before = repeated_frames(keypoints, seen)
     notes = {
         "frames at the end repeat the one before, as padding does; cut them off, or they are learnt": at_end,
         "frames equal the one before them: repeated by a converter, or a picture that stood still": before,
         f"frames {STRETCHED}": _stretched_frames(keypoints, seen),
         f"frames {STIFF}": _stiff_frames(keypoints, seen),
+        f"frames {BOXED}": _boxed_frames(keypoints, seen),
     }
     return {note: count for note, count in notes.items() if count}
 
@@ -90,6 +96,21 @@ def _stiff_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
         whole = shown.all(1) & (np.abs(moves[:, layout.HAND_ROOT]).max(1) > ROUNDING)
         stiff.append(whole & (bends.max(1) <= ROUNDING))
     return _unless_few(int(np.any(stiff, axis=0).sum()), len(keypoints))
+
+
+def _boxed_frames(keypoints: np.ndarray, seen: np.ndarray) -> int:
+    """In how many frames of keypoints [T,75,2], seen [T,75], a hand has changed its shape, but not its longer side.
+
+    0 unless it is so in most frames in which a hand changes its shape.
+    """
+    boxed = []  # of each hand
+    for place in layout.HAND_KEYPOINTS.values():
+        hand, shown = keypoints[:, place], seen[:, place].all(1)
+        bends = np.abs(np.diff(hand - hand[:, [layout.HAND_ROOT]], axis=0)).max((1, 2)) > BENT
+        bends &= shown[1:] & shown[:-1]
+        still = bends & (np.abs(np.diff(np.ptp(hand, axis=1).max(1))) <= ROUNDING)
+        boxed.append(int(still.sum()) if 2 * still.sum() > bends.sum() else 0)
+    return _unless_few(max(boxed), len(keypoints))
 
 
 def _unless_few(count: int, frames: int) -> int:

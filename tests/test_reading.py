@@ -257,6 +257,20 @@ def test_a_hand_that_moves_as_one_stiff_piece_is_noted(tmp_path: Path, side: str
     assert not read_clip(write(tmp_path, arrays), "train", "a").notes
 
 
+@pytest.mark.parametrize("per_axis", [True, False])
+def test_hands_that_are_each_scaled_to_a_box_of_their_own_are_noted(tmp_path: Path, per_axis: bool):
+    """A hand that bends, or turns to the camera, is not always as large."""
+    arrays = made()
+    for place in layout.HAND_KEYPOINTS.values():
+        hand = arrays["keypoints"][:, place]
+        size = np.ptp(hand, axis=1, keepdims=True)
+        small = (hand - hand[:, :1]) / (size if per_axis else size.max(2, keepdims=True))
+        arrays["keypoints"][:, place] = hand[:, :1] + 0.08 * small
+    (note,) = read_clip(write(tmp_path, arrays), "train", "a").notes.items()
+    assert note == (f"frames {odd_frames.BOXED}", FRAMES - 1)
+    assert not read_clip(write(tmp_path, made()), "train", "a").notes
+
+
 @pytest.mark.parametrize("edges", [(0.0, 1.0), (0.1, 0.9)])
 def test_frames_that_are_each_stretched_to_one_box_are_noted(tmp_path: Path, edges: tuple[float, float]):
     arrays = made()
