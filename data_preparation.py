@@ -322,7 +322,8 @@ def say_odd_clips(found: Examination, facts: Facts, of_split: dict[str, Facts], 
         parts = split, of_split[split], of_split["train"]
         mirrors = on_mirrors(split, found.likeness, found.compared[split])
         sides = [mirrors] if mirrors else geometry.other_side(*parts)
-        for sentence in (*geometry.other_parts(*parts), *geometry.other_pace(*parts), *sides):
+        others = (*geometry.other_parts(*parts), *geometry.other_shape(*parts), *geometry.other_pace(*parts))
+        for sentence in (*others, *sides):
             print(f"differs: {sentence}")
     for split, timing in found.timing.items():
         for sentence in timing.notes():

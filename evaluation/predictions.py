@@ -8,7 +8,7 @@ import numpy as np
 from evaluation.clips import Clip, Reference
 from poses import layout
 from poses.files import Reading, absurd_numbers, read_pose
-from poses.geometry import Facts, Geometry, differing, refusal
+from poses.geometry import OTHER_SHAPE, Facts, Geometry, differing, refusal
 from poses.motion import keypoints_seen
 from poses.odd_frames import repeated_frames
 from poses.presence import HALF, shown_span
@@ -20,7 +20,6 @@ from runtime.files import composed, write_whole_folder
 OTHER_SPEED = 1.6  # times as many frames as the references, or as few: speech rates differ less
 SAME_LENGTH = 2  # frames by which lengths of one factor may differ: converters round, and cut ends that show nothing
 ENOUGH_CLIPS = 5  # so many clips do not agree by chance
-OTHER_SHAPE = 1.3  # times as wide or as high as the references, in the median; signers and cameras differ less
 OTHER_PLACE = 0.5  # shoulder widths from the references, in the median
 ONE_HANDED = 0.3  # of the frames in which one hand is shown more than the other
 OTHER_HAND = 0.5  # of one-handed clips that show the other hand: real takes do in 0.01, random ones in 0.17

@@ -28,6 +28,7 @@ TURNED_AWAY = 1.5  # radians, root mean square of a head's three angles: the mea
 FAR = 3.5  # image units from the middle of the picture; MediaPipe guesses legs at up to 2.5
 FAR_ABOVE_LEGS = 2.0  # the same for keypoints above the legs, which MediaPipe guesses at up to 1.1
 ANOTHER_PACE = 1.5  # times as far per frame as in train: real splits differ by 1.2 at most, other rates by 1.7 or more
+OTHER_SHAPE = 1.3  # times as wide or as high, in the median: signers and cameras differ less (real splits: 1.16)
 LARGEST_FACE = 6.0  # distances of the outer eye corners, or widths of an eye: real clips reach 0.9, intensities 5
 ENOUGH_CLIPS = 5  # to compare how two splits move
 CERTAIN = 3.0  # standard errors from which a mean differs from 0 by more than chance
@@ -364,6 +365,20 @@ def other_pace(split: str, facts: Facts, train: Facts) -> list[str]:
     return [
         f"hands of {split} go {pace:.2f} times as far from frame to frame as those of train: another rate of frames, "
         "or other signing? Motion is learnt and measured per frame"
+    ]
+
+
+def other_shape(split: str, facts: Facts, train: Facts) -> list[str]:
+    """A sentence on a split whose people are longer or shorter than train's."""
+    mine, trains = (part["height"][part["height"] > 0] for part in (facts, train))  # NaN is not above 0
+    if min(len(mine), len(trains)) < ENOUGH_CLIPS:
+        return []
+    longer = float(np.median(mine) / np.median(trains))
+    if max(longer, 1 / longer) < OTHER_SHAPE:
+        return []
+    return [
+        f"people of {split} are {longer:.2f} times as long as those of train, for their width: pictures of another "
+        "shape? x and y are 0 to 1 of the picture, so all should have one"
     ]
 
 

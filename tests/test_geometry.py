@@ -345,6 +345,19 @@ def test_a_split_of_another_rate_or_side_is_told():
     assert told.startswith("the left hand moves more in test, the right hand in train: videos that were mirrored")
 
 
+def test_a_split_of_pictures_of_another_shape_is_told(tmp_path: Path, capsys):
+    """As dev at 16:9 beside train at 4:3, each from 0 to 1 of its own picture."""
+
+    def wider(points: np.ndarray) -> np.ndarray:
+        return points * [0.75, 1]
+
+    _, out, _ = prepare(write_data(tmp_path, lambda number: wider if number % 4 == 1 else unchanged, clips=20), capsys)
+    assert [line for line in out.splitlines() if "another shape" in line] == [
+        "differs: people of dev are 1.33 times as long as those of train, for their width: pictures of another shape? "
+        "x and y are 0 to 1 of the picture, so all should have one"
+    ]
+
+
 def test_a_split_that_shows_the_other_hand_is_told():
     rng = np.random.default_rng(0)
     parts = []
