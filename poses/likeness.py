@@ -23,8 +23,10 @@ MOST_CLIPS = 5000  # of a split that are compared, evenly chosen
 ROWS = 512  # clips that are compared at once
 
 # Of one recording are clips whose distance is a small part of what they move, and whose steps from moment to moment
-# correlate as no two takes do (real takes that are as near: 0.977 at most; one recording, fitted twice: 0.991).
-NEAR, SAME_STEPS = 0.15, 0.985
+# correlate as no two takes do (real takes that are as near: 0.977 at most; one recording, fitted twice: 0.991). At no
+# moment is a hand far from the other's (fitted twice: 0.2 of what the clip moves; spelled words of one letter more or
+# less: 0.31).
+NEAR, SAME_STEPS, FARTHEST = 0.15, 0.985, 0.25
 LEAST_SPREAD = 0.1  # shoulder widths: clips that stand still are all alike
 # Share of the clips that are nearer to another one once they are mirrored: of a mirrored split, of a mixed one. Real
 # clips: at most 0.17, as both hands of many signs do the same.
@@ -164,13 +166,16 @@ def of_one_recording(split: str, likeness: Likeness, compared: Compared) -> list
     own, others = likeness.signatures(split, compared.number), likeness.signatures("train", train)
     own[in_mirror] = mirrored(own[in_mirror])
     with_fingers = np.nan_to_num(np.ptp(own, axis=3)).any((2, 3)).mean(1) >= HALF  # wrists alone are often alike
+    both = np.isfinite(own) & np.isfinite(others)
+    apart = np.sqrt(mean_where((own - others) ** 2, both, axis=(3, 4)))  # [N,MOMENTS,2], of each hand
     own, others = own.reshape(*own.shape[:2], -1), others.reshape(*own.shape[:2], -1)  # [N,MOMENTS,24]
     known = np.isfinite(own) & np.isfinite(others)
     spread = np.sqrt(mean_where((own - mean_where(own, known, axis=1)[:, None]) ** 2, known, axis=(1, 2)))
     steps, their_steps = (np.nan_to_num(np.diff(np.where(known, one, np.nan), axis=1)) for one in (own, others))
     energy = np.sqrt((steps**2).sum((1, 2)) * (their_steps**2).sum((1, 2)))
     alike = (steps * their_steps).sum((1, 2)) > SAME_STEPS * energy
-    near = alike & with_fingers & (spread > LEAST_SPREAD) & (compared.nearer_distance < NEAR * spread)
+    throughout = np.nan_to_num(apart).max((1, 2)) < FARTHEST * spread  # words may share all letters but one
+    near = alike & throughout & with_fingers & (spread > LEAST_SPREAD) & (compared.nearer_distance < NEAR * spread)
     return [*zip(compared.number[near].tolist(), train[near].tolist(), strict=True)]
 
 

@@ -104,6 +104,14 @@ def test_one_recording_in_two_splits_is_told(name: str):
     assert of_one_recording(*compare("dev", train=train, dev=dev)) == [(10, 40)]
 
 
+def test_words_that_share_all_but_a_letter_are_not_of_one_recording():
+    train = takes(120, 0)
+    other = train[40].copy()
+    right = layout.RIGHT_HAND_KEYPOINTS
+    other[10:13, right] += 0.05 * np.random.default_rng(0).normal(size=(1, layout.NUM_HAND, 2))
+    assert of_one_recording(*compare("dev", train=train, dev=[other])) == []
+
+
 def test_clips_without_fingers_are_not_told_to_be_of_one_recording():
     train = takes(120, 0)
     for points in train:
