@@ -39,7 +39,13 @@ from training.mixed_precision import width_of
 from training.settings import TrainSettings
 from training.state import Losses
 from training.teachers import TEACHERS_OWN, guide, load_teacher, require_teachers_limit, require_teachers_signers
-from training.trajectories import TRAJECTORIES_VERSION, starts_of_clips, train_starts, trajectory_dataset
+from training.trajectories import (
+    TRAJECTORIES_VERSION,
+    TrajectorySampler,
+    starts_of_clips,
+    train_starts,
+    trajectory_dataset,
+)
 
 NUM_SEGMENTS = max(STEP_COUNTS)
 
@@ -111,21 +117,13 @@ def main() -> None:
     require_teachers_limit(source, teacher, args.teacher_checkpoint)
     require_teachers_signers(source, teacher, args.teacher_checkpoint)
     guide(teacher, args)
+    sampler = TrajectorySampler(teacher, content["fingerprint"], args.num_teacher_steps, NUM_SEGMENTS, settings.seed)
 
     def loader(split: str) -> DataLoader:
         starts = starts_of_clips(latent_dataset(source, split, teacher.text_encoder, accelerator.device, labelled=True))
         if split == "train":
             starts = train_starts(starts, args.trajectories_per_clip, args.joined_texts, settings.seed)
-        trajectories = trajectory_dataset(
-            teacher,
-            content["fingerprint"],
-            starts,
-            source,
-            num_teacher_steps=args.num_teacher_steps,
-            num_segments=NUM_SEGMENTS,
-            seed=settings.seed,
-        )
-        return split_loader(trajectories, split, settings, accelerator)
+        return split_loader(trajectory_dataset(sampler, starts, source), split, settings, accelerator)
 
     student = make_student(teacher, args.num_layers or teacher.net.config.num_layers)
     how = {

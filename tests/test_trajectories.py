@@ -20,9 +20,9 @@ from models.text_to_latent import TextToLatent
 from poses.pack import Pack
 from poses.statistics import Statistics
 from training.latents import LatentSource, latent_dataset
-from training.trajectories import Start, join_starts, joined, starts_of_clips, trajectory_pack
+from training.trajectories import Start, TrajectorySampler, join_starts, joined, starts_of_clips, trajectory_pack
 
-HOW = {"num_teacher_steps": 8, "num_segments": 4, "seed": 3}
+NUM_STEPS, NUM_SEGMENTS = 8, 4
 STARTS = [
     Start("a", "s e a", num_latents=5),
     Start("b", "l o s t", num_latents=9),
@@ -54,6 +54,10 @@ def teacher(trained, source: LatentSource) -> TextToLatent:
     return load_text_to_latent(trained.flow, (FLOW,), source.fingerprint, torch.device("cpu"))[0]
 
 
+def sampler_of(teacher: TextToLatent) -> TrajectorySampler:
+    return TrajectorySampler(teacher, "t", NUM_STEPS, NUM_SEGMENTS, seed=3)
+
+
 def test_joined_starts_are_of_train_words(source, teacher):
     clips = latent_dataset(source, "train", teacher.text_encoder, torch.device("cpu"), labelled=True)
     starts = starts_of_clips(clips)
@@ -68,7 +72,7 @@ def test_joined_starts_are_of_train_words(source, teacher):
 
 def test_a_start_without_a_length_gets_the_teachers(source, teacher):
     texts = ["s e a l", "t o a s t s e a l t o a s t s e a l", "a"]
-    pack = trajectory_pack(teacher, "t", [Start(text, text) for text in texts], None, source, **HOW)
+    pack = trajectory_pack(sampler_of(teacher), [Start(text, text) for text in texts], None, source)
     found = {text: len(pack.field("states", index)) for index, text in enumerate(pack.texts)}
     for text in texts:
         frames = teacher.predict_frames(*teacher.embed_text([text])).clamp(max=40)
@@ -86,13 +90,12 @@ def states(pack: Pack) -> dict[str, np.ndarray]:
 
 def test_a_trajectory_begins_with_noise_of_its_own_and_ends_where_the_teacher_signs(statistics: Statistics, tmp_path):
     teacher = make_generator(FLOW, "simple", 1, statistics).model
-    pack = trajectory_pack(teacher, "t", STARTS, None, in_folder(tmp_path, statistics), **HOW)
+    pack = trajectory_pack(sampler_of(teacher), STARTS, None, in_folder(tmp_path, statistics))
     assert [name.partition("#")[0] for name in pack.ids] == ["joined text 0", "a", "a", "b"]  # the shortest first
     assert pack.texts == ["s o", "s e a", "s e a", "l o s t"]
     assert [len(pack.field("states", index)) for index in range(4)] == [3, 5, 5, 9]
     found = [
-        pack.field("states", index).reshape(-1, HOW["num_segments"] + 1, teacher.net.config.latent_dim)
-        for index in range(4)
+        pack.field("states", index).reshape(-1, NUM_SEGMENTS + 1, teacher.net.config.latent_dim) for index in range(4)
     ]
     assert np.abs(found[1][:, 0] - found[2][:, 0]).max() > 0.1
     settings = teacher.net.resolve(SamplingSettings(guidance_scale=2.0, guidance_start=0.2))
@@ -100,7 +103,7 @@ def test_a_trajectory_begins_with_noise_of_its_own_and_ends_where_the_teacher_si
         for text, path in zip(pack.texts, found, strict=True):
             mask = lengths_to_mask(torch.tensor([len(path)]))
             velocity = teacher.net.guided_field(*teacher.embed_text([text]), mask, settings)
-            start, grid = torch.from_numpy(path[None, :, 0].copy()), time_grid(HOW["num_teacher_steps"])
+            start, grid = torch.from_numpy(path[None, :, 0].copy()), time_grid(NUM_STEPS)
             end = sample_ode(velocity, start, grid, jumps=field_jumps(settings))
             np.testing.assert_allclose(path[:, -1], end[0].numpy(), atol=1e-4)
 
@@ -111,16 +114,16 @@ def test_a_trajectory_is_guided_in_its_own_steps_not_in_those_that_its_teacher_s
     packs = []
     for name, num_steps in (("many", 50), ("one", 1)):
         teacher.net.config = dataclasses.replace(teacher.net.config, num_inference_steps=num_steps)
-        packs.append(states(trajectory_pack(teacher, "t", STARTS, None, in_folder(tmp_path / name, statistics), **HOW)))
+        packs.append(states(trajectory_pack(sampler_of(teacher), STARTS, None, in_folder(tmp_path / name, statistics))))
     for name, expected in packs[0].items():
         np.testing.assert_array_equal(packs[1][name], expected)
 
 
 def test_a_trajectory_starts_around_the_mean_of_its_text_where_the_teacher_does(statistics: Statistics, tmp_path):
     teacher = make_generator(FLOW, "simple", 1, statistics, start="mean").model
-    pack = trajectory_pack(teacher, "t", STARTS, None, in_folder(tmp_path, statistics), **HOW)
+    pack = trajectory_pack(sampler_of(teacher), STARTS, None, in_folder(tmp_path, statistics))
     plain = make_generator(FLOW, "simple", 1, statistics).model
-    other = trajectory_pack(plain, "t", STARTS, None, in_folder(tmp_path, statistics), **HOW)
+    other = trajectory_pack(sampler_of(plain), STARTS, None, in_folder(tmp_path, statistics))
     dim = teacher.net.config.latent_dim
     for name, text, path in zip(pack.ids, pack.texts, states(pack).values(), strict=True):
         mask = torch.ones(1, len(path), dtype=torch.bool)
@@ -134,7 +137,7 @@ def test_noise_is_neither_that_of_another_split_nor_of_a_users_seed(statistics: 
     teacher = make_generator(FLOW, "simple", 1, statistics).model
     dev = [Start("c", "s e a", num_latents=5), *STARTS[1:]]
     packs = [
-        trajectory_pack(teacher, "t", starts, None, in_folder(tmp_path, statistics), **HOW) for starts in (STARTS, dev)
+        trajectory_pack(sampler_of(teacher), starts, None, in_folder(tmp_path, statistics)) for starts in (STARTS, dev)
     ]
     dim = teacher.net.config.latent_dim
     first, other = ([path[0].reshape(-1, dim)[0] for path in states(pack).values()] for pack in packs)
@@ -146,13 +149,13 @@ def test_noise_is_neither_that_of_another_split_nor_of_a_users_seed(statistics: 
 def test_batches_change_no_trajectory_and_other_starts_are_another_pack(statistics: Statistics, tmp_path):
     teacher = make_generator(FLOW, "simple", 1, statistics).model
     a, b = (in_folder(tmp_path / name, statistics) for name in "ab")
-    whole = trajectory_pack(teacher, "t", STARTS, None, a, **HOW)
-    parts = trajectory_pack(teacher, "t", STARTS, None, b, **HOW, batch_size=3)
+    whole = trajectory_pack(sampler_of(teacher), STARTS, None, a)
+    parts = trajectory_pack(sampler_of(teacher), STARTS, None, b, batch_size=3)
     for name, path in states(whole).items():
         np.testing.assert_allclose(states(parts)[name], path, atol=1e-5)
-    assert trajectory_pack(teacher, "t", STARTS, None, a, **HOW).folder == whole.folder
+    assert trajectory_pack(sampler_of(teacher), STARTS, None, a).folder == whole.folder
     other = [Start("a", "s e a", "anna", 5), *STARTS[1:]]
-    assert trajectory_pack(teacher, "t", other, None, a, **HOW).folder != whole.folder
+    assert trajectory_pack(sampler_of(teacher), other, None, a).folder != whole.folder
 
 
 @pytest.mark.parametrize(("share", "own", "made"), [("0", 4, 0), ("0.5", 2, 2), ("0.7", 1, 3), ("0.99", 1, 3)])

@@ -17,7 +17,6 @@ from dataset import LatentDataset, collate
 from models.consistency_distillation import teacher_trajectory
 from models.flow_matching import DEFAULT_SOLVER
 from models.guidance import TEXT_GUIDANCE_END, field_jumps
-from models.latent_flow_matcher import FlowConfig
 from models.latent_predictor import sample_start
 from models.layers import lengths_to_mask
 from models.sampling_settings import SamplingSettings
@@ -78,79 +77,95 @@ def join_starts(starts: Sequence[Start], copies: int, seed: int) -> list[Start]:
     return made
 
 
-def _without_prior_checkpoint(config: FlowConfig) -> dict[str, object]:
-    """A teacher's configuration without `prior_checkpoint`, since its weights include the prior."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name != "prior_checkpoint"}
+@dataclass(frozen=True)
+class TrajectorySampler:
+    """A guided teacher, and how its trajectories are computed and kept.
+
+    num_steps: ODE steps of a trajectory. num_segments: the parts into which the kept states divide its time. seed: of
+    the noise that trajectories start from.
+    """
+
+    teacher: TextToLatent
+    fingerprint: str  # of the teacher's checkpoint
+    num_steps: int
+    num_segments: int
+    seed: int
+
+    def made_from(self) -> dict[str, object]:
+        """What decides a trajectory besides its start, as plain values."""
+        config = dataclasses.asdict(self.teacher.net.config)  # gamma_guidance and more, which weights do not tell
+        del config["prior_checkpoint"]  # the weights include the prior
+        return {
+            "teacher": self.fingerprint,
+            "config": config,
+            "num_teacher_steps": self.num_steps,
+            "solver": DEFAULT_SOLVER,
+            "guided_within": [TEXT_GUIDANCE_END, SYNC_INTERVAL],
+            "num_segments": self.num_segments,
+            "seed": self.seed,
+        }
+
+    def noise_seed(self, start: Start, number: int) -> int:
+        """The seed of a trajectory's noise, which neither dev nor a user's seed shares with train."""
+        return int(digest([self.seed, start.id, number])[:15], 16)
+
+    def sample(self, cond: Tensor, cond_mask: Tensor, mask: Tensor, seeds: Sequence[int]) -> Tensor:
+        """The states along one trajectory for each text, [B,N,(num_segments+1)*D], the times side by side.
+
+        cond [B,L,C] and cond_mask [B,L]: the texts; mask [B,N]: their latents.
+        """
+        net = self.teacher.net
+        settings = net.resolve(SamplingSettings(self.num_steps))  # not the steps that it samples in by default
+        z_0 = sample_start(net.mean, seeds, cond, cond_mask, mask, net.config.latent_dim)
+        velocity = net.guided_field(cond, cond_mask, mask, settings)
+        states = teacher_trajectory(velocity, z_0, self.num_steps, self.num_segments, field_jumps(settings))
+        return states.transpose(1, 2).flatten(2)  # from [B,S+1,N,D]
 
 
 @torch.no_grad()
 def trajectory_pack(
-    teacher: TextToLatent,
-    fingerprint: str,
-    starts: Sequence[Start],
-    texts: Pack | None,
-    source: LatentSource,
-    *,
-    num_teacher_steps: int,
-    num_segments: int,
-    seed: int,
-    batch_size: int = 64,
+    sampler: TrajectorySampler, starts: Sequence[Start], texts: Pack | None, source: LatentSource, batch_size: int = 64
 ) -> Pack:
     """The guided teacher's states along the trajectory of each start, computed once; each has noise of its own.
 
-    Field `states` [N,(num_segments+1)*D], the times side by side. texts: frozen embeddings; None: the teacher reads.
+    Field `states` [N,(num_segments+1)*D]. texts: frozen embeddings; None: the teacher's own text encoder reads.
     """
+    teacher = sampler.teacher
+    device = teacher.latent_mean.device
     max_frames = teacher.net.config.max_frames or source.max_seq_len
     made_from = {
         "starts": digest([dataclasses.astuple(start) for start in starts]),
         "max_frames": max_frames,
-        "teacher": fingerprint,
-        "config": _without_prior_checkpoint(teacher.net.config),  # gamma_guidance and more, which weights do not tell
-        "num_teacher_steps": num_teacher_steps,
-        "solver": DEFAULT_SOLVER,
-        "guided_within": [TEXT_GUIDANCE_END, SYNC_INTERVAL],
-        "num_segments": num_segments,
-        "seed": seed,
+        **sampler.made_from(),
     }
-    device = teacher.latent_mean.device
-    settings = teacher.net.resolve(SamplingSettings(num_teacher_steps))  # not the steps that it samples in by default
-    jumps = field_jumps(settings)
-    place = {text: index for index, text in enumerate(texts.texts)} if texts else {}
+    index_of = {text: index for index, text in enumerate(texts.texts)} if texts else {}
 
     def condition_on(batch: Sequence[Start]) -> tuple[Tensor, Tensor]:
         items = [{"text": start.text, "signer": start.signer} for start in batch]
         if texts:
-            items = [item | {"cond": texts.field("cond", place[item["text"]])} for item in items]
+            items = [item | {"cond": texts.field("cond", index_of[item["text"]])} for item in items]
         return conditions(teacher, send_to_device(collate(items), device))
 
-    def lengths_of(open_starts: Sequence[Start]) -> list[int]:
+    def predict_lengths(open_starts: Sequence[Start]) -> list[int]:
         """How many latents the teacher gives to each text."""
         lengths: list[int] = []
         for first in range(0, len(open_starts), batch_size):
             frames = teacher.predict_frames(*condition_on(open_starts[first : first + batch_size]))
             lengths += source.autoencoder.num_latents(frames.clamp(max=max_frames)).tolist()
-        return lengths
+        return broadcast_from_first(lengths)  # rounding may differ between processes
 
     def sample(batch: Sequence[Start], first: int) -> list[tuple[str, str, Item]]:
-        """The trajectories of starts of known lengths; `first`: the number of the first.
-
-        The noise follows from a start's ID and number, so that neither dev nor a user's seed meets that of train.
-        """
+        """The trajectories of starts of known lengths; `first`: the number of the first."""
         mask = lengths_to_mask(torch.tensor([start.num_latents for start in batch], device=device))  # [B,N]
-        seeds = [int(digest([seed, start.id, first + row])[:15], 16) for row, start in enumerate(batch)]
-        texts_read = condition_on(batch)
-        z_0 = sample_start(teacher.net.mean, seeds, *texts_read, mask, teacher.net.config.latent_dim)
-        velocity = teacher.net.guided_field(*texts_read, mask, settings)
-        states = teacher_trajectory(velocity, z_0, num_teacher_steps, num_segments, jumps)  # [B,S+1,N,D]
-        states = states.transpose(1, 2).flatten(2).float().cpu().numpy()
+        seeds = [sampler.noise_seed(start, number) for number, start in enumerate(batch, first)]
+        states = sampler.sample(*condition_on(batch), mask, seeds).float().cpu().numpy()
         return [
-            (f"{start.id}#{first + row}", start.text, {"states": states[row, : start.num_latents]})
-            for row, start in enumerate(batch)
+            (f"{start.id}#{number}", start.text, {"states": row[: start.num_latents]})
+            for number, (start, row) in enumerate(zip(batch, states, strict=True), first)
         ]
 
     def items() -> Items:
-        open_starts = [start for start in starts if start.num_latents is None]
-        lengths = iter(broadcast_from_first(lengths_of(open_starts)))  # rounding may differ
+        lengths = iter(predict_lengths([start for start in starts if start.num_latents is None]))
         known = [replace(start, num_latents=start.num_latents or next(lengths)) for start in starts]
         known.sort(key=lambda start: start.num_latents)
         firsts = range(0, len(known), batch_size)
@@ -159,14 +174,12 @@ def trajectory_pack(
     return cached_pack(source.cache_dir, "trajectories", TRAJECTORIES_VERSION, made_from, items)
 
 
-def trajectory_dataset(
-    teacher: TextToLatent, fingerprint: str, starts: Sequence[Start], source: LatentSource, **how: int
-) -> LatentDataset:
-    """The trajectories of `starts` as a data set; `how`: the remaining arguments of `trajectory_pack`."""
-    texts = None
-    if isinstance(teacher.text_encoder, PretrainedTextEncoder):
-        texts = text_pack(teacher.text_encoder, [start.text for start in starts], source.cache_dir)
-    pack = trajectory_pack(teacher, fingerprint, starts, texts, source, **how)
+def trajectory_dataset(sampler: TrajectorySampler, starts: Sequence[Start], source: LatentSource) -> LatentDataset:
+    """The trajectories of `starts` as a data set."""
+    encoder, texts = sampler.teacher.text_encoder, None
+    if isinstance(encoder, PretrainedTextEncoder):
+        texts = text_pack(encoder, [start.text for start in starts], source.cache_dir)
+    pack = trajectory_pack(sampler, starts, texts, source)
     signer_of = {start.id: start.signer for start in starts}
     named = any(signer_of.values())
     return LatentDataset(
