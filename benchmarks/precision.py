@@ -32,7 +32,7 @@ from models.whole_batch import Draws, WholeBatch, part_of
 from poses.layout import POSE_DIM
 from runtime import cpu
 from runtime.timing import Clock
-from training import engine
+from training import optimisation
 from training.settings import TrainSettings
 
 FRAMES, WORDS, TEXT = 120, 20, "h e l l o w o r l d"
@@ -76,7 +76,7 @@ def training_step(kind: str, width: int, clips: int, device: torch.device) -> Ca
             return latent_regression_loss(model(cond, cond_mask, mask), z, mask)
         return model.loss(z if kind == FLOW else states * z[:, None], mask, cond, cond_mask, draws)["loss"]
 
-    run = engine.start_run(model, TrainSettings(output_dir="none"), 1000, 10)
+    run = optimisation.start_run(model, TrainSettings(output_dir="none"), 1000, 10)
 
     def step(in_bf16: bool) -> None:
         whole = WholeBatch(draws, total=lambda part: part, share=1.0)
@@ -86,7 +86,7 @@ def training_step(kind: str, width: int, clips: int, device: torch.device) -> Ca
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
-        engine.update_ema(run.ema, model, 0.999, 100)
+        optimisation.update_ema(run.ema, model, 0.999, 100)
 
     return step
 

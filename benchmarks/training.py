@@ -38,9 +38,10 @@ from poses.statistics import STATISTICS_FILE
 from runtime import cpu
 from text_encoders import open_text_encoder
 from train_stage2_latent_flow import loss as flow_loss
-from training import engine
+from training import engine, optimisation
 from training.latents import LatentSource, energies, latent_dataset, set_latent_scale, set_sync_targets
 from training.settings import TrainSettings
+from training.state import EpochState, Progress, Run
 
 SHORTEST, LONGEST, BATCH, WORDS = 20, 120, 32, 20
 SETTINGS = TrainSettings(output_dir="", batch_size=BATCH)
@@ -67,9 +68,9 @@ class Loop:
     """A model with its optimiser, its average and its schedule."""
 
     def __init__(self, model: TextToLatent, fused: bool = False) -> None:
-        optimizer = torch.optim.AdamW(engine.parameter_groups(model, 0.01), 1e-4, (0.9, 0.99), fused=fused)
+        optimizer = torch.optim.AdamW(optimisation.parameter_groups(model, 0.01), 1e-4, (0.9, 0.99), fused=fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-        self.run = engine.Run(model.train(), copy.deepcopy(model), optimizer, schedule, engine.Progress())
+        self.run = Run(model.train(), copy.deepcopy(model), optimizer, schedule, Progress())
 
     def step(self, batch: list[tuple[int, int]], number: int) -> float:
         """Of the batch's (index, epoch); its loss."""
@@ -86,7 +87,7 @@ class Ours(Loop):
 
     def step(self, batch: list[tuple[int, int]], number: int) -> float:
         loader = torch.utils.data.DataLoader(self.dataset, batch_sampler=OneBatch([batch]), collate_fn=collate)
-        self.run.progress, self.run.epoch = engine.Progress(epoch=number, step=number), engine.EpochState()
+        self.run.progress, self.run.epoch = Progress(epoch=number, step=number), EpochState()
         return engine.train_epoch(self.accelerator, self.objective, self.run, loader, SETTINGS)["loss"]
 
 
@@ -126,7 +127,7 @@ class Plain(Loop):
         self.run.optimizer.step()
         self.run.schedule.step()
         self.run.optimizer.zero_grad(set_to_none=True)
-        engine.update_ema(self.run.ema, self.run.model, SETTINGS.ema_decay, number + 1)
+        optimisation.update_ema(self.run.ema, self.run.model, SETTINGS.ema_decay, number + 1)
         return loss.item()
 
 

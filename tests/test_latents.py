@@ -13,8 +13,8 @@ from models.layers import ScaledLatents
 from models.mamba_prior import PriorAlone, PriorConfig
 from poses.pack import write_pack
 from text_encoders import open_text_encoder
-from training.engine import parameter_groups
 from training.latents import set_latent_scale
+from training.optimisation import parameter_groups
 
 
 def test_a_latent_dimension_that_is_constant_in_train_stays_small_where_dev_differs(tmp_path: Path):

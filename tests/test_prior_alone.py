@@ -14,7 +14,7 @@ from checkpoints import FLOW, PRIOR, load_checkpoint, save_checkpoint
 from models.layers import lengths_to_mask
 from models.mamba_prior import PriorAlone, PriorConfig
 from models.whole_batch import Draws
-from training.engine import parameter_groups
+from training.optimisation import parameter_groups
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from poses.statistics import Statistics
 from runtime.errors import UserError
 from training import engine
 from training.engine import Stage, make_accelerator, train
+from training.optimisation import update_ema
 from training.settings import TrainSettings
 
 KIND = "autoencoder"  # of the toy's checkpoints; any would do
@@ -155,7 +156,7 @@ def test_the_average_of_the_weights_follows_its_formula():
     expected = average.weight.item()
     for step in range(1, 31):
         model.weight.data.fill_(float(step))
-        engine.update_ema(average, model, 0.6, step)
+        update_ema(average, model, 0.6, step)
         decay = min(0.6, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
         assert average.weight.item() == pytest.approx(expected, rel=1e-5)

@@ -1,7 +1,6 @@
 """When and how a run is saved: at the end of an epoch, every few minutes within one, and when it is stopped."""
 
 import contextlib
-import json
 import math
 import os
 import signal
@@ -15,10 +14,11 @@ from torch.utils.data import DataLoader
 
 from checkpoints import save_checkpoint
 from dataset import Batch
+from runtime.claims import claimed
 from runtime.config import AUTO
-from runtime.files import write_whole
+from runtime.errors import is_lost
 from runtime.lifetime import GO_ON, LOST, Stopped, handled
-from training.run_folder import BEST, LAST, LOG
+from training.run_folder import BEST, LAST
 from training.settings import TrainSettings
 from training.state import Run, Stage
 
@@ -44,7 +44,31 @@ class Saver:
         self.may_stop = False  # whether all processes know of a signal: only then may this one stop
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
+    def session(self) -> Iterator[None]:
+        """The block in which a run trains: it holds the output folder, and a signal stops it after the current step.
+
+        Raises Stopped, whose exit code says that the same command resumes the run: after a signal, or if another
+        process of this command is lost.
+        """
+        message = None
+        with contextlib.ExitStack() as held:
+            if self.accelerator.is_main_process:
+                held.enter_context(claimed(self.folder))
+            held.enter_context(self._listening())
+            try:
+                yield
+            except StopAsked:
+                message = f"stopped by {self.asked[0]}; {self._how_to_go_on()}"
+                message = message if self.accelerator.is_main_process else ""
+            except RuntimeError as error:
+                if not is_lost(error):
+                    raise
+                message = f"process {self.accelerator.process_index}: {LOST}; {self._how_to_go_on()}"
+        if message is not None:
+            raise Stopped(message, GO_ON)
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
         """Within the block, a signal stops the run after the current step; a second Ctrl-C stops it at once."""
 
         def note(number: int, _frame: object) -> None:
@@ -117,15 +141,6 @@ class Saver:
         }
         save_checkpoint(self.folder / name, content | more)
 
-    def stop(self) -> Stopped:
-        """What ends the script after a signal."""
-        message = f"stopped by {self.asked[0]}; {self._how_to_go_on()}"
-        return Stopped(message if self.accelerator.is_main_process else "", GO_ON)
-
-    def lost(self) -> Stopped:
-        """What ends the script when another process is lost."""
-        return Stopped(f"process {self.accelerator.process_index}: {LOST}; {self._how_to_go_on()}", GO_ON)
-
     def _how_to_go_on(self) -> str:
         kept = f"{self.folder / LAST} holds the progress so far; " if (self.folder / LAST).is_file() else ""
         return f"{kept}the same command with --resume_from {AUTO} resumes the run"
@@ -141,38 +156,3 @@ class _UntilAsked:
             if self.saver.must_stop():
                 raise StopAsked
             yield batch
-
-
-# ---- the log ---------------------------------------------------------------------------------------------------------
-
-
-def append_to_log(folder: Path, record: dict) -> None:
-    """Append one line of JSON; a number that is not finite becomes null."""
-    with open(folder / LOG, "a", encoding="utf-8") as file:
-        file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def trim_log(folder: Path, epoch: int) -> None:
-    """Keep only the lines of the epochs up to `epoch`, from which a run resumes: later epochs will be written again."""
-    path = folder / LOG
-    if not path.is_file():
-        return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    kept = [line for line in lines if _is_of_epoch(line, epoch)]
-    if kept != lines:
-        with write_whole(path, "w") as file:
-            file.writelines(f"{line}\n" for line in kept)
-
-
-def _is_of_epoch(line: str, epoch: int) -> bool:
-    try:
-        record = json.loads(line)
-        return "train" in record and record["epoch"] <= epoch
-    except (ValueError, TypeError, KeyError):  # cut off by a kill
-        return False

@@ -62,6 +62,23 @@ class TrainSettings:
     overwrite: bool = described(False, "replace the run that the output folder holds")
     override: bool = described(False, "resume although the stopped run had other flags, data or another teacher")
 
-    def epochs(self, steps_per_epoch: int) -> int:
-        """The number of epochs of a run."""
-        return max(self.num_epochs, math.ceil(self.min_steps / steps_per_epoch))
+    def draws_pictures(self, epoch: int) -> bool:
+        return self.picture_every > 0 and epoch % self.picture_every == 0
+
+    def length(self, batches_per_epoch: int) -> "RunLength":
+        steps_per_epoch = math.ceil(batches_per_epoch / self.gradient_accumulation_steps)
+        epochs = max(self.num_epochs, math.ceil(self.min_steps / steps_per_epoch))
+        return RunLength(steps_per_epoch, epochs, min(self.warmup_steps, steps_per_epoch * epochs // 5))
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """How long a run is. Its warm-up takes no more than a fifth of it."""
+
+    steps_per_epoch: int
+    epochs: int
+    warmup_steps: int
+
+    @property
+    def steps(self) -> int:
+        return self.steps_per_epoch * self.epochs
