@@ -39,56 +39,17 @@ def load_split(
     data_dir = Path(data_dir)
     reading = reading or prepared_reading(data_dir, cache_dir)
     cache_dir = cache_dir or data_dir / "cache"
-    texts = files.list_clips(data_dir, split)
     contents = Contents(cache_dir / f"files-{split}-{data_set_key(data_dir)}")
-    listing = {clip_id: _contents_of(contents, data_dir, split, clip_id) for clip_id in texts}
-    read_as = {"reading": asdict(reading), "fill_gaps": FILL_GAPS_VERSION, "max_interpolated_gap": MAX_INTERPOLATED_GAP}
-    if reading.fps is not None:
-        read_as["ends"] = "left out at the new rate"  # an earlier version kept frames there that saw nothing
-    made_from = {
-        "clips": len(texts),
-        "listing": digest([[clip_id, text, listing[clip_id]] for clip_id, text in texts.items()]),
-        "skip_bad": skip_bad,
-        **read_as,
-    }
-    problems: list[str] = []
-    doubtful: dict[str, str] = {}  # what is wrong with clips that only the other clips showed to be damaged
-
-    def clips() -> Items:
-        facts = _SplitFacts()
-        problems.clear()
-        items = shared_map(_read_clip, texts, num_workers, data_dir, split, reading)
-        shown = progress_bar(texts.items(), f"packing {split}", "clip")
-        for (clip_id, text), clip in zip(shown, items, strict=True):
-            if isinstance(clip, str) or clip_id in doubtful:
-                problems.append(doubtful.get(clip_id, clip))
-                listing.pop(clip_id, None)
-            else:
-                facts.add(clip)
-                yield clip_id, text, {"pose": clip.pose, "seen": clip.seen.astype(np.uint8)}
-        cut_off = facts.doubtful()
-        if cut_off and skip_bad:
-            raise _ReadAgain(cut_off)
-        problems.extend(cut_off.values())
-        if problems and (not skip_bad or len(problems) == len(texts)):
-            named = "\n  ".join(problems)
-            raise UserError(
-                f"{len(problems)} of {len(texts)} clips of {split} are damaged (leave them out: --skip_bad):\n  {named}"
-            )
-        facts.require_visible(data_dir / split)
-        content = digest([SPLIT_VERSION, read_as, list(listing.items())])
-        info.update(fps=facts.one_rate(data_dir / split), notes=facts.notes, content=content, left_out=problems)
-
-    info: dict = {}
+    reader = _SplitReader(data_dir, split, reading, contents, skip_bad, num_workers)
+    made_from = reader.made_from()
     try:
-        pack = cached_pack(cache_dir, split, SPLIT_VERSION, made_from, clips, info)
-    except _ReadAgain as again:
-        doubtful |= again.clips
-        pack = cached_pack(cache_dir, split, SPLIT_VERSION, made_from, clips, info)
+        pack = cached_pack(cache_dir, split, SPLIT_VERSION, made_from, reader.items, reader.info)
+    except _ReadAgain:
+        pack = cached_pack(cache_dir, split, SPLIT_VERSION, made_from, reader.items, reader.info)
     if writes_caches():
         contents.save()
-    if problems:
-        print(f"left out {len(problems)} damaged clips of {split}:", *problems, sep="\n  ")
+    if reader.problems:
+        print(f"left out {len(reader.problems)} damaged clips of {split}:", *reader.problems, sep="\n  ")
     elif left_out := pack.info.get("left_out"):
         print(f"left out {len(left_out)} damaged clips of {split}, such as {left_out[0]}")
     return pack
@@ -126,11 +87,63 @@ def are_of_other_clips(statistics: Statistics, data_dir: Path, cache_dir: Path |
 
 
 class _ReadAgain(Exception):
-    """Asks to read the split again without `clips` (what is wrong with each, by ID): only the others showed it."""
+    """Asks to read the split from its first clip, without clips that only the others showed to be damaged."""
 
-    def __init__(self, clips: dict[str, str]) -> None:
-        super().__init__()
-        self.clips = clips
+
+class _SplitReader:
+    """Reads the clips of a split in order. `info` and `problems` are filled while `items` is read to its end."""
+
+    def __init__(
+        self, data_dir: Path, split: str, reading: Reading, contents: Contents, skip_bad: bool, num_workers: int
+    ) -> None:
+        self.data_dir, self.split, self.reading = data_dir, split, reading
+        self.skip_bad, self.num_workers = skip_bad, num_workers
+        self.texts = files.list_clips(data_dir, split)
+        self.listing = {clip_id: _contents_of(contents, data_dir / split, clip_id) for clip_id in self.texts}
+        self.read_as = {
+            "reading": asdict(reading),
+            "fill_gaps": FILL_GAPS_VERSION,
+            "max_interpolated_gap": MAX_INTERPOLATED_GAP,
+        }
+        if reading.fps is not None:
+            self.read_as["ends"] = "left out at the new rate"  # an earlier version kept frames there that saw nothing
+        self.info: dict[str, object] = {}
+        self.problems: list[str] = []  # what is wrong with each damaged clip
+        self.doubtful: dict[str, str] = {}  # the same, by ID, of those that only the other clips showed to be damaged
+
+    def made_from(self) -> dict[str, object]:
+        """What the pack depends on, as plain values."""
+        listed = [[clip_id, text, self.listing[clip_id]] for clip_id, text in self.texts.items()]
+        return {"clips": len(self.texts), "listing": digest(listed), "skip_bad": self.skip_bad, **self.read_as}
+
+    def items(self) -> Items:
+        """The clips that are not damaged. Raises UserError for damaged ones that are not skipped, and `_ReadAgain`."""
+        facts = _SplitFacts()
+        self.problems.clear()
+        clips = shared_map(_read_clip, self.texts, self.num_workers, self.data_dir, self.split, self.reading)
+        shown = progress_bar(self.texts.items(), f"packing {self.split}", "clip")
+        for (clip_id, text), clip in zip(shown, clips, strict=True):
+            if isinstance(clip, str) or clip_id in self.doubtful:
+                self.problems.append(self.doubtful.get(clip_id, clip))
+                self.listing.pop(clip_id, None)
+            else:
+                facts.add(clip)
+                yield clip_id, text, {"pose": clip.pose, "seen": clip.seen.astype(np.uint8)}
+        cut_off = facts.doubtful()
+        if cut_off and self.skip_bad:
+            self.doubtful |= cut_off
+            raise _ReadAgain
+        self.problems.extend(cut_off.values())
+        if self.problems and (not self.skip_bad or len(self.problems) == len(self.texts)):
+            named = "\n  ".join(self.problems)
+            raise UserError(
+                f"{len(self.problems)} of {len(self.texts)} clips of {self.split} are damaged (leave them out: "
+                f"--skip_bad):\n  {named}"
+            )
+        folder = self.data_dir / self.split
+        facts.require_visible(folder)
+        content = digest([SPLIT_VERSION, self.read_as, list(self.listing.items())])
+        self.info.update(fps=facts.one_rate(folder), notes=facts.notes, content=content, left_out=self.problems)
 
 
 class _SplitFacts:
@@ -199,7 +212,6 @@ def _read_clip(clip_id: str, data_dir: Path, split: str, reading: Reading) -> St
         return str(error)
 
 
-def _contents_of(contents: Contents, data_dir: Path, split: str, clip_id: str) -> list:
-    """The sizes and digests of a clip's files."""
-    folder = data_dir / split
+def _contents_of(contents: Contents, folder: Path, clip_id: str) -> list:
+    """The sizes and digests of a clip's files in the folder of its split."""
     return [contents.digest(folder / "poses" / f"{clip_id}.npz"), contents.digest(folder / "nmms" / f"{clip_id}.pkl")]
