@@ -32,7 +32,7 @@ from evaluation.sync import nmm_scale
 from poses.captions import Captions, each_frame, in_clip_frames, read_captions
 from poses.files import SPLITS, Reading, StoredClip, list_clips, read_clip, read_pose
 from poses.holistic import read_pose_points
-from poses.page import MEASURES, Entry, Shown, write_page
+from poses.page import MEASURES, Entry, PageClip, write_page
 from poses.presence import shown_span
 from poses.rates import rate_parser, shared_rate
 from poses.render import contact_sheet, gif, video, without_glyph
@@ -211,11 +211,11 @@ def show_clips(args: argparse.Namespace) -> None:
         MOVING[args.output.suffix](named, args.output, fps, texts, aspect)
     else:
         text = " / ".join(dict.fromkeys(filter(None, map(text_of, paths))))
-        shown: dict[str, Shown] = {}
+        shown: dict[str, PageClip] = {}
         for label, clip, own in zip(labels, clips, captions_of_clips, strict=True):
             if label in shown:
                 raise UserError(f"two clips are called '{label}'; give each a name of its own: LABEL=PATH")
-            shown[label] = Shown(clip.pose, clip.seen, own or ())
+            shown[label] = PageClip(clip.pose, clip.seen, own or ())
         entry = Entry(", ".join(dict.fromkeys(path.stem for path in paths)), text, fps, shown)
         write_page(args.output, ", ".join(labels), [entry], nmm_scale(clips), aspect=aspect)
     print(f"wrote {args.output}")
@@ -268,11 +268,11 @@ def show_split(args: argparse.Namespace) -> None:
     entries = []
     for clip_id, reference in references.items():
         own = captions_of(reference, captions) or ()
-        shown = {REFERENCE if folders else "real": Shown(reference.pose, reference.seen, own)}
+        shown = {REFERENCE if folders else "real": PageClip(reference.pose, reference.seen, own)}
         for label, folder in folders.items():
             path = prediction_path(folder / f"predictions_{split}", clip_id)
             clip = read_prediction(path, None if args.fps else reference.fps, reading)
-            shown[label] = Shown(clip.pose, clip.seen)
+            shown[label] = PageClip(clip.pose, clip.seen)
         fps = args.fps or reference.fps or DEFAULT_FPS
         entries.append(Entry(clip_id, reference.text, fps, shown, values[clip_id]))
     title = f"{', '.join(folders) or args.data_dir.resolve().name}: {split}"

@@ -11,7 +11,7 @@ import numpy as np
 from evaluation.sync import nmm_scale
 from generation import Generated
 from poses.files import read_pose
-from poses.page import Entry, Shown, write_page
+from poses.page import Entry, PageClip, write_page
 from poses.render import video
 from poses.writing import CLIP_FORMATS, DEFAULT_FPS, write_clip
 from runtime.files import write_whole
@@ -38,7 +38,7 @@ class Shelf:
         with write_whole(folder / f"{name}.json", "w") as file:
             json.dump(record, file, indent=2, ensure_ascii=False)
         written = read_pose(folder / f"{name}.npy")
-        entry = Entry(name, str(record["text"]), fps, {label: Shown(written.pose, written.seen)})
+        entry = Entry(name, str(record["text"]), fps, {label: PageClip(written.pose, written.seen)})
         write_page(folder / "page.html", label, [entry], nmm_scale([written]), aspect=self.aspect)
         self.entries[name] = entry
         if len(self.entries) > KEPT:

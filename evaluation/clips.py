@@ -75,8 +75,8 @@ class Clip:
         """The pose, its unseen numbers rebuilt from the seen ones alone (zeros if never seen)."""
         return fill_gaps(self.pose, self.seen)[0]
 
-    def rebuilt(self) -> "Placed":
-        """The same clip in float64, its unseen numbers rebuilt, and absent hands and faces placed (`Placed`)."""
+    def rebuilt(self) -> "RebuiltClip":
+        """The same clip in float64, its unseen numbers rebuilt, and absent hands and faces placed (`RebuiltClip`)."""
         pose = fill_gaps(np.asarray(self.pose, np.float64), self.seen)[0]
         placed = np.zeros(self.seen.shape, bool)
         if self.seen.any():
@@ -89,11 +89,11 @@ class Clip:
             lacking = face[:, None] | ~self.seen[:, layout.NMM].any(0)  # the face, or a feature that no frame shows
             pose[:, layout.NMM][lacking] = 0.0
             placed[:, layout.NMM] = lacking
-        return Placed(pose, self.seen, placed)
+        return RebuiltClip(pose, self.seen, placed)
 
 
 @dataclass(frozen=True)
-class Placed(Clip):
+class RebuiltClip(Clip):
     """A clip as distances read it: all points of an absent hand lie at its arm's wrist, and an absent face is zeros, as
     is a number of the face that the clip never shows.
 
@@ -106,14 +106,14 @@ class Placed(Clip):
 
     placed: Array
 
-    def rebuilt(self) -> "Placed":
+    def rebuilt(self) -> "RebuiltClip":
         return self
 
     @property
     def known(self) -> Array:
         return self.seen | self.placed
 
-    def compared(self, reference: "Placed", i: Array, j: Array) -> tuple[Array, Array]:
+    def compared(self, reference: "RebuiltClip", i: Array, j: Array) -> tuple[Array, Array]:
         """Which numbers count when frames i [P] of this clip are compared with frames j [P] of its reference.
 
         The numbers that the reference saw are required. So are those of a hand that this clip shows and the reference

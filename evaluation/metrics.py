@@ -5,7 +5,7 @@
 
 Clips of all sources are treated alike (`clips.Clip`). Unseen numbers never enter a metric: they are rebuilt from the
 seen ones to find an alignment, and left out of every average. If only one of two clips has a hand, the other is given
-one at its wrist (`clips.Placed`), and it counts. If both lack it, nothing counts. An absent hand does not move.
+one at its wrist (`clips.RebuiltClip`), and it counts. If both lack it, nothing counts. An absent hand does not move.
 
 Every metric has a value per clip, NaN where it is undefined. `registry.py` says how the values are summarised.
 """
@@ -31,7 +31,7 @@ def align(a: Array, b: Array) -> Array:
 
 
 def _along_path(prediction: Clip, reference: Clip, dims: slice) -> tuple[Array, Array, Array, Array] | None:
-    """Align on `dims` of rebuilt poses: path [P,2]; [P,dims] differences, and the two masks of `Placed.compared`.
+    """Align on `dims` of rebuilt poses: path [P,2]; [P,dims] differences, and the two masks of `RebuiltClip.compared`.
 
     None where nothing is compared.
     """
@@ -53,9 +53,9 @@ def dtw(prediction: Clip, reference: Clip) -> tuple[float, Array | None]:
 
     Numbers never seen in the clip are dropped, the path is found on rebuilt poses, and then the unseen numbers of each
     pair of frames are left out. With everything seen it is the DTW distance divided by the path's length. A number that
-    the reference shows and the prediction lacks (other than of a hand or of the face, see `clips.Placed`) is charged
-    the mean error of the rest of its frame, so omitting numbers cannot lower the distance. (NaN, None) if nothing was
-    seen.
+    the reference shows and the prediction lacks (other than of a hand or of the face, see `clips.RebuiltClip`) is
+    charged the mean error of the rest of its frame, so omitting numbers cannot lower the distance. (NaN, None) if
+    nothing was seen.
     """
     aligned = _along_path(prediction, reference, slice(None))
     if aligned is None:

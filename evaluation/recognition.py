@@ -173,9 +173,9 @@ def sign_distances(predictions: Sequence[Clip], references: Sequence[Clip], num_
 
     Poses are taken from the shoulders' centre in units of the shoulders' width. Two frames differ by the root mean
     square distance of their keypoints of arms and hands, over those that both clips saw, so that frames with few and
-    with many have the same unit. A hand that one frame lacks is at its wrist there (`clips.Placed`): a hand too many or
-    too few costs, and one that both lack counts nothing. The distance of two clips is the mean distance of frames along
-    the DTW path; inf where nothing can be compared.
+    with many have the same unit. A hand that one frame lacks is at its wrist there (`clips.RebuiltClip`): a hand too
+    many or too few costs, and one that both lack counts nothing. The distance of two clips is the mean distance of
+    frames along the DTW path; inf where nothing can be compared.
     """
     left, right = (list(shared_map(_signing, clips, num_workers)) for clips in (predictions, references))
     keypoints = np.flatnonzero(np.any([frames.seen.any(0) for frames in left + right], axis=0))

@@ -53,7 +53,7 @@ class ReadingFlags:
 
 
 @dataclass(frozen=True)
-class Given:
+class RawRecording:
     """What a recording holds, in its format's own unit: points [T,75,2], visibility [T,75], a face mesh or None; frames
     per second and the picture's (width, height), where told; notes."""
 
@@ -190,13 +190,13 @@ def read_recording(source: Source, reading: ReadingFlags) -> Recording:
         rate = functools.partial(_fps, reading)
         recording = read_pose_recording(source.path, reading.units, reading.size, reading.person, rate)
     else:
-        given = _read_points(source, reading)
-        fps = given.fps or _fps(reading)
-        size, more = _size_of_picture(given, source.kind, reading)
+        raw = _read_points(source, reading)
+        fps = raw.fps or _fps(reading)
+        size, more = _size_of_picture(raw, source.kind, reading)
         reading = replace(reading, size=size)
-        keypoints, visibility, nmm, notes = _to_image(given, source.kind, reading)
+        keypoints, visibility, nmm, notes = _to_image(raw, source.kind, reading)
         aspect = size[0] / size[1] if size else None
-        recording = make_recording(keypoints, visibility, nmm, fps, (*given.notes, *more, *notes), aspect)
+        recording = make_recording(keypoints, visibility, nmm, fps, (*raw.notes, *more, *notes), aspect)
     if reading.swap_hands:
         keypoints, visibility = swap_hands(recording.keypoints), swap_hands(recording.visibility)
         recording = replace(recording, keypoints=keypoints, visibility=visibility)
@@ -207,18 +207,18 @@ def read_recording(source: Source, reading: ReadingFlags) -> Recording:
     return replace(recording, notes=tuple(notes))
 
 
-def _read_points(source: Source, reading: ReadingFlags) -> Given:
+def _read_points(source: Source, reading: ReadingFlags) -> RawRecording:
     """What a recording of any format but `.pose` holds."""
     if source.kind == "json_frames":
         points, visibility, size, notes = json_frames.read_frames(frame_paths(source), reading.person)
-        return Given(points, visibility, size=size, notes=notes)
+        return RawRecording(points, visibility, size=size, notes=notes)
     if source.kind == "mmpose":
         points, visibility, notes = json_frames.read_video_file(source.path, reading.person)
-        return Given(points, visibility, notes=notes)
+        return RawRecording(points, visibility, notes=notes)
     if source.kind == "skels":
         joints = read_skels(source.path, source.part)
         points = map_points(joints, SKELS, joints[:, SKELS_LEFT_HAND], joints[:, SKELS_RIGHT_HAND])[..., :2]
-        return Given(points, (points != 0).any(2).astype(float))
+        return RawRecording(points, (points != 0).any(2).astype(float))
     notes = ()
     if source.kind == "array_frames":
         paths = frame_paths(source)
@@ -227,39 +227,41 @@ def _read_points(source: Source, reading: ReadingFlags) -> Given:
     else:
         read = arrays.read_arrays(source.path)
     points, visibility, face, more = arrays.landmarks(read)
-    return Given(points, visibility, face, read.fps, notes=(*notes, *read.notes, *more))
+    return RawRecording(points, visibility, face, read.fps, notes=(*notes, *read.notes, *more))
 
 
-def _size_of_picture(given: Given, kind: str, reading: ReadingFlags) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
+def _size_of_picture(
+    raw: RawRecording, kind: str, reading: ReadingFlags
+) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
     """Width and height of the recorded picture, None where it is not known, and notes.
 
     None, too, where coordinates are centred on the shoulders: such a body is put into a square picture.
     """
-    if given.size and reading.size not in (None, given.size):
+    if raw.size and reading.size not in (None, raw.size):
         raise UserError(
-            f"its JSON states a canvas of {given.size[0]} x {given.size[1]} pixels, but --width and --height "
+            f"its JSON states a canvas of {raw.size[0]} x {raw.size[1]} pixels, but --width and --height "
             f"{reading.size[0]} x {reading.size[1]}; leave them out"
         )
-    size = given.size or reading.size
+    size = raw.size or reading.size
     if size and (reading.units or USUAL_UNITS.get(kind)) == "shoulders":
         return None, ("a body centred on the shoulders is put into a square picture; its own size has no say",)
-    return size, ("the picture's size is the canvas that its JSON states",) if given.size else ()
+    return size, ("the picture's size is the canvas that its JSON states",) if raw.size else ()
 
 
 def _to_image(
-    given: Given, kind: str, reading: ReadingFlags
+    raw: RawRecording, kind: str, reading: ReadingFlags
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[str]]:
     """Keypoints in image units, their visibility, NMM numbers of the face, and notes.
 
     Points are judged before they are moved: (0, 0) and (-1, -1) say "not found" in any unit, but lie elsewhere after.
     """
-    points = given.points
-    seen = placed(points) & (given.visibility > 0)
+    points = raw.points
+    seen = placed(points) & (raw.visibility > 0)
     usual = USUAL_UNITS.get(kind) or ("pixels" if np.abs(points[seen]).max(initial=0) > 3 else "unit")
     scale, offset = image_units(points, seen, reading.units, usual, reading.size)
     nmm, notes = None, []
-    if given.face is not None:
-        face, notes = _face_to_image(given.face, scale, offset, reading)
+    if raw.face is not None:
+        face, notes = _face_to_image(raw.face, scale, offset, reading)
         nmm = arrays.nmm_of_mesh(face, reading.size or (1, 1))
     points = points * scale + offset
     outside = ((points < -BESIDE) | (points > 1 + BESIDE)).any(2) & seen  # [T,75]
@@ -270,7 +272,7 @@ def _to_image(
             f"points lie outside the picture in {beside.mean():.0%} of the frames; --width and --height, or the JSON's "
             "canvas, are those of another one"
         )
-    return points, np.where(seen, given.visibility, 0), nmm, notes
+    return points, np.where(seen, raw.visibility, 0), nmm, notes
 
 
 def _face_to_image(

@@ -38,7 +38,7 @@ Picture = Callable[[], np.ndarray]  # decodes a frame, [H,W,3] uint8 BGR
 
 
 @dataclass
-class Frames:
+class FrameStream:
     """A recording's frames, each as (seconds since the first or None, its picture); read once, from first to last."""
 
     frames: Iterator[tuple[float | None, Picture]]
@@ -92,12 +92,12 @@ def content_of_source(source: Source) -> str:
     return content_of(source.path, whole=source.kind == "frames")  # a picture may change in its middle
 
 
-def open_frames(source: Source, source_fps: float | None) -> Frames:
+def open_frames(source: Source, source_fps: float | None) -> FrameStream:
     """The frames of a recording. Raises UserError if it can't be opened."""
     return open_video(source.path) if source.kind == "video" else open_folder(source.path, source_fps)
 
 
-def open_video(path: Path) -> Frames:
+def open_video(path: Path) -> FrameStream:
     import cv2
 
     cv2.setNumThreads(1)
@@ -127,7 +127,7 @@ def open_video(path: Path) -> Frames:
     fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
     fps = fps if SLOWEST <= fps <= FASTEST_VIDEO else None  # a header that says less or more says nothing
     note = f"its pixels are {shape:.4g} times as wide as high; its pictures are stretched to that"
-    return Frames(frames(), fps, int(count) if 0 < count < 1e8 else None, [note] if shape != 1 else [])
+    return FrameStream(frames(), fps, int(count) if 0 < count < 1e8 else None, [note] if shape != 1 else [])
 
 
 def _shape_of_pixels(width: float, height: float) -> float:
@@ -165,7 +165,7 @@ def _is_animation(path: Path) -> bool:
     return header[12:16] == b"VP8X" and len(header) == 21 and bool(header[20] & 2)
 
 
-def open_folder(folder: Path, fps: float | None) -> Frames:
+def open_folder(folder: Path, fps: float | None) -> FrameStream:
     import cv2
 
     if fps is None:
@@ -193,7 +193,7 @@ def open_folder(folder: Path, fps: float | None) -> Frames:
         return picture
 
     frames = ((place / fps, lambda path=path: decode(path)) for place, path in zip(places, paths, strict=True))
-    return Frames(frames, fps, len(paths), [*notes, *more])
+    return FrameStream(frames, fps, len(paths), [*notes, *more])
 
 
 _detector: Detector | None = None  # of this process: one graph, which is reset before each clip
@@ -212,7 +212,7 @@ def read_recording(source: Source, person: str, source_fps: float | None) -> Rec
     return extract(lambda: open_frames(source, source_fps), _detector, person)
 
 
-def extract(open_again: Callable[[], Frames], detector: Detector, person: str) -> Recording:
+def extract(open_again: Callable[[], FrameStream], detector: Detector, person: str) -> Recording:
     """Follow one person through a recording, which is read twice: for its time and its people, then for the poses.
 
     Several people: the `person` whose hands move most (the recording is read once more for each of them), at the left,

@@ -32,8 +32,8 @@ DRAWN = sorted({point for bone in layout.BONES.body for point in bone}) + list(
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A clip as it is shown: pose [T,214] in data units, seen [T,214] bool, and captions (text, first frame, end)."""
+class PageClip:
+    """A clip of the page: pose [T,214] in data units, seen [T,214] bool, and captions (text, first frame, end)."""
 
     pose: np.ndarray
     seen: np.ndarray
@@ -47,7 +47,7 @@ class Entry:
     id: str
     text: str
     fps: float
-    clips: Mapping[str, Shown]
+    clips: Mapping[str, PageClip]
     values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
@@ -138,12 +138,12 @@ def write_page(
         file.write(after)
 
 
-def _as_seen(clip: Shown) -> np.ndarray:
+def _as_seen(clip: PageClip) -> np.ndarray:
     """The pose [T,214] of a clip, NaN where it was not seen."""
     return np.where(clip.seen, clip.pose, np.nan).astype(np.float64)
 
 
-def _rows(clip: Shown, view: figure.View, face_scale: np.ndarray) -> tuple[np.ndarray, dict, dict[str, float]]:
+def _rows(clip: PageClip, view: figure.View, face_scale: np.ndarray) -> tuple[np.ndarray, dict, dict[str, float]]:
     """The rows of a clip that the page draws, [rows,T] in packing steps: keypoints, face numbers, the two energies;
     then how the page frames the clip, and the clip's values of `MEASURES`."""
     pose = _as_seen(clip)

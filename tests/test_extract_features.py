@@ -22,7 +22,7 @@ from importers.detector import Landmarks
 from importers.people import WHOM, Person, choose, find_people, hand_movement, window
 from importers.plan import Source
 from importers.recording import Recording, at_even_rate
-from importers.video import Frames, extract, find_sources, open_folder
+from importers.video import FrameStream, extract, find_sources, open_folder
 from poses import layout
 from poses.face import NUM_FACE_WITH_IRIS, nmm_from_face_mesh
 from poses.files import read_clip
@@ -68,9 +68,9 @@ def made_up(
     """A recording that can be opened again and again."""
     stamps = [number / 25 for number in range(len(numbers))] if stamps is None else stamps
 
-    def opened() -> Frames:
+    def opened() -> FrameStream:
         frames = ((at, lambda n=n: picture(n, people)) for at, n in zip(stamps, numbers, strict=True))
-        return Frames(frames, fps, count)
+        return FrameStream(frames, fps, count)
 
     return opened
 
@@ -260,7 +260,7 @@ class Videos:
         (self.folder / name).write_text(json.dumps(content))
 
 
-def open_made_up(source: Source, source_fps: float | None) -> Frames:
+def open_made_up(source: Source, source_fps: float | None) -> FrameStream:
     try:
         content = json.loads(source.path.read_text())
     except ValueError:

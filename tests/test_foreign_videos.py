@@ -8,7 +8,7 @@ import pytest
 from recordings import signer
 
 from importers.detector import Landmarks
-from importers.video import Frames, extract, open_video
+from importers.video import FrameStream, extract, open_video
 from poses import layout
 from runtime.errors import UserError
 
@@ -84,7 +84,7 @@ class Everywhere:
 
 def video_of(change, sizes=((100, 200),) * 6):
     frames = [(number / 25, lambda size=size: np.zeros((*size, 3), np.uint8)) for number, size in enumerate(sizes)]
-    return extract(lambda: Frames(iter(frames), 25.0), Everywhere(change), "largest")
+    return extract(lambda: FrameStream(iter(frames), 25.0), Everywhere(change), "largest")
 
 
 def test_a_signer_who_stands_upside_down_is_left_out():

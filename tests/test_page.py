@@ -26,13 +26,13 @@ from runtime.errors import UserError
 HOSTILE = '</script><script>alert("1")</script> <!-- & \u2028 {{data}} {{digest}}'
 
 
-def shown(frames: int = 12, seed: int = 0) -> page.Shown:
+def shown(frames: int = 12, seed: int = 0) -> page.PageClip:
     pose = signer(frames)
     pose += np.random.default_rng(seed).normal(scale=2e-3, size=pose.shape) * (pose != 0)
     seen = np.repeat((pose != 0).any(0)[None], frames, axis=0)
     seen[:, layout.NMM] = True
     seen[0, layout.RIGHT_HAND] = False
-    return page.Shown(pose.astype(np.float32), seen, [("a", 0, 5)])
+    return page.PageClip(pose.astype(np.float32), seen, [("a", 0, 5)])
 
 
 def write(path: Path, *entries: page.Entry, **more) -> str:
@@ -100,15 +100,15 @@ def test_clips_side_by_side_have_one_size(tmp_path: Path):
 
 
 def test_absurd_and_unseen_clips_are_shown_without_error(tmp_path: Path, recwarn):
-    nothing = page.Shown(np.full((3, layout.POSE_DIM), np.nan), np.zeros((3, layout.POSE_DIM), bool))
-    absurd = page.Shown(np.full((1, layout.POSE_DIM), 1e30), np.ones((1, layout.POSE_DIM), bool))
+    nothing = page.PageClip(np.full((3, layout.POSE_DIM), np.nan), np.zeros((3, layout.POSE_DIM), bool))
+    absurd = page.PageClip(np.full((1, layout.POSE_DIM), 1e30), np.ones((1, layout.POSE_DIM), bool))
     text = write(tmp_path / "p.html", page.Entry("a", "", 25, {"x": nothing, "y": absurd}))
     assert np.isnan(unpack(text, content_of(text)["entries"][0]["clips"][0])).all()
     assert not [str(warning.message) for warning in recwarn]
 
 
 def test_no_text_leaves_its_place(tmp_path: Path):
-    clip = page.Shown(shown().pose, shown().seen, [(HOSTILE, 0, 2)])
+    clip = page.PageClip(shown().pose, shown().seen, [(HOSTILE, 0, 2)])
     measure = page.Measure("m", "lower", HOSTILE)
     entry = page.Entry(HOSTILE, HOSTILE, 25, {HOSTILE: clip}, {"m": {HOSTILE: 1.0}})
     text = write(tmp_path / "p.html", entry, title=HOSTILE, measures=[measure])

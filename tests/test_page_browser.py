@@ -259,7 +259,7 @@ def test_the_figure_is_that_of_the_pictures(tmp_path: Path, unseen: str):
         pose[:, layout.NMM] = 0
     if "mouth" in unseen:
         pose[:, layout.keypoint_dims(np.array(figure.MOUTH))] = 0
-    entry = page.Entry("a", "", 25, {"made": page.Shown(pose.astype(np.float32), np.ones(pose.shape, bool))})
+    entry = page.Entry("a", "", 25, {"made": page.PageClip(pose.astype(np.float32), np.ones(pose.shape, bool))})
     page.write_page(tmp_path / "p.html", "one", [entry], np.ones(layout.NMM_DIM))
     browser = Browser(tmp_path / "p.html")
     try:
