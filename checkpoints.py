@@ -252,6 +252,8 @@ def load_prior(path: Path, parent: str) -> tuple[PriorAlone, dict]:
 
 def require_parent(content: dict, parent: str, path: Path) -> None:
     """Raises UserError if a checkpoint was not trained on the autoencoder whose fingerprint is `parent`."""
+    if content["parent"] is None:
+        raise UserError(f"{path}: does not say which autoencoder it was trained on; train it again")
     if content["parent"] != parent:
         raise UserError(
             f"{path}: trained on the autoencoder {escaped(content['parent'])}, but --autoencoder_checkpoint is "
