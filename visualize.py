@@ -16,9 +16,7 @@ beside a .npy. They are drawn at the proportions of the picture that a .pose sta
 """
 
 import argparse
-import math
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,10 +29,10 @@ from evaluation.report import REFERENCE
 from evaluation.sync import nmm_scale
 from poses.captions import Captions, each_frame, in_clip_frames, read_captions
 from poses.files import SPLITS, Reading, StoredClip, list_clips, read_clip, read_pose
-from poses.holistic import read_pose_points
+from poses.named_clips import label_and_path, reading_of, shared_aspect, shared_fps, text_of
 from poses.page import MEASURES, Entry, PageClip, write_page
 from poses.presence import shown_span
-from poses.rates import rate_parser, shared_rate
+from poses.rates import rate_parser
 from poses.render import contact_sheet, gif, video, without_glyph
 from poses.statistics import prepared_reading
 from poses.writing import DEFAULT_FPS
@@ -49,7 +47,6 @@ from runtime.arguments import (
 )
 from runtime.console import say
 from runtime.errors import UserError
-from runtime.untrusted import read_json
 
 MOVING = {".mp4": video, ".gif": gif}
 MOST_COLUMNS = 200  # of a sheet: a picture of 32,000 pixels
@@ -96,6 +93,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--captions", type=Path, help="a JSON file that says what is signed when")
     args = parser.parse_args()
+    check_arguments(parser, args)
+    return args
+
+
+def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End the script with a sentence about flags that do not go together."""
     if args.output is None and args.sheet is None:
         parser.error("nothing to draw; pass --output, --sheet PICTURE.png or both")
     if args.clips and (args.evaluation or args.data_dir):
@@ -113,55 +116,11 @@ def parse_arguments() -> argparse.Namespace:
     refuse_without("--evaluation or --data_dir", not args.clips, ("--split", "--sort", "--num_clips"), parser, args)
     refuse_without("--sheet", args.sheet is not None, ("--num_frames",), parser, args)
     refuse_without("--output", args.output is not None, ("--fps",), parser, args)
-    return args
-
-
-def label_and_path(clip: str) -> tuple[str, Path]:
-    """LABEL=PATH or PATH, either of which may itself hold =; a file or folder that is there decides."""
-    parts = clip.split("=")
-    for start in range(len(parts)):
-        path = Path("=".join(parts[start:]))
-        if os.path.exists(path):  # False for a label that is too long for a file's name, too
-            return "=".join(parts[:start]) or path.resolve().stem, path
-    label, _, path = clip.rpartition("=")
-    return label or Path(path).stem, Path(path)
-
-
-def reading_of(path: Path, cache_dir: Path | None) -> Reading | None:
-    """How data_preparation.py read the data set of the clip at `path`; None for a clip outside a data set."""
-    return prepared_reading(path.parent.parent.parent, cache_dir) if path.suffix == ".npz" else None
 
 
 def captions_of(clip: StoredClip, captions: Mapping[str, Captions]) -> Captions | None:
     """A clip's captions, in frames of the clip as it was read; None if it has none."""
     return in_clip_frames(captions[clip.id], clip.start, clip.step) if clip.id in captions else None
-
-
-def shared_fps(clips: Iterable[StoredClip], names: Iterable[object]) -> float | None:
-    """The frames per second of all clips that state them, None if none does; raises UserError if they differ."""
-    known = {name: clip.fps for clip, name in zip(clips, names, strict=True) if clip.fps is not None}
-    return shared_rate(known, "clips", "choose one")
-
-
-def shared_aspect(paths: Iterable[Path], given: float | None) -> float:
-    """The width / height at which all clips are drawn: `given`, else what .pose files among them state, else 1.
-
-    Prints what it takes from a file, or does not take. Raises UserError if the files differ.
-    """
-    sizes = {path: read_pose_points(path).header_size for path in paths if path.suffix == ".pose"}
-    if not sizes:
-        return given or 1.0
-    named = ", ".join(f"{path} {width} x {height}" for path, (width, height) in sizes.items())
-    aspects = [width / height for width, height in sizes.values()]
-    aspect = given or aspects[0]
-    if all(math.isclose(aspect, other, rel_tol=0.01) for other in aspects):
-        if given is None and aspect != 1:
-            print(f"drawn at the width / height that .pose files state, {aspect:.3g}; --aspect sets another")
-    elif given is None:
-        raise UserError(f"the clips are of several proportions, {named}; choose one with --aspect, as 1.78")
-    else:
-        print(f"drawn at --aspect {given:g}, although .pose files state other pictures: {named}")
-    return aspect
 
 
 def as_scored(clip: StoredClip) -> StoredClip:
@@ -186,51 +145,47 @@ def show_clips(args: argparse.Namespace) -> None:
     for path, clip in zip(paths, clips, strict=True):
         if not clip.seen.any():
             print(f"{path}: nothing is seen in any frame, so its picture is empty")
-    captions = read_captions(args.captions) if args.captions else {}
-    captions_of_clips = [captions_of(clip, captions) for clip in clips]
-    if args.output is not None:
-        fps = args.fps or shared_fps(clips, paths)
-        if fps is None:
-            print(
-                f"no clip says its frames per second, so {args.output.name} plays at {DEFAULT_FPS:g}; --fps sets others"
-            )
-            fps = DEFAULT_FPS
-    named = [(label, np.where(clip.seen, clip.pose, np.nan)) for label, clip in zip(labels, clips, strict=True)]
-    texts = [each_frame(own, len(clip.pose)) for own, clip in zip(captions_of_clips, clips, strict=True)]
+    known_captions = read_captions(args.captions) if args.captions else {}
+    captions = [captions_of(clip, known_captions) for clip in clips]
+    fps = (args.fps or shared_fps(clips, paths)) if args.output else None
+    if args.output and fps is None:
+        print(f"no clip says its frames per second, so {args.output.name} plays at {DEFAULT_FPS:g}; --fps sets others")
+        fps = DEFAULT_FPS
+    poses = [(label, np.where(clip.seen, clip.pose, np.nan)) for label, clip in zip(labels, clips, strict=True)]
+    texts = [each_frame(own, len(clip.pose)) for own, clip in zip(captions, clips, strict=True)]
     aspect = shared_aspect(paths, args.aspect)
-    if args.sheet is not None or args.output.suffix in MOVING:
-        written = [*labels, *(text for own in captions_of_clips for text, *_ in own or ())]
+    if args.sheet or args.output.suffix in MOVING:
+        written = [*labels, *(text for own in captions for text, *_ in own or ())]
         if boxes := without_glyph(written):
             print(f"the pictures' font lacks {len(boxes)} letters, such as '{boxes[0]}'; a page, .html, shows them")
-    if args.sheet is not None:
-        contact_sheet(named, args.sheet, args.num_frames, texts, aspect)
+    if args.sheet:
+        contact_sheet(poses, args.sheet, args.num_frames, texts, aspect)
         (say if args.output else print)(f"wrote {args.sheet}")
     if args.output is None:
         return
     if args.output.suffix in MOVING:
-        MOVING[args.output.suffix](named, args.output, fps, texts, aspect)
+        MOVING[args.output.suffix](poses, args.output, fps, texts, aspect)
     else:
-        text = " / ".join(dict.fromkeys(filter(None, map(text_of, paths))))
-        shown: dict[str, PageClip] = {}
-        for label, clip, own in zip(labels, clips, captions_of_clips, strict=True):
-            if label in shown:
-                raise UserError(f"two clips are called '{label}'; give each a name of its own: LABEL=PATH")
-            shown[label] = PageClip(clip.pose, clip.seen, own or ())
-        entry = Entry(", ".join(dict.fromkeys(path.stem for path in paths)), text, fps, shown)
+        entry = entry_of_clips(labels, paths, clips, captions, fps)
         write_page(args.output, ", ".join(labels), [entry], nmm_scale(clips), aspect=aspect)
     print(f"wrote {args.output}")
 
 
-def text_of(path: Path) -> str:
-    """The text of a clip: from the .json beside a generated one, or of its data set."""
-    try:
-        if path.suffix == ".npz":
-            split_dir = path.parent.parent
-            return list_clips(split_dir.parent, split_dir.name)[path.stem]
-        record = read_json(path.with_suffix(".json"))
-        return str(record.get("text", "")) if isinstance(record, dict) else ""
-    except (FileNotFoundError, KeyError):
-        return ""
+def entry_of_clips(
+    labels: Sequence[str],
+    paths: Sequence[Path],
+    clips: Sequence[StoredClip],
+    captions: Sequence[Captions | None],
+    fps: float,
+) -> Entry:
+    """What a page of clips named one by one shows: all of them side by side."""
+    shown: dict[str, PageClip] = {}
+    for label, clip, own in zip(labels, clips, captions, strict=True):
+        if label in shown:
+            raise UserError(f"two clips are called '{label}'; give each a name of its own: LABEL=PATH")
+        shown[label] = PageClip(clip.pose, clip.seen, own or ())
+    text = " / ".join(dict.fromkeys(filter(None, map(text_of, paths))))
+    return Entry(", ".join(dict.fromkeys(path.stem for path in paths)), text, fps, shown)
 
 
 # ---- a data set, alone or with what evaluate.py made of it -----------------------------------------------------------
@@ -241,17 +196,8 @@ def show_split(args: argparse.Namespace) -> None:
     if len(folders) < len(args.evaluation or []) or REFERENCE in folders:
         raise UserError("the folders of --evaluation need different labels, none of them 'reference': LABEL=DIR")
     split = args.split or (split_of(list(folders.values())) if folders else "dev")
-    texts = list_clips(args.data_dir, split)
-    values: Values = {clip_id: {} for clip_id in texts}
     reading = prepared_reading(args.data_dir, args.cache_dir)
-    shown_by_all = set(texts)
-    for label, folder in folders.items():
-        scored = add_values(values, label, folder, split)
-        clips = (read_clip(args.data_dir, split, clip_id, texts[clip_id], reading) for clip_id in scored)
-        real = (reference_of(Clip.real(clip.pose, clip.seen).trimmed(), clip.id, clip.text) for clip in clips)
-        require_scored(folder, split, real)
-        shown_by_all &= set(scored)
-    texts = {clip_id: text for clip_id, text in texts.items() if clip_id in shown_by_all}
+    texts, values = texts_and_values(args.data_dir, split, folders, reading)
     measures = [measure for measure in all_measures() if any(measure.key in of_clip for of_clip in values.values())]
     sort = args.sort or ("dtw" if folders else None)
     first = next(iter(folders), REFERENCE)
@@ -260,8 +206,7 @@ def show_split(args: argparse.Namespace) -> None:
 
     read = (read_clip(args.data_dir, split, clip_id, texts[clip_id], reading) for clip_id in ids)
     references = {clip.id: trimmed(as_scored(clip)) for clip in read}
-    unknown = args.fps is None and not any(clip.fps for clip in references.values())
-    if unknown:
+    if args.fps is None and not any(clip.fps for clip in references.values()):
         print(f"no clip of {split} says its frames per second, so they play at {DEFAULT_FPS:g}; --fps sets others")
     made = [prediction_path(folder / f"predictions_{split}", ids[0]) for folder in folders.values()]  # a folder has one
     aspect = shared_aspect(made, args.aspect)
@@ -278,6 +223,25 @@ def show_split(args: argparse.Namespace) -> None:
     title = f"{', '.join(folders) or args.data_dir.resolve().name}: {split}"
     write_page(args.output, title, entries, nmm_scale(list(references.values())), measures, sort, aspect)
     print(f"wrote {args.output} with {len(entries)} of {len(texts)} clips of {split}")
+
+
+def texts_and_values(
+    data_dir: Path, split: str, folders: Mapping[str, Path], reading: Reading
+) -> tuple[dict[str, str], Values]:
+    """The texts by ID of the clips that all evaluations scored, and the values of all clips.
+
+    Raises UserError if an evaluation scored other clips than the data set has now.
+    """
+    texts = list_clips(data_dir, split)
+    values: Values = {clip_id: {} for clip_id in texts}
+    shown_by_all = set(texts)
+    for label, folder in folders.items():
+        scored = add_values(values, label, folder, split)
+        clips = (read_clip(data_dir, split, clip_id, texts[clip_id], reading) for clip_id in scored)
+        real = (reference_of(Clip.real(clip.pose, clip.seen).trimmed(), clip.id, clip.text) for clip in clips)
+        require_scored(folder, split, real)
+        shown_by_all &= set(scored)
+    return {clip_id: text for clip_id, text in texts.items() if clip_id in shown_by_all}, values
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from commands import refusal
 from made_up import write_clip, write_data
 
 import visualize
-from poses import layout
+from poses import layout, named_clips
 from poses.captions import each_frame, read_captions
 from poses.files import SPLITS, Reading, read_clip, read_pose
 from poses.writing import write_clip as write_pose
@@ -56,9 +56,9 @@ def test_a_clip_of_a_data_set_is_read_as_it_was_prepared(tmp_path: Path):
         visibility = np.full((9, layout.NUM_KEYPOINTS), 0.9)
         visibility[:, layout.LEFT_HAND_KEYPOINTS] = 0.2
         np.savez(path, **{**archive, "visibility": visibility})
-    assert read_pose(path, visualize.reading_of(path, None)).seen[:, layout.LEFT_HAND].all()
+    assert read_pose(path, named_clips.reading_of(path, None)).seen[:, layout.LEFT_HAND].all()
     commands.call("data_preparation", "--num_workers 0 --visibility_threshold 0.5", D=tmp_path / "data")
-    assert not read_pose(path, visualize.reading_of(path, None)).seen[:, layout.LEFT_HAND].any()
+    assert not read_pose(path, named_clips.reading_of(path, None)).seen[:, layout.LEFT_HAND].any()
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,12 @@ def test_a_path_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.Monk
     folder = tmp_path / "lambda=0.1"
     folder.mkdir()
     path = write_npy(folder / "steps=4.npy")
-    assert visualize.label_and_path(str(path)) == ("steps=4", path)
-    assert visualize.label_and_path(f"flow, scale=2={path}") == ("flow, scale=2", path)
+    assert named_clips.label_and_path(str(path)) == ("steps=4", path)
+    assert named_clips.label_and_path(f"flow, scale=2={path}") == ("flow, scale=2", path)
     long = 260 * "a"
-    assert visualize.label_and_path(f"{long}={path}") == (long, path)
-    assert visualize.label_and_path("real=missing.npy") == ("real", Path("missing.npy"))
-    assert visualize.label_and_path("missing.npy") == ("missing", Path("missing.npy"))
+    assert named_clips.label_and_path(f"{long}={path}") == (long, path)
+    assert named_clips.label_and_path("real=missing.npy") == ("real", Path("missing.npy"))
+    assert named_clips.label_and_path("missing.npy") == ("missing", Path("missing.npy"))
 
 
 def draw(monkeypatch: pytest.MonkeyPatch, output: Path, *words: str) -> float:
@@ -188,15 +188,15 @@ def test_clips_are_drawn_at_the_proportions_that_pose_files_state(tmp_path: Path
     wide, square, silent = tmp_path / "wide.pose", tmp_path / "square.pose", tmp_path / "clip.npy"
     for path, size in ((wide, (1280, 720)), (square, (1000, 1000)), (silent, None)):
         write_pose(path, np.full((6, layout.POSE_DIM), 0.5, np.float32), 25, size)
-    assert visualize.shared_aspect([silent, wide], None) == 1280 / 720
+    assert named_clips.shared_aspect([silent, wide], None) == 1280 / 720
     assert "drawn at the width / height that .pose files state, 1.78" in capsys.readouterr().out
-    assert [visualize.shared_aspect([path], None) for path in (silent, square)] == [1, 1]
-    assert visualize.shared_aspect([silent, wide], 1.78) == 1.78
+    assert [named_clips.shared_aspect([path], None) for path in (silent, square)] == [1, 1]
+    assert named_clips.shared_aspect([silent, wide], 1.78) == 1.78
     assert capsys.readouterr().out == ""
-    assert visualize.shared_aspect([wide, square], 1.78) == 1.78
+    assert named_clips.shared_aspect([wide, square], 1.78) == 1.78
     assert "although .pose files state other pictures" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"wide\.pose 1280 x 720, .*square\.pose 1000 x 1000; choose one with --aspect"):
-        visualize.shared_aspect([wide, square], None)
+        named_clips.shared_aspect([wide, square], None)
 
 
 def test_a_pose_file_is_not_squeezed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
