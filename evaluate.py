@@ -16,7 +16,6 @@ comes from its text; --oracle_length gives it the reference's instead. evaluatio
 """
 
 import argparse
-import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -26,9 +25,9 @@ import generation_arguments
 from evaluation.baselines import baseline_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, references_fingerprint
 from evaluation.evaluator import Evaluator
-from evaluation.opening import load_models, read_scored
-from evaluation.predictions import read_predictions, require_only_clips, warnings_on, write_predictions
-from evaluation.report import build_report, format_table, remove_report, write_clips, write_report
+from evaluation.opening import load_models, predictions_folder, read_scored
+from evaluation.predictions import read_predictions, warnings_on, write_predictions
+from evaluation.report import ReportHead, build_report, format_table, remove_report, write_clips, write_report
 from evaluation.summary import summarise
 from evaluation.text_metrics import NORMALIZATION, unit_of
 from generation import PARTS, Generator, require_plausible
@@ -49,7 +48,6 @@ from runtime.arguments import (
 )
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
-from runtime.files import require_writable
 from runtime.flags import write_config
 from runtime.rank import is_first
 
@@ -116,6 +114,12 @@ def parse_arguments() -> argparse.Namespace:
     generation_arguments.add_speed_arguments(parser)
     generation_arguments.add_device_argument(parser)
     args = parser.parse_args()
+    check_arguments(parser, args)
+    return args
+
+
+def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse flags that do not go together, or lack another one."""
     has_model, has_translator = args.predictions_dir is None, args.back_translation_checkpoint is not None
     refuse_without("--flow_checkpoint", args.flow_checkpoint is not None, FLOW_FLAGS, parser, args)
     refuse_without("--predictor_checkpoint or --flow_checkpoint", has_model, MODEL_FLAGS, parser, args)
@@ -128,27 +132,6 @@ def parse_arguments() -> argparse.Namespace:
         raise UserError("--compile needs --predictor_checkpoint or --flow_checkpoint; add it, or leave --compile out")
     if has_model and args.autoencoder_checkpoint is None:
         raise UserError("--predictor_checkpoint and --flow_checkpoint need --autoencoder_checkpoint; add it")
-    return args
-
-
-def predictions_folder(args: argparse.Namespace) -> Path:
-    """The folder for the clips of --save_predictions. Raises UserError if these clips, or the report, would replace or
-    contradict what is there."""
-    require_writable(args.output_dir)
-    saved = args.output_dir / f"predictions_{args.split}"
-    scores_saved = args.predictions_dir is not None and os.path.realpath(saved) == os.path.realpath(
-        args.predictions_dir
-    )
-    if args.save_predictions and scores_saved:
-        raise UserError(f"--save_predictions would overwrite {args.predictions_dir}; choose another --output_dir")
-    if args.save_predictions:
-        require_only_clips(saved)
-    if not args.save_predictions and saved.is_dir() and not scores_saved:
-        raise UserError(
-            f"{saved}: holds the clips of an earlier evaluation, which would stand beside the figures of this one; add "
-            "--save_predictions, remove that folder, or choose another --output_dir"
-        )
-    return saved
 
 
 def generate_clips(
@@ -246,18 +229,17 @@ def main() -> None:
         for name, row in progress_bar(clips.items(), "scoring", "row")
     }
 
-    report = build_report(
-        args.split,
-        len(references),
-        {name: summarise(values) for name, values in scores.items()},
-        length_source(args),
+    head = ReportHead(
+        split=args.split,
+        num_clips=len(references),
+        references=references_fingerprint(references),
+        length_source=length_source(args),
         settings=settings,
         checkpoints=models.fingerprints,
-        latency=latency,
         thresholds=evaluator.thresholds,
-        references=references_fingerprint(references),
         warnings=models.warnings + on_clips,
     )
+    report = build_report(head, {name: summarise(values) for name, values in scores.items()}, latency)
     if not is_first():
         return
     if args.save_predictions:

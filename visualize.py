@@ -98,7 +98,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """End the script with a sentence about flags that do not go together."""
+    """Refuse flags that do not go together, or lack another one."""
     if args.output is None and args.sheet is None:
         parser.error("nothing to draw; pass --output, --sheet PICTURE.png or both")
     if args.clips and (args.evaluation or args.data_dir):

@@ -1,6 +1,7 @@
-"""What `evaluate.py` opens: the models that its flags name, and the real clips that they are scored against."""
+"""What `evaluate.py` opens: its output folder, the models that its flags name, and the real clips to score against."""
 
 import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import generation_arguments
 from checkpoints import FLOW, PREDICTOR, STUDENT, fingerprint, load_autoencoder, load_pose_to_text
 from evaluation.back_translation import BackTranslator
 from evaluation.clips import Reference, read_references
-from evaluation.predictions import name_key
+from evaluation.predictions import name_key, require_only_clips
 from evaluation.report import BACK_TRANSLATION, SYNC_CLASSIFIER, read_clips
 from evaluation.sync_classifier import SyncJudge, kept_classifier
 from generation import Generator, load_generator
@@ -23,6 +24,7 @@ from poses.statistics import Statistics
 from poses.texts import list_signers, says_something, signers_path
 from poses.writing import CLIP_FORMATS
 from runtime.errors import UserError
+from runtime.files import require_writable
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,26 @@ class Models:
     fingerprints: dict[str, str]  # of the checkpoints by kind
     settings: dict[str, object]
     warnings: list[str]  # that models learnt from other clips
+
+
+def predictions_folder(args: argparse.Namespace) -> Path:
+    """The folder for the clips of --save_predictions. Raises UserError if these clips, or the report, would replace or
+    contradict what is there."""
+    require_writable(args.output_dir)
+    saved = args.output_dir / f"predictions_{args.split}"
+    scores_saved = args.predictions_dir is not None and os.path.realpath(saved) == os.path.realpath(
+        args.predictions_dir
+    )
+    if args.save_predictions and scores_saved:
+        raise UserError(f"--save_predictions would overwrite {args.predictions_dir}; choose another --output_dir")
+    if args.save_predictions:
+        require_only_clips(saved)
+    if not args.save_predictions and saved.is_dir() and not scores_saved:
+        raise UserError(
+            f"{saved}: holds the clips of an earlier evaluation, which would stand beside the figures of this one; add "
+            "--save_predictions, remove that folder, or choose another --output_dir"
+        )
+    return saved
 
 
 def load_models(args: argparse.Namespace, train: Pack, device: torch.device) -> Models:

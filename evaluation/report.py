@@ -12,6 +12,7 @@ import json
 import math
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,41 +47,34 @@ MARKED = "motion ratio outside {0}-{1} (smoothed: below {0}), jerk ratio above {
 )
 
 
-def build_report(
-    split: str,
-    num_clips: int,
-    rows: Mapping[str, Mapping[str, object]],
-    length_source: str,
-    settings: Mapping[str, object],
-    checkpoints: Mapping[str, str],
-    latency: Mapping[str, float] | None = None,
-    thresholds: Mapping[str, float] | None = None,
-    references: str | None = None,
-    warnings: Sequence[str] = (),
-) -> dict[str, object]:
-    """The report, as plain values.
+@dataclass(frozen=True, kw_only=True)
+class ReportHead:
+    """What a report says besides its rows. Raises ValueError for a length source that is none of LENGTH_SOURCES."""
 
-    rows: `summary.summarise` by name; checkpoints: fingerprints; latency: seconds per clip; thresholds:
-    `Evaluator.thresholds`; references: their `references_fingerprint`; warnings: `predictions.warnings_on`.
-    """
+    split: str
+    num_clips: int
+    references: str | None = None  # `clips.references_fingerprint`
+    length_source: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    checkpoints: Mapping[str, str] = field(default_factory=dict)  # fingerprints
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # `Evaluator.thresholds`
+    warnings: Sequence[str] = ()  # what speaks against the figures of the row "model"
+
+    def __post_init__(self) -> None:
+        if self.length_source not in LENGTH_SOURCES:
+            raise ValueError(f"unknown length source {self.length_source!r}")
+
+
+def build_report(
+    head: ReportHead, rows: Mapping[str, Mapping[str, object]], latency: Mapping[str, float] | None = None
+) -> dict[str, object]:
+    """The report, as plain values. rows: `summary.summarise` by name; latency: seconds per clip of the row "model"."""
     if unknown := rows.keys() - set(ROWS):
         raise ValueError(f"unknown rows {sorted(unknown)}")
-    if length_source not in LENGTH_SOURCES:
-        raise ValueError(f"unknown length source {length_source!r}")
-    head = {
-        "split": split,
-        "num_clips": num_clips,
-        "references": references,
-        "length_source": length_source,
-        "settings": settings,
-        "checkpoints": checkpoints,
-        "thresholds": thresholds or {},
-        "warnings": warnings,
-    }
     body = {name: dict(rows[name]) for name in ROWS if name in rows}
     if latency is not None:
         body["model"]["latency"] = latency
-    return _plain(head | body)
+    return _plain(vars(head) | body)
 
 
 def remove_report(output_dir: Path, split: str) -> None:

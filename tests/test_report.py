@@ -8,7 +8,16 @@ import pytest
 
 from evaluation.clips import Reference
 from evaluation.registry import METRICS
-from evaluation.report import ROWS, build_report, format_table, read_clips, read_report, write_clips, write_report
+from evaluation.report import (
+    ROWS,
+    ReportHead,
+    build_report,
+    format_table,
+    read_clips,
+    read_report,
+    write_clips,
+    write_report,
+)
 from runtime.errors import UserError
 
 KEYS = [metric.key for metric in METRICS]
@@ -21,15 +30,15 @@ def make_row(**changes: object) -> dict[str, object]:
 
 
 def make_report(**rows: dict[str, object]) -> dict[str, object]:
-    return build_report(
-        "test",
-        7,
-        {name: make_row() for name in ROWS} | rows,
+    head = ReportHead(
+        split="test",
+        num_clips=7,
         length_source="predicted",
         settings={"num_steps": 4, "seed": np.int64(3)},
         checkpoints={"flow": "abc123"},
-        latency={"text": 0.01, "sampling": 0.02, "decoding": np.float32(0.25)},
     )
+    latency = {"text": 0.01, "sampling": 0.02, "decoding": np.float32(0.25)}
+    return build_report(head, {name: make_row() for name in ROWS} | rows, latency)
 
 
 def test_json_and_pickle_say_the_same_with_rows_at_the_top(tmp_path):
@@ -125,27 +134,20 @@ def test_a_back_translator_that_cannot_read_the_real_clips_is_told(bleu: float |
 
 
 def test_a_length_taken_from_the_reference_is_said():
-    report = build_report("dev", 1, {"model": make_row()}, length_source="oracle", settings={}, checkpoints={})
+    report = build_report(ReportHead(split="dev", num_clips=1, length_source="oracle"), {"model": make_row()})
     assert "--oracle_length" in format_table(report)
     assert "latency" not in report["model"]
 
 
 def test_an_unknown_row_is_refused():
     with pytest.raises(ValueError, match="unknown rows"):
-        build_report("dev", 1, {"modle": make_row()}, length_source="oracle", settings={}, checkpoints={})
+        build_report(ReportHead(split="dev", num_clips=1, length_source="oracle"), {"modle": make_row()})
 
 
 def test_what_was_not_measured_takes_no_line_and_a_back_translator_is_named():
     row = {name: value for name, value in make_row().items() if not name.startswith("frechet")}
-    report = build_report(
-        "dev",
-        1,
-        {"model": row, "reference": {**row, "wer": None}},
-        length_source="given",
-        settings={},
-        checkpoints={"back_translation": "fed987"},
-    )
-    table = format_table(report)
+    head = ReportHead(split="dev", num_clips=1, length_source="given", checkpoints={"back_translation": "fed987"})
+    table = format_table(build_report(head, {"model": row, "reference": {**row, "wer": None}}))
     assert "frechet" not in table
     assert next(line for line in table.splitlines() if line.startswith("  wer ")).split()[-1] == "-"
     assert "back_translation=fed987" in table
