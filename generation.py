@@ -109,8 +109,8 @@ class Generator:
     @property
     def settings(self) -> dict[str, object]:
         """What decides the samples besides text, length and seed, for reports."""
-        how = {"precision": self.speed.precision, "compiled": self.speed.compiled}
-        return {"model": self.model.net.kind, **how, **self.model.net.describe(self.sampling)}
+        computed = {"precision": self.speed.precision, "compiled": self.speed.compiled}
+        return {"model": self.model.net.kind, **computed, **self.model.net.describe(self.sampling)}
 
     def record(self, clip: Generated, text: str, seed: int, checkpoints: Mapping[str, Path]) -> dict[str, object]:
         """What a clip is and what made it, for the .json beside it; `checkpoints`: paths by name."""

@@ -131,8 +131,9 @@ def main() -> None:
     def loader(split: str) -> DataLoader:
         kind, augmentation = (WithOtherClips, args.augmentation) if split == "train" else (PoseDataset, 0.0)
         with_text = [n for n, text in enumerate(packs[split].texts) if normalize_text(text)]  # others would count as 0
-        how = {"seed": settings.seed, "augmentation": augmentation, "chosen": with_text}
-        dataset = kind(packs[split], statistics, args.max_seq_len, args.long_clips, **how)
+        dataset = kind(
+            packs[split], statistics, args.max_seq_len, args.long_clips, settings.seed, augmentation, chosen=with_text
+        )
         return split_loader(dataset, split, settings, accelerator)
 
     train_loader, dev_loader = loader("train"), loader("dev")

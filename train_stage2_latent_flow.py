@@ -23,10 +23,10 @@ from models.whole_batch import Draws
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser, refuse_without
 from training import arguments, latent_stages
-from training.engine import prepare_run, train
+from training.engine import prepare_run, split_loader, train
 from training.initial import open_initial, start_from
 from training.latent_stages import LENGTH_WEIGHT
-from training.latents import conditions, has_text, set_latent_scale, set_sync_targets
+from training.latents import conditions, has_text, latent_dataset, set_latent_scale, set_sync_targets
 from training.settings import TrainSettings
 from training.state import Losses
 
@@ -101,15 +101,11 @@ def main() -> None:
     encoder = latent_stages.make_text_encoder(args, source, accelerator.device, initial)
 
     def loader(split: str) -> DataLoader:
-        return latent_stages.latent_loader(
-            source,
-            split,
-            encoder,
-            settings,
-            accelerator,
-            labelled=args.labelled_only and split == "train",
-            joined_clips=args.joined_clips,
-        )
+        labelled = args.labelled_only and split == "train"
+        clips = latent_dataset(source, split, encoder, accelerator.device, labelled=labelled)
+        if split == "train" and args.joined_clips > 0:
+            clips = latent_stages.join_clips(clips, args.joined_clips, source, encoder, settings.seed)
+        return split_loader(clips, split, settings, accelerator)
 
     train_loader = loader("train")
     if args.labelled_only and len(train_loader.dataset) == len(source.clips("train")):
@@ -142,9 +138,16 @@ def main() -> None:
     if initial is not None:
         start_from(model, initial, args.initial_checkpoint)
 
-    started = "nothing" if initial is None else initial["fingerprint"]
-    begins_with, how = (initial, prior_content), {"criterion": "flow", "started_from": started}
-    stage = latent_stages.latent_stage(FLOW, model, loss, source, args, begins_with=begins_with, **how)
+    stage = latent_stages.latent_stage(
+        FLOW,
+        model,
+        loss,
+        source,
+        args,
+        criterion="flow",
+        begins_with=(initial, prior_content),
+        started_from="nothing" if initial is None else initial["fingerprint"],
+    )
     train(accelerator, stage, train_loader, loader("dev"), lambda: loader("test"), settings)
 
 

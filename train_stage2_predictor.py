@@ -21,9 +21,9 @@ from poses.files import SPLITS
 from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
 from training import arguments, latent_stages
-from training.engine import prepare_run, train
+from training.engine import prepare_run, split_loader, train
 from training.latent_stages import LENGTH_WEIGHT
-from training.latents import conditions, set_latent_scale
+from training.latents import conditions, latent_dataset, set_latent_scale
 from training.settings import TrainSettings
 from training.state import Losses
 
@@ -64,9 +64,10 @@ def main() -> None:
     )
 
     def loader(split: str) -> DataLoader:
-        return latent_stages.latent_loader(
-            source, split, encoder, settings, accelerator, labelled=True, joined_clips=args.joined_clips
-        )
+        clips = latent_dataset(source, split, encoder, accelerator.device, labelled=True)
+        if split == "train" and args.joined_clips > 0:
+            clips = latent_stages.join_clips(clips, args.joined_clips, source, encoder, settings.seed)
+        return split_loader(clips, split, settings, accelerator)
 
     train_loader = loader("train")
     model = TextToLatent(LatentPredictor(config), encoder, source.signer_names())

@@ -126,14 +126,18 @@ def main() -> None:
         return split_loader(trajectory_dataset(sampler, starts, source), split, settings, accelerator)
 
     student = make_student(teacher, args.num_layers or teacher.net.config.num_layers)
-    how = {
-        "learns_from": "trajectories",
-        "begins_with": (content,),
-        "teacher": content["fingerprint"],
-        "trajectories": str(TRAJECTORIES_VERSION),
-        "steps_learnt": "equally",
-    }
-    stage = latent_stages.latent_stage(STUDENT, student, loss, source, args, **how)
+    stage = latent_stages.latent_stage(
+        STUDENT,
+        student,
+        loss,
+        source,
+        args,
+        learns_from="trajectories",
+        begins_with=(content,),
+        teacher=content["fingerprint"],
+        trajectories=str(TRAJECTORIES_VERSION),
+        steps_learnt="equally",
+    )
     train(accelerator, stage, loader("train"), loader("dev"), partial(loader, "test"), settings)
 
 

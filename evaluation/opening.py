@@ -71,8 +71,16 @@ def load_models(args: argparse.Namespace, train: Pack, device: torch.device) -> 
         checkpoint, kinds = args.predictor_checkpoint, (PREDICTOR,)
     if checkpoint is not None:
         sampling = generation_arguments.sampling_settings(args)
-        speed, how = Speed(args.precision, args.compiled), {"text_encoder": args.text_encoder, "kinds": kinds}
-        generator = load_generator(checkpoint, args.autoencoder_checkpoint, device, sampling, speed, **how)
+        speed = Speed(args.precision, args.compiled)
+        generator = load_generator(
+            checkpoint,
+            args.autoencoder_checkpoint,
+            device,
+            sampling,
+            speed,
+            text_encoder=args.text_encoder,
+            kinds=kinds,
+        )
         autoencoder, statistics, fingerprints = generator.autoencoder, generator.statistics, {**generator.fingerprints}
         settings = {**generator.settings, "seed": args.seed, "batch_size": args.batch_size}
         if generator.model.signers:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from checkpoints import load_checkpoint, load_weights
-from dataset import Batch, LatentDataset, PoseDataset, make_loader
+from dataset import Batch, JoinedClips, LatentDataset, PoseDataset, make_loader
 from models.whole_batch import Draws, WholeBatch, part_of
 from runtime import processes
 from runtime.console import progress_bar, say
@@ -72,12 +72,18 @@ def make_accelerator(mixed_precision: str) -> Accelerator:
 
 
 def split_loader(
-    dataset: PoseDataset | LatentDataset, split: str, settings: TrainSettings, accelerator: Accelerator
+    dataset: PoseDataset | LatentDataset | JoinedClips, split: str, settings: TrainSettings, accelerator: Accelerator
 ) -> DataLoader:
     """The batches of a split, shuffled for train; each batch is divided among the processes."""
-    place = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
-    shuffle, workers = split == "train", settings.num_workers
-    return make_loader(dataset, settings.batch_size, shuffle=shuffle, seed=settings.seed, num_workers=workers, **place)
+    return make_loader(
+        dataset,
+        settings.batch_size,
+        shuffle=split == "train",
+        seed=settings.seed,
+        num_workers=settings.num_workers,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+    )
 
 
 def train(
@@ -215,25 +221,25 @@ def train_epoch(
     """
     objective.train()
     number, epoch = run.progress.epoch, run.epoch
-    accumulated, begun = settings.gradient_accumulation_steps, time.perf_counter() - epoch.seconds
-    first = epoch.batches
+    batches_per_step, begun = settings.gradient_accumulation_steps, time.perf_counter() - epoch.seconds
+    first = epoch.batches  # batch to be read
     loader.batch_sampler.epoch, loader.batch_sampler.start = number, first
     left = loader.batch_sampler.clips()
-    shown = {"initial": first, "total": len(loader), "postfix": run.dev_shown()}
-    bar = progress_bar(loader, f"epoch {number}", "batch", leave=False, **shown)
+    title, last_dev = f"epoch {number}", run.dev_shown()
+    bar = progress_bar(loader, title, "batch", leave=False, initial=first, total=len(loader), postfix=last_dev)
     of_step: list[tuple[Losses, int]] = []
     for index, batch in enumerate(bar, first):
-        is_last = (index + 1) % accumulated == 0 or index + 1 == len(loader)  # batch of this step
-        start = max(0, index // accumulated * accumulated - first)  # the step's first batch, in `left`
-        clips_of_step = sum(clips for clips, _ in left[start : start + accumulated])
+        ends_step = (index + 1) % batches_per_step == 0 or index + 1 == len(loader)
+        start = max(0, index // batches_per_step * batches_per_step - first)  # the step's first batch, in `left`
+        clips_of_step = sum(clips for clips, _ in left[start : start + batches_per_step])
         clips, own = left[index - first]
         batch = send_to_device(batch, accelerator.device, non_blocking=True)
-        with contextlib.nullcontext() if is_last else accelerator.no_sync(objective):
+        with contextlib.nullcontext() if ends_step else accelerator.no_sync(objective):
             losses = objective(batch, _whole_batch(accelerator, batch, own, settings.seed, number))
             # Accelerate averages the processes' gradients, but the parts of a loss add up: hence the factor.
             accelerator.backward(losses["loss"] * (accelerator.num_processes * clips / clips_of_step))
         of_step.append((losses, clips))
-        if not is_last:
+        if not ends_step:
             continue
         norm = accelerator.clip_grad_norm_(objective.parameters(), settings.max_grad_norm)
         is_finite = _all_finite(accelerator, norm, of_step)

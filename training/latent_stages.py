@@ -1,4 +1,4 @@
-"""What stages 2 and 3 share: opening the autoencoder, choosing a text encoder, batching latents and texts."""
+"""What stages 2 and 3 share: opening the autoencoder, choosing a text encoder, joining clips, describing the stage."""
 
 import argparse
 import dataclasses
@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from accelerate import Accelerator
-from torch.utils.data import DataLoader
 
 from checkpoints import load_autoencoder, load_prior, require_equal
 from dataset import JoinedClips, LatentDataset
@@ -26,9 +24,8 @@ from runtime.console import say
 from runtime.errors import UserError
 from text_encoders import describe_text_encoder, open_text_encoder
 from training.arguments import add_sequence_arguments, choose_prior_type
-from training.engine import split_loader
 from training.initial import own_text_encoder
-from training.latents import LatentSource, latent_dataset
+from training.latents import LatentSource
 from training.pictures import generations
 from training.resuming import made_with
 from training.run_folder import require_kept
@@ -170,26 +167,6 @@ def squeezed_to(source: LatentSource) -> int | None:
     """The frames that longer train clips are resampled to, None if there are none."""
     longest = int(source.clips("train").lengths("pose").max())
     return source.max_seq_len if source.long_clips == "resample" and longest > source.max_seq_len else None
-
-
-def latent_loader(
-    source: LatentSource,
-    split: str,
-    encoder: TextEncoder,
-    settings: TrainSettings,
-    accelerator: Accelerator,
-    *,
-    labelled: bool = False,
-    joined_clips: float = 0.0,
-) -> DataLoader:
-    """The batches of a split: latents, and texts as `encoder` reads them.
-
-    labelled: only the clips that have a text. joined_clips: the share of train clips to which a second one is joined.
-    """
-    clips = latent_dataset(source, split, encoder, accelerator.device, labelled=labelled)
-    if split == "train" and joined_clips > 0:
-        clips = join_clips(clips, joined_clips, source, encoder, settings.seed)
-    return split_loader(clips, split, settings, accelerator)
 
 
 def join_clips(
