@@ -96,9 +96,7 @@ def train(
 ) -> dict | None:
     """Train `stage`; returns the log's record of the last epoch, None if no epoch was left or another process writes.
 
-    `test_loader` is called once, after training.
-
-    A signal stops it after a step: last.pt is written, and the exit code says that the same command resumes the run.
+    test_loader: called once, after training. `Saver.session` says what a signal does.
     """
     stage.made_with["mixed_precision"] = accelerator.mixed_precision  # what auto has chosen
     length, num_clips, record = settings.length(len(train_loader)), len(train_loader.dataset), None
@@ -131,10 +129,7 @@ def train(
             improved, run.dev_loss = run.progress.update_best(dev_losses, stage.criterion), dev_losses["loss"]
             if log is not None:
                 seconds = run.epoch.seconds + time.perf_counter() - started
-                record = _epoch_record(run, train_losses, dev_losses, num_clips, seconds)
-                record["mixed_precision"] = accelerator.mixed_precision
-                if run.changed:
-                    record["changed"], run.changed = run.changed, {}
+                record = _epoch_record(accelerator, run, train_losses, dev_losses, num_clips, seconds)
                 log.append(record)
                 saver.save_epoch(run, improved)
                 log.show(record)
@@ -177,20 +172,29 @@ def _require_best(output_dir: Path, resumed: Path | None) -> None:
         raise UserError(f"{resumed}: no epoch is left, and {BEST} is not beside it; put it there, or train longer")
 
 
-def _epoch_record(run: Run, train: dict, dev: dict, num_clips: int, seconds: float) -> dict[str, object]:
-    """What log.jsonl keeps of an epoch: losses, learning rate, and how fast and how steadily it went."""
+def _epoch_record(
+    accelerator: Accelerator, run: Run, train_losses: dict, dev_losses: dict, num_clips: int, seconds: float
+) -> dict[str, object]:
+    """What log.jsonl keeps of an epoch: losses, learning rate, and how fast and how steadily it went.
+
+    The first epoch after resuming also keeps the settings that this changed.
+    """
     epoch = run.epoch
-    return {
+    record = {
         "epoch": run.progress.epoch,
         "step": run.progress.step,
-        "train": train,
-        "dev": dev,
+        "train": train_losses,
+        "dev": dev_losses,
         "learning_rate": run.schedule.get_last_lr()[0],
         "grad_norm": epoch.grad_norm,
         "skipped_steps": epoch.skipped_steps,
         "seconds": round(seconds, 3),
         "clips_per_second": round(num_clips / max(epoch.seconds, 1e-9), 2),
+        "mixed_precision": accelerator.mixed_precision,
     }
+    if run.changed:
+        record["changed"], run.changed = run.changed, {}
+    return record
 
 
 def _require_finite(dev_losses: dict[str, float], run: Run, output_dir: Path) -> None:
