@@ -28,12 +28,12 @@ from evaluation.predictions import prediction_path, read_prediction
 from evaluation.report import REFERENCE
 from evaluation.sync import nmm_scale
 from poses.captions import Captions, each_frame, in_clip_frames, read_captions
-from poses.files import SPLITS, Reading, StoredClip, list_clips, read_clip, read_pose
-from poses.named_clips import label_and_path, reading_of, shared_aspect, shared_fps, text_of
+from poses.files import SPLITS, Reading, StoredClip, list_clips, read_clip
 from poses.page import MEASURES, Entry, PageClip, write_page
 from poses.presence import shown_span
 from poses.rates import rate_parser
 from poses.render import contact_sheet, gif, video, without_glyph
+from poses.single_clips import label_and_path, read_single_clip, reading_of, shared_aspect, shared_fps, text_of
 from poses.statistics import prepared_reading
 from poses.writing import DEFAULT_FPS
 from runtime import errors
@@ -141,7 +141,7 @@ def trimmed(clip: StoredClip) -> StoredClip:
 
 def show_clips(args: argparse.Namespace) -> None:
     labels, paths = zip(*map(label_and_path, args.clips), strict=True)
-    clips = [as_scored(read_pose(path, reading_of(path, args.cache_dir))) for path in paths]
+    clips = [as_scored(read_single_clip(path, reading_of(path, args.cache_dir))) for path in paths]
     for path, clip in zip(paths, clips, strict=True):
         if not clip.seen.any():
             print(f"{path}: nothing is seen in any frame, so its picture is empty")

@@ -10,9 +10,9 @@ import numpy as np
 
 from evaluation.sync import nmm_scale
 from generation import Generated
-from poses.files import read_pose
 from poses.page import Entry, PageClip, write_page
 from poses.render import video
+from poses.single_clips import read_single_clip
 from poses.writing import CLIP_FORMATS, DEFAULT_FPS, write_clip
 from runtime.files import write_whole
 
@@ -37,7 +37,7 @@ class Shelf:
             write_clip(folder / f"{name}{ending}", clip.pose, fps, self.image_size)
         with write_whole(folder / f"{name}.json", "w") as file:
             json.dump(record, file, indent=2, ensure_ascii=False)
-        written = read_pose(folder / f"{name}.npy")
+        written = read_single_clip(folder / f"{name}.npy")
         entry = Entry(name, str(record["text"]), fps, {label: PageClip(written.pose, written.seen)})
         write_page(folder / "page.html", label, [entry], nmm_scale([written]), aspect=self.aspect)
         self.entries[name] = entry

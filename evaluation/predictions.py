@@ -7,12 +7,13 @@ import numpy as np
 
 from evaluation.clips import Clip, Reference
 from poses import layout
-from poses.files import Reading, absurd_numbers, read_pose
+from poses.files import Reading, absurd_numbers
 from poses.geometry import OTHER_SHAPE, Facts, Geometry, differing, refusal
 from poses.motion import keypoints_seen
 from poses.odd_frames import repeated_frames
 from poses.presence import HALF, shown_span
 from poses.rates import same_rate
+from poses.single_clips import read_single_clip
 from poses.writing import CLIP_FORMATS, write_clip
 from runtime.errors import UserError
 from runtime.files import composed, write_whole_folder
@@ -257,7 +258,7 @@ def read_prediction(path: Path, fps: float | None = None, reading: Reading | Non
 
 def _read(path: Path, fps: float | None, reading: Reading | None) -> tuple[Clip, float | None, bool]:
     """`read_prediction`, the frames per second that the clip states, if it does, and whether ends were cut off."""
-    read = read_pose(path, reading)
+    read = read_single_clip(path, reading)
     if fps and read.fps and not same_rate(fps, read.fps):
         raise UserError(f"{path}: {read.fps:g} frames per second, but its reference has {fps:g}; bring it to that rate")
     measured = read.seen

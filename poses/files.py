@@ -15,16 +15,15 @@ from typing import NamedTuple
 import numpy as np
 
 from poses import layout
-from poses.holistic import read_pose_file
 from poses.interpolation import at_moments, fill_gaps, seen_at_moments
 from poses.odd_frames import odd_frames, still_parts
-from poses.presence import MISSING, placed, shown_keypoints, shown_numbers, shown_span, unmeasured
+from poses.presence import MISSING, placed, shown_keypoints, shown_span, unmeasured
 from poses.rates import FASTEST, SLOWEST, same_rate
 from poses.texts import texts_by_id
 from runtime.errors import UserError
 from runtime.files import composed, read_lines
 from runtime.pickles import read_pickle
-from runtime.untrusted import NpzArchive, escaped, read_json, read_npy
+from runtime.untrusted import NpzArchive, escaped
 
 SPLITS = ("train", "dev", "test")
 VISIBILITY_THRESHOLD = 0.01  # MediaPipe gives legs outside the picture .0002 and hidden arms within it .02 or more
@@ -163,7 +162,7 @@ def read_nmm(path: Path) -> NmmFile:
         if (nothing | without_face).all():
             part[:] = np.nan
     unread = [escaped(str(key)) for key in content if key not in layout.NMM_FEATURES and key != "fps"]
-    return NmmFile(values, _read_fps(path, content.get("fps")), unread)
+    return NmmFile(values, stated_fps(path, content.get("fps")), unread)
 
 
 def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOLD) -> KeypointFile:
@@ -209,7 +208,7 @@ def read_keypoints(path: Path, visibility_threshold: float = VISIBILITY_THRESHOL
     with np.errstate(over="ignore"):  # of what was not seen
         keypoints = keypoints.astype(np.float32)
     collapsed = int((seen & ~whole).any(1).sum())
-    return KeypointFile(keypoints, whole, _read_fps(path, fps), unread, collapsed, hidden, hidden_trunk)
+    return KeypointFile(keypoints, whole, stated_fps(path, fps), unread, collapsed, hidden, hidden_trunk)
 
 
 def _refuse_absurd(path: Path, key: str, values: np.ndarray, seen: np.ndarray | bool, limit: float, why: str) -> None:
@@ -220,7 +219,7 @@ def _refuse_absurd(path: Path, key: str, values: np.ndarray, seen: np.ndarray | 
         raise UserError(f"{path}: '{key}' holds {values[index]:g} in frame {index[0]}, {why}")
 
 
-def _read_fps(path: Path, fps: object) -> float | None:
+def stated_fps(path: Path, fps: object) -> float | None:
     """The frames per second that a file states, if it does."""
     if fps is None:
         return None
@@ -325,55 +324,6 @@ def _relative_rate(length: int, nmm_length: int, fps: float | None, nmm_fps: flo
         return 1.0
     rate = min(SIMPLE_RATES, key=lambda rate: abs(np.log(nmm_length / (rate * length))))
     return rate if abs(nmm_length - rate * length) <= max(1.0, rate) else None
-
-
-def read_pose(path: Path, reading: Reading | None = None) -> StoredClip:
-    """A clip from one file: a .npy [T,214] as the inference scripts write it, a data set's .npz, or a .pose file.
-
-    reading: how an .npz or a .pose, which state visibilities, is read.
-    """
-    reading = reading or Reading()
-    if path.suffix == ".npz":
-        if path.parent.name != "poses":
-            raise UserError(f"{path}: a data set's clip lies at DATA_DIR/SPLIT/poses/ID.npz; give its path there")
-        split_dir = path.parent.parent
-        return read_clip(split_dir.parent, split_dir.name, path.stem, reading=reading)
-    if path.suffix == ".pose":
-        recording = read_pose_file(path)
-        visible = (recording.visibility >= reading.visibility_threshold) & (recording.visibility > 0)
-        keypoints, seen = fill_gaps(recording.keypoints, visible & shown_keypoints(recording.keypoints))
-        if not seen.any():
-            unseen = f"all zero, or of confidence 0 or below {reading.visibility_threshold:g}"
-            raise UserError(f"{path}: no keypoint is seen in any frame ({unseen}); export it again")
-        nmm_seen = np.isfinite(recording.nmm)
-        pose = layout.keypoints_to_frame(keypoints, fill_gaps(recording.nmm, nmm_seen)[0])
-        seen = np.concatenate([np.repeat(seen, 2, axis=1), nmm_seen], axis=1)
-        # A rate that no clip can have counts as not stated.
-        fps = recording.fps if SLOWEST <= recording.fps <= FASTEST else None
-        return StoredClip(path.stem, "", pose, seen, fps)
-    if path.suffix != ".npy":
-        raise UserError(f"{path}: none of .npy, .npz and .pose; give a generated clip or one of a data set")
-    try:
-        pose = read_npy(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; inference.py and inference_latent_flow.py write one") from None
-    if pose.ndim != 2 or pose.shape[1] != layout.POSE_DIM or not len(pose) or pose.dtype.kind != "f":
-        raise UserError(
-            f"{path}: {pose.dtype} [{_shape(pose.shape)}]; expected float [T,{layout.POSE_DIM}], T at least 1"
-        )
-    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which callers check
-        pose = pose.astype(np.float32)
-    return StoredClip(path.stem, "", pose, shown_numbers(pose), _fps_beside(path))
-
-
-def _fps_beside(path: Path) -> float | None:
-    """The frames per second of a generated clip, from the .json that the inference scripts write beside it."""
-    beside = path.with_suffix(".json")
-    try:
-        content = read_json(beside)
-    except FileNotFoundError:
-        return None
-    return _read_fps(beside, content.get("fps")) if isinstance(content, dict) else None
 
 
 def list_clips(data_dir: Path, split: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from app.shelf import ENDINGS, Shelf
 from checkpoints import FLOW
 from generation import Generated
 from poses import layout
-from poses.files import read_pose
+from poses.single_clips import read_single_clip
 from poses.statistics import STATISTICS_FILE, Statistics
 from runtime import errors
 from runtime.errors import UserError
@@ -175,7 +175,7 @@ def test_a_clip_lies_on_the_shelf_in_every_format(directions: dict[str, Directio
     assert shelf.video(name).read_bytes()[4:8] == b"ftyp"
     assert {path.name for path in folder.iterdir()} == {"page.html", *(f"{name}{end}" for end in ENDINGS)}
     np.testing.assert_array_equal(np.load(folder / f"{name}.npy"), clip.pose)
-    viewed = read_pose(folder / f"{name}.pose")
+    viewed = read_single_clip(folder / f"{name}.pose")
     seen = viewed.seen[:, : layout.NMM.start]
     np.testing.assert_allclose(
         viewed.pose[:, : layout.NMM.start][seen], clip.pose[:, : layout.NMM.start][seen], atol=1e-4

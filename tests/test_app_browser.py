@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from browser import Browser
 
-from poses.files import read_pose
+from poses.single_clips import read_single_clip
 
 pytest.importorskip("gradio", reason="no gradio here; make test-browser installs it")
 
@@ -149,7 +149,7 @@ def test_every_format_is_there_to_take_away_and_is_what_the_scripts_write(
     for ending, link in links.items():
         (tmp_path / f"taken{ending}").write_bytes(fetch(link))
     assert (tmp_path / "taken.mp4").read_bytes()[4:8] == b"ftyp"
-    assert len(read_pose(tmp_path / "taken.pose").pose) == 21
+    assert len(read_single_clip(tmp_path / "taken.pose").pose) == 21
     command = "inference" if kind == "predictor" else "inference_flow"
     paths = {**trained.paths, "F": getattr(trained, kind), "D": data_dir, "O": tmp_path / "written.npy"}
     commands.run(command, "--target_length 21 --seed 5 --device cpu", **paths)

@@ -11,8 +11,8 @@ from pose_format.numpy import NumPyPoseBody
 from recordings import read_nmm
 
 from importers import spelling
-from poses.files import read_pose
 from poses.holistic import read_pose_file
+from poses.single_clips import read_single_clip
 
 BODY, FACE, LEFT, RIGHT = ("POSE_LANDMARKS", "FACE_LANDMARKS", "LEFT_HAND_LANDMARKS", "RIGHT_HAND_LANDMARKS")
 
@@ -63,4 +63,4 @@ def test_a_rate_that_no_clip_has_is_none(fps: float, read: float | None, letter:
     pose.body.fps = fps
     with open(tmp_path / "clip.pose", "wb") as file:
         pose.write(file)
-    assert read_pose(tmp_path / "clip.pose").fps == (read and pytest.approx(read))
+    assert read_single_clip(tmp_path / "clip.pose").fps == (read and pytest.approx(read))

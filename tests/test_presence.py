@@ -9,7 +9,7 @@ from made_up import write_clip as write_made_up
 from evaluation.clips import Clip
 from poses import layout
 from poses.figure import visible_points
-from poses.files import read_clip, read_pose
+from poses.files import read_clip
 from poses.presence import (
     ARTICULATORS,
     NUM_ARTICULATORS,
@@ -20,6 +20,7 @@ from poses.presence import (
     steady,
     without_absent,
 )
+from poses.single_clips import read_single_clip
 from poses.writing import write_clip
 
 
@@ -71,7 +72,7 @@ def test_every_number_belongs_to_its_articulator_and_the_body_is_there():
 
 
 def test_what_is_absent_is_zeros_and_is_read_as_unseen(data_dir: Path, tmp_path: Path):
-    pose = read_pose(sorted((data_dir / "train" / "poses").glob("*.npz"))[0]).pose
+    pose = read_single_clip(sorted((data_dir / "train" / "poses").glob("*.npz"))[0]).pose
     pose[pose == 0] = np.random.default_rng(0).uniform(0.3, 0.7, (pose == 0).sum())
     present = np.ones((len(pose), NUM_ARTICULATORS), bool)
     present[: len(pose) // 2, 0] = present[:, 2] = False
@@ -82,7 +83,7 @@ def test_what_is_absent_is_zeros_and_is_read_as_unseen(data_dir: Path, tmp_path:
     np.testing.assert_array_equal(shown_numbers(clip), by_number(present))
     for name in ("clip.npy", "clip.pose"):
         write_clip(tmp_path / name, clip, 25.0)
-        read = read_pose(tmp_path / name)
+        read = read_single_clip(tmp_path / name)
         np.testing.assert_array_equal(read.seen, by_number(present), err_msg=name)
         np.testing.assert_allclose(read.pose[by_number(present)], clip[by_number(present)], atol=1e-4, err_msg=name)
 
@@ -94,13 +95,13 @@ def test_a_decoder_that_hesitates_does_not_flicker():
 
 def test_a_file_is_shown_as_it_is_scored(data_dir: Path, tmp_path: Path):
     """One rule for pictures, pages and metrics: a hand in one point and keypoints at (0, 0) are absent for all."""
-    pose = read_pose(sorted((data_dir / "train" / "poses").glob("*.npz"))[0]).pose
+    pose = read_single_clip(sorted((data_dir / "train" / "poses").glob("*.npz"))[0]).pose
     pose[pose == 0] = 0.5
     pose[:3, layout.RIGHT_HAND] = 0.4  # in one point
     legs = slice(2 * layout.LEFT_HIP, layout.BODY.stop)
     pose[:, legs] = 0
     np.save(tmp_path / "clip.npy", pose)
-    read, scored = read_pose(tmp_path / "clip.npy"), Clip.generated(pose)
+    read, scored = read_single_clip(tmp_path / "clip.npy"), Clip.generated(pose)
     assert not read.seen[:3, layout.RIGHT_HAND].any()
     assert not read.seen[:, legs].any()
     drawn = np.isfinite(visible_points(pose, 1.0)).all(-1)

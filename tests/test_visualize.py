@@ -13,9 +13,10 @@ from commands import refusal
 from made_up import write_clip, write_data
 
 import visualize
-from poses import layout, named_clips
+from poses import layout, single_clips
 from poses.captions import each_frame, read_captions
-from poses.files import SPLITS, Reading, read_clip, read_pose
+from poses.files import SPLITS, Reading, read_clip
+from poses.single_clips import read_single_clip
 from poses.writing import write_clip as write_pose
 from runtime.errors import UserError
 
@@ -34,7 +35,7 @@ def test_a_generated_clip_and_one_of_a_data_set_are_read_alike(tmp_path: Path):
     pose = np.random.default_rng(0).normal(size=(7, layout.POSE_DIM))
     pose[2, 5] = np.nan
     np.save(tmp_path / "clip.npy", pose)
-    clip = read_pose(tmp_path / "clip.npy")
+    clip = read_single_clip(tmp_path / "clip.npy")
     assert clip.id == "clip"
     assert clip.pose.dtype == np.float32
     assert np.array_equal(clip.pose, pose.astype(np.float32), equal_nan=True)
@@ -43,7 +44,7 @@ def test_a_generated_clip_and_one_of_a_data_set_are_read_alike(tmp_path: Path):
     assert np.array_equal(clip.seen, expected)
 
     write_clip(tmp_path, "dev", "real", 9, np.random.default_rng(1))
-    clip, expected = read_pose(tmp_path / "dev/poses/real.npz"), read_clip(tmp_path, "dev", "real")
+    clip, expected = read_single_clip(tmp_path / "dev/poses/real.npz"), read_clip(tmp_path, "dev", "real")
     assert clip.id == "real"
     assert np.array_equal(clip.pose, expected.pose)
     assert np.array_equal(clip.seen, expected.seen)
@@ -56,9 +57,9 @@ def test_a_clip_of_a_data_set_is_read_as_it_was_prepared(tmp_path: Path):
         visibility = np.full((9, layout.NUM_KEYPOINTS), 0.9)
         visibility[:, layout.LEFT_HAND_KEYPOINTS] = 0.2
         np.savez(path, **{**archive, "visibility": visibility})
-    assert read_pose(path, named_clips.reading_of(path, None)).seen[:, layout.LEFT_HAND].all()
+    assert read_single_clip(path, single_clips.reading_of(path, None)).seen[:, layout.LEFT_HAND].all()
     commands.call("data_preparation", "--num_workers 0 --visibility_threshold 0.5", D=tmp_path / "data")
-    assert not read_pose(path, named_clips.reading_of(path, None)).seen[:, layout.LEFT_HAND].any()
+    assert not read_single_clip(path, single_clips.reading_of(path, None)).seen[:, layout.LEFT_HAND].any()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_what_is_no_clip_is_named(tmp_path: Path, name: str, content: bytes | np
     elif content is not None:
         np.save(tmp_path / name, content)
     with pytest.raises(UserError, match=f"{name}: .*{message}"):
-        read_pose(tmp_path / name)
+        read_single_clip(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -120,12 +121,12 @@ def test_a_path_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.Monk
     folder = tmp_path / "lambda=0.1"
     folder.mkdir()
     path = write_npy(folder / "steps=4.npy")
-    assert named_clips.label_and_path(str(path)) == ("steps=4", path)
-    assert named_clips.label_and_path(f"flow, scale=2={path}") == ("flow, scale=2", path)
+    assert single_clips.label_and_path(str(path)) == ("steps=4", path)
+    assert single_clips.label_and_path(f"flow, scale=2={path}") == ("flow, scale=2", path)
     long = 260 * "a"
-    assert named_clips.label_and_path(f"{long}={path}") == (long, path)
-    assert named_clips.label_and_path("real=missing.npy") == ("real", Path("missing.npy"))
-    assert named_clips.label_and_path("missing.npy") == ("missing", Path("missing.npy"))
+    assert single_clips.label_and_path(f"{long}={path}") == (long, path)
+    assert single_clips.label_and_path("real=missing.npy") == ("real", Path("missing.npy"))
+    assert single_clips.label_and_path("missing.npy") == ("missing", Path("missing.npy"))
 
 
 def draw(monkeypatch: pytest.MonkeyPatch, output: Path, *words: str) -> float:
@@ -188,15 +189,15 @@ def test_clips_are_drawn_at_the_proportions_that_pose_files_state(tmp_path: Path
     wide, square, silent = tmp_path / "wide.pose", tmp_path / "square.pose", tmp_path / "clip.npy"
     for path, size in ((wide, (1280, 720)), (square, (1000, 1000)), (silent, None)):
         write_pose(path, np.full((6, layout.POSE_DIM), 0.5, np.float32), 25, size)
-    assert named_clips.shared_aspect([silent, wide], None) == 1280 / 720
+    assert single_clips.shared_aspect([silent, wide], None) == 1280 / 720
     assert "drawn at the width / height that .pose files state, 1.78" in capsys.readouterr().out
-    assert [named_clips.shared_aspect([path], None) for path in (silent, square)] == [1, 1]
-    assert named_clips.shared_aspect([silent, wide], 1.78) == 1.78
+    assert [single_clips.shared_aspect([path], None) for path in (silent, square)] == [1, 1]
+    assert single_clips.shared_aspect([silent, wide], 1.78) == 1.78
     assert capsys.readouterr().out == ""
-    assert named_clips.shared_aspect([wide, square], 1.78) == 1.78
+    assert single_clips.shared_aspect([wide, square], 1.78) == 1.78
     assert "although .pose files state other pictures" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"wide\.pose 1280 x 720, .*square\.pose 1000 x 1000; choose one with --aspect"):
-        named_clips.shared_aspect([wide, square], None)
+        single_clips.shared_aspect([wide, square], None)
 
 
 def test_a_pose_file_is_not_squeezed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -15,8 +15,8 @@ from evaluation.predictions import read_predictions, write_predictions
 from importers.pose_files import read_pose_recording
 from poses import layout
 from poses.face import face_mesh_from_pose, nmm_from_face_mesh
-from poses.files import read_pose
 from poses.holistic import read_pose_file, read_pose_points
+from poses.single_clips import read_single_clip
 from poses.writing import BODY_LIMBS, FACE_NUMBERS, HAND_LIMBS, write_clip
 from runtime.errors import UserError
 
@@ -35,7 +35,7 @@ def clip() -> np.ndarray:
 def test_a_clip_comes_back_as_it_was(tmp_path: Path, image_size: tuple[int, int] | None):
     pose = clip()
     write_clip(tmp_path / "a.pose", pose, 29.97, image_size)
-    back = read_pose(tmp_path / "a.pose")
+    back = read_single_clip(tmp_path / "a.pose")
     assert np.abs(back.pose - pose).max() < 1e-4
     assert np.array_equal(back.seen[:, layout.MANUAL], pose[:, layout.MANUAL] != 0)
     assert back.seen[:, layout.NMM].all()
@@ -54,7 +54,7 @@ def test_a_hand_of_zeros_is_absent_whatever_its_confidence(tmp_path: Path):
         file.body.confidence[gap, 0, place], file.body.confidence[4, 0, place] = 0, confidence
         with open(tmp_path / f"{confidence}.pose", "wb") as written:
             file.write(written)
-    lost, claimed = (read_pose(tmp_path / f"{confidence}.pose") for confidence in (0, 1))
+    lost, claimed = (read_single_clip(tmp_path / f"{confidence}.pose") for confidence in (0, 1))
     np.testing.assert_array_equal(claimed.pose, lost.pose)
     np.testing.assert_array_equal(claimed.seen, lost.seen)
     assert np.abs(claimed.pose[gap, layout.RIGHT_HAND] - pose[gap, layout.RIGHT_HAND]).max() < 0.1
@@ -67,7 +67,7 @@ def test_features_of_the_face_that_were_never_measured_are_not_known(tmp_path: P
     pose[5, layout.NMM] = 0
     for name in ("a.npy", "a.pose"):
         write_clip(tmp_path / name, pose, 25)
-    as_array, as_points = (read_pose(tmp_path / name) for name in ("a.npy", "a.pose"))
+    as_array, as_points = (read_single_clip(tmp_path / name) for name in ("a.npy", "a.pose"))
     np.testing.assert_array_equal(as_points.seen, as_array.seen)
     assert as_points.seen[:, layout.NMM].any(0).sum() == 3
     recording = read_pose_recording(tmp_path / "a.pose", None, None, "largest", lambda: 25.0)
@@ -82,7 +82,7 @@ def test_face_numbers_that_another_program_lost_are_told(tmp_path: Path):
     with open(tmp_path / "lost.pose", "wb") as written:
         file.interpolate(50).write(written)
     with pytest.raises(UserError, match=r"lost\.pose: its face numbers, NON_MANUAL_MARKERS, are lost"):
-        read_pose(tmp_path / "lost.pose")
+        read_single_clip(tmp_path / "lost.pose")
     numbers = read_pose_points(tmp_path / "a.pose").places[FACE_NUMBERS]
     body = file.body
     file.body = NumPyPoseBody(25, body.data.data, np.array(body.confidence))
@@ -90,7 +90,7 @@ def test_face_numbers_that_another_program_lost_are_told(tmp_path: Path):
     file.body = NumPyPoseBody(25, body.data.data, file.body.confidence)
     with open(tmp_path / "kept.pose", "wb") as written:
         file.interpolate(50).write(written)
-    kept = read_pose(tmp_path / "kept.pose")
+    kept = read_single_clip(tmp_path / "kept.pose")
     assert kept.seen[:, layout.NMM].all()
     np.testing.assert_allclose(kept.pose[[0, -1], layout.NMM], pose[[0, -1], layout.NMM], atol=1e-3)
 
@@ -179,17 +179,17 @@ def test_an_altered_file_without_its_mesh_still_has_its_face(tmp_path: Path):
     less = Pose.read((tmp_path / "a.pose").read_bytes()).get_components(kept)
     with open(tmp_path / "less.pose", "wb") as file:
         less.write(file)
-    assert np.abs(read_pose(tmp_path / "less.pose").pose - clip()).max() < 1e-4
+    assert np.abs(read_single_clip(tmp_path / "less.pose").pose - clip()).max() < 1e-4
 
 
 def test_a_trained_model_signs_into_both_formats(tmp_path: Path, data_dir: Path, trained):
     paths = {"D": data_dir, **trained.paths}
     commands.call("inference_flow", "--target_length 20", O=tmp_path / "a.npy", **paths)
     commands.call("inference_flow", "--target_length 20 --image_size 640 480", O=tmp_path / "b.pose", **paths)
-    array, file = np.load(tmp_path / "a.npy"), read_pose(tmp_path / "b.pose")
+    array, file = np.load(tmp_path / "a.npy"), read_single_clip(tmp_path / "b.pose")
     assert np.abs(file.pose - array).max() < 1e-4
     assert file.fps == json.loads((tmp_path / "b.json").read_text())["fps"] == 25
     with pytest.raises(SystemExit):
         commands.call("inference_flow", "--image_size 640 480", O=tmp_path / "c.npy", **paths)
     with pytest.raises(UserError, match="no such file"):
-        read_pose(tmp_path / "c.npy")
+        read_single_clip(tmp_path / "c.npy")
