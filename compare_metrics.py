@@ -11,6 +11,7 @@ left out if A and B had different judges: another back-translator, autoencoder o
 import argparse
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -96,26 +97,50 @@ def same_judge(a: object, b: object) -> bool:
     return a == b
 
 
-def main() -> None:
-    args = parse_arguments()
-    paths = [path / f"clips_{args.split}.npz" if path.is_dir() else path for path in (args.a, args.b)]
-    (ids_a, rows_a), (ids_b, rows_b) = map(read_clips, paths)
-    ours, theirs = row_of(rows_a, args.row_a, paths[0]), row_of(rows_b, args.row_b, paths[1])
-    if ids_a != ids_b:
-        only = next(iter(sorted({*ids_a} ^ {*ids_b})), None)
-        such = f", such as '{escaped(only)}', which one of the two left out" if only else " (in another order)"
-        raise UserError(
-            f"{args.b}: scored other clips than {args.a}{such}; compare evaluations of the same split and data"
-        )
-    report_a, report_b = map(report_beside, paths)
-    fingerprints = {report["references"] for report in (report_a, report_b) if report.get("references")}
-    if len(fingerprints) > 1 or not have_equal_references(rows_a, rows_b):
+def require_same_clips(args: argparse.Namespace, ids_a: list[str], ids_b: list[str]) -> None:
+    """Raises UserError if the evaluations scored clips of other IDs, or in another order."""
+    if ids_a == ids_b:
+        return
+    only = next(iter(sorted({*ids_a} ^ {*ids_b})), None)
+    such = f", such as '{escaped(only)}', which one of the two left out" if only else " (in another order)"
+    raise UserError(f"{args.b}: scored other clips than {args.a}{such}; compare evaluations of the same split and data")
+
+
+def require_same_references(args: argparse.Namespace, reports: list[dict], rows: list[dict[str, Scores]]) -> None:
+    """Raises UserError if the real clips, or their texts, are others in the one evaluation than in the other."""
+    fingerprints = {report["references"] for report in reports if report.get("references")}
+    if len(fingerprints) > 1 or not have_equal_references(*rows):
         raise UserError(
             f"{args.b}: its references (poses, what is seen of them, or texts) are others than those of {args.a}, "
             "though of the same IDs: between the two the data set was prepared or imported anew, or its texts were "
             "changed; evaluate both again"
         )
-    ([ours], [theirs]), table = common_clips([ours], [theirs]), compare([ours], [theirs])
+
+
+def show_table(args: argparse.Namespace, table: dict[str, dict], num_clips: int, tell: Callable[[str], None]) -> None:
+    """A line for each metric. tell: prints it."""
+    tell(f"{num_clips} clips; A = {args.a} {args.row_a}, B = {args.b} {args.row_b}")
+    tell(f"{'':30}{'A':>12}{'B':>12}{'A - B':>12}   95 % interval")
+    for name, line in table.items():
+        if line["difference"] == 0 and BETTER.get(name) == NEITHER:  # of the references, which both sides share
+            continue
+        values = [line[key] for key in ("a", "b", "difference", "low", "high")]
+        a, b, difference, low, high = ("-" if value is None else f"{value:.4f}" for value in values)
+        tell(f"{name:30}{a:>12}{b:>12}{difference:>12}   [{low}, {high}]  {verdict(name, line, table)}".rstrip())
+    if any(line["difference"] is not None and line["low"] is None for line in table.values()):
+        tell(f"[-, -]: fewer than {LEAST_CLIPS} clips, or texts, have a value of it, which show no difference")
+
+
+def main() -> None:
+    args = parse_arguments()
+    paths = [path / f"clips_{args.split}.npz" if path.is_dir() else path for path in (args.a, args.b)]
+    (ids_a, rows_a), (ids_b, rows_b) = map(read_clips, paths)
+    scores_a, scores_b = row_of(rows_a, args.row_a, paths[0]), row_of(rows_b, args.row_b, paths[1])
+    require_same_clips(args, ids_a, ids_b)
+    report_a, report_b = map(report_beside, paths)
+    require_same_references(args, [report_a, report_b], [rows_a, rows_b])
+
+    ([scores_a], [scores_b]), table = common_clips([scores_a], [scores_b]), compare([scores_a], [scores_b])
     judges_a, judges_b = judges_of(report_a), judges_of(report_b)
     lengths = [judges["length_source"] for judges in (judges_a, judges_b)]
     if lengths[0] != lengths[1]:
@@ -126,18 +151,10 @@ def main() -> None:
             print(f"left out, since A and B do not have the same {judge.replace('_', ' ')}: {', '.join(left_out)}")
     if "frechet" not in table and {args.row_a, args.row_b} != {"model"}:
         print("left out, since latents are kept of the rows 'model' alone: frechet")
+
     tell = say if args.output_path else print  # the table is the result, unless a file holds it
-    tell(f"{len(ids_a)} clips; A = {args.a} {args.row_a}, B = {args.b} {args.row_b}")
-    tell(f"{'':30}{'A':>12}{'B':>12}{'A - B':>12}   95 % interval")
-    for name, line in table.items():
-        if line["difference"] == 0 and BETTER.get(name) == NEITHER:  # of the references, which both sides share
-            continue
-        values = [line[key] for key in ("a", "b", "difference", "low", "high")]
-        a, b, difference, low, high = ("-" if value is None else f"{value:.4f}" for value in values)
-        tell(f"{name:30}{a:>12}{b:>12}{difference:>12}   [{low}, {high}]  {verdict(name, line, table)}".rstrip())
-    if any(line["difference"] is not None and line["low"] is None for line in table.values()):
-        tell(f"[-, -]: fewer than {LEAST_CLIPS} clips, or texts, have a value of it, which show no difference")
-    sides = (("A", ours, args.row_a, report_a), ("B", theirs, args.row_b, report_b))
+    show_table(args, table, len(ids_a), tell)
+    sides = (("A", scores_a, args.row_a, report_a), ("B", scores_b, args.row_b, report_b))
     for side, scores, row, report in sides:
         if is_marked(report[row]):
             tell(f"{side} is marked *: {MARKED}, so its other numbers mean nothing by themselves")

@@ -87,6 +87,18 @@ def loss(model: TextToLatent, batch: Batch, draws: Draws) -> Losses:
     return {**losses, "loss": losses["loss"] + LENGTH_WEIGHT * length, "length": length}
 
 
+def build_flow(config: FlowConfig) -> LatentFlowMatcher:
+    """The untrained flow. Raises UserError if it could not sample with the defaults that the flags give it."""
+    flow = LatentFlowMatcher(config)
+    try:
+        flow.resolve(SamplingSettings())
+    except SettingRefused as error:
+        untaught = error.setting == "guidance_from"
+        advice = "add --guidance_scale 1, or drop some texts with --cfg_dropout" if untaught else "leave the flag out"
+        raise errors.UserError(f"--{error}; {advice}") from None
+    return flow
+
+
 def main() -> None:
     args = parse_arguments()
     cpu.tune()
@@ -120,14 +132,7 @@ def main() -> None:
         has_null_text=args.cfg_dropout > 0 or train_loader.dataset.num_unlabelled > 0,
         **prior_settings,
     )
-    net = LatentFlowMatcher(config)
-    try:
-        net.resolve(SamplingSettings())
-    except SettingRefused as error:
-        untaught = error.setting == "guidance_from"
-        advice = "add --guidance_scale 1, or drop some texts with --cfg_dropout" if untaught else "leave the flag out"
-        raise errors.UserError(f"--{error}; {advice}") from None
-    model = TextToLatent(net, encoder, source.signer_names())
+    model = TextToLatent(build_flow(config), encoder, source.signer_names())
     if prior is None:
         set_latent_scale(model, train_loader.dataset.latents)
     else:
