@@ -25,6 +25,7 @@ from runtime.arguments import add_dataclass_arguments, build_dataclass, make_par
 from training import arguments, latent_stages
 from training.engine import prepare_run, split_loader, train
 from training.initial import open_initial, start_from
+from training.joined_clips import join_clips
 from training.latent_stages import LENGTH_WEIGHT
 from training.latents import conditions, has_text, latent_dataset, set_latent_scale, set_sync_targets
 from training.settings import TrainSettings
@@ -116,7 +117,7 @@ def main() -> None:
         labelled = args.labelled_only and split == "train"
         clips = latent_dataset(source, split, encoder, accelerator.device, labelled=labelled)
         if split == "train" and args.joined_clips > 0:
-            clips = latent_stages.join_clips(clips, args.joined_clips, source, encoder, settings.seed)
+            clips = join_clips(clips, args.joined_clips, source, encoder, settings.seed)
         return split_loader(clips, split, settings, accelerator)
 
     train_loader = loader("train")

@@ -22,6 +22,7 @@ from runtime import cpu, errors
 from runtime.arguments import add_dataclass_arguments, build_dataclass, make_parser
 from training import arguments, latent_stages
 from training.engine import prepare_run, split_loader, train
+from training.joined_clips import join_clips
 from training.latent_stages import LENGTH_WEIGHT
 from training.latents import conditions, latent_dataset, set_latent_scale
 from training.settings import TrainSettings
@@ -66,7 +67,7 @@ def main() -> None:
     def loader(split: str) -> DataLoader:
         clips = latent_dataset(source, split, encoder, accelerator.device, labelled=True)
         if split == "train" and args.joined_clips > 0:
-            clips = latent_stages.join_clips(clips, args.joined_clips, source, encoder, settings.seed)
+            clips = join_clips(clips, args.joined_clips, source, encoder, settings.seed)
         return split_loader(clips, split, settings, accelerator)
 
     train_loader = loader("train")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from dataset import JoinedClips, LatentDataset, make_loader
+from dataset import LatentDataset, make_loader
 from poses.pack import write_pack
+from training.joined_clips import JoinedClips
 
 STRIDE, LEARNT, PLACE = 4, 2, 3
 FRAMES = [9, 30, 4, 17, 24, 12, 5, 25, 33, 8]

@@ -16,10 +16,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from checkpoints import load_checkpoint, load_weights
-from dataset import Batch, JoinedClips, LatentDataset, PoseDataset, make_loader
+from dataset import Batch, make_loader
 from models.whole_batch import Draws, WholeBatch, part_of
 from runtime import processes
 from runtime.console import progress_bar, say
@@ -71,9 +71,7 @@ def make_accelerator(mixed_precision: str) -> Accelerator:
     return accelerator
 
 
-def split_loader(
-    dataset: PoseDataset | LatentDataset | JoinedClips, split: str, settings: TrainSettings, accelerator: Accelerator
-) -> DataLoader:
+def split_loader(dataset: Dataset, split: str, settings: TrainSettings, accelerator: Accelerator) -> DataLoader:
     """The batches of a split, shuffled for train; each batch is divided among the processes."""
     return make_loader(
         dataset,

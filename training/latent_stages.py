@@ -1,14 +1,12 @@
-"""What stages 2 and 3 share: opening the autoencoder, choosing a text encoder, joining clips, describing the stage."""
+"""What stages 2 and 3 share: opening the autoencoder, choosing a text encoder, describing the stage."""
 
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 
 from checkpoints import load_autoencoder, load_prior, require_equal
-from dataset import JoinedClips, LatentDataset
 from generation_arguments import add_autoencoder_argument
 from models.autoencoder import AutoencoderConfig, PoseSpace
 from models.mamba_prior import PriorAlone, PriorConfig
@@ -167,38 +165,6 @@ def squeezed_to(source: LatentSource) -> int | None:
     """The frames that longer train clips are resampled to, None if there are none."""
     longest = int(source.clips("train").lengths("pose").max())
     return source.max_seq_len if source.long_clips == "resample" and longest > source.max_seq_len else None
-
-
-def join_clips(
-    clips: LatentDataset, share: float, source: LatentSource, encoder: TextEncoder, seed: int
-) -> JoinedClips:
-    """The clips, of which a share is followed by a second one; prints how many are followed in the first epoch.
-
-    Raises UserError if no clip can be followed.
-    """
-    join = partial(
-        JoinedClips,
-        clips,
-        seed=seed,
-        num_tokens=encoder.count_tokens([clips.names(number)["text"] for number in range(len(clips))]),
-        max_tokens=encoder.max_tokens,
-        max_latents=source.autoencoder.num_latents(source.max_seq_len),
-        stride=source.autoencoder.config.temporal_stride,
-        place=source.autoencoder.config.decoded_dim,
-    )
-    joined, condition = join(share=share), " of the same signer" if clips.signers else ""
-    if (join(share=1.0).followers(epoch=1) < 0).all():
-        raise UserError(
-            f"--joined_clips {share:g}: no train clip can be followed by another{condition}, as both together may have "
-            f"--max_seq_len {source.max_seq_len} frames and {encoder.max_tokens} tokens; raise the first, or leave "
-            "the flag out"
-        )
-    followed = int((joined.followers(epoch=1) >= 0).sum())
-    say(
-        f"joined clips: in each epoch about {followed} of {len(clips)} train clips are followed by another{condition}, "
-        f"up to {source.max_seq_len} frames in all"
-    )
-    return joined
 
 
 def signers_setting(source: LatentSource) -> dict[str, str]:
