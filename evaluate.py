@@ -30,7 +30,7 @@ from evaluation.predictions import read_predictions, warnings_on, write_predicti
 from evaluation.report import ReportHead, build_report, format_table, remove_report, write_clips, write_report
 from evaluation.summary import summarise
 from evaluation.text_metrics import NORMALIZATION, unit_of
-from generation import PARTS, Generator, require_plausible
+from generation import TIMED_PARTS, Generator, require_plausible
 from models.sampling_settings import SamplingSettings
 from poses.files import SPLITS
 from poses.pack import Pack
@@ -141,13 +141,13 @@ def generate_clips(
     seeds = [args.seed + number for number in range(len(texts))]
     lengths = [len(reference.pose) for reference in references] if args.oracle_length else None
     poses: dict[int, np.ndarray] = {}
-    seconds = dict.fromkeys(PARTS, 0.0)
+    seconds = dict.fromkeys(TIMED_PARTS, 0.0)
     known, ids = generator.model.signers, [reference.id for reference in references]
     signers = list_signers(args.data_dir, args.split, ids) if known else {}
     stream = generator.stream(texts, seeds, lengths, args.batch_size, list(signers.values()) or None)
     for index, generated in progress_bar(stream, "generating", "clip", total=len(texts)):
         poses[index] = generated.pose
-        for part in PARTS:
+        for part in TIMED_PARTS:
             seconds[part] += generated.seconds[part] / len(texts)
     return [Clip.generated(poses[index]) for index in range(len(texts))], seconds
 

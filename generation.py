@@ -36,8 +36,8 @@ from runtime.precision import BF16, FP32, INT8, settle_precision
 from runtime.processes import broadcast_from_first, shared_map
 from runtime.timing import Clock
 
-PARTS = ("text", "sampling", "decoding")
-WINDOW = 512  # texts that are read before the first is signed; their embeddings are in memory
+TIMED_PARTS = ("text", "sampling", "decoding")
+TEXTS_AT_A_TIME = 512  # texts that are read before the first is signed; their embeddings are in memory
 
 
 def text_to_sign(text: str) -> str:
@@ -55,7 +55,7 @@ def text_to_sign(text: str) -> str:
 @dataclass
 class Generated:
     """One clip: pose [T,214] float32 in data units, zeros where a hand or the face is absent; its part of the batch's
-    seconds for each of PARTS; and who signs it, where the model knows its signers."""
+    seconds for each of TIMED_PARTS; and who signs it, where the model knows its signers."""
 
     pose: np.ndarray
     seconds: dict[str, float]
@@ -152,7 +152,7 @@ class Generator:
     ) -> Iterator[tuple[int, Generated]]:
         """As `generate`, but yields (index, clip) batch by batch, clips of like length together.
 
-        Reads WINDOW texts at a time, then signs them in order of their clips' lengths, which are known only then.
+        Reads TEXTS_AT_A_TIME texts, then signs them in order of their clips' lengths, which are known only then.
         Several processes share the batches, and each gets all clips. Raises UserError for an implausible clip
         (`require_plausible`).
         """
@@ -165,8 +165,8 @@ class Generator:
         named = [name or self.model.draw_signer(seed) for name, seed in zip(asked, seeds, strict=True)]
         if lengths is not None:
             indices = sorted(indices, key=lambda i: (lengths[i], i))
-        for first in range(0, len(indices), WINDOW):
-            window = indices[first : first + WINDOW]
+        for first in range(0, len(indices), TEXTS_AT_A_TIME):
+            window = indices[first : first + TEXTS_AT_A_TIME]
             read = self.read([texts[i] for i in window], [named[i] for i in window], batch_size)
             # All processes must order alike, and their rounding may differ.
             predicted = broadcast_from_first([text.frames for text in read])
@@ -224,7 +224,7 @@ class Generator:
         for row, probability, real, length in zip(pose, presence, frames.tolist(), lengths, strict=True):
             poses.append(finished(row[:real], probability[:real], self.statistics, length))
         decoding = clock.lap() / len(texts)
-        seconds = [dict(zip(PARTS, (text.seconds, sampling, decoding), strict=True)) for text in texts]
+        seconds = [dict(zip(TIMED_PARTS, (text.seconds, sampling, decoding), strict=True)) for text in texts]
         return list(map(Generated, poses, seconds, [text.signer for text in texts]))
 
     def _autocast(self) -> torch.autocast:

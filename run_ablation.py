@@ -19,7 +19,7 @@ from pathlib import Path
 import generation_arguments
 from ablation.parts import require_parsed, run_parts
 from ablation.plan import GROUPS, RECIPES, Plan, make_plan, read_recipe, seeded
-from ablation.report import plot_quality, plot_training, read_lines, write_tables
+from ablation.report import make_lines, plot_quality, plot_training, write_tables
 from evaluation.report import read_report
 from generation import load_generator
 from models.autoencoder import TEMPORAL_STRIDES
@@ -135,7 +135,7 @@ def write_results(plan: Plan, args: argparse.Namespace, cache_dir: Path, fingerp
     test = load_split(args.data_dir, "test", cache_dir, args.skip_bad)
     frames = int(statistics.median(test.lengths("pose").tolist()))
     say("measuring latency")
-    lines = read_lines(plan, args.output_dir, measure_latency(plan, args, text_of_median_length(test.texts), frames))
+    lines = make_lines(plan, args.output_dir, measure_latency(plan, args, text_of_median_length(test.texts), frames))
     about = [
         f"Data `{args.data_dir}` (statistics {fingerprint}), {_num_scored(plan, args.output_dir)} test clips; recipe "
         f"`{args.recipe}`; seeds {', '.join(map(str, args.seeds))}; latency of {frames} frames."

@@ -29,7 +29,7 @@ class Job(NamedTuple):
     where: str = ""
 
 
-def read_texts(args: argparse.Namespace) -> tuple[list[str] | None, list[str]]:
+def texts_to_sign(args: argparse.Namespace) -> tuple[list[str] | None, list[str]]:
     """The IDs, where the file has them, and the texts to sign; a UserError names a text that cannot be signed."""
     if args.text_file is None:
         return None, [text_to_sign(args.text)]
@@ -39,11 +39,11 @@ def read_texts(args: argparse.Namespace) -> tuple[list[str] | None, list[str]]:
         try:
             to_sign.append(text_to_sign(text))
         except UserError as error:
-            raise UserError(f"{place_of(args, ids, number)}{error}") from None
+            raise UserError(f"{place_in_file(args, ids, number)}{error}") from None
     return ids, to_sign
 
 
-def place_of(args: argparse.Namespace, ids: list[str] | None, number: int) -> str:
+def place_in_file(args: argparse.Namespace, ids: list[str] | None, number: int) -> str:
     """What a message about a text begins with: its file, and its ID or its place there; nothing for --text."""
     if args.text_file is None:
         return ""
@@ -58,17 +58,17 @@ def read_jobs(args: argparse.Namespace) -> list[Job]:
         raise UserError(f"--output_path {args.output_path}: clips are written as .npy or .pose; end the name so")
     if args.image_size is not None and suffix != ".pose":
         raise UserError("--image_size needs an --output_path that ends in .pose; change it, or leave --image_size out")
-    ids, texts = read_texts(args)
+    ids, texts = texts_to_sign(args)
     names, next_names = clip_names(args, ids, len(texts))
     paths, next_paths = (
         [args.output_path.with_name(f"{name}{suffix}") for name in several] for several in (names, next_names)
     )
-    require_free(paths)
+    require_unused(paths)
     if earlier := [path for path in next_paths if path.exists()]:
         print(f"warning: {earlier[0]} and any clip numbered after it are of an earlier call, and stay")
     jobs = [(number, sample) for number in range(len(texts)) for sample in range(args.num_samples)]
     return [
-        Job(texts[number], args.seed + sample, path, place_of(args, ids, number))
+        Job(texts[number], args.seed + sample, path, place_in_file(args, ids, number))
         for (number, sample), path in zip(jobs, paths, strict=True)
     ]
 
@@ -86,7 +86,7 @@ def clip_names(args: argparse.Namespace, ids: list[str] | None, num_texts: int) 
     return [stem], []
 
 
-def require_free(paths: list[Path]) -> None:
+def require_unused(paths: list[Path]) -> None:
     """Raises UserError if writing the clips, and a .json beside each, would replace or contradict other files."""
     for path in paths:
         if path.is_dir():

@@ -52,7 +52,7 @@ class Line:
         return self.row.label + "*" * is_marked(self.mean)
 
 
-def read_lines(plan: Plan, output_dir: Path, latency: Mapping[str, float]) -> list[Line]:
+def make_lines(plan: Plan, output_dir: Path, latency: Mapping[str, float]) -> list[Line]:
     """The metrics of every row. `latency`: seconds of a clip by the row's evaluation."""
 
     def folders(row: Row) -> list[Path]:

@@ -7,7 +7,7 @@ import socket
 from app.directions import Direction, sign
 from app.shelf import ENDINGS, Shelf
 from checkpoints import FLOW, PREDICTOR, STUDENT
-from generation import PARTS
+from generation import TIMED_PARTS
 from poses.files import SPLITS
 from poses.writing import DEFAULT_FPS
 from runtime.errors import UserError
@@ -31,7 +31,7 @@ def describe(record: dict[str, object], name: str) -> str:
     seconds, fps = record["seconds"], record["fps"]
     rate = f"{record['frames']} frames at {fps or DEFAULT_FPS:g} per second"
     rate += "" if fps else " (the checkpoint's data did not say their rate)"
-    parts = " + ".join(f"{part} {1000 * seconds[part]:.1f}" for part in PARTS)
+    parts = " + ".join(f"{part} {1000 * seconds[part]:.1f}" for part in TIMED_PARTS)
     latency = f"made in {1000 * sum(seconds.values()):.1f} ms ({parts})"
     links = "".join(f'<a href="/clips/{name}/{name}{ending}" download>{ending}</a>' for ending in ENDINGS)
     how = f"seed {record['seed']}, {record['num_steps']} step{'s' if record['num_steps'] > 1 else ''}"

@@ -18,7 +18,7 @@ import torch
 from common import ROOT, make_text_encoder
 from generated import run_script
 
-from generation import PARTS, load_generator
+from generation import TIMED_PARTS, load_generator
 from models.sampling_settings import SamplingSettings
 from runtime.arguments import make_parser
 
@@ -62,7 +62,7 @@ def latency(checkpoint: Path, autoencoder: Path, num_steps: int | None, repeats:
     sampling = SamplingSettings(num_steps=num_steps)
     generator = load_generator(checkpoint, autoencoder, torch.device("cpu"), sampling)
     clips = [generator.generate([TEXT], [seed], [FRAMES])[0].seconds for seed in range(repeats + 1)][1:]
-    parts = {part: round(statistics.median(clip[part] for clip in clips), 4) for part in PARTS}
+    parts = {part: round(statistics.median(clip[part] for clip in clips), 4) for part in TIMED_PARTS}
     return {**parts, "total": round(statistics.median(sum(clip.values()) for clip in clips), 4)}
 
 

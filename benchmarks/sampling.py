@@ -38,7 +38,7 @@ from common import (
 from torch.utils.flop_counter import FlopCounterMode
 
 from checkpoints import FLOW, PREDICTOR, STUDENT
-from generation import PARTS, Generator
+from generation import TIMED_PARTS, Generator
 from models.text_encoder import PretrainedTextEncoder
 from runtime.cpu import keep_freed_memory, prefer_onednn
 from text_encoders import open_text_encoder
@@ -93,7 +93,7 @@ def rate(generators: dict[str, Generator], rounds: int) -> dict[str, object]:
 
 def latency(generators: dict[str, Generator], rounds: int) -> dict[str, dict[str, float]]:
     """Least seconds of each part of one clip, all generators in turn."""
-    best = {name: dict.fromkeys((*PARTS, "total"), float("inf")) for name in generators}
+    best = {name: dict.fromkeys((*TIMED_PARTS, "total"), float("inf")) for name in generators}
     for turn in range(rounds + 1):
         for name, generator in generators.items():
             seconds = generator.generate([TEXT], [turn], [50])[0].seconds
@@ -228,7 +228,7 @@ def describe(report: dict) -> list[str]:
         table(
             ["precision", "model", "text, ms", "sampling, ms", "decoding, ms", "over Direction 1"],
             [
-                [kind, MODELS[name], *(f"{1000 * figures['latency'][name][part]:.0f}" for part in PARTS), ratio]
+                [kind, MODELS[name], *(f"{1000 * figures['latency'][name][part]:.0f}" for part in TIMED_PARTS), ratio]
                 for kind, figures in kinds.items()
                 for name, ratio in (("direction_1", 1), ("student_4", figures["student_over_direction_1"]))
             ],

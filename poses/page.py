@@ -24,7 +24,7 @@ from runtime.files import write_whole
 TEMPLATE = Path(__file__).with_suffix(".html")
 KEYPOINT_STEP = 1 / 16384  # image heights, at least: a fifth of a pixel of a hand that fills a page
 FACE_STEP = 1 / 4096
-MAX_STEPS = 32766  # the largest packed number
+MAX_PACKED = 32766  # the largest packed number
 UNKNOWN = -32768  # stands for NaN
 DRAWN = sorted({point for bone in layout.BONES.body for point in bone}) + list(
     range(layout.NUM_BODY, layout.NUM_KEYPOINTS)
@@ -148,12 +148,12 @@ def _rows(clip: PageClip, view: figure.View, face_scale: np.ndarray) -> tuple[np
     then how the page frames the clip, and the clip's values of `MEASURES`."""
     pose = _as_seen(clip)
     drawn = figure.visible_points(pose, view.aspect)[:, DRAWN]
-    step = max(KEYPOINT_STEP, float(np.nanmax(np.abs(drawn), initial=0.0)) / MAX_STEPS)  # larger for points far off
+    step = max(KEYPOINT_STEP, float(np.nanmax(np.abs(drawn), initial=0.0)) / MAX_PACKED)  # larger for points far off
     filled = np.asarray(clip.pose, np.float64)
     energies, steps = [], []
     for energy in (hand_energy(filled, clip.seen), face_energy(filled, clip.seen, face_scale)):
         energy = np.concatenate([[np.nan], energy])  # of frame t: what moved since t - 1
-        steps.append(float(np.nanmax(energy, initial=1e-9)) / MAX_STEPS)
+        steps.append(float(np.nanmax(energy, initial=1e-9)) / MAX_PACKED)
         energies.append(energy / steps[-1])
     rows = [drawn.reshape(len(pose), -1).T / step, pose[:, layout.NMM].T / FACE_STEP, np.stack(energies)]
     facts = {
@@ -187,7 +187,7 @@ def _mean(values: np.ndarray) -> float:
 
 def _pack(rows: np.ndarray) -> str:
     """Rows [R,T] of steps as int16 in base64: differences in time, low bytes before high bytes, deflated."""
-    steps = np.where(np.isfinite(rows), np.nan_to_num(rows).round().clip(-MAX_STEPS, MAX_STEPS), UNKNOWN)
+    steps = np.where(np.isfinite(rows), np.nan_to_num(rows).round().clip(-MAX_PACKED, MAX_PACKED), UNKNOWN)
     changes = np.diff(steps.astype(np.int16).astype(np.uint16), axis=1, prepend=np.uint16(0))
     planes = np.stack([changes & 255, changes >> 8]).astype(np.uint8).tobytes()
     squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)

@@ -18,7 +18,7 @@ from runtime.errors import UserError
 from runtime.untrusted import Refusal, escaped, make_array, parse_dtype, read_regular, what_it_is
 
 MAX_PICKLE_BYTES = 2**27  # half a million frames of NMMs in float32
-MAX_STEPS = 1_000_000  # instructions: an array takes some forty, each number in a list takes one
+MAX_INSTRUCTIONS = 1_000_000  # instructions: an array takes some forty, each number in a list takes one
 MAX_DEPTH = 32  # containers within containers
 FREE_BYTES = 2**24  # what a pickle's values may take beyond its own size
 
@@ -146,7 +146,7 @@ class PickleMachine:
 
     def _run(self) -> object:
         data, pushes, actions, stop = self.data, PUSHES, ACTIONS, pickle.STOP[0]
-        for _ in range(MAX_STEPS):
+        for _ in range(MAX_INSTRUCTIONS):
             code = data[self.position]
             self.position += 1
             if code == stop:
@@ -157,7 +157,7 @@ class PickleMachine:
                 actions[code](self)
             else:
                 raise Refusal(f"it holds more than arrays and plain values, by instruction {code:#04x}")
-        raise Refusal(f"it holds more than {MAX_STEPS:,} values; store arrays instead of lists")
+        raise Refusal(f"it holds more than {MAX_INSTRUCTIONS:,} values; store arrays instead of lists")
 
     def _weigh(self, value: object, depth: int, known: dict[int, int], limit: int) -> int:
         """The bytes that a value takes, where a part that occurs twice counts twice; a Refusal beyond `limit`.

@@ -269,7 +269,7 @@ def test_a_machine_without_a_compiler_is_told_in_one_sentence(monkeypatch: pytes
 def test_more_texts_than_are_read_at_once(statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
     generator = make_generator(STUDENT, "simple", 1, statistics)
     together = generator.generate(TEXTS, SEEDS)
-    monkeypatch.setattr(generation, "WINDOW", 3)
+    monkeypatch.setattr(generation, "TEXTS_AT_A_TIME", 3)
     for clip, expected in zip(generator.generate(TEXTS, SEEDS, batch_size=2), together, strict=True):
         assert np.abs(clip.pose - expected.pose).max() < 1e-5
 
