@@ -57,6 +57,28 @@ def train_twice(script: str, output: Path, *flags: object) -> dict[str, dict]:
     return {"first": first, "resumed": again, "seconds_a_step": [round(s, 2) for s in steps], "last_pt_mb": size}
 
 
+def train_stages(work: Path, smoke: bool) -> dict[str, dict]:
+    """Every stage, trained twice in a folder of its own in `work`; smoke: small networks."""
+    data, encoder = work / "data", work / "text_encoder"
+    if not (data / "normalization_stats.npz").is_file():
+        make_data(data)
+    make_text_encoder(encoder, None if smoke else VOCAB_SIZE)
+    small_autoencoder, small = (SMOKE_AUTOENCODER.split(), f"{SMOKE} --num_layers 1".split()) if smoke else ([], [])
+    common = ("--data_dir", data, "--num_workers", 0)
+    stage2 = (*common, "--autoencoder_checkpoint", work / "autoencoder" / "best_model.pt")
+    text = (*small, "--text_encoder", encoder)
+    guided = ("--use_ssm_prior", "--use_sync_guidance")
+    taught = ("--teacher_checkpoint", work / "flow" / "best_model.pt")
+    few = ("--trajectories_per_clip", 1, "--num_teacher_steps", 4)
+    flags = {
+        "autoencoder": ("train_stage1_autoencoder.py", *common, *small_autoencoder),
+        "predictor": ("train_stage2_predictor.py", *stage2, *text),
+        "flow": ("train_stage2_latent_flow.py", *stage2, *text, *guided),
+        "student": ("train_stage3_distillation.py", *stage2, *taught, *few),
+    }
+    return {name: train_twice(script, work / name, *rest) for name, (script, *rest) in flags.items()}
+
+
 def latency(checkpoint: Path, autoencoder: Path, num_steps: int | None, repeats: int) -> dict[str, float]:
     """Median seconds of one clip of FRAMES frames at batch 1, after one clip of warm-up."""
     sampling = SamplingSettings(num_steps=num_steps)
@@ -78,43 +100,8 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="small networks, whose figures say nothing of full size")
     args = parser.parse_args()
     work = args.work_dir / "smoke" if args.smoke else args.work_dir
-    data, encoder = work / "data", work / "text_encoder"
-    if not (data / "normalization_stats.npz").is_file():
-        make_data(data)
-    make_text_encoder(encoder, None if args.smoke else VOCAB_SIZE)
-    small = f"{SMOKE} --num_layers 1".split() if args.smoke else []
     autoencoder, flow = work / "autoencoder" / "best_model.pt", work / "flow" / "best_model.pt"
-    common = ("--data_dir", data, "--num_workers", 0)
-    stage2 = (*common, "--autoencoder_checkpoint", autoencoder)
-
-    report: dict[str, object] = {"torch_threads": torch.get_num_threads()}
-    report["autoencoder"] = train_twice(
-        "train_stage1_autoencoder.py", work / "autoencoder", *common, *(SMOKE_AUTOENCODER.split() if args.smoke else [])
-    )
-    report["predictor"] = train_twice(
-        "train_stage2_predictor.py", work / "predictor", *stage2, *small, "--text_encoder", encoder
-    )
-    report["flow"] = train_twice(
-        "train_stage2_latent_flow.py",
-        work / "flow",
-        *stage2,
-        *small,
-        "--text_encoder",
-        encoder,
-        "--use_ssm_prior",
-        "--use_sync_guidance",
-    )
-    report["student"] = train_twice(
-        "train_stage3_distillation.py",
-        work / "student",
-        *stage2,
-        "--teacher_checkpoint",
-        flow,
-        "--trajectories_per_clip",
-        1,
-        "--num_teacher_steps",
-        4,
-    )
+    report = {"torch_threads": torch.get_num_threads(), **train_stages(work, args.smoke)}
     inference = (
         "inference_latent_flow.py",
         "--flow_checkpoint",

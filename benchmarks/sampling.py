@@ -211,19 +211,22 @@ MODELS = {"direction_1": "Direction 1", "student_4": "student, 4 steps", "studen
 def describe(report: dict) -> list[str]:
     """The section's paragraphs and tables."""
     kinds = {kind: report[kind] for kind in ("fp32", "bf16") if kind in report}
-    one = report["one_clip"]
-    clips = report["fp32"]["batches"]["clips"]
-    compiled_sides = [
-        (kind, name, figures["compiled"][name], ratio)
-        for kind, figures in kinds.items()
-        for name, ratio in (("direction_1", 1), ("student_4", figures["compiled"]["student_over_direction_1"]))
-    ]
     return [
         paragraph(
             f"`benchmarks/sampling.py --write` measured this section: default sizes, random weights, {machine()}. "
             "A clip's time has three parts: the text encoder reads the text, the sampler makes latents, the decoder "
             "makes poses. *Over Direction 1*: a time divided by that of Direction 1 in the same setting."
         ),
+        *describe_precisions(kinds),
+        *describe_compiled(kinds),
+        *describe_one_clip(report["one_clip"]),
+    ]
+
+
+def describe_precisions(kinds: dict[str, dict]) -> list[str]:
+    """Parts of a clip's time, many steps, batches and rates; kinds: the figures of `measure` by precision."""
+    num_clips = kinds["fp32"]["batches"]["clips"]
+    return [
         "One clip of 50 frames, by part:",
         table(
             ["precision", "model", "text, ms", "sampling, ms", "decoding, ms", "over Direction 1"],
@@ -243,8 +246,8 @@ def describe(report: dict) -> list[str]:
             ],
         ),
         paragraph(
-            f"{clips} texts of 20 to 120 frames. The last column is the ratio that batches would reach if they ran at "
-            "the rate of an fp32 product:"
+            f"{num_clips} texts of 20 to 120 frames. The last column is the ratio that batches would reach if they "
+            "ran at the rate of an fp32 product:"
         ),
         table(
             ["precision", "batches of 32, clips/s", "one at a time, clips/s", "ratio", "ratio at the product's rate"],
@@ -269,6 +272,16 @@ def describe(report: dict) -> list[str]:
                 for kind, figures in kinds.items()
             ],
         ),
+    ]
+
+
+def describe_compiled(kinds: dict[str, dict]) -> list[str]:
+    sides = [
+        (kind, name, figures["compiled"][name], ratio)
+        for kind, figures in kinds.items()
+        for name, ratio in (("direction_1", 1), ("student_4", figures["compiled"]["student_over_direction_1"]))
+    ]
+    return [
         paragraph(
             "`--compile`: one clip of 50 frames, plain and compiled. *Batch*: plain / compiled for 16 clips of 120 "
             "frames:"
@@ -285,16 +298,22 @@ def describe(report: dict) -> list[str]:
             ],
             [
                 [kind, MODELS[name], *side["clip_ms"], side["clip_ratio"], side["batch_ratio"], ratio]
-                for kind, name, side, ratio in compiled_sides
+                for kind, name, side, ratio in sides
             ],
             names=2,
         ),
         "How long the compiler makes the first clip and the first batch wait:",
         table(
             ["precision", "model", "first clip, s", "first batch, s"],
-            [[kind, MODELS[name], *side["warm_up_s"]] for kind, name, side, _ in compiled_sides],
+            [[kind, MODELS[name], *side["warm_up_s"]] for kind, name, side, _ in sides],
             names=2,
         ),
+    ]
+
+
+def describe_one_clip(one: dict[str, dict]) -> list[str]:
+    """The three forms of weights; one: the figures of `one_clip`."""
+    return [
         paragraph(
             "One clip of 50 frames with the weights in three forms: as PyTorch keeps them, packed (what the scripts do "
             "on a CPU), and in int8 (`--precision int8`):"
