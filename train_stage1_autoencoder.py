@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 
 from checkpoints import AUTOENCODER
 from dataset import Batch, PoseDataset
-from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
+from models.autoencoder import AutoencoderConfig, PoseAutoencoder
+from models.autoencoder_loss import AutoencoderLoss
 from models.whole_batch import Draws
 from poses import layout
 from poses.files import SPLITS

@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from generated import run_script, write_split
 
 from dataset import LatentDataset, PoseDataset, make_loader
-from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
+from models.autoencoder import AutoencoderConfig, PoseAutoencoder
+from models.autoencoder_loss import AutoencoderLoss
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.whole_batch import Draws
 from poses import layout

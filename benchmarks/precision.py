@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from checkpoints import AUTOENCODER, FLOW, PREDICTOR, STUDENT
 from generation import Generator
 from generation_arguments import add_device_argument, resolve_device
-from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
+from models.autoencoder import AutoencoderConfig, PoseAutoencoder
+from models.autoencoder_loss import AutoencoderLoss
 from models.consistency_distillation import STEP_COUNTS, Student, StudentConfig
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig, latent_regression_loss

@@ -13,10 +13,10 @@ from models.autoencoder import (
     INITIAL_LATENT_NOISE,
     MAX_LATENT_NOISE,
     AutoencoderConfig,
-    AutoencoderLoss,
     PoseAutoencoder,
     presence_by_number,
 )
+from models.autoencoder_loss import AutoencoderLoss
 from models.hands import HandFrame
 from models.layers import lengths_to_mask
 from models.whole_batch import Draws, WholeBatch, part_of

@@ -11,7 +11,8 @@ import train_stage2_latent_flow
 import train_stage2_predictor
 import train_stage2_prior
 import train_stage3_distillation
-from models.autoencoder import AutoencoderConfig, AutoencoderLoss, PoseAutoencoder
+from models.autoencoder import AutoencoderConfig, PoseAutoencoder
+from models.autoencoder_loss import AutoencoderLoss
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.mamba_prior import PriorAlone, PriorConfig

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer as TransformersMixer
 
-from models import mamba_prior
+from models import mamba_prior, mamba_scan
 from models.mamba_prior import (
     BidirectionalS4D,
     MambaMixer,
@@ -20,9 +20,8 @@ from models.mamba_prior import (
     build_prior,
     resolve_prior_type,
     reverse_valid,
-    selective_scan,
-    selective_scan_reference,
 )
+from models.mamba_scan import selective_scan, selective_scan_reference
 
 BLOCK_SIZES = (1, 2**8, 2**19)  # several clips and lengths a block, with a shorter last one, or all in one
 
@@ -59,7 +58,7 @@ def batch(lengths: list[int], T: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("elements", BLOCK_SIZES)
 def test_scan_equals_reference(monkeypatch: pytest.MonkeyPatch, elements: int) -> None:
-    monkeypatch.setattr(mamba_prior, "BUFFER_ELEMENTS", elements)
+    monkeypatch.setattr(mamba_scan, "BUFFER_ELEMENTS", elements)
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
         inputs = scan_inputs(5, 37, 6, 3, dtype)
         weight = torch.randn(5, 37, 6, dtype=dtype)
@@ -71,8 +70,8 @@ def test_scan_equals_reference(monkeypatch: pytest.MonkeyPatch, elements: int) -
 
 @pytest.mark.parametrize("elements", BLOCK_SIZES)
 def test_scan_gradcheck(monkeypatch: pytest.MonkeyPatch, elements: int) -> None:
-    monkeypatch.setattr(mamba_prior, "BUFFER_ELEMENTS", elements)
-    monkeypatch.setattr(mamba_prior, "MIN_BLOCK_STEPS", 3)
+    monkeypatch.setattr(mamba_scan, "BUFFER_ELEMENTS", elements)
+    monkeypatch.setattr(mamba_scan, "MIN_BLOCK_STEPS", 3)
     assert torch.autograd.gradcheck(selective_scan, scan_inputs(2, 7, 3, 2, torch.float64))
 
 

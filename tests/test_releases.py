@@ -15,7 +15,8 @@ from checkpoints import FLOW, PREDICTOR, load_autoencoder, load_text_to_latent
 from dataset import Batch, collate
 from generation import Generated, load_generator
 from models import latent_predictor
-from models.autoencoder import AutoencoderLoss, PoseAutoencoder
+from models.autoencoder import PoseAutoencoder
+from models.autoencoder_loss import AutoencoderLoss
 from models.flow_matching import path_sample
 from models.sampling_settings import SamplingSettings
 from models.text_to_latent import TextToLatent
