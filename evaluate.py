@@ -26,7 +26,8 @@ from evaluation.baselines import baseline_clips, shuffled_texts
 from evaluation.clips import Clip, Reference, references_fingerprint
 from evaluation.evaluator import Evaluator
 from evaluation.opening import load_models, predictions_folder, read_scored
-from evaluation.predictions import read_predictions, warnings_on, write_predictions
+from evaluation.prediction_warnings import warnings_on
+from evaluation.predictions import read_predictions, write_predictions
 from evaluation.report import ReportHead, build_report, format_table, remove_report, write_clips, write_report
 from evaluation.summary import summarise
 from evaluation.text_metrics import NORMALIZATION, unit_of

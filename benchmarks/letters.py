@@ -22,7 +22,8 @@ sys.path.insert(0, str(ROOT))
 
 from evaluation.clips import Array, Clip, clip_of, read_references
 from evaluation.metrics import align
-from evaluation.predictions import read_predictions, warnings_on
+from evaluation.prediction_warnings import warnings_on
+from evaluation.predictions import read_predictions
 from evaluation.recognition import sign_distances
 from poses import layout
 from poses.captions import Captions, in_clip_frames, read_captions

@@ -12,7 +12,8 @@ import recordings
 
 import evaluate
 from evaluation.clips import Clip, Reference, read_references
-from evaluation.predictions import read_predictions, warnings_on
+from evaluation.prediction_warnings import warnings_on
+from evaluation.predictions import read_predictions
 from evaluation.report import format_table
 from poses import layout
 from poses.splits import load_split

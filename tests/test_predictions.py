@@ -11,7 +11,8 @@ from pose_format import Pose
 
 from evaluation.clips import Clip, Reference, read_references
 from evaluation.opening import to_score
-from evaluation.predictions import read_prediction, read_predictions, warnings_on
+from evaluation.prediction_warnings import warnings_on
+from evaluation.predictions import read_prediction, read_predictions
 from evaluation.report import write_clips
 from generation import require_plausible
 from importers import spelling
