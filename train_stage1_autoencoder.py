@@ -94,8 +94,15 @@ def main() -> None:
 
     def loader(split: str) -> DataLoader:
         share = 0.0 if args.mixed_faces == AUTO else args.mixed_faces
-        varied = {"augmentation": args.augmentation, "mixed_faces": share} if split == "train" else {}
-        dataset = PoseDataset(pack(split), statistics, args.max_seq_len, args.long_clips, settings.seed, **varied)
+        dataset = PoseDataset(
+            pack(split),
+            statistics,
+            args.max_seq_len,
+            args.long_clips,
+            settings.seed,
+            augmentation=args.augmentation if split == "train" else 0.0,
+            mixed_faces=share if split == "train" else 0.0,
+        )
         return split_loader(dataset, split, settings, accelerator)
 
     def stage_loss(model: PoseAutoencoder, batch: Batch, draws: Draws) -> Losses:

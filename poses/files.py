@@ -242,22 +242,14 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     pose_path, nmm_path = folder / "poses" / f"{clip_id}.npz", folder / "nmms" / f"{clip_id}.pkl"
     pose_file, nmm_file = read_keypoints(pose_path, reading.visibility_threshold), read_nmm(nmm_path)
     notes = _notes_on_files(pose_file, nmm_file)
-    keypoints, seen, fps = pose_file.keypoints, pose_file.seen, pose_file.fps
-    nmm, nmm_seen, nmm_fps = nmm_file.values, np.isfinite(nmm_file.values), nmm_file.fps
-    length, nmm_length = _without_padding(seen, len(nmm)), _without_padding(nmm_seen, len(seen))
-    rate = _relative_rate(length, nmm_length, fps, nmm_fps)
-    why = "they are not one clip (if both are whole, write 'fps' into each)"
-    if fps and nmm_fps:
-        why = f"at the rates that they state, {nmm_fps:g} and {fps:g} fps, they are not one clip; correct one 'fps'"
-    mismatch = f"{nmm_path}: {nmm_length} frames against {length} of {pose_path.name}; {why}"
-    if rate is None:
-        raise UserError(mismatch)
-    doubt = "" if rate == 1 or (fps and nmm_fps) else mismatch
+    length, rate, doubt = _match_files(pose_path, nmm_path, pose_file, nmm_file)
+    keypoints, seen = pose_file.keypoints, pose_file.seen
+    nmm, nmm_seen = nmm_file.values, np.isfinite(nmm_file.values)
     if rate != 1:
         moments = np.arange(length) * rate
         nmm, nmm_seen = at_moments(fill_gaps(nmm, nmm_seen)[0], moments), seen_at_moments(nmm_seen, moments)
         notes[f"frames whose NMMs were resampled in time ({rate:g} NMM frames per pose frame)"] = length
-    fps = fps or (nmm_fps and nmm_fps / rate)
+    fps = pose_file.fps or (nmm_file.fps and nmm_file.fps / rate)
     length = min(length, len(nmm))
     frames = shown_span(np.concatenate([seen[:length], nmm_seen[:length]], axis=1))
     trimmed = frames.start + int((~seen[frames.stop :].any(1)).sum())
@@ -278,6 +270,23 @@ def read_clip(data_dir: Path, split: str, clip_id: str, text: str = "", reading:
     if reading.fps is not None:
         _resample(clip, reading.fps)
     return clip
+
+
+def _match_files(pose_path: Path, nmm_path: Path, pose: KeypointFile, nmm: NmmFile) -> tuple[int, float, str]:
+    """How a clip's two files go together: the frames of the pose without padding, the NMM frames for each of them, and
+    the doubt about these (`StoredClip.doubt`). Raises UserError if the files are not one clip."""
+    length = _without_padding(pose.seen, len(nmm.values))
+    nmm_length = _without_padding(np.isfinite(nmm.values), len(pose.seen))
+    rate = _relative_rate(length, nmm_length, pose.fps, nmm.fps)
+    why = "they are not one clip (if both are whole, write 'fps' into each)"
+    if pose.fps and nmm.fps:
+        why = (
+            f"at the rates that they state, {nmm.fps:g} and {pose.fps:g} fps, they are not one clip; correct one 'fps'"
+        )
+    mismatch = f"{nmm_path}: {nmm_length} frames against {length} of {pose_path.name}; {why}"
+    if rate is None:
+        raise UserError(mismatch)
+    return length, rate, "" if rate == 1 or (pose.fps and nmm.fps) else mismatch
 
 
 def _notes_on_files(pose: KeypointFile, nmm: NmmFile) -> dict[str, int]:
