@@ -182,7 +182,7 @@ def rows_beside(
         rows["reconstruction"] = evaluator.reconstruct()
         for clip, reference in zip(rows["reconstruction"], references, strict=True):
             require_plausible(clip.pose, f"{args.autoencoder_checkpoint}: its reconstruction of '{reference.id}'")
-    rows |= baseline_clips(train, references, args.seed, of_train=args.split == "train")
+    rows |= baseline_clips(train, references, args.seed, on_train=args.split == "train")
     if "nearest_text" not in rows:
         print(f"no clip of train, or none of {args.split}, has a text, so there is no row 'nearest_text'")
     return rows
@@ -221,12 +221,12 @@ def main() -> None:
         translator=models.translator,
         judge=models.judge,
         num_workers=args.num_workers,
-        of_train=args.split == "train",
+        on_train=args.split == "train",
     )
     clips |= rows_beside(evaluator, references, train, args)
     say(f"scoring {len(clips)} rows of {len(references)} clips, with {max(args.num_workers, 1)} processes")
     scores = {
-        name: evaluator.score(row, of_train=name in TRAIN_ROWS)
+        name: evaluator.score(row, from_train=name in TRAIN_ROWS)
         for name, row in progress_bar(clips.items(), "scoring", "row")
     }
 

@@ -14,45 +14,45 @@ from runtime.errors import UserError
 
 
 def baseline_clips(
-    train: Pack, references: list[Reference], seed: int, *, of_train: bool = False
+    train: Pack, references: list[Reference], seed: int, *, on_train: bool = False
 ) -> dict[str, list[Clip]]:
     """One clip for each reference, by the name of its row: the mean pose of train, standing still for the reference's
     length; a random train clip; and `nearest_text_clips`, where any reference and any train clip has a text.
 
-    of_train: the references are of train, so each is compared with another clip than itself.
+    on_train: the references are of train, so each is compared with another clip than itself.
     """
     mean = mean_pose((train.field("pose", n), train.field("seen", n).astype(bool)) for n in range(len(train)))
     clips = {
         "mean_pose": [Clip.generated(np.tile(mean, (len(r.pose), 1))) for r in references],
-        "random_clip": random_clips(train, references, seed, of_train=of_train),
+        "random_clip": random_clips(train, references, seed, on_train=on_train),
     }
     if any(says_something(r.text) for r in references) and any(map(says_something, train.texts)):
-        clips["nearest_text"] = nearest_text_clips(train, references, seed, of_train=of_train)
+        clips["nearest_text"] = nearest_text_clips(train, references, seed, on_train=on_train)
     return clips
 
 
-def _own_places(train: Pack, references: list[Reference], of_train: bool) -> list[int | None]:
+def _own_indices(train: Pack, references: list[Reference], on_train: bool) -> list[int | None]:
     """Where each reference itself stands in train; None if it is of another split."""
-    place = {name: index for index, name in enumerate(train.ids)} if of_train else {}
-    return [place.get(reference.id) for reference in references]
+    index_of = {name: index for index, name in enumerate(train.ids)} if on_train else {}
+    return [index_of.get(reference.id) for reference in references]
 
 
-def random_clips(train: Pack, references: list[Reference], seed: int, *, of_train: bool = False) -> list[Clip]:
+def random_clips(train: Pack, references: list[Reference], seed: int, *, on_train: bool = False) -> list[Clip]:
     """A random train clip for each reference; `Clip.of_nothing` if train has no other clip."""
-    others = len(train) - of_train
+    others = len(train) - on_train
     if not others:
         return [Clip.of_nothing(len(reference.pose)) for reference in references]
     drawn = np.random.default_rng([seed, 0]).integers(others, size=len(references)).tolist()
-    places = zip(drawn, _own_places(train, references, of_train), strict=True)
-    return [clip_of(train, index + (own is not None and index >= own)) for index, own in places]
+    pairs = zip(drawn, _own_indices(train, references, on_train), strict=True)
+    return [clip_of(train, index + (own is not None and index >= own)) for index, own in pairs]
 
 
-def nearest_text_clips(train: Pack, references: list[Reference], seed: int, *, of_train: bool = False) -> list[Clip]:
+def nearest_text_clips(train: Pack, references: list[Reference], seed: int, *, on_train: bool = False) -> list[Clip]:
     """For each reference one of the train clips whose text is nearest to its own. The clips of a text take turns in
     random order, so none is used again before all of them were.
 
     A reference without a text gets `Clip.of_nothing`, and a train clip without a text is never used.
-    of_train: a clip is never its own nearest, so one that is alone with its text gets a clip of the next nearest text.
+    on_train: a clip is never its own nearest, so one that is alone with its text gets a clip of the next nearest text.
     """
     rng = np.random.default_rng([seed, 1])
     clips_of: dict[str, list[int]] = {}
@@ -60,7 +60,7 @@ def nearest_text_clips(train: Pack, references: list[Reference], seed: int, *, o
         if says_something(text):
             clips_of.setdefault(text_key(text), []).append(index)
     nearest_of, takes, chosen = NearestTexts(list(clips_of)), {}, []
-    for reference, own in zip(references, _own_places(train, references, of_train), strict=True):
+    for reference, own in zip(references, _own_indices(train, references, on_train), strict=True):
         text = text_key(reference.text)
         alone = own is not None and clips_of.get(text) == [own]
         if not says_something(reference.text) or (alone and len(clips_of) == 1):

@@ -31,7 +31,7 @@ class Evaluator:
     """Scores clips of a split, one for each of its references, in their order.
 
     Without an autoencoder there is no Fréchet distance, without a translator nothing is read back, and without a judge
-    there is no confidence of synchrony. of_train: the split is train itself; every frame is then a train frame, so
+    there is no confidence of synchrony. on_train: the split is train itself; every frame is then a train frame, so
     copies are not counted.
     """
 
@@ -45,13 +45,13 @@ class Evaluator:
         num_workers: int = 0,
         judge: SyncJudge | None = None,
         *,
-        of_train: bool = False,
+        on_train: bool = False,
     ) -> None:
         self.references, self.autoencoder, self.statistics = references, autoencoder, statistics
         self.translator, self.num_workers, self.judge = translator, num_workers, judge
         self.texts = [reference.text for reference in references]
         self.limits = hand_limits(train, num_workers)
-        self.train_frames = None if of_train else TrainFrames(train, references, num_workers)
+        self.train_frames = None if on_train else TrainFrames(train, references, num_workers)
         self.reference_spread = spread(references, self.texts, num_workers)
         self.text_numbers = np.unique([*map(text_key, self.texts)], return_inverse=True)[1].astype(float)
         self._latents: dict[bytes, Array] = {}  # by what was encoded: many clips occur in several rows
@@ -65,15 +65,15 @@ class Evaluator:
         copies = {} if self.train_frames is None else {"copy_distance": self.train_frames.copy_distance}
         return {"hand_gap_limit": gap, "hand_size_limit": size, **copies}
 
-    def score(self, clips: Sequence[Clip], *, of_train: bool = False) -> Scores:
+    def score(self, clips: Sequence[Clip], *, from_train: bool = False) -> Scores:
         """The values of every clip, from which `summary.summarise` makes a row.
 
-        of_train: the clips are train clips. The judge of synchrony has learnt from them, so it does not score them. If
-        the split is train, too, they are among the references.
+        from_train: the clips are train clips. The judge of synchrony has learnt from them, so it does not score them.
+        If the split is train, too, they are among the references.
         """
         train_frames, are_references = self.train_frames, clips is self.references
-        among_them = of_train and train_frames is None
-        scores = score_clips(clips, self.references, self.num_workers, self.limits, among_them=among_them)
+        from_references = from_train and train_frames is None
+        scores = score_clips(clips, self.references, self.num_workers, self.limits, from_references=from_references)
         if train_frames is not None:
             distances = train_frames.real_distances if are_references else train_frames.nearest_distances(clips)
             scores |= train_frames.scores(distances)
@@ -85,7 +85,7 @@ class Evaluator:
         if self.translator is not None:
             scores |= text_scores(self.translator.read(clips), self.texts)
             scores["text_likelihoods"] = self.translator.likelihoods(clips, self.texts)
-        if self.judge is not None and not of_train:
+        if self.judge is not None and not from_train:
             ours = self.reference_sync if are_references else self.judge.score(clips)
             both = np.stack([ours, self.reference_sync], axis=2)  # [N,2,2]
             both[np.isnan(both).any((1, 2))] = np.nan  # all metrics use the same clips
@@ -149,21 +149,21 @@ def score_clips(
     num_workers: int = 0,
     limits: Array | None = None,
     *,
-    among_them: bool = False,
+    from_references: bool = False,
 ) -> Scores:
     """The metrics that compare each clip with its reference: clips[n] with references[n]; NaN where undefined.
 
     Values that a metric divides, or shows side by side, have K columns: prediction, reference, and for the sync metrics
     the prediction with its face shuffled in time. num_workers: processes, which change no value; 0 and 1 start none.
 
-    limits [2]: of `hand_limits`; without them bones and hands are left out. among_them: of `recognition_scores`.
+    limits [2]: of `hand_limits`; without them bones and hands are left out. from_references: of `recognition_scores`.
     """
     if len(clips) != len(references) or not references:
         raise ValueError(f"{len(clips)} clips for {len(references)} references")
     pairs = zip(clips, references, strict=True)
     scores = stack_values(shared_map(pair_values, pairs, num_workers, nmm_scale(references), limits))
     texts = [reference.text for reference in references]
-    return scores | recognition_scores(clips, texts, references, num_workers, among_them=among_them)
+    return scores | recognition_scores(clips, texts, references, num_workers, from_references=from_references)
 
 
 def pair_values(pair: tuple[Clip, Clip], scale: Array, limits: Array | None) -> dict[str, object]:

@@ -207,11 +207,11 @@ def recognition_scores(
     references: Sequence[Reference],
     num_workers: int = 0,
     *,
-    among_them: bool = False,
+    from_references: bool = False,
 ) -> Scores:
     """1 where the nearest reference has the clip's text, and where one of its TOP nearest has; else 0.
 
-    among_them: the clips are references themselves, and no clip is compared with itself.
+    from_references: the clips are references themselves, and no clip is compared with itself.
     NaN where the clip has no text. References without a text are left out. If all the others have one text, which any
     clip would find, every value is NaN. The second value is also NaN if fewer than TOP references have another text.
     """
@@ -221,7 +221,7 @@ def recognition_scores(
     if not asked or len({text_key(reference.text) for reference in references}) < 2:
         return scores
     distances = sign_distances([clips[n] for n in asked], references, num_workers)
-    itself = (distances == 0) & among_them
+    itself = (distances == 0) & from_references
     distances[itself] = np.inf
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :TOP]
     of_text = np.array([text_key(r.text) for r in references]) == [[text_key(texts[n])] for n in asked]  # [n,M]

@@ -77,17 +77,17 @@ def test_a_train_clip_is_compared_with_others_than_itself(data_dir):
     for texts in (["hello"] * len(train), [f"word {n}" for n in range(len(train))]):
         train.texts = texts
         own = [dataclasses.replace(reference, text=text) for reference, text in zip(references, texts, strict=True)]
-        rows = baseline_clips(train, own, 0, of_train=True)
+        rows = baseline_clips(train, own, 0, on_train=True)
         for name in ("random_clip", "nearest_text"):
             assert all(not np.array_equal(clip.pose, one.pose) for clip, one in zip(rows[name], own, strict=True))
-    evaluator = Evaluator(own, train, None, Statistics.load(statistics_path(data_dir, None)), of_train=True)
+    evaluator = Evaluator(own, train, None, Statistics.load(statistics_path(data_dir, None)), on_train=True)
     assert evaluator.score(own)["recognition"].all()  # any other row's clips
-    assert not evaluator.score(own, of_train=True)["recognition"].any()
+    assert not evaluator.score(own, from_train=True)["recognition"].any()
     some = [reference for number, reference in enumerate(own) if number % 2]  # as when long texts are left out
-    for clip, reference in zip(nearest_text_clips(train, some, 0, of_train=True), some, strict=True):
+    for clip, reference in zip(nearest_text_clips(train, some, 0, on_train=True), some, strict=True):
         assert not np.array_equal(clip.pose, reference.pose)
     train.texts = ["hello", *[""] * (len(train) - 1)]
-    (nothing,) = nearest_text_clips(train, [dataclasses.replace(own[0], text="hello")], 0, of_train=True)
+    (nothing,) = nearest_text_clips(train, [dataclasses.replace(own[0], text="hello")], 0, on_train=True)
     assert not nothing.seen.any()
 
 

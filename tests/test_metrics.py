@@ -443,7 +443,7 @@ def test_a_clip_that_is_one_of_the_references_is_not_recognised_by_itself():
     clips, texts = [clip] * 8, [clip.text] * 8
     first, _ = recognition.recognition_scores(clips, texts, references).values()
     assert first.all()
-    first, among = recognition.recognition_scores(clips, texts, references, among_them=True).values()
+    first, among = recognition.recognition_scores(clips, texts, references, from_references=True).values()
     assert not first.any()
     assert among.all()
 
