@@ -38,7 +38,7 @@ from training.latents import conditions, latent_dataset
 from training.mixed_precision import width_of
 from training.settings import TrainSettings
 from training.state import Losses
-from training.teachers import TEACHERS_OWN, guide, load_teacher, require_teachers_limit, require_teachers_signers
+from training.teachers import TEACHERS_OWN, load_teacher, require_known_signers, require_same_lengths, set_guidance
 from training.trajectories import (
     TRAJECTORIES_VERSION,
     TrajectorySampler,
@@ -114,9 +114,9 @@ def main() -> None:
     require_same_latents(teacher.net.config, source.autoencoder.config, args.teacher_checkpoint)
     latent_stages.require_shape(args, source)
     latent_stages.read_all_splits(source, with_texts=SPLITS)
-    require_teachers_limit(source, teacher, args.teacher_checkpoint)
-    require_teachers_signers(source, teacher, args.teacher_checkpoint)
-    guide(teacher, args)
+    require_same_lengths(source, teacher, args.teacher_checkpoint)
+    require_known_signers(source, teacher, args.teacher_checkpoint)
+    set_guidance(teacher, args)
     sampler = TrajectorySampler(teacher, content["fingerprint"], args.num_teacher_steps, NUM_SEGMENTS, settings.seed)
 
     def loader(split: str) -> DataLoader:

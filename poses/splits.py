@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from poses import files, layout
-from poses.contents import Contents
+from poses.file_digests import FileDigests
 from poses.files import Reading, StoredClip
 from poses.interpolation import FILL_GAPS_VERSION, MAX_INTERPOLATED_GAP
 from poses.pack import Items, Pack, cached_pack, digest
@@ -39,15 +39,15 @@ def load_split(
     data_dir = Path(data_dir)
     reading = reading or prepared_reading(data_dir, cache_dir)
     cache_dir = cache_dir or data_dir / "cache"
-    contents = Contents(cache_dir / f"files-{split}-{data_set_key(data_dir)}")
-    reader = _SplitReader(data_dir, split, reading, contents, skip_bad, num_workers)
+    digests = FileDigests(cache_dir / f"files-{split}-{data_set_key(data_dir)}")
+    reader = _SplitReader(data_dir, split, reading, digests, skip_bad, num_workers)
     made_from = reader.made_from()
     try:
         pack = cached_pack(cache_dir, split, SPLIT_VERSION, made_from, reader.items, reader.info)
     except _ReadAgain:
         pack = cached_pack(cache_dir, split, SPLIT_VERSION, made_from, reader.items, reader.info)
     if writes_caches():
-        contents.save()
+        digests.save()
     if reader.problems:
         print(f"left out {len(reader.problems)} damaged clips of {split}:", *reader.problems, sep="\n  ")
     elif left_out := pack.info.get("left_out"):
@@ -94,12 +94,12 @@ class _SplitReader:
     """Reads the clips of a split in order. `info` and `problems` are filled while `items` is read to its end."""
 
     def __init__(
-        self, data_dir: Path, split: str, reading: Reading, contents: Contents, skip_bad: bool, num_workers: int
+        self, data_dir: Path, split: str, reading: Reading, digests: FileDigests, skip_bad: bool, num_workers: int
     ) -> None:
         self.data_dir, self.split, self.reading = data_dir, split, reading
         self.skip_bad, self.num_workers = skip_bad, num_workers
         self.texts = files.list_clips(data_dir, split)
-        self.listing = {clip_id: _contents_of(contents, data_dir / split, clip_id) for clip_id in self.texts}
+        self.listing = {clip_id: _digests_of(digests, data_dir / split, clip_id) for clip_id in self.texts}
         self.read_as = {
             "reading": asdict(reading),
             "fill_gaps": FILL_GAPS_VERSION,
@@ -212,6 +212,6 @@ def _read_clip(clip_id: str, data_dir: Path, split: str, reading: Reading) -> St
         return str(error)
 
 
-def _contents_of(contents: Contents, folder: Path, clip_id: str) -> list:
+def _digests_of(digests: FileDigests, folder: Path, clip_id: str) -> list:
     """The sizes and digests of a clip's files in the folder of its split."""
-    return [contents.digest(folder / "poses" / f"{clip_id}.npz"), contents.digest(folder / "nmms" / f"{clip_id}.pkl")]
+    return [digests.digest(folder / "poses" / f"{clip_id}.npz"), digests.digest(folder / "nmms" / f"{clip_id}.pkl")]

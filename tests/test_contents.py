@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from made_up import write_clip, write_data
 
-from poses import contents
-from poses.contents import Contents
+from poses import file_digests
+from poses.file_digests import FileDigests
 from poses.splits import load_split, load_statistics
 from poses.statistics import Statistics, statistics_path
 
@@ -24,20 +24,20 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as settled as soon as they are written."""
-    monkeypatch.setattr(contents, "_SETTLED", -(10**9))
+    monkeypatch.setattr(file_digests, "_SETTLED", -(10**9))
 
 
 @pytest.fixture
 def unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as just changed, however long the test takes."""
-    monkeypatch.setattr(contents, "_SETTLED", 10**18)
+    monkeypatch.setattr(file_digests, "_SETTLED", 10**18)
 
 
 @pytest.fixture
 def digested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files whose contents are read."""
-    names, original = [], contents._digest
-    monkeypatch.setattr(contents, "_digest", lambda path: names.append(path.name) or original(path))
+    names, original = [], file_digests._digest
+    monkeypatch.setattr(file_digests, "_digest", lambda path: names.append(path.name) or original(path))
     return names
 
 
@@ -121,10 +121,10 @@ def test_a_damaged_listing_is_made_again(content: str, data, settled):
 def test_a_digest_is_of_size_and_content(tmp_path: Path):
     for name, content in {"a": b"x", "b": b"x", "c": b"y", "d": b""}.items():
         (tmp_path / name).write_bytes(content)
-    a, b, c, d = (Contents(tmp_path / "listing").digest(tmp_path / name) for name in "abcd")
+    a, b, c, d = (FileDigests(tmp_path / "listing").digest(tmp_path / name) for name in "abcd")
     assert a == b != c
     assert d[0] == 0
-    assert Contents(tmp_path / "listing").digest(tmp_path / "e") is None
+    assert FileDigests(tmp_path / "listing").digest(tmp_path / "e") is None
 
 
 # ---- statistics ------------------------------------------------------------------------------------------------------

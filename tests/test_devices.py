@@ -22,7 +22,7 @@ from models.whole_batch import Draws, WholeBatch, part_of
 from poses.layout import POSE_DIM
 from poses.presence import NUM_ARTICULATORS
 from poses.statistics import Statistics
-from training.engine import parameter_groups, update_ema
+from training.optimisation import parameter_groups, update_ema
 from training.state import Losses
 
 FRAMES, LATENTS, DIM = 24, 6, 9

@@ -31,7 +31,7 @@ from training import mixed_precision
 from training.log import RunLog, announce
 from training.optimisation import start_run, update_ema
 from training.resuming import resume
-from training.run_folder import BEST, LAST, begin, require_free, resume_path
+from training.run_folder import BEST, LAST, prepare_folder, require_free, resume_path
 from training.saving import Saver, StopAsked
 from training.settings import RunLength, TrainSettings
 from training.state import EpochState, Losses, LossFunction, Means, Run, Stage
@@ -153,7 +153,7 @@ def train(
 def _open_run(accelerator: Accelerator, stage: Stage, settings: TrainSettings, length: RunLength) -> Run:
     """The run at its first step, or at that of the last.pt from which it resumes."""
     if accelerator.is_main_process:
-        begin(settings)
+        prepare_folder(settings)
     run = start_run(stage.model.to(accelerator.device), settings, length.steps, length.warmup_steps)
     run.scaler = accelerator.scaler
     resumed = resume_path(settings)

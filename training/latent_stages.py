@@ -26,7 +26,7 @@ from training.initial import own_text_encoder
 from training.latents import LatentSource
 from training.pictures import generations
 from training.resuming import made_with
-from training.run_folder import require_kept
+from training.run_folder import require_elsewhere
 from training.settings import TrainSettings
 from training.state import LossFunction, Stage
 
@@ -48,7 +48,7 @@ def open_source(args: argparse.Namespace, device: torch.device) -> LatentSource:
 
     Raises UserError if the run would replace a checkpoint that it reads.
     """
-    require_kept(args.output_dir, (getattr(args, name, None) for name in CHECKPOINTS_READ))
+    require_elsewhere(args.output_dir, (getattr(args, name, None) for name in CHECKPOINTS_READ))
     autoencoder, statistics, content = load_autoencoder(args.autoencoder_checkpoint, device)
     limit = autoencoder.config.max_frames
     if limit is not None and limit < args.max_seq_len:

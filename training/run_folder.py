@@ -55,7 +55,7 @@ def require_replaceable(settings: TrainSettings) -> None:
     )
 
 
-def require_kept(output_dir: str | Path, inputs: Iterable[Path | None]) -> None:
+def require_elsewhere(output_dir: str | Path, inputs: Iterable[Path | None]) -> None:
     """Raises UserError if a checkpoint that a run reads lies where it would write its own."""
     folder = Path(output_dir).resolve()
     for path in inputs:
@@ -63,7 +63,7 @@ def require_kept(output_dir: str | Path, inputs: Iterable[Path | None]) -> None:
             raise UserError(f"--output_dir {output_dir}: holds {path}, which this run reads; choose another folder")
 
 
-def begin(settings: TrainSettings) -> None:
+def prepare_folder(settings: TrainSettings) -> None:
     """Prepare the claimed folder for a run: remove what --overwrite replaces, or what a stopped first epoch left."""
     require_replaceable(settings)
     folder = Path(settings.output_dir)

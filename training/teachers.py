@@ -27,7 +27,7 @@ def load_teacher(args: argparse.Namespace, fingerprint: str, device: torch.devic
     return teacher, content
 
 
-def guide(teacher: TextToLatent, args: argparse.Namespace) -> None:
+def set_guidance(teacher: TextToLatent, args: argparse.Namespace) -> None:
     """Make the teacher guide as the flags ask; raises UserError if it has not learnt to be guided."""
     asked = SamplingSettings(args.num_teacher_steps, args.guidance_scale, args.guidance_start)
     try:
@@ -40,7 +40,7 @@ def guide(teacher: TextToLatent, args: argparse.Namespace) -> None:
     )
 
 
-def require_teachers_limit(source: LatentSource, teacher: TextToLatent, path: Path) -> None:
+def require_same_lengths(source: LatentSource, teacher: TextToLatent, path: Path) -> None:
     """Raises UserError if train clips would get other lengths than those that the teacher has learnt."""
     squeezed, limit = latent_stages.squeezed_to(source), teacher.net.config.max_frames
     longest = int(source.clips("train").lengths("pose").max())
@@ -53,7 +53,7 @@ def require_teachers_limit(source: LatentSource, teacher: TextToLatent, path: Pa
         raise UserError(f"{path}: the teacher has learnt long clips {learnt}; pass {advice}")
 
 
-def require_teachers_signers(source: LatentSource, teacher: TextToLatent, path: Path) -> None:
+def require_known_signers(source: LatentSource, teacher: TextToLatent, path: Path) -> None:
     """Raises UserError if the data set names other signers than the teacher knows, or none where it knows some."""
     if not teacher.signers:
         return

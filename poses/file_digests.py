@@ -14,7 +14,7 @@ _SETTLED = 2 * 10**9  # ns: a file that changed more recently may change again w
 _CHUNK = 2**20
 
 
-class Contents:
+class FileDigests:
     """The digests of files by their paths.
 
     A file counts as unchanged if its size, times and inode number are the same. Nobody can set a file's ctime, so a
