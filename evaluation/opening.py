@@ -64,23 +64,9 @@ def predictions_folder(args: argparse.Namespace) -> Path:
 def load_models(args: argparse.Namespace, train: Pack, device: torch.device) -> Models:
     """Open what the flags name. train: the data set's train clips; raises UserError if the data set's statistics are
     needed and were made from other clips."""
-    generator, autoencoder, translator, judge = None, None, None, None
+    generator, autoencoder, translator, judge = open_generator(args, device), None, None, None
     settings: dict[str, object] = {"predictions_dir": args.predictions_dir, "seed": args.seed}
-    checkpoint, kinds = args.flow_checkpoint, (FLOW, STUDENT)
-    if args.predictor_checkpoint is not None:
-        checkpoint, kinds = args.predictor_checkpoint, (PREDICTOR,)
-    if checkpoint is not None:
-        sampling = generation_arguments.sampling_settings(args)
-        speed = Speed(args.precision, args.compiled)
-        generator = load_generator(
-            checkpoint,
-            args.autoencoder_checkpoint,
-            device,
-            sampling,
-            speed,
-            text_encoder=args.text_encoder,
-            kinds=kinds,
-        )
+    if generator is not None:
         autoencoder, statistics, fingerprints = generator.autoencoder, generator.statistics, {**generator.fingerprints}
         settings = {**generator.settings, "seed": args.seed, "batch_size": args.batch_size}
         if generator.model.signers:
@@ -99,24 +85,42 @@ def load_models(args: argparse.Namespace, train: Pack, device: torch.device) -> 
         translator = BackTranslator(model, learnt_from, args.num_beams)
         fingerprints[BACK_TRANSLATION] = content["fingerprint"]
         settings["num_beams"] = args.num_beams
+    if args.sync_confidence:
+        data = statistics if autoencoder is None else load_statistics(args.data_dir, args.cache_dir, train)
+        classifier = kept_classifier(train, data, args.cache_dir or args.data_dir / "cache")
+        judge = SyncJudge(classifier, data.std)
+        fingerprints[SYNC_CLASSIFIER] = fingerprint(classifier.state_dict())
     learnt = {args.autoencoder_checkpoint: statistics} if autoencoder is not None else {}
     if translator is not None:
         learnt[args.back_translation_checkpoint] = translator.statistics
     others = [path for path, kept in learnt.items() if are_of_other_clips(kept, args.data_dir, args.cache_dir, train)]
     known = (train.info.get("content"), statistics.info.get("train"))  # the autoencoder's are judged above
     if generator is not None and any(clips not in known for clips in generator.train_clips):
-        others.append(checkpoint)
+        others.append(args.flow_checkpoint or args.predictor_checkpoint)
     warnings = [
         f"{path} learnt from other clips than {args.data_dir}/train, or from these prepared otherwise, so clips of "
         f"{args.split} may be among them: figures of a split that a model has learnt from say little"
         for path in others
     ]
-    if args.sync_confidence:
-        data = statistics if autoencoder is None else load_statistics(args.data_dir, args.cache_dir, train)
-        classifier = kept_classifier(train, data, args.cache_dir or args.data_dir / "cache")
-        judge = SyncJudge(classifier, data.std)
-        fingerprints[SYNC_CLASSIFIER] = fingerprint(classifier.state_dict())
     return Models(generator, autoencoder, statistics, translator, judge, fingerprints, settings, warnings)
+
+
+def open_generator(args: argparse.Namespace, device: torch.device) -> Generator | None:
+    """The model of --predictor_checkpoint or --flow_checkpoint, ready to sign; None without either flag."""
+    checkpoint, kinds = args.flow_checkpoint, (FLOW, STUDENT)
+    if args.predictor_checkpoint is not None:
+        checkpoint, kinds = args.predictor_checkpoint, (PREDICTOR,)
+    if checkpoint is None:
+        return None
+    return load_generator(
+        checkpoint,
+        args.autoencoder_checkpoint,
+        device,
+        generation_arguments.sampling_settings(args),
+        Speed(args.precision, args.compiled),
+        text_encoder=args.text_encoder,
+        kinds=kinds,
+    )
 
 
 def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Reference], float | None, int]:
