@@ -103,18 +103,7 @@ def write_page(
     """
     labels = list(dict.fromkeys(label for entry in entries for label in entry.clips))
     measures = [*measures, *MEASURES]
-    packed, shown = [], []
-    for entry in entries:
-        clips, measured = [], {key: dict(values) for key, values in entry.values.items()}
-        views = figure.fit_views([_as_seen(clip) for clip in entry.clips.values()], aspect)
-        for (label, clip), view in zip(entry.clips.items(), views, strict=True):
-            rows, facts, own = _rows(clip, view, face_scale)
-            clips.append({"label": labels.index(label), "part": len(packed), **facts})
-            packed.append(_pack(rows))
-            for key, value in own.items():
-                measured.setdefault(key, {})[label] = value
-        values = [[_number(measured.get(measure.key, {}).get(label)) for label in labels] for measure in measures]
-        shown.append({"id": entry.id, "text": entry.text, "fps": entry.fps, "clips": clips, "values": values})
+    shown, packed = _packed_entries(entries, labels, measures, face_scale, aspect)
     known = [any(value is not None for entry in shown for value in entry["values"][m]) for m in range(len(measures))]
     for entry in shown:
         entry["values"] = [values for values, keep in zip(entry["values"], known, strict=True) if keep]
@@ -136,6 +125,28 @@ def write_page(
         file.write(before.replace("{{digest}}", digest).replace("{{title}}", html.escape(title)))
         file.writelines(f"{line}\n" for line in data)
         file.write(after)
+
+
+def _packed_entries(
+    entries: Sequence[Entry], labels: Sequence[str], measures: Sequence[Measure], face_scale: np.ndarray, aspect: float
+) -> tuple[list[dict[str, object]], list[str]]:
+    """The entries as the page's script reads them, and the packed numbers of their clips, to which "part" points.
+
+    An entry's "values" are [measures][labels], None where a clip has none.
+    """
+    shown, packed = [], []
+    for entry in entries:
+        clips, measured = [], {key: dict(values) for key, values in entry.values.items()}
+        views = figure.fit_views([_as_seen(clip) for clip in entry.clips.values()], aspect)
+        for (label, clip), view in zip(entry.clips.items(), views, strict=True):
+            rows, facts, own = _rows(clip, view, face_scale)
+            clips.append({"label": labels.index(label), "part": len(packed), **facts})
+            packed.append(_pack(rows))
+            for key, value in own.items():
+                measured.setdefault(key, {})[label] = value
+        values = [[_number(measured.get(measure.key, {}).get(label)) for label in labels] for measure in measures]
+        shown.append({"id": entry.id, "text": entry.text, "fps": entry.fps, "clips": clips, "values": values})
+    return shown, packed
 
 
 def _as_seen(clip: PageClip) -> np.ndarray:
