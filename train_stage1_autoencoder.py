@@ -19,7 +19,6 @@ from models.autoencoder_loss import AutoencoderLoss
 from models.whole_batch import Draws
 from poses import layout
 from poses.files import SPLITS
-from poses.pack import Pack
 from poses.splits import load_split, load_statistics
 from poses.statistics import statistics_path
 from runtime import cpu, errors
@@ -74,28 +73,22 @@ def main() -> None:
     if args.text_encoder is not None and accelerator.is_main_process:
         print(f"note: the autoencoder reads no text; --text_encoder {args.text_encoder} is for stage 2")
 
-    @functools.cache
-    def pack(split: str) -> Pack:
-        return load_split(args.data_dir, split, args.cache_dir, args.skip_bad)
-
-    for split in SPLITS:  # test's, too: its errors are reported before training, not after it
-        pack(split)
-    statistics = load_statistics(args.data_dir, args.cache_dir, pack("train"))
-    if pack("train").lengths("pose").max() > args.max_seq_len:
-        config = dataclasses.replace(config, max_frames=args.max_seq_len)
+    packs = {split: load_split(args.data_dir, split, args.cache_dir, args.skip_bad) for split in SPLITS}
+    statistics = load_statistics(args.data_dir, args.cache_dir, packs["train"])
     if config.body_frame and statistics.framed is None:
         raise errors.UserError(
             f"{statistics_path(args.data_dir, args.cache_dir)}: of an earlier version, which knew no body frame; run "
             f"data_preparation.py --data_dir {args.data_dir} again, or train with --no-body_frame"
         )
-
+    if packs["train"].lengths("pose").max() > args.max_seq_len:
+        config = dataclasses.replace(config, max_frames=args.max_seq_len)
     can_mix_faces = bool(statistics.moves[layout.NMM].any())
     mixes_by_heart = args.mixed_faces == AUTO and can_mix_faces
 
     def loader(split: str) -> DataLoader:
         share = 0.0 if args.mixed_faces == AUTO else args.mixed_faces
         dataset = PoseDataset(
-            pack(split),
+            packs[split],
             statistics,
             args.max_seq_len,
             args.long_clips,
@@ -116,7 +109,7 @@ def main() -> None:
         dataclasses.asdict(config),
         stage_loss,
         statistics,
-        made_with=made_with(args, pack("train"), pack("dev")),
+        made_with=made_with(args, packs["train"], packs["dev"]),
         pictures=reconstructions(dev_loader.dataset),
         before_epoch=functools.partial(mix_by_heart, train_loader.dataset) if mixes_by_heart else None,
         record=args.record,
