@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from runtime.console import say
@@ -256,8 +256,8 @@ def list_signers(data_dir: Path, split: str, ids: Iterable[str]) -> dict[str, st
     return named
 
 
-def require_signers(data_dir: Path, split: str, names_signers: bool, train_names_signers: bool) -> None:
-    """Raises UserError if train names its signers and this split does not."""
-    if train_names_signers and not names_signers:
+def require_signers(data_dir: Path, split: str, named: Mapping[str, object]) -> None:
+    """Raises UserError if a split names no signers; for one beside a train split that does."""
+    if not named:
         path = signers_path(data_dir, split)
         raise UserError(f"{path}: no such file, but train has one; name its signers, or remove that of train")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_preparation import ENOUGH_TEXTS, MOST_LINES, on_signers, shifted_texts
+from poses.text_notes import ENOUGH_TEXTS, MOST_LINES, notes_on_signers, shifted_texts
 
 
 def sentences(count: int, noise: float = 0.3) -> tuple[list[str], np.ndarray]:
@@ -35,7 +35,7 @@ def test_lengths_that_tell_nothing_are_not_told():
 
 def test_one_signer_in_two_spellings_is_told(tmp_path: Path):
     signers = {"train": Counter(Anna=3, ben=2), "dev": Counter(Anna=1), "test": Counter(anna=1, ben=1)}
-    told = list(on_signers(tmp_path, signers, {"Anna", "ben"}))
+    told = list(notes_on_signers(tmp_path, signers, {"Anna", "ben"}))
     assert told[0] == "signers: Anna and anna are learnt as different people; is this one name in several spellings?"
     signers["test"] = Counter(Anna=1)
-    assert list(on_signers(tmp_path, signers, {"Anna", "ben"})) == []
+    assert list(notes_on_signers(tmp_path, signers, {"Anna", "ben"})) == []

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from made_up import write_data
 
-from data_preparation import on_vocabulary
 from generation import text_to_sign
 from importers.formats import skels_texts
 from importers.texts import read_texts
 from poses.files import list_clips, read_clip
+from poses.text_notes import note_on_vocabulary
 from poses.texts import (
     is_garbled,
     legible,
@@ -263,10 +263,10 @@ def test_words_of_a_text_are_letters_where_its_script_writes_no_blanks():
 
 def test_a_split_of_other_words_or_capitals_than_train_is_told():
     train = ["The dog sees a cat in the house."] * 100
-    assert on_vocabulary("dev", ["a cat sees the dog"] * 5, train) is None
-    assert on_vocabulary("dev", ["KATZE1 HUND2 SEHEN1A"] * 9, train).startswith(
+    assert note_on_vocabulary("dev", ["a cat sees the dog"] * 5, train) is None
+    assert note_on_vocabulary("dev", ["KATZE1 HUND2 SEHEN1A"] * 9, train).startswith(
         "dev: 0% of its words occur in the texts"
     )
-    assert on_vocabulary("dev", ["KATZE1 HUND2 SEHEN1A"], train) is None  # few words tell nothing
-    assert on_vocabulary("dev", ["KATZE1 HUND2 SEHEN1A"] * 9, train[:20]) is None
-    assert "such as 'CAT', occur in train with other capitals" in on_vocabulary("dev", ["CAT SEES DOG"] * 9, train)
+    assert note_on_vocabulary("dev", ["KATZE1 HUND2 SEHEN1A"], train) is None  # few words tell nothing
+    assert note_on_vocabulary("dev", ["KATZE1 HUND2 SEHEN1A"] * 9, train[:20]) is None
+    assert "such as 'CAT', occur in train with other capitals" in note_on_vocabulary("dev", ["CAT SEES DOG"] * 9, train)

@@ -63,7 +63,8 @@ class LatentSource:
         if split != "train" and not self.signers("train"):
             return {}
         named = list_signers(self.data_dir, split, self.clips(split).ids)
-        require_signers(self.data_dir, split, bool(named), split != "train")
+        if split != "train":
+            require_signers(self.data_dir, split, named)
         return named
 
     def signer_names(self) -> list[str]:
