@@ -143,6 +143,8 @@ def main() -> None:
     ([scores_a], [scores_b]), table = common_clips([scores_a], [scores_b]), compare([scores_a], [scores_b])
     judges_a, judges_b = judges_of(report_a), judges_of(report_b)
     lengths = [judges["length_source"] for judges in (judges_a, judges_b)]
+    if report_a.get("metrics_version") != report_b.get("metrics_version"):
+        print("note: another version of the metrics scored A than B; evaluate the older one again")
     if lengths[0] != lengths[1]:
         print("lengths of the clips: A " + ", B ".join(LENGTH_SOURCES[length] for length in lengths))
     for judge in (name for name in DEPENDS_ON if not same_judge(judges_a.get(name), judges_b.get(name))):

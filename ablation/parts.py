@@ -24,6 +24,7 @@ from threading import Event
 from unittest import mock
 
 from checkpoints import FLOW, PREDICTOR, SCRIPT_OF, STUDENT
+from evaluation import registry
 from runtime.console import say
 from runtime.errors import UserError
 from runtime.files import temporary_beside, write_whole
@@ -76,9 +77,9 @@ def _deciding(flags: Sequence[str]) -> list[str]:
 
 
 def _of_version(part: Part) -> list[object]:
-    """What decides the result of a training that is no flag: the settings that earlier versions had not, and how this
-    version computes latents, embeddings of texts and trajectories."""
-    found: list[object] = sorted(EARLIER_VALUES.items()) if part.trains else []
+    """What decides the result of a part that is no flag: the settings that earlier versions had not, and how this
+    version computes latents, embeddings of texts, trajectories and metrics."""
+    found: list[object] = sorted(EARLIER_VALUES.items()) if part.trains else [registry.METRICS_VERSION]
     if part.script in (SCRIPT_OF[PREDICTOR], SCRIPT_OF[FLOW], SCRIPT_OF[STUDENT]):
         found += [latents.LATENTS_VERSION, latents.TEXTS_VERSION]
     if part.script == SCRIPT_OF[STUDENT]:

@@ -21,7 +21,7 @@ from evaluation.clips import Reference, Scores
 from evaluation.distribution import LATENTS
 from evaluation.formulas import mean_of, ratio_by_text, ratio_of
 from evaluation.intervals import LEAST_CLIPS
-from evaluation.registry import METRICS, SUBJECTS, remarks
+from evaluation.registry import METRICS, METRICS_VERSION, SUBJECTS, remarks
 from poses.files import SPLITS
 from runtime.errors import UserError
 from runtime.files import write_whole
@@ -59,6 +59,7 @@ class ReportHead:
     checkpoints: Mapping[str, str] = field(default_factory=dict)  # fingerprints
     thresholds: Mapping[str, float] = field(default_factory=dict)  # `Evaluator.thresholds`
     warnings: Sequence[str] = ()  # what speaks against the figures of the row "model"
+    metrics_version: int = METRICS_VERSION
 
     def __post_init__(self) -> None:
         if self.length_source not in LENGTH_SOURCES:

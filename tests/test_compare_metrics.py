@@ -145,6 +145,15 @@ def test_the_fingerprint_of_references_sees_their_poses_what_is_seen_and_their_t
     assert len({first, *(references_fingerprint([one, *others]) for one in changed)}) == 1 + len(changed)
 
 
+def test_figures_of_two_versions_are_told(evaluated, other, capsys):
+    told = "note: another version of the metrics scored A than B; evaluate the older one again"
+    compare(evaluated, other)
+    assert told not in capsys.readouterr().out
+    change_report(other, metrics_version=None)  # of an earlier version, which wrote none
+    compare(evaluated, other)
+    assert told in capsys.readouterr().out
+
+
 def test_figures_of_two_judges_do_not_compare(evaluated, other, tmp_path, capsys):
     report = json.loads((other / "metrics_dev.json").read_text(encoding="utf-8"))
     checkpoints = report["checkpoints"] | {"back_translation": "another"}

@@ -52,6 +52,7 @@ def test_json_and_pickle_say_the_same_with_rows_at_the_top(tmp_path):
     assert data == pickle.loads(paths[1].read_bytes()) == report
     assert data.keys() == {
         *("split", "num_clips", "references", "length_source", "settings", "checkpoints", "thresholds", "warnings"),
+        "metrics_version",
         *ROWS,
     }
     assert (data["split"], data["num_clips"]) == ("test", 7)
