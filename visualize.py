@@ -47,6 +47,7 @@ from runtime.arguments import (
 )
 from runtime.console import say
 from runtime.errors import UserError
+from runtime.files import composed
 
 MOVING = {".mp4": video, ".gif": gif}
 MOST_COLUMNS = 200  # of a sheet: a picture of 32,000 pixels
@@ -120,7 +121,24 @@ def check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 
 def captions_of(clip: StoredClip, captions: Mapping[str, Captions]) -> Captions | None:
     """A clip's captions, in frames of the clip as it was read; None if it has none."""
-    return in_clip_frames(captions[clip.id], clip.start, clip.step) if clip.id in captions else None
+    own = captions.get(composed(clip.id))
+    return None if own is None else in_clip_frames(own, clip.start, clip.step)
+
+
+def captions_of_all(path: Path | None, clips: Sequence[StoredClip]) -> list[Captions | None]:
+    """The clips' captions in a file, if it is given; prints whether they seem to be of other clips."""
+    captions = read_captions(path) if path else {}
+    found = [captions_of(clip, captions) for clip in clips]
+    if path and not any(found):
+        print(f"{path}: holds no caption of these clips, such as '{clips[0].id}'")
+    late = [
+        clip.id
+        for clip, own in zip(clips, found, strict=True)
+        if any(first >= len(clip.pose) for _, first, _ in own or ())
+    ]
+    if late:
+        print(f"{path}: {len(late)} clips, such as '{late[0]}', end before a caption begins; it counts in frames")
+    return found
 
 
 def as_scored(clip: StoredClip) -> StoredClip:
@@ -145,8 +163,7 @@ def show_clips(args: argparse.Namespace) -> None:
     for path, clip in zip(paths, clips, strict=True):
         if not clip.seen.any():
             print(f"{path}: nothing is seen in any frame, so its picture is empty")
-    known_captions = read_captions(args.captions) if args.captions else {}
-    captions = [captions_of(clip, known_captions) for clip in clips]
+    captions = captions_of_all(args.captions, clips)
     fps = (args.fps or shared_fps(clips, paths)) if args.output else None
     if args.output and fps is None:
         print(f"no clip says its frames per second, so {args.output.name} plays at {DEFAULT_FPS:g}; --fps sets others")
@@ -202,18 +219,17 @@ def show_split(args: argparse.Namespace) -> None:
     sort = args.sort or ("dtw" if folders else None)
     first = next(iter(folders), REFERENCE)
     ids = choose_clips(list(texts), values, [*measures, *MEASURES], sort, first, args.num_clips)
-    captions = read_captions(args.captions) if args.captions else {}
 
     read = (read_clip(args.data_dir, split, clip_id, texts[clip_id], reading) for clip_id in ids)
     references = {clip.id: trimmed(as_scored(clip)) for clip in read}
+    captions = captions_of_all(args.captions, list(references.values()))
     if args.fps is None and not any(clip.fps for clip in references.values()):
         print(f"no clip of {split} says its frames per second, so they play at {DEFAULT_FPS:g}; --fps sets others")
     made = [prediction_path(folder / f"predictions_{split}", ids[0]) for folder in folders.values()]  # a folder has one
     aspect = shared_aspect(made, args.aspect)
     entries = []
-    for clip_id, reference in references.items():
-        own = captions_of(reference, captions) or ()
-        shown = {REFERENCE if folders else "real": PageClip(reference.pose, reference.seen, own)}
+    for (clip_id, reference), own in zip(references.items(), captions, strict=True):
+        shown = {REFERENCE if folders else "real": PageClip(reference.pose, reference.seen, own or ())}
         for label, folder in folders.items():
             path = prediction_path(folder / f"predictions_{split}", clip_id)
             clip = read_prediction(path, None if args.fps else reference.fps, reading)

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from runtime.errors import UserError
+from runtime.files import composed
 from runtime.untrusted import read_json
 
 Captions = list[tuple[str, int, int]]  # text, first frame, end frame
@@ -11,15 +12,16 @@ MOST_FRAMES = 2**53  # a float holds whole numbers exactly up to here
 
 
 def read_captions(path: Path) -> dict[str, Captions]:
-    """What is signed when, by the clips' IDs."""
+    """What is signed when, by the clips' IDs in composed Unicode."""
     try:
         captions = {}
         for clip_id, segments in read_json(path).items():
-            captions[clip_id] = [(str(text), start, end) for text, start, end in segments or []]
-            if not all(type(start) is int and type(end) is int for _, start, end in captions[clip_id]):
+            own = [(str(text), start, end) for text, start, end in segments or []]
+            if not all(type(start) is int and type(end) is int for _, start, end in own):
                 raise ValueError
-            if not all(0 <= start <= end < MOST_FRAMES for _, start, end in captions[clip_id]):
+            if not all(0 <= start <= end < MOST_FRAMES for _, start, end in own):
                 raise ValueError
+            captions[composed(clip_id)] = own
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; demo_data.py writes spelling.json beside its splits") from None
     except (ValueError, TypeError, AttributeError):

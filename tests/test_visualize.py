@@ -110,6 +110,24 @@ def test_captions_beyond_all_frames_are_refused(tmp_path: Path):
         read_captions(tmp_path / "captions.json")
 
 
+def test_captions_of_other_clips_or_of_another_unit_are_told(tmp_path: Path, capsys):
+    """By IDs in any Unicode form: file systems and JSON may hold different ones."""
+    clip = write_npy(tmp_path / "e\u0301.npy")
+    captions = tmp_path / "captions.json"
+
+    def told(content: dict) -> str:
+        captions.write_text(json.dumps(content))
+        words = ("--clips", clip, "--sheet", tmp_path / "sheet.png", "--captions", captions)
+        commands.call_script("visualize.py", *words)
+        return capsys.readouterr().out.replace(f"wrote {tmp_path / 'sheet.png'}\n", "")
+
+    assert told({"\u00e9": [["hello", 0, 6]]}) == ""
+    assert told({"other": [["hello", 0, 6]]}).startswith(f"{captions}: holds no caption of these clips, such as ")
+    late = told({"\u00e9": [["hello", 0, 400], ["you", 400, 900]]})
+    assert late.startswith(f"{captions}: 1 clips, such as ")
+    assert "end before a caption begins; it counts in frames" in late
+
+
 def write_npy(path: Path, fps: float | None = None) -> Path:
     np.save(path, np.full((6, layout.POSE_DIM), 0.5, np.float32))
     if fps is not None:
