@@ -121,9 +121,9 @@ def main() -> None:
     statistics = load_statistics(args.data_dir, args.cache_dir, packs["train"])
     texts = [normalize_text(text) for text in packs["train"].texts]
     for split, pack in packs.items():
-        require_texts(args.data_dir, split, list(map(normalize_text, pack.texts)), "the back-translator learns")
+        require_texts(args.data_dir, split, pack.texts, "the back-translator learns", normalize_text)
     if not all(texts) and accelerator.is_main_process:
-        print(f"{texts.count('')} of {len(texts)} clips of train have no text, so they teach nothing")
+        print(f"{texts.count('')} of {len(texts)} train texts have no letter or digit, so they teach nothing")
     config = build_dataclass(
         PoseToTextConfig, args, tokenizer=train_tokenizer(texts, args.vocab_size), max_frames=args.max_seq_len
     )

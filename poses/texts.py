@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from runtime.console import say
@@ -223,15 +223,21 @@ def text_key(text: str) -> str:
     return normalize_text(text) or text
 
 
-def require_texts(data_dir: Path, split: str, texts: Sequence[str], learns: str) -> None:
-    """Raises UserError if no text of a split says something; `learns`: what learns from train, as 'stage 2 learns'."""
+def require_texts(
+    data_dir: Path, split: str, texts: Sequence[str], learns: str, read: Callable[[str], str] = str
+) -> None:
+    """Raises UserError if no text of a split says something as it is read.
+
+    learns: what learns from train, as 'stage 2 learns'; read: the form that it learns, such as `normalize_text`.
+    """
     use = {
         "train": f"{learns} from text",
         "dev": "the best epoch is chosen by the texts of dev",
         "test": "the texts of test are read once, after training",
     }
-    if not any(map(says_something, texts)):
-        raise UserError(f"{data_dir}/{split}.txt: every text is empty; {use[split]}")
+    if not any(says_something(read(text)) for text in texts):
+        fault = "no text has a letter or a digit" if any(map(says_something, texts)) else "every text is empty"
+        raise UserError(f"{data_dir}/{split}.txt: {fault}; {use[split]}")
 
 
 def signers_path(data_dir: Path, split: str) -> Path:

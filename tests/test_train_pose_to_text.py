@@ -32,6 +32,16 @@ def test_the_back_translators_losses_are_of_the_clips_that_have_a_text(data_dir:
     assert "test.txt: every text is empty; the texts of test are read once, after training" in said
 
 
+def test_texts_of_emoji_are_not_called_empty(data_dir: Path, tmp_path: Path, capsys):
+    """They are texts to sign, but the back-translator reads letters and digits alone."""
+    data = tmp_path / "data"
+    shutil.copytree(data_dir, data, ignore=shutil.ignore_patterns("cache"))
+    ids = [line.split("|")[0] for line in (data / "dev.txt").read_text(encoding="utf-8").splitlines()]
+    (data / "dev.txt").write_text("".join(f"{clip_id}|😀\n" for clip_id in ids), encoding="utf-8")
+    said = commands.one_sentence(capsys, lambda: commands.call("translator", D=data, O=tmp_path / "no"))
+    assert "dev.txt: no text has a letter or a digit; the best epoch" in said
+
+
 def test_the_back_translator_is_not_trained_without_texts_of_dev(untold, capsys):
     said = commands.one_sentence(capsys, lambda: commands.call("translator", D=untold["D"], O=untold["O"]))
     assert "dev.txt: every text is empty" in said
