@@ -23,14 +23,13 @@ from poses.rates import frames_per_second, shared_rate
 from poses.splits import load_split
 from poses.statistics import compute_statistics, save_statistics
 from poses.text_notes import notes_on_signers, notes_on_split
-from poses.texts import list_signers, says_something, text_key
+from poses.texts import list_signers, says_something, some_of, text_key
 from runtime import errors
 from runtime.arguments import add_data_arguments, fraction, make_parser, natural_int
 from runtime.console import say
 from runtime.errors import UserError
 
 DATA_DIR = "data"  # the default of --data_dir
-NAMED_SIGNERS = 20  # that a line names
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -98,9 +97,7 @@ def say_clips(data_dir: Path, packs: dict[str, Pack], found: Examination) -> Non
         if split == "train" and named:
             learnt = {named[name] for name, text in zip(pack.ids, pack.texts, strict=True) if says_something(text)}
         if signers[split]:
-            counted = [f"{name} ({count} clips)" for name, count in signers[split].most_common(NAMED_SIGNERS)]
-            more = len(signers[split]) - len(counted)
-            print(f"{split}: signed by {', '.join(counted)}{f' and {more} others' if more else ''}")
+            print(f"{split}: signed by {some_of([f'{name} ({n} clips)' for name, n in signers[split].most_common()])}")
     for sentence in notes_on_signers(data_dir, signers, learnt):
         print(sentence)
     for sentence in notes_on_reading(packs):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from generation import Generator, text_to_sign
-from poses.texts import read_ids_and_texts
+from poses.texts import read_ids_and_texts, some_of
 from poses.writing import CLIP_FORMATS, DEFAULT_FPS, write_clip
 from runtime.console import progress_bar, say
 from runtime.errors import UserError
@@ -127,14 +127,14 @@ def sign_to_files(
                 f"--signer {args.signer}: the checkpoint knows no signers, as its data set has no train.signers.txt; "
                 "leave the flag out"
             )
-        known = ", ".join(generator.model.signers)
+        known = some_of(generator.model.signers)
         raise UserError(f"--signer {args.signer}: the checkpoint knows {known}; use one of those, or leave it out")
     for job in jobs[:: args.num_samples]:  # one of each text
         if too_long := generator.model.truncation_message([job.text]):
             raise UserError(f"{job.where}{too_long}; sign it in parts, one sentence each")
     if args.signer is None and generator.model.signers:
         drawn = sorted({str(generator.model.draw_signer(job.seed)) for job in jobs})
-        say(f"signed by {', '.join(drawn)}, as the seed draws; --signer chooses")
+        say(f"signed by {some_of(drawn)}, as the seed draws; --signer chooses")
     lengths = [args.target_length] * len(jobs) if args.target_length else None
     clips = generator.stream(
         [job.text for job in jobs], [job.seed for job in jobs], lengths, args.batch_size, [args.signer] * len(jobs)

@@ -21,7 +21,7 @@ from models.text_encoder import TextEncoder
 from poses.pack import Pack
 from poses.splits import are_of_other_clips, load_split, load_statistics
 from poses.statistics import Statistics
-from poses.texts import list_signers, says_something, signers_path
+from poses.texts import list_signers, says_something, signers_path, some_of
 from poses.writing import CLIP_FORMATS
 from runtime.errors import UserError
 from runtime.files import require_writable
@@ -147,7 +147,7 @@ def read_scored(args: argparse.Namespace, models: Models) -> tuple[list[Referenc
     known = models.generator.model.signers
     named = list_signers(args.data_dir, args.split, [reference.id for reference in with_text]) if known else {}
     if unknown := sorted(set(named.values()) - set(known)):
-        print(f"not in the model's train data: {', '.join(unknown)}; their clips are signed as the mean of its signers")
+        print(f"not in the model's train data: {some_of(unknown)}; their clips are signed as the mean of its signers")
     return with_text, fps, len(references) - len(with_text)
 
 

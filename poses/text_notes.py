@@ -17,6 +17,7 @@ from poses.texts import (
     require_signers,
     says_something,
     signers_path,
+    some_of,
     text_key,
     words_of,
 )
@@ -41,8 +42,10 @@ def notes_on_signers(data_dir: Path, signers: dict[str, Counter[str]], learnt: s
         if len(names) > 1:
             named = " and ".join(sorted(names))
             yield f"signers: {named} are learnt as different people; is this one name in several spellings?"
+    if 1 < len(signers["train"]) == signers["train"].total():
+        yield "train: each clip has a signer of its own, so nobody's signing is learnt; are these names of clips?"
     if others := sorted(signers["train"].keys() - learnt):
-        yield f"train: no clip of {', '.join(others)} has a text; they will be signed as the mean of the other signers"
+        yield f"train: no clip of {some_of(others)} has a text; they will be signed as the mean of the other signers"
     for split in ("dev", "test"):
         if not signers["train"]:
             if signers_path(data_dir, split).is_file():
@@ -50,7 +53,7 @@ def notes_on_signers(data_dir: Path, signers: dict[str, Counter[str]], learnt: s
             continue
         require_signers(data_dir, split, signers[split])
         if unknown := sorted(signers[split].keys() - signers["train"].keys()):
-            yield f"{split}: train has no clip of {', '.join(unknown)}, who will be signed as the mean of its signers"
+            yield f"{split}: train has no clip of {some_of(unknown)}, who will be signed as the mean of its signers"
 
 
 def notes_on_split(split: str, packs: dict[str, Pack], compared: dict[str, Compared]) -> Iterator[str]:
@@ -81,6 +84,8 @@ def notes_on_texts(split: str, texts: list[str]) -> Iterator[str]:
         yield f"{split}: {len(nothing)} texts are '{nothing[0]}', {advice}"
     if are_numbers(texts):
         yield f"{split}: {ALL_NUMBERS}"
+    if split == "train" and len(texts) > 1 and len({*map(text_key, texts)}) == 1:
+        yield f"train: every text is '{escaped(texts[0])}', so no model learns to sign one text or another"
 
 
 def note_on_vocabulary(split: str, texts: list[str], train_texts: list[str]) -> str | None:

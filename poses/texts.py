@@ -28,6 +28,7 @@ _JOINERS = re.compile("(?<!\\S)[\u200c\u200d]+|[\u200c\u200d]+(?!\\S)")  # at th
 _VIRAMA = 9  # Unicode's combining class of the sign after which a joiner changes a word's last letter
 _LOST = re.compile(r"\ufffd|\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2})")  # a letter that was lost, or is written as code
 _FOREIGN = re.compile(r"[^\x00-\x7f]{2,}")
+_NAMED = 20  # signers that a line names
 _BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # fillers of Hangul and Braille, which show nothing
 
 
@@ -260,6 +261,12 @@ def list_signers(data_dir: Path, split: str, ids: Iterable[str]) -> dict[str, st
             f"{path}: names no signer for {len(without)} clips, such as '{without[0]}'; add them, or remove the file"
         )
     return named
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first of many names, such as those of signers, for one line."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} others" if more > 0 else "")
 
 
 def require_signers(data_dir: Path, split: str, named: Mapping[str, object]) -> None:

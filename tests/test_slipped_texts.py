@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from poses.text_notes import ENOUGH_TEXTS, MOST_LINES, notes_on_signers, shifted_texts
+from poses.text_notes import ENOUGH_TEXTS, MOST_LINES, notes_on_signers, notes_on_texts, shifted_texts
 
 
 def sentences(count: int, noise: float = 0.3) -> tuple[list[str], np.ndarray]:
@@ -39,3 +39,22 @@ def test_one_signer_in_two_spellings_is_told(tmp_path: Path):
     assert told[0] == "signers: Anna and anna are learnt as different people; is this one name in several spellings?"
     signers["test"] = Counter(Anna=1)
     assert list(notes_on_signers(tmp_path, signers, {"Anna", "ben"})) == []
+
+
+def test_a_signer_for_each_clip_and_a_line_of_many_strangers_are_told(tmp_path: Path):
+    names = [f"p{number:02}" for number in range(25)]
+    signers = {"train": Counter(["anna", "ben"]), "dev": Counter(names), "test": Counter(["anna"])}
+    own, strangers = notes_on_signers(tmp_path, signers, {"anna", "ben"})
+    assert own.startswith("train: each clip has a signer of its own")
+    assert "p18, p19 and 5 others, who will be signed as the mean" in strangers
+    signers = {split: Counter(["anna", "anna"]) for split in ("train", "dev", "test")}
+    assert list(notes_on_signers(tmp_path, signers, {"anna"})) == []
+
+
+def test_a_train_split_of_one_text_is_told():
+    assert list(notes_on_texts("train", ["hello", "Hello.", "hello"])) == [
+        "train: every text is 'hello', so no model learns to sign one text or another"
+    ]
+    assert list(notes_on_texts("train", ["hello", "good morning"])) == []
+    assert list(notes_on_texts("train", ["hello"])) == []
+    assert list(notes_on_texts("dev", ["hello", "hello"])) == []
