@@ -151,7 +151,7 @@ def _figures(kind: str, reports: Mapping[Path, Mapping[str, object]]) -> Iterato
             yield ""
         settings = report["settings"].items()
         listed = (f"{name} {value}" for name, value in settings if value is not None and not _is_path(name))
-        yield f"Settings: {', '.join(listed)}."
+        yield f"Settings: {without_tricks(', '.join(listed), kept='')}."
         yield ""
 
 

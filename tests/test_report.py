@@ -97,6 +97,13 @@ def test_a_report_that_does_not_say_how_its_rows_move_is_none(ratio, tmp_path):
         read_report(path)
 
 
+@pytest.mark.parametrize("change", [{"motion_ratio": {}}, {"dtw": {"low": 1}}, {"dtw": "low"}])
+def test_a_report_whose_figures_are_no_numbers_is_none(change, tmp_path):
+    path = write_report(tmp_path, make_report(model=make_row(**change)))[0]
+    with pytest.raises(UserError, match="not a report of evaluate"):
+        read_report(path)
+
+
 def test_table_states_what_the_figures_were_made_with():
     table = format_table(make_report(model=make_row(mse_aligned=5), mean_pose=make_row(sync_undefined=7)))
     lines = table.splitlines()
