@@ -1,5 +1,6 @@
 """Files of generated clips, by any system: ID.npy ([T,214], data units) or ID.pose (MediaPipe Holistic)."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,8 +48,13 @@ def name_key(name: str) -> str:
 
 
 def prediction_path(folder: Path, clip_id: str) -> Path:
-    """ID.npy or ID.pose. UserError where there is none, or both: one of them is of an earlier run."""
-    paths = [folder / f"{clip_id}{suffix}" for suffix in CLIP_FORMATS]
+    """ID.npy or ID.pose, the ID in any Unicode form: files of texts and of poses may differ in it, and so may systems.
+
+    UserError where there is none, or both: one of them is of an earlier run.
+    """
+    forms = dict.fromkeys([clip_id, *(unicodedata.normalize(form, clip_id) for form in ("NFC", "NFD"))])
+    of_forms = [[folder / f"{form}{suffix}" for suffix in CLIP_FORMATS] for form in forms]
+    paths = next((paths for paths in of_forms if any(path.is_file() for path in paths)), of_forms[0])
     found = [path for path in paths if path.is_file()]
     if len(found) > 1:
         raise UserError(f"{paths[0]}: stands beside {paths[1].name}; remove the one of an earlier run")

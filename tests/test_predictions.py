@@ -129,14 +129,25 @@ def test_clips_of_several_rates_are_refused_where_the_data_set_states_none(tmp_p
 def test_one_clip_in_two_files_or_under_another_name_is_refused(tmp_path):
     pose = np.full((3, layout.POSE_DIM), 0.5, np.float32)
     reference = Reference(pose, pose > 0, "\u00fc", "")
-    np.save(tmp_path / "u\u0308.npy", pose)  # as macOS names it
-    with pytest.raises(UserError, match=r"no such file, nor \.pose; .*'u\\u0308\.npy' is another name or format"):
+    np.save(tmp_path / "U\u0308.npy", pose)
+    with pytest.raises(UserError, match=r"no such file, nor \.pose; .*'U\\u0308\.npy' is another name or format"):
         read_predictions(tmp_path, [reference])
     np.save(tmp_path / "\u00fc.npy", pose)
     assert len(read_predictions(tmp_path, [reference])) == 1
     (tmp_path / "\u00fc.pose").write_bytes(b"")
     with pytest.raises(UserError, match=r"stands beside .*remove the one of an earlier run"):
         read_predictions(tmp_path, [reference])
+
+
+@pytest.mark.parametrize(("of_data", "of_clip"), [("\u00fc", "u\u0308"), ("u\u0308", "\u00fc")])
+def test_a_clip_may_be_called_by_its_id_in_another_unicode_form(of_data, of_clip, tmp_path):
+    """As macOS names files, or as a file of texts to sign writes what the data set's files have in the other form."""
+    pose = np.full((3, layout.POSE_DIM), 0.5, np.float32)
+    np.save(tmp_path / f"{of_clip}.npy", pose)
+    assert len(read_predictions(tmp_path, [Reference(pose, pose > 0, of_data, "")])) == 1
+    (tmp_path / f"{of_clip}.pose").write_bytes(b"")
+    with pytest.raises(UserError, match="stands beside"):
+        read_predictions(tmp_path, [Reference(pose, pose > 0, of_data, "")])
 
 
 @pytest.mark.parametrize(
