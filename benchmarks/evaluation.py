@@ -125,7 +125,8 @@ class Plain:
 
     def _clip(self, pair: tuple[Clip, Reference]) -> None:
         """A clip beside its reference. Both alignments are made once more, fast, which adds little."""
-        pair_values(pair, self.scale, self.limits, self.frames)
+        pair_values(pair, self.scale, self.limits)
+        self.frames.nearest_distances(pair[:1])
         prediction, reference = (clip.rebuilt().pose for clip in pair)
         for dims in (slice(None), layout.MANUAL):
             plain_align(prediction[:, dims], reference[:, dims])

@@ -1,6 +1,8 @@
 """One page of all benchmarks: it is made of their JSON, and every benchmark that make bench runs stands on it."""
 
+import ast
 import importlib
+import inspect
 import json
 import re
 import sys
@@ -108,6 +110,29 @@ def test_quick_flags_are_flags_of_the_benchmarks(report):
     for name, flags in report.QUICK.items():
         source = "".join((FOLDER / f"{file}.py").read_text(encoding="utf-8") for file in (name, "common"))
         assert [flag for flag in re.findall(r"--\w+", flags) if f'"{flag}"' not in source] == []
+
+
+def imported_names(tree: ast.Module) -> dict[str, object]:
+    """What a module takes from others, by its name there."""
+    names = {}
+    for node in ast.walk(tree):
+        for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+            module = importlib.import_module(node.module)
+            whole = getattr(module, alias.name, None) or importlib.import_module(f"{node.module}.{alias.name}")
+            names[alias.asname or alias.name] = whole
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_benchmark_calls_takes_what_it_gives(path: Path, report):
+    """No test runs the benchmarks, which take minutes; a function that lost an argument would be noticed late."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = imported_names(tree)
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        function = names.get(call.func.id) if isinstance(call.func, ast.Name) else None
+        spread = [*(a for a in call.args if isinstance(a, ast.Starred)), *(k for k in call.keywords if k.arg is None)]
+        if inspect.isfunction(function) and not spread:
+            inspect.signature(function).bind(*call.args, **{keyword.arg: None for keyword in call.keywords})
 
 
 def test_the_page_is_made_of_the_json(report, tmp_path: Path, monkeypatch):
