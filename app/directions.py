@@ -31,6 +31,8 @@ def load_directions(args: argparse.Namespace, device: torch.device) -> list[Dire
     speed = Speed(args.precision, args.compiled)
     asked = [("predictor", args.predictor_checkpoint, (PREDICTOR,))] if args.predictor_checkpoint else []
     asked += [("flow", path, (FLOW, STUDENT)) for path in args.flow_checkpoint]
+    if repeated := [path for path in args.flow_checkpoint if args.flow_checkpoint.count(path) > 1]:
+        raise UserError(f"--flow_checkpoint {repeated[0]}: given several times; name it once")
     directions: dict[str, Direction] = {}
     for name, path, kinds in asked:
         generator = load_generator(
@@ -40,8 +42,6 @@ def load_directions(args: argparse.Namespace, device: torch.device) -> list[Dire
         label = f"Direction {1 if kind == PREDICTOR else 2}: {kind}"
         if label in directions:
             label += f" ({path})"
-        if label in directions:
-            raise UserError(f"--flow_checkpoint {path}: given several times; name it once")
         directions[label] = Direction(label, generator, {name: path, "autoencoder": args.autoencoder_checkpoint})
     generators = [direction.generator for direction in directions.values()]
     width = max(widest_layer(generator.model, generator.autoencoder) for generator in generators)
