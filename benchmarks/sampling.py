@@ -19,6 +19,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -65,17 +66,20 @@ def sampler_and_decoder(generator: Generator, batch: int, frames: int) -> Callab
     return lambda: generator.sign(text, [frames] * batch, list(range(batch)))
 
 
+def without_sync(generator: Generator) -> Generator:
+    """The generator without sync guidance, whose gradient is taken in sampling: such operations cannot be counted."""
+    if not generator.sampling.use_sync_guidance or generator.model.net.kind != FLOW:
+        return generator
+    return generator.with_sampling(replace(generator.sampling, use_sync_guidance=False, gamma_guidance=None))
+
+
 def rate(generators: dict[str, Generator], rounds: int) -> dict[str, object]:
     a, b = torch.randn(PRODUCT, PRODUCT), torch.randn(PRODUCT, PRODUCT)
     sides = {name: sampler_and_decoder(generator, 16, 120) for name, generator in generators.items()}
-    flops = {}
-    for name, generator in generators.items():  # autograd inside, the sync head's, cannot be counted: left out
-        head, net = getattr(generator.model.net, "sync_head", None), generator.model.net
-        if head is not None:
-            net.sync_head = None
-        flops[name] = count_flops(sides[name])
-        if head is not None:
-            net.sync_head = head
+    flops = {
+        name: count_flops(sampler_and_decoder(without_sync(generator), 16, 120))
+        for name, generator in generators.items()
+    }
     seconds = time_in_turn({**sides, "product": lambda: a @ b}, rounds)
     product = 2 * PRODUCT**3 / seconds["product"]
     return {

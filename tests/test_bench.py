@@ -10,6 +10,9 @@ from pathlib import Path
 
 import commands
 import pytest
+from test_generation import make_generator
+
+from checkpoints import FLOW, STUDENT
 
 FOLDER = commands.ROOT / "benchmarks"
 FIGURES = {  # what each benchmark prints, as far as the page takes it
@@ -133,6 +136,16 @@ def test_what_a_benchmark_calls_takes_what_it_gives(path: Path, report):
         spread = [*(a for a in call.args if isinstance(a, ast.Starred)), *(k for k in call.keywords if k.arg is None)]
         if inspect.isfunction(function) and not spread:
             inspect.signature(function).bind(*call.args, **{keyword.arg: None for keyword in call.keywords})
+
+
+def test_operations_are_counted_without_sync_guidance(report, statistics):
+    """The gradient of sync guidance can't be counted. The generator keeps it."""
+    sampling = importlib.import_module("sampling")
+    flow, student = (make_generator(kind, "simple", 1, statistics) for kind in (FLOW, STUDENT))
+    for generator in (flow, student):
+        counted = sampling.without_sync(generator)
+        assert sampling.count_flops(lambda counted=counted: counted.generate(["a"], [0], [20])) > 0
+    assert flow.sampling.use_sync_guidance
 
 
 def test_the_page_is_made_of_the_json(report, tmp_path: Path, monkeypatch):
