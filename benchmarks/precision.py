@@ -94,10 +94,11 @@ def training_step(kind: str, width: int, clips: int, device: torch.device) -> Ca
 
 def signing(kind: str, width: int, clips: int, device: torch.device) -> Callable[[bool], object]:
     """A function that signs so many clips of 50 frames, or of 120 where it is a batch; the student takes 4 steps."""
-    encoder = ScratchTextEncoder(ScratchTextConfig(train_tokenizer([TEXT], 100), 64, 1))
-    autoencoder, made = frozen(autoencoder_of(width)).to(device), {}
-    for precision in PRECISIONS:
+    made = {}
+    for precision in PRECISIONS:  # a generator packs the weights of what it is given
+        encoder = ScratchTextEncoder(ScratchTextConfig(train_tokenizer([TEXT], 100), 64, 1))
         model, packed = frozen(TextToLatent(network_of(kind, width), encoder)).to(device), device.type == "cpu"
+        autoencoder = frozen(autoencoder_of(width)).to(device)
         settings, speed = SamplingSettings(4 if kind == STUDENT else None), Speed(precision, packed=packed)
         made[precision] = Generator(autoencoder, unit_statistics(), model, settings, speed)
     frames = [FRAMES if clips > 1 else 50] * clips
