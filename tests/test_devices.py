@@ -1,21 +1,25 @@
-"""Training mixes no devices. PyTorch's device without memory ("meta") stands for a GPU: like one, it refuses a mix."""
+"""Training and sampling mix no devices. PyTorch's device without memory ("meta") stands for a GPU: like one, it
+refuses a mix."""
 
 import contextlib
 
 import pytest
 import torch
-from test_generation import FLOW_SIZES, TEXTS
+from test_generation import FLOW_SIZES, TEXTS, make_generator
 from torch import nn
 
 import train_stage2_latent_flow
 import train_stage2_predictor
 import train_stage2_prior
 import train_stage3_distillation
+from checkpoints import FLOW, STUDENT
 from models.autoencoder import AutoencoderConfig, PoseAutoencoder
 from models.autoencoder_loss import AutoencoderLoss
+from models.flow_matching import sample_ode, time_grid
 from models.latent_flow_matcher import FlowConfig, LatentFlowMatcher
 from models.latent_predictor import LatentPredictor, PredictorConfig
 from models.mamba_prior import PriorAlone, PriorConfig
+from models.sampling_settings import SamplingSettings
 from models.text_encoder import ScratchTextConfig, ScratchTextEncoder, train_tokenizer
 from models.text_to_latent import TextToLatent, make_student
 from models.whole_batch import Draws, WholeBatch, part_of
@@ -28,6 +32,12 @@ from training.state import Losses
 FRAMES, LATENTS, DIM = 24, 6, 9
 IDS = [f"clip{n}" for n in range(len(TEXTS))]
 SIGNERS = ["a", "b"]
+
+
+@pytest.fixture(autouse=True)
+def without_what_meta_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.layers.key_mask", lambda mask: mask[:, None, None, :])  # asks no values of the mask
+    monkeypatch.setattr(torch, "autocast", lambda *args, **options: contextlib.nullcontext())  # knows no such device
 
 
 def on_gpu(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -87,9 +97,7 @@ STAGES = {
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_training_step_mixes_no_devices(stage: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("models.layers.key_mask", lambda mask: mask[:, None, None, :])  # asks no values of the mask
-    monkeypatch.setattr(torch, "autocast", lambda *args, **options: contextlib.nullcontext())  # knows no such device
+def test_a_training_step_mixes_no_devices(stage: str, statistics: Statistics):
     make, loss = STAGES[stage]
     model, average = (make(statistics).to("meta").train() for _ in range(2))
     optimizer = torch.optim.AdamW(parameter_groups(model, weight_decay=0.01))
@@ -100,3 +108,16 @@ def test_a_training_step_mixes_no_devices(stage: str, statistics: Statistics, mo
     losses["loss"].backward()
     optimizer.step()
     update_ema(average, model, decay=0.99, step=1)
+
+
+@pytest.mark.parametrize(("kind", "prior"), [(FLOW, "simple"), (FLOW, "mamba"), (STUDENT, "none")])
+def test_sampling_mixes_no_devices(kind: str, prior: str, statistics: Statistics):
+    """Times lie on the CPU, networks elsewhere."""
+    net = make_generator(kind, prior, 1, statistics).model.net.to("meta")
+    settings, mask = net.resolve(SamplingSettings()), torch.ones(2, 9, dtype=torch.bool, device="meta")
+    text = torch.randn(2, 5, 16, device="meta"), torch.ones(2, 5, dtype=torch.bool, device="meta")
+    field, how = (net.step_field, 4) if kind == STUDENT else (net.guided_field, settings)
+    velocity = field(*text, mask, how, table=net.time_table(settings))
+    z_1 = sample_ode(velocity, torch.randn(2, 9, 9, device="meta"), time_grid(settings.num_steps), settings.solver)
+    assert z_1.device.type == "meta"
+    assert z_1.shape == (2, 9, 9)

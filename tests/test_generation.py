@@ -1,6 +1,5 @@
 """One clip, one answer: what a text becomes depends on its text, length and seed, never on its batch or padding."""
 
-import contextlib
 from functools import partial
 from pathlib import Path
 
@@ -176,21 +175,6 @@ def test_remembered_times_change_nothing(solver: str, statistics: Statistics):
     table = net.time_table(settings)
     remembered = sample_ode(net.guided_field(cond, cond_mask, mask, settings, table), z_0, grid, solver)
     torch.testing.assert_close(remembered, plain, rtol=1e-5, atol=5e-6)
-
-
-@pytest.mark.parametrize(("kind", "prior"), [(FLOW, "simple"), (FLOW, "mamba"), (STUDENT, "none")])
-def test_sampling_mixes_no_devices(kind: str, prior: str, statistics: Statistics, monkeypatch: pytest.MonkeyPatch):
-    """Times lie on the CPU, networks elsewhere: PyTorch's device without memory refuses a mix as a GPU does."""
-    monkeypatch.setattr("models.layers.key_mask", lambda mask: mask[:, None, None, :])  # asks no values of the mask
-    monkeypatch.setattr(torch, "autocast", lambda *args, **options: contextlib.nullcontext())  # knows no such device
-    net = make_generator(kind, prior, 1, statistics).model.net.to("meta")
-    settings, mask = net.resolve(SamplingSettings()), torch.ones(2, 9, dtype=torch.bool, device="meta")
-    text = torch.randn(2, 5, 16, device="meta"), torch.ones(2, 5, dtype=torch.bool, device="meta")
-    field, how = (net.step_field, 4) if kind == STUDENT else (net.guided_field, settings)
-    velocity = field(*text, mask, how, table=net.time_table(settings))
-    z_1 = sample_ode(velocity, torch.randn(2, 9, 9, device="meta"), time_grid(settings.num_steps), settings.solver)
-    assert z_1.device.type == "meta"
-    assert z_1.shape == (2, 9, 9)
 
 
 def test_what_is_absent_is_zeros_and_nothing_else_is(statistics: Statistics):
