@@ -30,7 +30,7 @@ from training.engine import prepare_run, split_loader, train
 from training.pictures import reconstructions
 from training.resuming import made_with
 from training.settings import TrainSettings
-from training.state import BY_HEART, Losses, Progress, Stage
+from training.state import BY_HEART, Losses, Progress, Stage, is_by_heart
 
 SHARE_BY_HEART = 0.5  # of --mixed_faces auto
 
@@ -133,7 +133,7 @@ def mix_by_heart(clips: PoseDataset, progress: Progress) -> None:
 
 def say_learnt_by_heart(train_loss: float, dev_loss: float) -> None:
     """Advise to mix faces where the losses of the last epoch say that the train clips are learnt by heart."""
-    if dev_loss > BY_HEART * train_loss:
+    if is_by_heart(train_loss, dev_loss):
         print(
             f"note: the dev loss of the last epoch is {dev_loss / train_loss:.1f} times the train loss, so stage 1 has "
             "learnt its clips by heart; try --mixed_faces auto (docs/training.md)"

@@ -51,15 +51,16 @@ class Examination:
     def of_one_recording(self, split: str) -> list[tuple[str, str]]:
         """The names of clips of a split, and of the train clips that show the same recording without being equal or
         overlapping."""
-        found = *self.repeated.values(), *self.overlapping().values()
+        found = *self.repeated.values(), *self.overlapping.values()
         told = {later for pairs in found for later, *_ in pairs}
         ids = {name: [one for one in self.geometry.ids if one.startswith(f"{name}/")] for name in (split, "train")}
         pairs = of_one_recording(split, self.likeness, self.compared[split])
         return [(ids[split][own], ids["train"][other]) for own, other in pairs if ids[split][own] not in told]
 
+    @functools.cached_property
     def overlapping(self) -> dict[tuple[str, str], list[tuple[str, str, int]]]:
         """The clips of different splits that overlap without being equal, the later one first, and the frames that they
-        share; by the splits of the two, as `repeated`."""
+        share; by the splits of the two, as `repeated`. Asked when all have been read."""
         equal = {pair for pairs in self.repeated.values() for pair in pairs}
         found: dict[tuple[str, str], list[tuple[str, str, int]]] = {}
         for first, later, shared in self.overlaps.pairs():
@@ -106,7 +107,7 @@ def odd_clips(found: Examination, facts: Facts, of_split: dict[str, Facts], sign
         meanings = {"train": "; their scores mean nothing", "dev": "; dev chooses the model that test scores"}
         meaning = "" if split == earlier else meanings[earlier]
         yield f"{len(names)} clips {where}, such as {' and '.join(names[0])}{meaning}"
-    for (earlier, split), pairs in found.overlapping().items():
+    for (earlier, split), pairs in found.overlapping.items():
         clips, (name, other, shared) = {later for later, *_ in pairs}, pairs[0]
         yield (
             f"{len(clips)} clips of {split} overlap with clips of {earlier}, such as {name} and {other} in {shared} "

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from poses import layout
+from poses.interpolation import resample
 from poses.motion import HAND_AND_WRIST, keypoints_seen, mean_where, shoulder_frame
 from poses.presence import HALF
 from poses.texts import text_key
@@ -51,11 +52,7 @@ def signature(pose: np.ndarray, seen: np.ndarray) -> np.ndarray:
         present = known[:, hand].mean(1) >= HALF
         at_wrist = np.where(known[:, wrist, None], points[:, wrist], np.nan)
         hands.append(np.where(present[:, None, None], points[:, hand][:, _PLACES], at_wrist[:, None]))
-    both = np.stack(hands, axis=1)  # [T,2,6,2]
-    moments = np.linspace(0, len(both) - 1, MOMENTS)
-    before = moments.astype(int)
-    after, weight = np.minimum(before + 1, len(both) - 1), (moments - before)[:, None, None, None]
-    return (both[before] * (1 - weight) + both[after] * weight).astype(np.float32)
+    return resample(np.stack(hands, axis=1), MOMENTS).astype(np.float32)
 
 
 def mirrored(signatures: np.ndarray) -> np.ndarray:

@@ -14,6 +14,14 @@ from training import state
 from training.state import Progress
 
 
+@pytest.fixture
+def by_heart_at_once() -> Iterator[None]:
+    """The first epoch counts as learnt by heart."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "BY_HEART", 0.0)
+        yield
+
+
 @pytest.mark.parametrize(
     ("train_loss", "dev_loss", "said"), [(0.1, 0.11, ""), (0.1, 0.3, ""), (0.06, 0.276, "4.6 times")]
 )
@@ -24,8 +32,7 @@ def test_dev_losses_of_more_than_three_times_the_train_loss_are_told(train_loss,
     assert bool(told) == bool(said)
 
 
-def test_a_run_that_mixes_faces_is_not_told_to_mix_them(data_dir: Path, tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.setattr(train_stage1_autoencoder, "BY_HEART", 0.0)
+def test_a_run_that_mixes_faces_is_not_told_to_mix_them(by_heart_at_once, data_dir: Path, tmp_path: Path, capsys):
     for share, told in ((0, True), (0.5, False)):
         commands.call("autoencoder", f"--num_epochs 1 --mixed_faces {share}", D=data_dir, O=tmp_path / str(share))
         assert ("try --mixed_faces auto" in capsys.readouterr().out) == told
@@ -36,14 +43,6 @@ def test_train_is_known_by_heart_from_the_first_epoch_on_that_shows_it():
     for progress.epoch, (train_loss, dev_loss) in enumerate([(0.5, 0.6), (0.1, 0.3), (0.1, 0.31), (0.1, 0.9)], 1):
         progress.update_by_heart(train_loss, dev_loss)
     assert progress.by_heart_in == 3
-
-
-@pytest.fixture
-def by_heart_at_once() -> Iterator[None]:
-    """The first epoch counts as learnt by heart."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(state, "BY_HEART", 0.0)
-        yield
 
 
 def weights(folder: Path) -> dict:
